@@ -1,0 +1,1 @@
+"""The experiments: datasets, inference, compared systems, their bench and reports."""

@@ -1,0 +1,326 @@
+"""Stan's NUTS through PyStan's compiled modules: two programs, NumPy in, NumPy out.
+
+The modules are called without PyStan's HTTP server: no JSON, and no stored fits.
+"""
+
+import asyncio
+import collections
+import concurrent.futures
+import contextlib
+import fcntl
+import importlib.machinery
+import importlib.util
+import itertools
+import json
+import math
+import multiprocessing
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.problem import Draws, Problem, SamplerSettings, Unavailable
+
+NOTE = "compiled as PyStan does: -O3 without -march=native"
+PROGRAMS = {"plain": "logistic.stan", "glm": "logistic_glm.stan"}
+BUILD = Path(__file__).resolve().parents[2] / "build" / "stan"
+
+# A step so long that its first leapfrog diverges, whatever the data, and above
+# 1e7, where Stan leaves out its search for a reasonable step size.
+WILD_STEP = 1e8
+
+
+class ChainResult(NamedTuple):
+    """What one chain's process hands back."""
+
+    process: int
+    seconds: float  # sampling, by Stan's own clock
+    values: np.ndarray  # [draws, dim]
+    leapfrogs: np.ndarray  # [draws] int
+
+
+def prepare(
+    problem: Problem, settings: SamplerSettings, seed: int, *, program: str = "glm"
+) -> Callable[[], Draws]:
+    """Compiles a program of PROGRAMS, or finds it compiled, and returns the sampler.
+
+    The chains run in processes of their own, one a core. `Draws.seconds` is the
+    sampling time of the busiest process by Stan's clock, of which a millisecond is the
+    resolution.  Every call draws from a stream of its own.
+
+    Raises:
+      Unavailable: PyStan is not installed, or there is no compiler to build with.
+    """
+    pool = _start_pool(problem, program, settings.num_chains)
+    calls = itertools.count()
+
+    def sample() -> Draws:
+        stream = np.random.SeedSequence((seed, next(calls)))
+        seed_of_call = int(stream.generate_state(1)[0] >> 1)  # Stan wants an int32
+        jobs = [
+            pool.submit(_sample_chain, problem.start, settings, seed_of_call, chain)
+            for chain in range(1, settings.num_chains + 1)
+        ]
+        chains = [job.result() for job in jobs]
+        busy: dict[int, float] = collections.defaultdict(float)
+        for chain in chains:
+            busy[chain.process] += chain.seconds
+        return Draws(
+            values=np.stack([chain.values for chain in chains]),
+            leapfrogs=np.stack([chain.leapfrogs for chain in chains]),
+            seconds=max(busy.values()),
+        )
+
+    return sample
+
+
+def log_prob_and_grad(
+    problem: Problem, points: np.ndarray, *, program: str = "glm"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns Stan's log density, without its constants, and its gradient at `points`.
+
+    Raises:
+      Unavailable: PyStan is not installed, or there is no compiler to build with.
+    """
+    with _start_pool(problem, program, len(points)) as pool:
+        results = list(pool.map(_evaluate, np.asarray(points, np.float64)))
+    log_probs, grads = zip(*results, strict=True)
+    return np.array(log_probs), np.stack(grads)
+
+
+def compiled_module(program: str) -> Path:
+    """Returns the extension module of a program, compiling it when BUILD lacks it.
+
+    The file's name holds a hash of program, httpstan, platform and interpreter, so one
+    compilation serves every later process.
+
+    Raises:
+      Unavailable: PyStan is not installed, or there is no compiler to build with.
+    """
+    if program not in PROGRAMS:
+        raise ValueError(f"program: given {program!r}, wanted one of {list(PROGRAMS)}")
+    if importlib.util.find_spec("stan") is None:
+        raise Unavailable("not installed: pip install pystan (make setup)")
+    import httpstan.models
+
+    code = Path(__file__).with_name(PROGRAMS[program]).read_text()
+    name = httpstan.models.calculate_model_name(code).removeprefix("models/")
+    suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
+    target = BUILD / f"{program}-{name}{suffix}"
+    if target.exists():
+        return target
+    compiler = os.environ.get("CXX", "g++").split()[0]
+    if shutil.which(compiler) is None:
+        raise Unavailable(f"{compiler} not found: Stan compiles its programs")
+    with _locked(BUILD / f"{program}-{name}.lock"):
+        if not target.exists():
+            with _processes(1) as pool:
+                pool.submit(_compile, code, target).result()
+    return target
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds a file lock, so that two processes do not compile one program twice."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _processes(
+    num: int, **initializer: Any
+) -> concurrent.futures.ProcessPoolExecutor:
+    # Spawned, not forked: the caller may run TensorFlow's or JAX's threads.
+    context = multiprocessing.get_context("spawn")
+    return concurrent.futures.ProcessPoolExecutor(
+        num, mp_context=context, **initializer
+    )
+
+
+def _compile(code: str, target: Path) -> None:
+    """Builds the extension module as PyStan does and moves it to `target` when done."""
+    import httpstan.cache
+    import httpstan.models
+
+    with tempfile.TemporaryDirectory(dir=target.parent) as cache:
+        httpstan.cache.cache_directory = lambda: Path(cache)
+        for attempt in itertools.count(1):
+            try:
+                asyncio.run(httpstan.models.build_services_extension_module(code))
+                break
+            except subprocess.TimeoutExpired:
+                # httpstan gives the translator one second: little on a busy machine.
+                if attempt == 5:
+                    raise
+        (module,) = Path(cache).glob(f"models/*/*{target.suffixes[-1]}")
+        os.replace(module, target)
+
+
+def _start_pool(
+    problem: Problem, program: str, num_jobs: int
+) -> concurrent.futures.ProcessPoolExecutor:
+    """Returns worker processes, at most one a core, that hold the module and the data."""
+    module = compiled_module(program)
+    pool = _processes(
+        min(num_jobs, len(os.sched_getaffinity(0))),
+        initializer=_load,
+        initargs=(module, problem.features, problem.labels),
+    )
+    pool.submit(os.getpid).result()
+    return pool
+
+
+# What follows runs in a worker process.
+
+_module: ModuleType
+_data: dict[str, Any]
+
+
+def _load(module: Path, features: np.ndarray, labels: np.ndarray) -> None:
+    """Loads the compiled module and the data into this worker process."""
+    import httpstan.utils
+
+    global _module, _data
+    # httpstan hands the C++ side a Python list of boxed numbers, which at half a
+    # million rows is most of the start-up; a buffer is read three times as fast.
+    httpstan.utils._split_data = _split_data
+    spec = importlib.util.spec_from_file_location("stan_services", module)
+    _module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(_module)
+    rows, dim = features.shape
+    _data = {"N": rows, "D": dim, "x": features, "y": labels}
+
+
+def _split_data(data: dict[str, Any]) -> tuple:
+    """Returns names, values and shapes of reals, then of integers, column-major.
+
+    Takes the place of httpstan's function of that name, whose answer it gives.
+    """
+    arrays = {name.encode(): np.asarray(value) for name, value in data.items()}
+    parts: list[Any] = []
+    for kind, dtype in ((np.floating, np.float64), (np.integer, np.intc)):
+        chosen = {k: v for k, v in arrays.items() if np.issubdtype(v.dtype, kind)}
+        flat = [value.ravel(order="F").astype(dtype) for value in chosen.values()]
+        values = memoryview(np.concatenate([np.empty(0, dtype), *flat]))
+        parts += [list(chosen), values, [value.shape for value in chosen.values()]]
+    return tuple(parts)
+
+
+def _evaluate(point: np.ndarray) -> tuple[float, np.ndarray]:
+    """Returns log density and gradient at one point."""
+    log_prob = _module.log_prob(_data, point, True)
+    return log_prob, np.array(_module.log_prob_grad(_data, point, True))
+
+
+def _sample_chain(
+    start: np.ndarray, settings: SamplerSettings, seed: int, chain: int
+) -> ChainResult:
+    """Runs one chain of Stan's NUTS from `start` and reads what it reports."""
+    # PyStan reaches only the sampler that adapts, which would search for a step size
+    # even without warm-up.  One warm-up draw with a step that diverges at once goes
+    # nowhere (the chain stays at `start`) and is an accept statistic of 0 to dual
+    # averaging, whose answer is then known beforehand and made to be the step wanted:
+    # log step = log(10 WILD_STEP) - delta / ((1 + t0) gamma).
+    delta, t0 = 0.5, 1.0
+    gamma = delta / (1 + t0) / math.log(10 * WILD_STEP / settings.step_size)
+    messages = _run_service(
+        init={"beta": np.asarray(start, np.float64)},
+        random_seed=seed,
+        chain=chain,
+        init_radius=0.0,
+        num_warmup=1,
+        num_samples=settings.num_results,
+        num_thin=1,
+        save_warmup=False,
+        refresh=0,
+        stepsize=WILD_STEP,
+        stepsize_jitter=0.0,
+        max_depth=settings.max_depth,
+        delta=delta,
+        gamma=gamma,
+        kappa=0.75,
+        t0=t0,
+        init_buffer=0,
+        term_buffer=0,
+        window=0,
+    )
+    return _read_chain(messages, settings)
+
+
+def _run_service(**arguments: Any) -> list[dict[str, Any]]:
+    """Calls Stan's sampler and returns the messages of its four writers.
+
+    Raises RuntimeError with Stan's own words when the sampler reports an error.
+    """
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        socket.socket(socket.AF_UNIX) as server,
+        concurrent.futures.ThreadPoolExecutor(4) as readers,
+    ):
+        address = str(Path(folder) / "stan")
+        server.bind(address)
+        server.listen(4)
+        streams = [readers.submit(_read_connection, server) for _ in range(4)]
+        try:
+            code = _module.hmc_nuts_diag_e_adapt_wrapper(
+                socket_filename=address, data=_data, **arguments
+            )
+            lines = [line for stream in streams for line in stream.result()]
+        finally:
+            # Wakes the readers where Stan failed before it connected.
+            with contextlib.suppress(OSError):
+                server.shutdown(socket.SHUT_RDWR)
+    messages = [json.loads(line) for line in lines]
+    if code != 0:
+        said = [m["values"][0] for m in messages if m["topic"] == "logger"]
+        raise RuntimeError(f"Stan's sampler gave error code {code}: {' '.join(said)}")
+    return messages
+
+
+def _read_connection(server: socket.socket) -> list[bytes]:
+    connection, _ = server.accept()
+    with connection, connection.makefile("rb") as stream:
+        return stream.readlines()
+
+
+def _read_chain(
+    messages: list[dict[str, Any]], settings: SamplerSettings
+) -> ChainResult:
+    """Reads draws, leapfrogs and seconds, and checks that the protocol was kept.
+
+    Raises RuntimeError when Stan used another step size or metric than the one asked.
+    """
+    rows = [m["values"] for m in messages if m["topic"] == "sample"]
+    draws = [row for row in rows if isinstance(row, dict)]
+    spoken = [row[0] for row in rows if isinstance(row, list)]
+    log = [m["values"][0] for m in messages if m["topic"] == "logger"]
+
+    steps = np.array([draw["stepsize__"] for draw in draws])
+    if not np.allclose(steps, settings.step_size, rtol=1e-12, atol=0):
+        raise RuntimeError(
+            f"Stan's step size: {steps}, wanted {settings.step_size} at every draw"
+        )
+    metric = spoken[spoken.index("Diagonal elements of inverse mass matrix:") + 1]
+    if set(metric.split(", ")) != {"1"}:
+        raise RuntimeError(f"Stan's inverse metric: {metric}, wanted ones")
+    (sampling,) = (
+        float(found[1])
+        for line in log
+        if (found := re.search(r"([0-9.e+-]+) seconds \(Sampling\)", line))
+    )
+    values = [[v for k, v in d.items() if k.startswith("beta.")] for d in draws]
+    return ChainResult(
+        process=os.getpid(),
+        seconds=sampling,
+        values=np.array(values),
+        leapfrogs=np.array([int(draw["n_leapfrog__"]) for draw in draws]),
+    )

@@ -1,0 +1,1 @@
+"""Inference over functions, never over programs: a log density in, draws out."""

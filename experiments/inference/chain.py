@@ -1,0 +1,206 @@
+"""Runs transitions by the chunk: one compiled loop, progress told between chunks."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from experiments.inference import nuts, stateless
+from experiments.inference.leapfrog import (
+    LogProbAndGrad,
+    PhasePoint,
+    energy,
+    leapfrog,
+)
+
+
+class Chunk(NamedTuple):
+    """Some draws of every chain, in order, and what each transition told of itself."""
+
+    draws: np.ndarray  # [chains, num, dim]
+    log_prob: np.ndarray  # [chains, num]
+    leapfrogs: np.ndarray  # [chains, num] int32
+    depth: np.ndarray  # [chains, num] int32
+    accept: np.ndarray  # [chains, num]
+    diverged: np.ndarray  # [chains, num] bool
+    energy: np.ndarray  # [chains, num]
+
+
+class Kernel(NamedTuple):
+    """Two compiled functions: each is traced once, whatever the length of the chunks."""
+
+    init: Callable  # position [chains, dim] -> NutsState
+    run: Callable  # (seed, first, num, state, step_size) -> NutsState, buffers
+
+
+def compile_kernel(
+    log_prob_and_grad: LogProbAndGrad,
+    *,
+    num_chains: int,
+    dim: int,
+    max_depth: int,
+    chunk_size: int,
+    dtype: tf.DType = tf.float32,
+    inverse_mass: np.ndarray | None = None,  # [dim]; None: the identity metric
+    jit_compile: bool = True,
+) -> Kernel:
+    """The sampler of one log density, traced for chunks of up to `chunk_size` draws.
+
+    jit_compile: by XLA, which fuses the sampler's own work and pays for all but the
+      largest densities; without it TensorFlow's own kernels run.
+    """
+    if inverse_mass is None:
+        inverse_mass = np.ones(dim)
+    inverse_mass = tf.constant(inverse_mass, dtype)
+    shape = (num_chains, dim)
+
+    @tf.function(
+        jit_compile=jit_compile,
+        autograph=False,
+        input_signature=[tf.TensorSpec(shape, dtype)],
+    )
+    def init(position: tf.Tensor) -> nuts.NutsState:
+        return nuts.init(position, log_prob_and_grad)
+
+    log_prob_dtype = init.get_concrete_function().output_dtypes.log_prob
+    state_spec = nuts.NutsState(
+        position=tf.TensorSpec(shape, dtype),
+        log_prob=tf.TensorSpec([num_chains], log_prob_dtype),
+        grad=tf.TensorSpec(shape, dtype),
+    )
+    scalar = tf.TensorSpec([], tf.int32)
+
+    @tf.function(
+        jit_compile=jit_compile,
+        autograph=False,
+        input_signature=[
+            tf.TensorSpec([2], tf.int32),
+            scalar,
+            scalar,
+            state_spec,
+            tf.TensorSpec([], dtype),
+        ],
+    )
+    def run(
+        seed: tf.Tensor,
+        first: tf.Tensor,
+        num: tf.Tensor,
+        state: nuts.NutsState,
+        step_size: tf.Tensor,
+    ) -> tuple:
+        def transition(i: tf.Tensor, state: nuts.NutsState, kept: tuple) -> tuple:
+            # By the draw's own number: chunks of any length draw alike.
+            state, info = nuts.step(
+                stateless.fold_in(seed, first + i),
+                state,
+                log_prob_and_grad=log_prob_and_grad,
+                step_size=step_size,
+                inverse_mass=inverse_mass,
+                max_depth=max_depth,
+            )
+            told = (state.position, state.log_prob, *info)
+            kept = tuple(
+                tf.tensor_scatter_nd_update(whole, [[i]], one[tf.newaxis])
+                for whole, one in zip(kept, told, strict=True)
+            )
+            return i + 1, state, kept
+
+        def buffer(shape: tuple, dtype: tf.DType) -> tf.Tensor:
+            return tf.zeros((chunk_size, num_chains, *shape), dtype)
+
+        kept = (
+            buffer((dim,), dtype),
+            buffer((), log_prob_dtype),
+            buffer((), tf.int32),
+            buffer((), tf.int32),
+            buffer((), log_prob_dtype),
+            buffer((), tf.bool),
+            buffer((), log_prob_dtype),
+        )
+        _, state, kept = tf.while_loop(
+            lambda i, state, kept: i < num,
+            transition,
+            (tf.constant(0), state, kept),
+            parallel_iterations=1,
+        )
+        return state, kept
+
+    run.get_concrete_function()
+    return Kernel(init, run)
+
+
+def sample(
+    kernel: Kernel,
+    *,
+    seed: tf.Tensor,  # [2] int32
+    start: np.ndarray,  # [chains, dim]
+    step_size: float,
+    num_results: int,
+    chunk_size: int,
+) -> Iterator[Chunk]:
+    """Yields `num_results` draws of every chain, by the chunk.
+
+    chunk_size: at most the one that the kernel was compiled for.  The draws do not
+      depend on it.
+
+    Raises ValueError when the log density or its gradient is not finite at `start`.
+    """
+    dtype = kernel.init.input_signature[0].dtype
+    state = kernel.init(tf.constant(start, dtype))
+    _check_start(state)
+    step = tf.constant(step_size, dtype)
+    for first in range(0, num_results, chunk_size):
+        num = min(chunk_size, num_results - first)
+        state, kept = kernel.run(
+            seed, tf.constant(first), tf.constant(num), state, step
+        )
+        yield Chunk(*(np.moveaxis(part.numpy()[:num], 0, 1) for part in kept))
+
+
+def energy_error(
+    log_prob_and_grad: LogProbAndGrad,
+    *,
+    seed: tf.Tensor,  # [2] int32: of the momentum
+    start: np.ndarray,  # [chains, dim]
+    step_size: float,
+    num_steps: int = 100,
+    jit_compile: bool = True,
+) -> np.ndarray:
+    """How far the energy strays over a trajectory: [chains, num_steps], H - H(start).
+
+    What is left of it as the step shrinks is the rounding of the log density.
+    """
+    start = tf.convert_to_tensor(start)
+
+    @tf.function(jit_compile=jit_compile, autograph=False)
+    def run(position: tf.Tensor, step_size: tf.Tensor) -> tf.Tensor:
+        ones = tf.ones_like(position[0])
+        momentum = stateless.normal(seed, tuple(position.shape), position.dtype)
+        z = PhasePoint(position, momentum, *log_prob_and_grad(position))
+        start_energy = energy(z, ones)
+
+        def body(i: tf.Tensor, z: PhasePoint, errors: tf.Tensor) -> tuple:
+            z = leapfrog(z, log_prob_and_grad, step_size, ones)
+            error = energy(z, ones) - start_energy
+            errors = tf.tensor_scatter_nd_update(errors, [[i]], error[tf.newaxis])
+            return i + 1, z, errors
+
+        errors = tf.zeros([num_steps, position.shape[0]], start_energy.dtype)
+        return tf.while_loop(
+            lambda i, *_: i < num_steps, body, (tf.constant(0), z, errors)
+        )[2]
+
+    return run(start, tf.constant(step_size, start.dtype)).numpy().T
+
+
+def _check_start(state: nuts.NutsState) -> None:
+    log_prob, grad = state.log_prob.numpy(), state.grad.numpy()
+    bad = ~np.isfinite(log_prob) | ~np.isfinite(grad).all(axis=-1)
+    if bad.any():
+        chain = int(np.argmax(bad))
+        raise ValueError(
+            f"start: chain {chain} has log prob {log_prob[chain]} and "
+            f"{np.sum(~np.isfinite(grad[chain]))} gradients that are not finite; "
+            "finite ones wanted"
+        )

@@ -1,0 +1,38 @@
+"""Random numbers that are the same on every device, with XLA or without.
+
+TensorFlow's own float draws are not: XLA makes others of the same seed.  Its whole-range
+integers agree, and everything here is made of them.
+"""
+
+import tensorflow as tf
+
+RNG = "philox"  # named, since what TensorFlow picks by itself depends on the device
+
+
+def split(seed: tf.Tensor, num: int) -> list[tf.Tensor]:
+    """`num` seeds out of one, each [2] int32."""
+    return tf.unstack(tf.random.split(seed, num, alg=RNG))
+
+
+def fold_in(seed: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+    """The seed numbered `number` of those made from `seed`: [2] int32."""
+    return tf.random.fold_in(seed, number, alg=RNG)
+
+
+def uniform(seed: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
+    """Uniform draws strictly between 0 and 1: float64, 53 bits each.
+
+    A larger first dimension adds draws behind the others, and leaves those as they were.
+    """
+    bits = tf.random.stateless_uniform(
+        shape, seed, minval=None, maxval=None, dtype=tf.int64, alg=RNG
+    )
+    high = tf.bitwise.right_shift(
+        tf.bitcast(bits, tf.uint64), tf.constant(11, tf.uint64)
+    )
+    return (tf.cast(tf.bitcast(high, tf.int64), tf.float64) + 0.5) * 2.0**-53
+
+
+def normal(seed: tf.Tensor, shape: tuple[int, ...], dtype: tf.DType) -> tf.Tensor:
+    """Standard normal draws, by the inverse of the distribution function."""
+    return tf.cast(tf.math.ndtri(uniform(seed, shape)), dtype)

@@ -1,0 +1,19 @@
+"""What is believed: Bayesian logistic regression, the paper's appendix D."""
+
+import tensorflow as tf
+
+import ppl_core as ppl
+
+
+def logistic_regression(features: tf.Tensor) -> ppl.RandomVariable:
+    """p(coeffs) p(labels | features, coeffs): the model of the paper's NUTS table.
+
+    features: [dim, rows], so that a product with the coefficients, and the gradient's
+      with the residuals, both read memory in order; standardised, the last row ones.
+    """
+    dim = features.shape[0]
+    coeffs = ppl.Normal(
+        tf.zeros([], features.dtype), 1.0, sample_shape=dim, name="coeffs"
+    )  # [dim]
+    logits = tf.tensordot(coeffs, features, 1)  # [rows]
+    return ppl.Bernoulli(logits=logits, name="labels")  # [rows]

@@ -1,0 +1,77 @@
+"""The contract that every compared system meets: a problem in, draws out, NumPy only."""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A Bayesian logistic regression: coeffs ~ N(0, I), labels ~ Bernoulli(features @ coeffs).
+
+    Raises ValueError when the arrays do not fit each other.
+    """
+
+    name: str  # "covertype"
+    source: str  # where the data came from; a stand-in says that it is one
+    features: np.ndarray  # [rows, dim] float32
+    labels: np.ndarray  # [rows] int32, 0 or 1
+    start: np.ndarray  # [dim] float32, where every chain of every system begins
+
+    def __post_init__(self) -> None:
+        rows, dim = self.features.shape
+        if self.labels.shape != (rows,):
+            raise ValueError(
+                f"{self.name}: labels have shape {self.labels.shape}, "
+                f"features {self.features.shape} want ({rows},)"
+            )
+        if self.start.shape != (dim,):
+            raise ValueError(
+                f"{self.name}: start has shape {self.start.shape}, "
+                f"features {self.features.shape} want ({dim},)"
+            )
+
+    @property
+    def rows(self) -> int:
+        """The number of observations."""
+        return self.features.shape[0]
+
+    @property
+    def dim(self) -> int:
+        """The number of coefficients, the intercept's included."""
+        return self.features.shape[1]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplerSettings:
+    """What every sampler is told: a fixed step size, an identity metric, no warm-up."""
+
+    step_size: float  # leapfrog step, in units of the coefficients
+    max_depth: int = 10  # doublings at most: 2**max_depth - 1 leapfrogs a draw
+    num_results: int = 5  # draws, which is trajectories, a chain
+    num_chains: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.step_size > 0:
+            raise ValueError(f"step_size: given {self.step_size}, wanted above 0")
+        for name in ("max_depth", "num_results", "num_chains"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"{name}: given {getattr(self, name)}, wanted 1 or more"
+                )
+
+
+class Draws(NamedTuple):
+    """What a system's sampling call hands back."""
+
+    values: np.ndarray  # [chains, draws, dim]
+    leapfrogs: np.ndarray  # [chains, draws] int: gradients taken, the first not counted
+    seconds: float | None = None  # by the system's own clock, where the call does more
+    gradients: int | None = (
+        None  # gradients computed, where lock-step chains waste some
+    )
+
+
+class Unavailable(Exception):
+    """A system that cannot run here (not installed, no compiler); the text says why."""

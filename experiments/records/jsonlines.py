@@ -1,0 +1,80 @@
+"""JSON that survives a crash: NaN becomes null, files are whole, a cut line is dropped."""
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def plain(value: Any) -> Any:
+    """`value` as what strict JSON can say: no NaN or infinity, arrays as lists."""
+    if hasattr(value, "tolist"):  # a NumPy array or scalar, without importing NumPy
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(held) for key, held in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(held) for held in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def dumps(value: Any, *, indent: int | None = None) -> str:
+    """`value` as strict JSON; raises TypeError for what JSON cannot say."""
+    return json.dumps(plain(value), allow_nan=False, ensure_ascii=False, indent=indent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes the whole of `path` or nothing of it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)  # mkstemp's own 0600 would hide it from others
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+
+
+def append(path: Path, value: Any) -> None:
+    """Adds `value` as one line; a line that a crash cut short is taken away first.
+
+    Makes the folder.  Writers of one file take turns.
+    """
+    line = dumps(value).encode() + b"\n"  # before the file is touched
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        held = file.read()
+        if not held.endswith(b"\n"):
+            file.truncate(held.rfind(b"\n") + 1)
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(path: Path) -> Iterator[tuple[int, Any]]:
+    """Yields (line number, value); a last line without its end is dropped.
+
+    Raises ValueError, with file and line, for any other line that is not JSON.
+    """
+    lines = path.read_bytes().split(b"\n")[:-1]
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            yield number, json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}:{number}: not JSON: {error}") from error

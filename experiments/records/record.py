@@ -1,0 +1,67 @@
+"""The line kept of one system's turn at one problem, and the files of such lines."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from experiments.records import jsonlines
+
+SCHEMA = 1
+STATUSES = ("ok", "failed", "skipped")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+    """One system on one problem in one process: a line of results/records/**/*.jsonl.
+
+    Raises ValueError for an unknown status, a missing reason or another schema.
+    """
+
+    experiment: str  # "nuts"
+    system: str  # "ppl_core" | "handwritten_tf" | "stan" | "pymc"
+    round: int  # systems take turns; the records of one round belong together
+    problem: dict[str, Any]  # {"name": "covertype", "source": ..., "rows": 581012, ...}
+    hardware: dict[str, Any]  # {"machine": "cpu2-24g", "device": "cpu", ...}
+    settings: dict[str, Any]  # {"step_size": 0.00167, "max_depth": 10, "seed": 0, ...}
+    status: str  # "ok" | "failed" | "skipped"; a failure is a record, never a gap
+    reason: str = ""  # said whenever status is not "ok"
+    note: str = ""  # what a reader of the table must know, shown under it
+    seconds: dict[str, Any]  # {"build": 31.2, "first": 4.0, "calls": [2.41, 2.39]}
+    work: dict[str, Any]  # {"leapfrogs": [310, 310]}: what a call is divided by
+    check: dict[str, Any]  # {"against": "results/reference/...", "passed": true, ...}
+    provenance: dict[str, Any]  # commit, dirty, config_sha256, versions, argv, ...
+    schema: int = SCHEMA  # a reader refuses any other
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise ValueError(f"schema: given {self.schema!r}, wanted {SCHEMA}")
+        if self.status not in STATUSES:
+            raise ValueError(f"status: given {self.status!r}, wanted one of {STATUSES}")
+        if self.status != "ok" and not self.reason:
+            raise ValueError(f"reason: none given, wanted one for {self.status!r}")
+
+
+def append(path: Path, record: Record) -> None:
+    """Adds one line to `path`, whose folder is made; NaN is written as null."""
+    fields = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+    jsonlines.append(path, fields)
+
+
+def read(path: Path) -> list[Record]:
+    """The records of a file, in its order; a last line cut short is dropped.
+
+    Raises ValueError, with file and line, for a line that is not a record of this schema.
+    """
+    records = []
+    for number, fields in jsonlines.read(path):
+        where = f"{path}:{number}"
+        if not isinstance(fields, dict):
+            raise ValueError(f"{where}: wanted an object, found {fields!r}")
+        if fields.get("schema") != SCHEMA:
+            given = fields.get("schema")
+            raise ValueError(f"{where}: schema: given {given!r}, wanted {SCHEMA}")
+        try:
+            records.append(Record(**fields))
+        except (TypeError, ValueError) as error:  # a field missing, unknown or bad
+            raise ValueError(f"{where}: {error}") from error
+    return records

@@ -1,0 +1,107 @@
+"""The folder of one run: who may write it, and what run.json says of how it went."""
+
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from experiments.records import jsonlines
+
+SCHEMA = 1
+STATUSES = ("running", "done", "failed", "interrupted")
+
+
+class RunDirError(Exception):
+    """A folder that a run may not be written to; the text says why and what would do."""
+
+
+class CheckFailed(Exception):
+    """The run ended, but its accuracy check did not pass; the text says by how much."""
+
+
+def utc_now() -> str:
+    """The time as 2025-01-31T23:59:59Z."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def check(path: Path, *, overwrite: bool) -> None:
+    """Raises RunDirError when `path` cannot become a run folder; changes nothing."""
+    for parent in (path, *path.parents):
+        if parent.exists():
+            if not parent.is_dir():
+                raise RunDirError(f"{parent} is a file, wanted a folder")
+            if not os.access(parent, os.W_OK | os.X_OK):
+                raise RunDirError(f"{parent} cannot be written to")
+            break
+    if not path.exists() or not any(path.iterdir()):
+        return
+    status = read_status(path)
+    if status is None:
+        raise RunDirError(
+            f"{path} is not empty and holds no run; such a folder is never overwritten"
+        )
+    if not overwrite:
+        state = {"done": "a finished", "running": "an unfinished"}.get(
+            status, f"a {status}"
+        )
+        raise RunDirError(
+            f"{path} holds {state.replace('a i', 'an i')} run; "
+            "choose another --workdir, or give --overwrite"
+        )
+
+
+def read_status(path: Path) -> str | None:
+    """What run.json says of the run in `path`; None when it is no run folder."""
+    try:
+        told = json.loads((path / "run.json").read_text())
+    except (OSError, ValueError):
+        return None
+    status = told.get("status") if isinstance(told, dict) else None
+    return status if status in STATUSES else None
+
+
+@contextlib.contextmanager
+def claim(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Makes `path` an empty run folder and keeps other processes out of it meanwhile.
+
+    Raises RunDirError as `check` does, and when another process is writing there.
+    """
+    check(path, overwrite=overwrite)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise RunDirError(f"{path} cannot be made: {error.strerror}") from error
+    try:
+        try:  # released by the kernel, however the process ends
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunDirError(f"{path} is being written by another process") from error
+        check(path, overwrite=overwrite)  # again, now that nobody else can change it
+        _clear(path)
+        yield path
+    finally:
+        os.close(handle)
+
+
+def write_run(path: Path, **fields: Any) -> None:
+    """Writes run.json whole.  Raises ValueError for a status that is not one of ours."""
+    if fields.get("status") not in STATUSES:
+        given = fields.get("status")
+        raise ValueError(f"status: given {given!r}, wanted one of {STATUSES}")
+    text = jsonlines.dumps({"schema": SCHEMA, **fields}, indent=2)
+    jsonlines.write_text(path / "run.json", text + "\n")
+
+
+def _clear(path: Path) -> None:
+    """Empties a run folder, run.json last: cut short, it is still seen to be one."""
+    for held in sorted(path.iterdir(), key=lambda held: held.name == "run.json"):
+        if held.is_dir() and not held.is_symlink():
+            shutil.rmtree(held)
+        else:
+            held.unlink()

@@ -1,0 +1,39 @@
+"""Renders every table and plot again: `python -m experiments.report`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.report import page
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Renders all that the records of one folder give; the exit code, 2 for an error."""
+    parser = argparse.ArgumentParser(
+        prog="report", description="Renders every table and plot from the records."
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=RESULTS,
+        help="folder with records/, where tables/ and plots/ are written",
+    )
+    results = parser.parse_args(argv).results
+    try:
+        page.render_nuts(
+            records_path=results / "records" / "nuts.jsonl",
+            paper_path=RESULTS / "paper.json",
+            out_dir=results,
+        )
+    except (OSError, ValueError) as error:
+        print(f"report: {error}", file=sys.stderr)
+        return 2
+    print(f"report: wrote {results / 'tables'} and {results / 'plots'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""From a file of records to the files that people look at."""
+
+from pathlib import Path
+
+from experiments.records import record
+from experiments.report import plots, speedup, tables
+
+
+def render_nuts(*, records_path: Path, paper_path: Path, out_dir: Path) -> None:
+    """Writes tables/nuts_speedup.{md,csv} and plots/nuts_speedup.png under `out_dir`.
+
+    Of the records, only those of the newest benchmark are rendered.  Raises
+    FileNotFoundError when there is no file of records, ValueError when it is empty, of
+    another schema, or does not make one table.
+    """
+    if not records_path.is_file():
+        raise FileNotFoundError(
+            f"records: no file {records_path}, wanted one that a benchmark wrote"
+        )
+    rows = speedup.compare(speedup.newest_bench(record.read(records_path)))
+    paper = speedup.read_paper(paper_path)
+    for name, text in (
+        ("nuts_speedup.md", tables.markdown(rows, paper)),
+        ("nuts_speedup.csv", tables.csv_text(rows, paper)),
+    ):
+        path = out_dir / "tables" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
+    path = out_dir / "plots" / "nuts_speedup.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plots.nuts_speedup(rows, paper, path)

@@ -1,0 +1,27 @@
+"""Random variables, tracing, and transformations of programs: the language."""
+
+from ppl_core.constructors import *  # noqa: F403  every distribution's name
+from ppl_core.constructors import make_random_variable
+from ppl_core.random_variable import RandomVariable
+from ppl_core.trace import forward, trace, traceable
+from ppl_core.tracers import (
+    block,
+    condition,
+    intervene,
+    mask,
+    replay,
+    scale,
+    seeded,
+    substitute,
+    tape,
+)
+from ppl_core.transformations import (
+    align,
+    make_log_joint_fn,
+    make_log_likelihood_fn,
+    make_log_prob_parts_fn,
+    mutilate,
+    posterior_predictive,
+    prior_predictive,
+)
+from ppl_core.unconstrained import Unconstrained, unconstrain

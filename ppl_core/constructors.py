@@ -1,0 +1,200 @@
+"""One traceable constructor for every public distribution class of TFP."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow_probability as tfp
+
+from ppl_core import densities
+from ppl_core.random_variable import RandomVariable
+from ppl_core.trace import traceable
+
+tfd = tfp.distributions
+
+_HELD = ("sample_shape", "value", "seed", "observed", "log_prob_scale", "log_prob_mask")
+
+
+def make_random_variable(
+    make_distribution: Callable[..., tfd.Distribution],
+) -> Callable[..., RandomVariable]:
+    """The traceable constructor of random variables of one distribution class.
+
+    It takes the class's own arguments, and besides, by keyword,
+      name: the handle by which tracers find the variable.
+      sample_shape: leading i.i.d. dimensions.
+      value: the value to hold; drawn with `seed` when None.
+      seed: None, an integer (stateful) or a [2] int32 tensor (stateless).
+      observed, log_prob_scale, log_prob_mask: see RandomVariable.
+    Where the class has an argument of one of these names (tfd.Sample's sample_shape),
+    it is the class's.
+    """
+    own = inspect.signature(
+        make_distribution.__init__
+        if inspect.isclass(make_distribution)
+        else make_distribution
+    ).parameters
+    held_names = [held for held in _HELD if held not in own]
+
+    def construct(*args: Any, name: str | None = None, **kwargs: Any) -> RandomVariable:
+        held = {key: kwargs.pop(key) for key in held_names if key in kwargs}
+        return RandomVariable(
+            make_distribution(*args, **kwargs),
+            name=name,
+            made_by=construct.__name__,
+            **held,
+        )
+
+    construct.__name__ = construct.__qualname__ = make_distribution.__name__
+    construct.__doc__ = (
+        f"A random variable of tfd.{make_distribution.__name__}'s arguments; "
+        "see make_random_variable."
+    )
+    construct.makes_random_variable = True  # what the tracers of tracers.py look for
+    return traceable(construct)
+
+
+Autoregressive = make_random_variable(tfd.Autoregressive)
+BatchBroadcast = make_random_variable(tfd.BatchBroadcast)
+BatchConcat = make_random_variable(tfd.BatchConcat)
+BatchReshape = make_random_variable(tfd.BatchReshape)
+Bates = make_random_variable(tfd.Bates)
+Bernoulli = make_random_variable(densities.Bernoulli)
+Beta = make_random_variable(tfd.Beta)
+BetaBinomial = make_random_variable(tfd.BetaBinomial)
+BetaQuotient = make_random_variable(tfd.BetaQuotient)
+Binomial = make_random_variable(tfd.Binomial)
+Blockwise = make_random_variable(tfd.Blockwise)
+Categorical = make_random_variable(tfd.Categorical)
+Cauchy = make_random_variable(tfd.Cauchy)
+Chi = make_random_variable(tfd.Chi)
+Chi2 = make_random_variable(tfd.Chi2)
+CholeskyLKJ = make_random_variable(tfd.CholeskyLKJ)
+ContinuousBernoulli = make_random_variable(tfd.ContinuousBernoulli)
+DeterminantalPointProcess = make_random_variable(tfd.DeterminantalPointProcess)
+Deterministic = make_random_variable(tfd.Deterministic)
+Dirichlet = make_random_variable(tfd.Dirichlet)
+DirichletMultinomial = make_random_variable(tfd.DirichletMultinomial)
+DoublesidedMaxwell = make_random_variable(tfd.DoublesidedMaxwell)
+Empirical = make_random_variable(tfd.Empirical)
+ExpGamma = make_random_variable(tfd.ExpGamma)
+ExpInverseGamma = make_random_variable(tfd.ExpInverseGamma)
+ExpRelaxedOneHotCategorical = make_random_variable(tfd.ExpRelaxedOneHotCategorical)
+Exponential = make_random_variable(tfd.Exponential)
+ExponentiallyModifiedGaussian = make_random_variable(tfd.ExponentiallyModifiedGaussian)
+FiniteDiscrete = make_random_variable(tfd.FiniteDiscrete)
+FlatDirichlet = make_random_variable(tfd.FlatDirichlet)
+Gamma = make_random_variable(tfd.Gamma)
+GammaGamma = make_random_variable(tfd.GammaGamma)
+GaussianProcess = make_random_variable(tfd.GaussianProcess)
+GaussianProcessRegressionModel = make_random_variable(
+    tfd.GaussianProcessRegressionModel
+)
+GeneralizedExtremeValue = make_random_variable(tfd.GeneralizedExtremeValue)
+GeneralizedNormal = make_random_variable(tfd.GeneralizedNormal)
+GeneralizedPareto = make_random_variable(tfd.GeneralizedPareto)
+Geometric = make_random_variable(tfd.Geometric)
+Gumbel = make_random_variable(tfd.Gumbel)
+HalfCauchy = make_random_variable(tfd.HalfCauchy)
+HalfNormal = make_random_variable(tfd.HalfNormal)
+HalfStudentT = make_random_variable(tfd.HalfStudentT)
+HiddenMarkovModel = make_random_variable(tfd.HiddenMarkovModel)
+Horseshoe = make_random_variable(tfd.Horseshoe)
+Independent = make_random_variable(tfd.Independent)
+Inflated = make_random_variable(tfd.Inflated)
+InverseGamma = make_random_variable(tfd.InverseGamma)
+InverseGaussian = make_random_variable(tfd.InverseGaussian)
+JohnsonSU = make_random_variable(tfd.JohnsonSU)
+JointDistributionCoroutine = make_random_variable(tfd.JointDistributionCoroutine)
+JointDistributionCoroutineAutoBatched = make_random_variable(
+    tfd.JointDistributionCoroutineAutoBatched
+)
+JointDistributionNamed = make_random_variable(tfd.JointDistributionNamed)
+JointDistributionNamedAutoBatched = make_random_variable(
+    tfd.JointDistributionNamedAutoBatched
+)
+JointDistributionSequential = make_random_variable(tfd.JointDistributionSequential)
+JointDistributionSequentialAutoBatched = make_random_variable(
+    tfd.JointDistributionSequentialAutoBatched
+)
+Kumaraswamy = make_random_variable(tfd.Kumaraswamy)
+LKJ = make_random_variable(tfd.LKJ)
+LambertWDistribution = make_random_variable(tfd.LambertWDistribution)
+LambertWNormal = make_random_variable(tfd.LambertWNormal)
+Laplace = make_random_variable(tfd.Laplace)
+LinearGaussianStateSpaceModel = make_random_variable(tfd.LinearGaussianStateSpaceModel)
+LogLogistic = make_random_variable(tfd.LogLogistic)
+LogNormal = make_random_variable(tfd.LogNormal)
+Logistic = make_random_variable(tfd.Logistic)
+LogitNormal = make_random_variable(tfd.LogitNormal)
+MarkovChain = make_random_variable(tfd.MarkovChain)
+Masked = make_random_variable(tfd.Masked)
+MatrixNormalLinearOperator = make_random_variable(tfd.MatrixNormalLinearOperator)
+MatrixTLinearOperator = make_random_variable(tfd.MatrixTLinearOperator)
+Mixture = make_random_variable(tfd.Mixture)
+MixtureSameFamily = make_random_variable(tfd.MixtureSameFamily)
+Moyal = make_random_variable(tfd.Moyal)
+Multinomial = make_random_variable(tfd.Multinomial)
+MultivariateNormalDiag = make_random_variable(tfd.MultivariateNormalDiag)
+MultivariateNormalDiagPlusLowRank = make_random_variable(
+    tfd.MultivariateNormalDiagPlusLowRank
+)
+MultivariateNormalDiagPlusLowRankCovariance = make_random_variable(
+    tfd.MultivariateNormalDiagPlusLowRankCovariance
+)
+MultivariateNormalFullCovariance = make_random_variable(
+    tfd.MultivariateNormalFullCovariance
+)
+MultivariateNormalLinearOperator = make_random_variable(
+    tfd.MultivariateNormalLinearOperator
+)
+MultivariateNormalTriL = make_random_variable(tfd.MultivariateNormalTriL)
+MultivariateStudentTLinearOperator = make_random_variable(
+    tfd.MultivariateStudentTLinearOperator
+)
+NegativeBinomial = make_random_variable(tfd.NegativeBinomial)
+NoncentralChi2 = make_random_variable(tfd.NoncentralChi2)
+Normal = make_random_variable(tfd.Normal)
+NormalInverseGaussian = make_random_variable(tfd.NormalInverseGaussian)
+OneHotCategorical = make_random_variable(tfd.OneHotCategorical)
+OrderedLogistic = make_random_variable(tfd.OrderedLogistic)
+PERT = make_random_variable(tfd.PERT)
+Pareto = make_random_variable(tfd.Pareto)
+PixelCNN = make_random_variable(tfd.PixelCNN)
+PlackettLuce = make_random_variable(tfd.PlackettLuce)
+Poisson = make_random_variable(tfd.Poisson)
+PoissonLogNormalQuadratureCompound = make_random_variable(
+    tfd.PoissonLogNormalQuadratureCompound
+)
+PowerSpherical = make_random_variable(tfd.PowerSpherical)
+ProbitBernoulli = make_random_variable(tfd.ProbitBernoulli)
+QuantizedDistribution = make_random_variable(tfd.QuantizedDistribution)
+RelaxedBernoulli = make_random_variable(tfd.RelaxedBernoulli)
+RelaxedOneHotCategorical = make_random_variable(tfd.RelaxedOneHotCategorical)
+Sample = make_random_variable(tfd.Sample)  # sample_shape is the distribution's own
+SigmoidBeta = make_random_variable(tfd.SigmoidBeta)
+SinhArcsinh = make_random_variable(tfd.SinhArcsinh)
+Skellam = make_random_variable(tfd.Skellam)
+SphericalUniform = make_random_variable(tfd.SphericalUniform)
+StoppingRatioLogistic = make_random_variable(tfd.StoppingRatioLogistic)
+StudentT = make_random_variable(tfd.StudentT)
+StudentTProcess = make_random_variable(tfd.StudentTProcess)
+StudentTProcessRegressionModel = make_random_variable(
+    tfd.StudentTProcessRegressionModel
+)
+TransformedDistribution = make_random_variable(tfd.TransformedDistribution)
+Triangular = make_random_variable(tfd.Triangular)
+TruncatedCauchy = make_random_variable(tfd.TruncatedCauchy)
+TruncatedNormal = make_random_variable(tfd.TruncatedNormal)
+TwoPieceNormal = make_random_variable(tfd.TwoPieceNormal)
+TwoPieceStudentT = make_random_variable(tfd.TwoPieceStudentT)
+Uniform = make_random_variable(tfd.Uniform)
+VariationalGaussianProcess = make_random_variable(tfd.VariationalGaussianProcess)
+VectorDeterministic = make_random_variable(tfd.VectorDeterministic)
+VonMises = make_random_variable(tfd.VonMises)
+VonMisesFisher = make_random_variable(tfd.VonMisesFisher)
+Weibull = make_random_variable(tfd.Weibull)
+WishartLinearOperator = make_random_variable(tfd.WishartLinearOperator)
+WishartTriL = make_random_variable(tfd.WishartTriL)
+ZeroInflatedNegativeBinomial = make_random_variable(tfd.ZeroInflatedNegativeBinomial)
+Zipf = make_random_variable(tfd.Zipf)

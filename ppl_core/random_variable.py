@@ -1,0 +1,300 @@
+"""RandomVariable: a distribution, a value and a name, standing in for a tensor."""
+
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+tfd = tfp.distributions
+
+
+class RandomVariable(tf.__internal__.CompositeTensor):
+    """A draw and the distribution it was drawn from; in tensor code, the draw.
+
+    Tran et al. (2018), section 2.  Every operator of tf.Tensor acts on the value with the
+    tensor's meaning, `==` and hashing included.  It passes in and out of tf.function,
+    loops and `tf.nest` by its tensors, so calls with variables of one shape share one
+    trace.
+    """
+
+    # NumPy arrays on the left of an operator leave it to this class.
+    __array_priority__ = 200
+    __hash__ = None  # as a tensor's: `==` is elementwise
+
+    def __init__(
+        self,
+        distribution: tfd.Distribution,
+        *,
+        name: str | None = None,
+        sample_shape: Any = (),
+        value: Any = None,
+        seed: Any = None,
+        observed: bool | None = None,
+        log_prob_scale: Any = None,
+        log_prob_mask: Any = None,
+        made_by: str | None = None,
+    ) -> None:
+        """Makes a variable whose value is `value`, or a draw made with `seed`.
+
+        sample_shape: leading i.i.d. dimensions of the value.
+        value: of shape sample + batch + event; or a function of the distribution and
+          the sample shape that returns it.
+        observed: whether the value is data; by default, whether one was given.
+        log_prob_scale, log_prob_mask: factor of the log prob; where it counts at all.
+        made_by: the constructor that errors name; by default the distribution's class.
+
+        Raises ValueError when the value's shape is not sample + batch + event.
+        """
+        self.distribution = distribution
+        self.name = name
+        self.made_by = made_by or type(distribution).__name__
+        self.sample_shape = _static_shape(sample_shape)
+        self.observed = value is not None if observed is None else observed
+        self._scale = log_prob_scale
+        self._mask = log_prob_mask
+        self._cannot_sample = None
+        if callable(value):
+            value = value(distribution, sample_shape)
+        if value is not None:
+            self._value = self._checked(value)
+            return
+        try:
+            self._value = distribution.sample(sample_shape, seed=seed)
+        except NotImplementedError as error:  # a density alone is enough to condition
+            self._value, self._cannot_sample = None, error
+
+    @property
+    def value(self) -> tf.Tensor:
+        """The value held: shape sample + batch + event.
+
+        Raises NotImplementedError when none was given and the distribution cannot draw.
+        """
+        if self._value is None:
+            raise NotImplementedError(
+                f"{self._called()} has no value: {self.distribution.name} cannot draw "
+                f"one ({self._cannot_sample}), and none was given"
+            )
+        return self._value
+
+    @property
+    def shape(self) -> tf.TensorShape:
+        """The shape of the value."""
+        return self.value.shape
+
+    @property
+    def dtype(self) -> tf.DType:
+        """The dtype of the value."""
+        return self.value.dtype
+
+    def log_prob(self, value: Any = None) -> tf.Tensor:
+        """The log density or mass of `value` (by default its own): sample + batch.
+
+        This is the variable's term of a log joint: its scale and mask are in it.
+        """
+        if self.distribution is None:
+            raise ValueError(
+                f"{self._called()} came into a tf.function without its distribution, "
+                "which is no composite tensor: make the variable inside, or pass its "
+                "log prob"
+            )
+        log_prob = self.distribution.log_prob(self.value if value is None else value)
+        if self._scale is not None:
+            log_prob *= tf.cast(self._scale, log_prob.dtype)
+        if self._mask is not None:
+            log_prob = tf.where(self._mask, log_prob, tf.zeros_like(log_prob))
+        return log_prob
+
+    def sample(self, sample_shape: Any = (), seed: Any = None) -> tf.Tensor:
+        """New draws of the distribution: shape `sample_shape` + batch + event."""
+        return self.distribution.sample(sample_shape, seed=seed)
+
+    def entropy(self) -> tf.Tensor:
+        """The entropy of one draw, in nats: batch shape."""
+        return self.distribution.entropy()
+
+    def mean(self) -> tf.Tensor:
+        """The mean of the distribution: batch + event shape."""
+        return self.distribution.mean()
+
+    def numpy(self) -> np.ndarray:
+        """The value as a NumPy array; AttributeError inside a tf.function."""
+        return tf.nest.map_structure(lambda tensor: tensor.numpy(), self.value)
+
+    def _checked(self, value: Any) -> Any:
+        """`value` as tensors of the distribution's dtype, of the shape wanted."""
+        value = tf.nest.map_structure(
+            lambda dtype, part: (
+                part.value
+                if isinstance(part, RandomVariable)
+                else tf.convert_to_tensor(part, dtype_hint=dtype)
+            ),
+            self.distribution.dtype,
+            value,
+            check_types=False,
+        )
+        if tf.nest.is_nested(self.distribution.dtype):
+            return value  # a joint distribution checks its parts itself
+        wanted = self.sample_shape.concatenate(self.distribution.batch_shape)
+        wanted = wanted.concatenate(self.distribution.event_shape)
+        if not wanted.is_compatible_with(value.shape):
+            raise ValueError(
+                f"{self._called()}: the value has shape {value.shape}, wanted {wanted}, "
+                f"which is sample {self.sample_shape} + "
+                f"batch {self.distribution.batch_shape} + "
+                f"event {self.distribution.event_shape}"
+            )
+        return value
+
+    def _called(self) -> str:
+        return f"{self.made_by}(name={self.name!r})"
+
+    # What tf.Tensor offers besides its operators.
+
+    def __tf_tensor__(self, dtype: Any = None, name: str | None = None) -> tf.Tensor:
+        return tf.convert_to_tensor(self.value, dtype=dtype, name=name)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __iter__(self) -> Iterator[tf.Tensor]:
+        return iter(self.value)
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __int__(self) -> int:
+        return int(self.value)
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __index__(self) -> int:
+        return operator.index(self.value)
+
+    def __repr__(self) -> str:
+        value = "no value" if self._value is None else self._value
+        return f"<RandomVariable {self._called()} {value}>"
+
+    # What makes it a composite tensor.
+
+    @property
+    def _type_spec(self) -> "RandomVariableSpec":
+        return RandomVariableSpec.from_value(self)
+
+    def _shape_invariant_to_type_spec(self, shape: tf.TensorShape) -> tf.TypeSpec:
+        raise NotImplementedError("a random variable's shape is its distribution's")
+
+    @property
+    def __composite_gradient__(self) -> "_ValueGradient":
+        return _ValueGradient()
+
+
+def _static_shape(shape: Any) -> tf.TensorShape:
+    """`shape`, a number, sequence or tensor, as far as it is known."""
+    static = tf.get_static_value(shape) if tf.is_tensor(shape) else shape
+    if static is None:
+        return tf.TensorShape(None)
+    return tf.TensorShape(np.atleast_1d(np.asarray(static, np.int64)).tolist())
+
+
+class _ValueGradient:
+    """Tells tf.GradientTape that the gradient by a variable is that by its value."""
+
+    def get_gradient_components(self, variable: RandomVariable) -> tf.Tensor:
+        return variable.value
+
+    def replace_gradient_components(
+        self, variable: RandomVariable, gradient: tf.Tensor
+    ) -> tf.Tensor:
+        return gradient
+
+
+class RandomVariableSpec(tf.TypeSpec):
+    """What tf.function compares: names, shapes and the kind of distribution."""
+
+    def __init__(self, value: Any, distribution: Any, held: tuple) -> None:
+        self._value = value
+        self._distribution = distribution
+        self._held = held
+
+    @classmethod
+    def from_value(cls, variable: RandomVariable) -> "RandomVariableSpec":
+        value = tf.nest.map_structure(tf.type_spec_from_value, variable.value)
+        # A distribution that is no composite tensor stays behind: keyed by identity it
+        # would cost a trace a call.
+        distribution = variable.distribution
+        if isinstance(distribution, tf.__internal__.CompositeTensor):
+            distribution = tf.type_spec_from_value(distribution)
+        else:
+            distribution = None
+        weights = {
+            key: tf.TensorSpec(tf.convert_to_tensor(weight).shape, dtype=_dtype(weight))
+            for key, weight in _weights(variable).items()
+        }
+        held = (variable.name, variable.made_by, tuple(variable.sample_shape),
+                variable.observed, tuple(sorted(weights.items())))  # fmt: skip
+        return cls(value, distribution, held)
+
+    @property
+    def value_type(self) -> type:
+        return RandomVariable
+
+    def _serialize(self) -> tuple:
+        return (self._value, self._distribution, self._held)
+
+    @property
+    def _component_specs(self) -> dict[str, Any]:
+        specs = {"value": self._value, **dict(self._held[4])}
+        if self._distribution is not None:
+            specs["distribution"] = self._distribution
+        return specs
+
+    def _to_components(self, variable: RandomVariable) -> dict[str, Any]:
+        parts = {"value": variable.value}
+        for key, weight in _weights(variable).items():
+            parts[key] = tf.convert_to_tensor(weight)
+        if self._distribution is not None:
+            parts["distribution"] = variable.distribution
+        return parts
+
+    def _from_components(self, parts: dict[str, Any]) -> RandomVariable:
+        variable = object.__new__(RandomVariable)
+        name, made_by, sample_shape, observed, _ = self._held
+        variable.distribution = parts.get("distribution")
+        variable.name, variable.made_by = name, made_by
+        variable.sample_shape = tf.TensorShape(sample_shape)
+        variable.observed = observed
+        variable._value, variable._cannot_sample = parts["value"], None
+        variable._scale, variable._mask = parts.get("scale"), parts.get("mask")
+        return variable
+
+
+def _weights(variable: RandomVariable) -> dict[str, Any]:
+    held = {"scale": variable._scale, "mask": variable._mask}
+    return {key: weight for key, weight in held.items() if weight is not None}
+
+
+def _dtype(weight: Any) -> tf.DType:
+    return tf.convert_to_tensor(weight).dtype
+
+
+def _on_value(name: str) -> Callable[..., Any]:
+    """tf.Tensor's operator `name`, acting on the variable's value."""
+    tensor_operator = getattr(tf.Tensor, name)
+
+    def apply(self: RandomVariable, *args: Any) -> Any:
+        args = [arg.value if isinstance(arg, RandomVariable) else arg for arg in args]
+        return tensor_operator(self.value, *args)
+
+    apply.__name__ = name
+    return apply
+
+
+for _name in tf.Tensor.OVERLOADABLE_OPERATORS:
+    setattr(RandomVariable, _name, _on_value(_name))

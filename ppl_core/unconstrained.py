@@ -1,0 +1,188 @@
+"""A program's latent variables as one unconstrained vector, for samplers."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from ppl_core.random_variable import RandomVariable
+from ppl_core.tracers import condition, seeded, tape
+from ppl_core.transformations import Program, add, total, vectorized
+
+
+class Unconstrained(NamedTuple):
+    """The posterior of a program's latent variables, given data, on R^dim."""
+
+    dim: int
+    names: tuple[str, ...]  # of the latent variables, in the program's order
+    sizes: tuple[int, ...]  # coordinates of each: they follow each other in the vector
+    log_prob: Callable[[tf.Tensor], tf.Tensor]  # [chains, dim] -> [chains], the dtype's
+    log_prob_and_grad: Callable[[tf.Tensor], tuple]  # and [chains, dim], in one pass
+    constrain: Callable[[tf.Tensor], dict]  # [chains, dim] -> name: [chains, ...]
+    unconstrain: Callable[[Mapping[str, Any]], tf.Tensor]  # its inverse
+
+
+def unconstrain(
+    program: Program,
+    *args: Any,
+    observed: Mapping[str, Any] | None = None,
+    dtype: tf.DType | None = tf.float64,
+) -> Unconstrained:
+    """The latent variables of `program(*args)` as one unconstrained vector.
+
+    Each variable x of support S is T(y), where T is TFP's default bijector from R^k onto
+    S, and the log prob of y has log |det dT/dy| in it.  T may depend on variables drawn
+    before: an upper bound that is itself random, say.
+
+    observed: data by name; variables whose value the program sets are data as well.
+    dtype: what the log prob is summed and returned in.  Float64 by default, since a
+      float32 sum over some hundred thousand rows is too coarse for an energy.
+
+    Raises ValueError for a discrete latent variable, for latent variables of different
+    dtypes, and for a program without any.
+    """
+    observed = dict(observed or {})
+    sites = _latent_sites(program, args, observed)
+    if not sites:
+        raise ValueError(f"{_called(program)}: no latent variable is left to sample")
+    dtypes = {site.dtype for site in sites}
+    if len(dtypes) > 1:
+        given = {site.name: site.dtype.name for site in sites}
+        raise ValueError(f"{_called(program)}: latent variables of one dtype wanted, given {given}")  # fmt: skip
+    names = tuple(site.name for site in sites)
+    sizes = tuple(site.size for site in sites)
+
+    def run(vector: tf.Tensor) -> tuple[dict[str, RandomVariable], list[tf.Tensor]]:
+        """The program at one vector [dim]: its variables and the log determinants."""
+        parts = dict(zip(names, tf.split(vector, sizes), strict=True))
+        log_dets: list[tf.Tensor] = []
+
+        def from_part(site: _Site) -> Callable:
+            def value(distribution: Any, sample_shape: Any) -> tf.Tensor:
+                bijector = distribution.experimental_default_event_space_bijector()
+                y = tf.reshape(parts[site.name], site.shape)
+                x = bijector.forward(y)
+                log_det = bijector.forward_log_det_jacobian(
+                    y, event_ndims=bijector.forward_min_event_ndims
+                )
+                # Constant over what it does not depend on: one copy for each.
+                log_dets.append(tf.broadcast_to(log_det, site.log_det_shape))
+                return x
+
+            return value
+
+        latent = {site.name: from_part(site) for site in sites}
+        with tape() as variables, condition(**latent, **observed):
+            program(*args)
+        return variables, log_dets
+
+    def log_prob_of_one(vector: tf.Tensor) -> tf.Tensor:
+        variables, log_dets = run(vector)
+        terms = [variable.log_prob() for variable in variables.values()]
+        return add(total(term, dtype) for term in terms + log_dets)
+
+    def log_prob_and_grad_of_one(vector: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape() as gradient_tape:
+            gradient_tape.watch(vector)
+            log_prob = log_prob_of_one(vector)
+        return log_prob, gradient_tape.gradient(log_prob, vector)
+
+    def constrain_one(vector: tf.Tensor) -> dict[str, tf.Tensor]:
+        variables, _ = run(vector)
+        return {name: variables[name].value for name in names}
+
+    def unconstrain_one(values: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        with tape() as variables, condition(**values, **observed):
+            program(*args)
+        parts = []
+        for name in names:
+            distribution = variables[name].distribution
+            bijector = distribution.experimental_default_event_space_bijector()
+            parts.append(tf.reshape(bijector.inverse(variables[name].value), [-1]))
+        return tf.concat(parts, 0)
+
+    def to_tensors(values: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        odd = sorted(values.keys() ^ set(names))
+        if odd:
+            raise ValueError(f"unconstrain: value or latent variable missing: {odd}")
+        return {
+            site.name: tf.convert_to_tensor(values[site.name], site.dtype)
+            for site in sites
+        }
+
+    return Unconstrained(
+        dim=sum(sizes),
+        names=names,
+        sizes=sizes,
+        log_prob=lambda vectors: vectorized(log_prob_of_one, vectors),
+        log_prob_and_grad=lambda vectors: vectorized(log_prob_and_grad_of_one, vectors),
+        constrain=lambda vectors: vectorized(constrain_one, vectors),
+        unconstrain=lambda values: vectorized(unconstrain_one, to_tensors(values)),
+    )
+
+
+class _Site(NamedTuple):
+    """One latent variable."""
+
+    name: str
+    dtype: tf.DType
+    shape: tuple[int, ...]  # of its unconstrained value
+    log_det_shape: tuple[int, ...]
+    size: int
+
+
+def _latent_sites(
+    program: Program, args: tuple, observed: Mapping[str, Any]
+) -> list[_Site]:
+    """The variables of the program without a value, from one run whose ops are lost."""
+    sites: list[_Site] = []
+
+    def look() -> None:
+        with tape() as variables, seeded(tfp.random.sanitize_seed(0)):
+            with condition(**observed):
+                program(*args)
+        for variable in variables.values():
+            if not variable.observed:
+                sites.append(_site(variable))
+
+    tf.function(look, autograph=False).get_concrete_function()
+    return sites
+
+
+def _site(variable: RandomVariable) -> _Site:
+    distribution = variable.distribution
+    if tf.nest.is_nested(distribution.dtype):
+        raise ValueError(
+            f"{variable.made_by}(name={variable.name!r}): a joint distribution cannot "
+            "be a latent variable; make its parts random variables of their own"
+        )
+    if not distribution.dtype.is_floating:
+        raise ValueError(
+            f"{variable.made_by}(name={variable.name!r}) is discrete: it cannot be "
+            "unconstrained; observe it or sum it out"
+        )
+    bijector = distribution.experimental_default_event_space_bijector()
+    if bijector is None:
+        raise ValueError(
+            f"{variable.made_by}(name={variable.name!r}) has no default bijector from "
+            "an unconstrained space"
+        )
+    shape = bijector.inverse_event_shape(variable.shape)
+    if not shape.is_fully_defined():
+        raise ValueError(
+            f"{variable.made_by}(name={variable.name!r}): shape {variable.shape} is "
+            "not known when the program is traced"
+        )
+    ndims = shape.rank - bijector.forward_min_event_ndims
+    return _Site(
+        name=variable.name,
+        dtype=distribution.dtype,
+        shape=tuple(shape),
+        log_det_shape=tuple(shape[:ndims]),
+        size=shape.num_elements(),
+    )
+
+
+def _called(program: Program) -> str:
+    return getattr(program, "__name__", repr(program))
