@@ -35,12 +35,12 @@ class Problem:
     @property
     def rows(self) -> int:
         """The number of observations."""
-        return self.features.shape[0]
+        return int(self.features.shape[0])
 
     @property
     def dim(self) -> int:
         """The number of coefficients, the intercept's included."""
-        return self.features.shape[1]
+        return int(self.features.shape[1])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,8 @@
 """Random variables, tracing, and transformations of programs: the language."""
 
-from ppl_core.constructors import *  # noqa: F403  every distribution's name
+# ruff: noqa: F401, F403  what is imported here is the package's list
+
+from ppl_core.constructors import *
 from ppl_core.constructors import make_random_variable
 from ppl_core.random_variable import RandomVariable
 from ppl_core.trace import forward, trace, traceable

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import tensorflow as tf
 import tensorflow_probability as tfp
 
 from ppl_core import densities
@@ -50,8 +51,13 @@ def make_random_variable(
         f"A random variable of tfd.{make_distribution.__name__}'s arguments; "
         "see make_random_variable."
     )
+    construct.to_value = _to_tensors
     construct.makes_random_variable = True  # what the tracers of tracers.py look for
     return traceable(construct)
+
+
+def _to_tensors(value: Any) -> Any:
+    return tf.nest.map_structure(tf.convert_to_tensor, value)
 
 
 Autoregressive = make_random_variable(tfd.Autoregressive)
@@ -198,3 +204,5 @@ WishartLinearOperator = make_random_variable(tfd.WishartLinearOperator)
 WishartTriL = make_random_variable(tfd.WishartTriL)
 ZeroInflatedNegativeBinomial = make_random_variable(tfd.ZeroInflatedNegativeBinomial)
 Zipf = make_random_variable(tfd.Zipf)
+
+__all__ = [name for name in dir() if hasattr(globals()[name], "makes_random_variable")]

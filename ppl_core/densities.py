@@ -22,7 +22,7 @@ def bernoulli_log_prob(logits: tf.Tensor, event: tf.Tensor) -> tuple:
 
     With m = [logits > 0], it is (event - m) logits - log(1 + exp(-|logits|)): no
     overflow, exact at infinite logits, linear in `event` as TFP's.  The gradient by
-    `logits` is event - sigmoid(logits), which no autodiff of the two terms simplifies to.
+    `logits` is event - sigmoid(logits), which autodiff of the two terms would not find.
     """
     positive = tf.cast(logits > 0, logits.dtype)
     log_prob = tf.math.multiply_no_nan(logits, event - positive) - tf.math.log1p(

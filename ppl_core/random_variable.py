@@ -14,10 +14,10 @@ tfd = tfp.distributions
 class RandomVariable(tf.__internal__.CompositeTensor):
     """A draw and the distribution it was drawn from; in tensor code, the draw.
 
-    Tran et al. (2018), section 2.  Every operator of tf.Tensor acts on the value with the
-    tensor's meaning, `==` and hashing included.  It passes in and out of tf.function,
-    loops and `tf.nest` by its tensors, so calls with variables of one shape share one
-    trace.
+    Tran et al. (2018), section 2.  Every operator of tf.Tensor acts on the value with
+    the tensor's meaning, `==` and hashing included.  It passes in and out of
+    tf.function, loops and `tf.nest` by its tensors, so calls with variables of one
+    shape share one trace.
     """
 
     # NumPy arrays on the left of an operator leave it to this class.
@@ -141,8 +141,8 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         wanted = wanted.concatenate(self.distribution.event_shape)
         if not wanted.is_compatible_with(value.shape):
             raise ValueError(
-                f"{self._called()}: the value has shape {value.shape}, wanted {wanted}, "
-                f"which is sample {self.sample_shape} + "
+                f"{self._called()}: the value has shape {value.shape}, wanted "
+                f"{wanted}, which is sample {self.sample_shape} + "
                 f"batch {self.distribution.batch_shape} + "
                 f"event {self.distribution.event_shape}"
             )

@@ -28,7 +28,7 @@ def tape() -> Iterator[dict[str, RandomVariable]]:
     def record(construct: Callable, *args: Any, **kwargs: Any) -> Any:
         made = forward(construct, *args, **kwargs)
         if isinstance(made, RandomVariable):
-            name = _name_of(construct, kwargs, "tape")
+            name = name_of(construct, kwargs, "tape")
             if name in variables:
                 raise ValueError(
                     f"tape: two random variables are named {name!r}: "
@@ -104,7 +104,7 @@ def intervene(**values: Any) -> Iterator[None]:
             value = values[name]
             if isinstance(value, RandomVariable):
                 return value
-            return tf.nest.map_structure(tf.convert_to_tensor, value)
+            return construct.to_value(value)
 
         with _trace_variables(replace):
             yield
@@ -181,7 +181,7 @@ def seeded(seed: Any) -> Iterator[None]:
 
     def give_seed(construct: Callable, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("seed") is None and kwargs.get("value") is None:
-            name = _name_of(construct, kwargs, "seeded")
+            name = name_of(construct, kwargs, "seeded")
             if name in drawn:
                 raise ValueError(
                     f"seeded: two random variables are named {name!r}, and would be "
@@ -207,7 +207,8 @@ def _trace_variables(tracer: Tracer) -> Iterator[None]:
         yield
 
 
-def _name_of(construct: Callable, kwargs: Mapping, needed_by: str) -> str:
+def name_of(construct: Callable, kwargs: Mapping, needed_by: str) -> str:
+    """The name in a call's arguments; ValueError says which constructor lacks it."""
     name = kwargs.get("name")
     if name is None:
         raise ValueError(

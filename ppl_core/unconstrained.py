@@ -31,9 +31,9 @@ def unconstrain(
 ) -> Unconstrained:
     """The latent variables of `program(*args)` as one unconstrained vector.
 
-    Each variable x of support S is T(y), where T is TFP's default bijector from R^k onto
-    S, and the log prob of y has log |det dT/dy| in it.  T may depend on variables drawn
-    before: an upper bound that is itself random, say.
+    Each variable x of support S is T(y), where T is TFP's default bijector from R^k
+    onto S, and the log prob of y has log |det dT/dy| in it.  T may depend on variables
+    drawn before: an upper bound that is itself random, say.
 
     observed: data by name; variables whose value the program sets are data as well.
     dtype: what the log prob is summed and returned in.  Float64 by default, since a
@@ -49,7 +49,9 @@ def unconstrain(
     dtypes = {site.dtype for site in sites}
     if len(dtypes) > 1:
         given = {site.name: site.dtype.name for site in sites}
-        raise ValueError(f"{_called(program)}: latent variables of one dtype wanted, given {given}")  # fmt: skip
+        raise ValueError(
+            f"{_called(program)}: latent variables of one dtype wanted, given {given}"
+        )
     names = tuple(site.name for site in sites)
     sizes = tuple(site.size for site in sites)
 

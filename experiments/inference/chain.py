@@ -1,5 +1,6 @@
 """Runs transitions by the chunk: one compiled loop, progress told between chunks."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from experiments.inference.leapfrog import (
     energy,
     leapfrog,
 )
+from experiments.problem import Draws, SamplerSettings
 
 
 class Chunk(NamedTuple):
@@ -126,7 +128,9 @@ def compile_kernel(
         )
         return state, kept
 
-    run.get_concrete_function()
+    # No draws: traces and compiles, so that the first real call only runs.
+    state = init(tf.zeros(shape, dtype))
+    run(tf.zeros([2], tf.int32), 0, 0, state, tf.ones([], dtype))
     return Kernel(init, run)
 
 
@@ -204,3 +208,62 @@ def _check_start(state: nuts.NutsState) -> None:
             f"{np.sum(~np.isfinite(grad[chain]))} gradients that are not finite; "
             "finite ones wanted"
         )
+
+
+def prepare(
+    log_prob_and_grad: LogProbAndGrad,
+    *,
+    start: np.ndarray,  # [chains, dim]
+    settings: SamplerSettings,
+    seed: int,
+    jit_compile: bool = True,
+) -> Callable[[], Draws]:
+    """Compiles the sampler, and returns the function that draws with it from `start`.
+
+    Its first call draws with `seed`, and each later one with a seed of its own.
+    """
+    num_chains, dim = start.shape
+    kernel = compile_kernel(
+        log_prob_and_grad,
+        num_chains=num_chains,
+        dim=dim,
+        max_depth=settings.max_depth,
+        chunk_size=settings.num_results,
+        jit_compile=jit_compile,
+    )
+    calls = itertools.count()
+
+    def run() -> Draws:
+        (chunk,) = sample(
+            kernel,
+            seed=tf.constant([next(calls), seed]),
+            start=start,
+            step_size=settings.step_size,
+            num_results=settings.num_results,
+            chunk_size=settings.num_results,
+        )
+        return Draws(
+            values=chunk.draws,
+            leapfrogs=chunk.leapfrogs,
+            gradients=gradients_computed(chunk.leapfrogs),
+        )
+
+    return run
+
+
+def evaluate(
+    log_prob_and_grad: LogProbAndGrad, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A density at `points` [points, dim], one at a time: float64 [points], and grads."""
+    function = tf.function(log_prob_and_grad, jit_compile=True, autograph=False)
+    pairs = [function(tf.constant(point[np.newaxis], tf.float32)) for point in points]
+    log_prob, grad = (np.concatenate([np.asarray(p[i]) for p in pairs]) for i in (0, 1))
+    return log_prob.astype(np.float64), grad.astype(np.float64)
+
+
+def gradients_computed(leapfrogs: np.ndarray) -> int:
+    """The gradients that chains in lock-step cost, those of waiting chains included.
+
+    leapfrogs: [chains, num], the useful ones.
+    """
+    return int(leapfrogs.max(axis=0).sum()) * leapfrogs.shape[0]

@@ -227,7 +227,7 @@ def _add_leaf(
         leaf=subtree.leaf + 1,
         tip=tip,
         first_momentum=tf.where(first, tip.momentum, subtree.first_momentum),
-        sum_momentum=tip.momentum + tf.where(first, 0.0, subtree.sum_momentum),
+        sum_momentum=tf.where(first, tip.momentum, tip.momentum + subtree.sum_momentum),
         log_weight=total,
         draw=_select(take, leaf, subtree.draw),
     )

@@ -20,17 +20,18 @@ def fold_in(seed: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
 
 
 def uniform(seed: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
-    """Uniform draws strictly between 0 and 1: float64, 53 bits each.
+    """Uniform draws strictly between 0 and 1: float64, 52 bits and a half each.
 
     A larger first dimension adds draws behind the others, and leaves those as they were.
     """
     bits = tf.random.stateless_uniform(
         shape, seed, minval=None, maxval=None, dtype=tf.int64, alg=RNG
     )
+    # Not 53: the largest, with its half, would round to 1.
     high = tf.bitwise.right_shift(
-        tf.bitcast(bits, tf.uint64), tf.constant(11, tf.uint64)
+        tf.bitcast(bits, tf.uint64), tf.constant(12, tf.uint64)
     )
-    return (tf.cast(tf.bitcast(high, tf.int64), tf.float64) + 0.5) * 2.0**-53
+    return (tf.cast(tf.bitcast(high, tf.int64), tf.float64) + 0.5) * 2.0**-52
 
 
 def normal(seed: tf.Tensor, shape: tuple[int, ...], dtype: tf.DType) -> tf.Tensor:

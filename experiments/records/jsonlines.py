@@ -1,4 +1,4 @@
-"""JSON that survives a crash: NaN becomes null, files are whole, a cut line is dropped."""
+"""JSON that outlives a crash: NaN becomes null, files are whole, cut lines dropped."""
 
 import contextlib
 import fcntl

@@ -20,8 +20,8 @@ class Event(Protocol):
 def recording(run_dir: Path, *, tensorboard: bool = True) -> Iterator[Event]:
     """Yields `event(kind, step, **values)`, which adds one line to metrics.jsonl.
 
-    A line holds kind, step, `seconds` since the recording began, and the values; NaN and
-    infinity become null.  Every line is flushed, so a crash loses none.  With
+    A line holds kind, step, `seconds` since the recording began, and the values; NaN
+    and infinity become null.  Every line is flushed, so a crash loses none.  With
     `tensorboard`, each number goes to an event file too, under the tag kind/name.
     """
     began = time.monotonic()
@@ -70,8 +70,13 @@ def _event_file(run_dir: Path) -> Iterator[_Scalars]:
 
     Not tensorboard's own writer, which puts the host's name into the file's name.
     """
-    from tensorboard.compat.proto import event_pb2, summary_pb2
-    from tensorboard.summary.writer.record_writer import RecordWriter
+    from tensorboard.compat.proto import (  # type: ignore[import-untyped]
+        event_pb2,
+        summary_pb2,
+    )
+    from tensorboard.summary.writer.record_writer import (  # type: ignore[import-untyped]
+        RecordWriter,
+    )
 
     folder = run_dir / "tensorboard"
     folder.mkdir(exist_ok=True)

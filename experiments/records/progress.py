@@ -30,7 +30,7 @@ def progress(
     """
     stream = sys.stderr if stream is None else stream
     if stream.isatty():
-        from tqdm import tqdm
+        from tqdm import tqdm  # type: ignore[import-untyped]
 
         with tqdm(total=total, desc=label, file=stream, dynamic_ncols=True) as bar:
 

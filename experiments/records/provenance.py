@@ -30,8 +30,8 @@ _ABSOLUTE = re.compile(r"(?<![\w./~<])/[^\s'\"`=,;:()\[\]{}<>]+")
 def collect(*, argv: Sequence[str], config: str) -> dict[str, Any]:
     """What a record keeps of its origin, as JSON can hold it.
 
-    No host or user name and no path of the machine.  GPUs are named only when TensorFlow
-    has been imported already.
+    No host or user name and no path of the machine.  GPUs are named only when
+    TensorFlow has been imported already.
     """
     return {
         **git_state(),

@@ -50,7 +50,7 @@ def append(path: Path, record: Record) -> None:
 def read(path: Path) -> list[Record]:
     """The records of a file, in its order; a last line cut short is dropped.
 
-    Raises ValueError, with file and line, for a line that is not a record of this schema.
+    Raises ValueError, with file and line, for what is not a record of this schema.
     """
     records = []
     for number, fields in jsonlines.read(path):

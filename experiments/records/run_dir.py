@@ -13,11 +13,17 @@ from typing import Any
 from experiments.records import jsonlines
 
 SCHEMA = 1
-STATUSES = ("running", "done", "failed", "interrupted")
+_TOLD = {
+    "running": "an unfinished",
+    "done": "a finished",
+    "failed": "a failed",
+    "interrupted": "an interrupted",
+}
+STATUSES = tuple(_TOLD)
 
 
 class RunDirError(Exception):
-    """A folder that a run may not be written to; the text says why and what would do."""
+    """A folder that a run may not be written to; the text says why."""
 
 
 class CheckFailed(Exception):
@@ -46,11 +52,8 @@ def check(path: Path, *, overwrite: bool) -> None:
             f"{path} is not empty and holds no run; such a folder is never overwritten"
         )
     if not overwrite:
-        state = {"done": "a finished", "running": "an unfinished"}.get(
-            status, f"a {status}"
-        )
         raise RunDirError(
-            f"{path} holds {state.replace('a i', 'an i')} run; "
+            f"{path} holds {_TOLD[status]} run; "
             "choose another --workdir, or give --overwrite"
         )
 
@@ -90,7 +93,7 @@ def claim(path: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def write_run(path: Path, **fields: Any) -> None:
-    """Writes run.json whole.  Raises ValueError for a status that is not one of ours."""
+    """Writes run.json whole.  Raises ValueError for a status that is not known."""
     if fields.get("status") not in STATUSES:
         given = fields.get("status")
         raise ValueError(f"status: given {given!r}, wanted one of {STATUSES}")

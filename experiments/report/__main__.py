@@ -11,7 +11,7 @@ RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Renders all that the records of one folder give; the exit code, 2 for an error."""
+    """Renders all that one folder's records give; returns 0, or 2 after an error."""
     parser = argparse.ArgumentParser(
         prog="report", description="Renders every table and plot from the records."
     )

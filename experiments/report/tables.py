@@ -10,6 +10,21 @@ from experiments.report import speedup
 from experiments.report.speedup import Paper, PaperRow, Row, Spread
 
 NONE = "-"  # a cell that has nothing to say
+ESCAPES = {ord("|"): "\\|", ord("<"): "&lt;"}  # what would break or hide a cell
+HOW_COUNTED = (
+    "How counted: one leapfrog is one gradient, in every system alike. A time is that "
+    "of the calls that count over the leapfrogs in them; the build is apart, and so is "
+    "the first call, but for systems that compile in their build, where it is the one "
+    "that counts. A ratio is taken round by round; median and range are those of its "
+    "rounds.",
+    "How counted on all cores: seconds over all gradients of all chains, by the whole "
+    "machine. Chains in lock-step compute chains x evaluations; what a chain computes "
+    "while it waits for the longest is not among its leapfrogs used.",
+    "One pass over the features: a matrix-vector product; its leapfrogs are passes.",
+    "Check: before any ratio is given, log density (up to a constant) and gradient are "
+    "compared with a reference at random points; the column has the largest error, "
+    "relative to the largest value.",
+)
 
 
 def markdown(rows: Sequence[Row], paper: Paper) -> str:
@@ -43,7 +58,9 @@ def csv_text(rows: Sequence[Row], paper: Paper) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _field(line.get(name)) for name in lines[0]} for line in lines)
+    writer.writerows(
+        {name: _field(line.get(name)) for name in lines[0]} for line in lines
+    )
     return text.getvalue()
 
 
@@ -58,7 +75,9 @@ def machine(rows: Sequence[Row]) -> str:
     """The measured rows' hardware: processor, cores and threads."""
     hardware = any_record(rows).hardware
     counts = {n for r in all_records(rows) if (n := threads(r)) is not None}
-    spans = "-".join(str(n) for n in sorted({min(counts), max(counts)})) if counts else ""
+    spans = (
+        "-".join(str(n) for n in sorted({min(counts), max(counts)})) if counts else ""
+    )
     return (
         f"{hardware.get('cpu', 'processor not recorded')}, "
         f"{hardware.get('cores', '?')} cores"
@@ -67,17 +86,20 @@ def machine(rows: Sequence[Row]) -> str:
 
 
 def threads(record: Record) -> int | None:
-    """The threads that the system was given, None where that is not recorded."""
-    given = record.hardware.get("threads")
-    if given is None:
-        given = record.provenance.get("threads", {}).get("OMP_NUM_THREADS")
+    """The threads that the system was given, None where that is not recorded.
+
+    Both hardware and provenance may hold them as the environment's variables.
+    """
+    given = record.hardware.get("threads") or record.provenance.get("threads")
+    if isinstance(given, dict):
+        given = given.get("OMP_NUM_THREADS")
     return None if given is None else int(given)
 
 
 def date(rows: Sequence[Row]) -> str:
     """The day on which the benchmark began."""
     starts = [r.provenance.get("started_at") for r in all_records(rows)]
-    return min((str(s) for s in starts if s), default="not recorded")[:10]
+    return min((str(s)[:10] for s in starts if s), default="day not recorded")
 
 
 def is_papers_size(rows: Sequence[Row], paper: Paper) -> bool:
@@ -101,17 +123,22 @@ def any_record(rows: Sequence[Row]) -> Record:
     return next((r for r in records if r.status == "ok"), records[0])
 
 
+def status(row: Row) -> str:
+    """The first words of the row's trouble, without the reason; empty without one."""
+    return row.trouble.split(":")[0].split(" (in round")[0]
+
+
 def number(value: float) -> str:
-    """Three significant digits or all before the point, never an exponent above 1."""
+    """Three significant digits, or all of those before the point."""
     if value >= 100:
         return f"{value:,.0f}"
     if value >= 10:
         return f"{value:.1f}"
-    return f"{value:.2f}" if value >= 1 else f"{value:.3g}"
+    return f"{value:.2f}" if value >= 1 else f"{value:#.3g}"
 
 
 def with_range(values: Spread | None, suffix: str = "") -> str:
-    """Median and range; the median alone where all rounds agree."""
+    """Median and range; the median alone where the digits shown agree."""
     if values is None:
         return NONE
     low, median, high = (number(v) for v in values)
@@ -133,7 +160,7 @@ def _header(rows: Sequence[Row], paper: Paper) -> list[str]:
                 f"metric: {settings.get('metric', 'identity')}",
                 f"{settings.get('num_results', '?')} trajectories a call",
                 f"depth at most {settings.get('max_depth', '?')}",
-                f"{len(rounds)} rounds in which the systems take turns, each in a "
+                f"rounds: {len(rounds)}, in which the systems take turns, each in a "
                 "fresh process",
             )
         ),
@@ -160,7 +187,7 @@ def _one_chain_table(rows: Sequence[Row], paper: Paper) -> str:
     head = (
         "system",
         "ms per leapfrog, median (range)",
-        "leapfrogs",
+        "leapfrogs a round",
         "build s",
         "first call s",
         "ours is x times faster (range)",
@@ -203,7 +230,7 @@ def _all_cores_table(rows: Sequence[Row]) -> str:
         "system",
         "chains",
         "ms per gradient, median (range)",
-        "gradients",
+        "gradients a round",
         "leapfrogs used",
         "build s",
         "first call s",
@@ -214,7 +241,9 @@ def _all_cores_table(rows: Sequence[Row]) -> str:
     lines = [
         (
             _bold_if_ours(row),
-            str(row.records[0].settings.get("num_chains", NONE)) if row.records else NONE,
+            str(row.records[0].settings.get("num_chains", NONE))
+            if row.records
+            else NONE,
             with_range(row.ms) if row.ms else _shown(row.trouble),
             with_range(_work(row, "gradients")),
             with_range(_work(row, "leapfrogs")),
@@ -250,30 +279,15 @@ def _targets(rows: Sequence[Row], paper: Paper) -> str:
 
 
 def _notes(rows: Sequence[Row], paper: Paper) -> Iterable[str]:
-    yield (
-        "How counted: one leapfrog is one gradient, in every system alike. A time is that "
-        "of the calls after the first over the leapfrogs in them; build and first call "
-        "stand apart. A ratio is taken round by round and given as the median and range "
-        "of its rounds."
-    )
-    yield (
-        "How counted on all cores: seconds over all gradients of all chains, by the whole "
-        "machine. Chains in lock-step compute chains x evaluations; those of a chain that "
-        "waits for the longest are not among its leapfrogs used."
-    )
-    yield "One pass over the features: a matrix-vector product; its leapfrogs are passes."
-    yield (
-        "Check: before any ratio is given, log density (up to a constant) and gradient "
-        "are compared at random points; the largest difference is in the column."
-    )
+    yield from HOW_COUNTED
     everyone = {record.round for record in all_records(rows)}
     for row in rows:
         for note in dict.fromkeys(r.note for r in row.records if r.note):
             yield f"{row.system.label}: {_shown(note, width=1000)}"
         held = [record.round for record in row.records]
-        if held and set(held) != everyone:
+        if held and set(held) != everyone and not row.trouble:
             rounds = ", ".join(map(str, held))
-            yield f"{row.system.label}: only round {rounds} of {len(everyone)} recorded."
+            yield f"{row.system.label}: of {len(everyone)} rounds only {rounds}."
     energy = [
         abs(r.check["energy_error_100_steps"])
         for r in all_records(rows)
@@ -286,7 +300,7 @@ def _notes(rows: Sequence[Row], paper: Paper) -> Iterable[str]:
         )
     loads = [load for r in all_records(rows) if (load := _load(r)) is not None]
     if loads:
-        yield f"Load average when a system's turn began: {with_range(speedup.spread(loads))}."
+        yield f"Load average, of all turns: {with_range(speedup.spread(loads))}."
     yield from _origin(any_record(rows))
     yield from paper.notes
 
@@ -303,7 +317,9 @@ def _origin(record: Record) -> Iterable[str]:
 
 def _load(record: Record) -> float | None:
     given = record.provenance.get("load_average", record.hardware.get("load_average"))
-    return float(given[0] if isinstance(given, list) else given) if given else None
+    if isinstance(given, list):  # over 1, 5 and 15 minutes
+        given = given[0]
+    return None if given is None else float(given)
 
 
 def _work(row: Row, unit: str) -> Spread | None:
@@ -353,12 +369,14 @@ def _check_cell(row: Row) -> str:
         for name, label in (("log_prob_error", "log prob"), ("grad_error", "gradient"))
         if (values := [c[name] for c in checks if c.get(name) is not None])
     ]
-    said = "passed" if all(c["passed"] for c in checks) else "failed"
-    return f"{said}: {', '.join(errors)}" if errors else said
+    passed = all(c["passed"] for c in checks)
+    if not errors:  # nothing was compared, as of a bare pass over the features
+        return NONE if passed else "failed"
+    return f"{'passed' if passed else 'failed'}: {', '.join(errors)}"
 
 
 def _shown(text: str, width: int = 160) -> str:
-    return textwrap.shorten(text, width, placeholder=" ...").replace("|", "\\|")
+    return textwrap.shorten(text, width, placeholder=" ...").translate(ESCAPES)
 
 
 def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
@@ -373,7 +391,8 @@ def _csv_measured(row: Row, paper: Paper) -> dict[str, object]:
         "group": row.system.group,
         "system": row.system.id,
         "label": row.system.label,
-        "status": "measured" if row.ms else row.trouble,
+        "status": status(row) or "measured",
+        "reason": " ".join(row.trouble.removeprefix(status(row)).lstrip(": ").split()),
         "rows": first.problem["rows"] if first else None,
         "rounds": len(row.records),
         "unit": speedup.UNITS[row.system.group],

@@ -1,0 +1,54 @@
+# Every target but help and clean begins with an environment in .venv, made on first use.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+PYTHON := .venv/bin/python
+VERSION := $(shell cat .python-version)
+BENCH := bin/bench --gin_config=configs/bench/nuts.gin
+ifneq ($(NUM_ROWS),)
+BENCH += --gin_param=datasets.load_covertype.num_rows=$(NUM_ROWS)
+endif
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+
+.PHONY: help setup peers test test-slow lint bench-nuts bench-eager report clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' Makefile
+
+setup: .venv/.complete  ## the environment in .venv, from requirements.lock
+
+peers: .venv/.peers  ## NumPyro, nutpie and BlackJAX too: more rows in the table
+
+test: setup  ## every test but the slow ones
+	$(PYTHON) -m pytest -q -m "not slow"
+
+test-slow: setup  ## the tests that sample or compile for minutes
+	$(PYTHON) -m pytest -q -m slow
+
+lint: setup  ## ruff and mypy
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+bench-nuts: setup  ## Stan, PyMC, TensorFlow and ours on covertype; NUM_ROWS=20000 for less
+	$(BENCH)
+
+bench-eager: setup  ## what one random variable costs in eager mode, beside plain TFP
+	$(PYTHON) -m experiments.bench.eager_cost
+
+report: setup  ## every table and plot again, from the committed records
+	bin/report
+
+clean:  ## what the tools leave behind; keeps .venv, runs and results
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# The stamp comes last, so an interrupted set-up is seen to be one and made good.
+.venv/.complete: requirements.lock .python-version
+	bin/setup requirements.lock
+	touch $@
+
+.venv/.peers: requirements-peers.lock .venv/.complete
+	bin/setup requirements-peers.lock
+	touch $@

@@ -1,0 +1,108 @@
+"""BlackJAX's NUTS over a log density in JAX, as one of the systems compared."""
+
+import importlib.util
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from experiments.problem import Draws, Problem, SamplerSettings, Unavailable
+
+NOTE = "float32, features [rows, dim]; several chains are one vectorized program"
+
+
+def prepare(
+    problem: Problem, settings: SamplerSettings, seed: int
+) -> Callable[[], Draws]:
+    """Compiles the whole run as one program, and returns the function that samples.
+
+    Several chains run as one batch, in which every chain waits for the longest tree:
+    `Draws.gradients` counts what was computed.  Every call draws from a stream of its
+    own.
+
+    Raises:
+      Unavailable: BlackJAX is not installed.
+    """
+    density, x, y = _density(problem)
+    import blackjax
+    import jax
+    import jax.numpy as jnp
+
+    start = jnp.asarray(problem.start)
+
+    @jax.jit
+    def run(keys: Any, x: Any, y: Any) -> Any:
+        kernel = blackjax.nuts(
+            lambda coeffs: density(coeffs, x, y),
+            step_size=settings.step_size,
+            inverse_mass_matrix=jnp.ones(problem.dim),
+            max_num_doublings=settings.max_depth,
+        )
+
+        def draw(state: Any, key: Any) -> Any:
+            state, info = kernel.step(key, state)
+            return state, (state.position, info.num_integration_steps)
+
+        def chain(key: Any) -> Any:
+            each = jax.random.split(key, settings.num_results)
+            return jax.lax.scan(draw, kernel.init(start), each)[1]
+
+        return jax.vmap(chain)(keys) if len(keys) > 1 else _alone(chain, keys)
+
+    def split(call: int) -> Any:
+        key = jax.random.fold_in(jax.random.key(seed), call)
+        return jax.random.split(key, settings.num_chains)
+
+    compiled = run.lower(split(0), x, y).compile()
+    calls = itertools.count()
+
+    def sample() -> Draws:
+        values, leapfrogs = map(np.asarray, compiled(split(next(calls)), x, y))
+        return Draws(
+            values=values,
+            leapfrogs=leapfrogs.astype(np.int64),
+            gradients=int(leapfrogs.max(axis=0).sum()) * settings.num_chains,
+        )
+
+    return sample
+
+
+def log_prob_and_grad(
+    problem: Problem, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the density BlackJAX is given, and its gradient at `points`, in float32.
+
+    Raises:
+      Unavailable: BlackJAX is not installed.
+    """
+    density, x, y = _density(problem)
+    import jax
+
+    value_and_grad = jax.jit(jax.value_and_grad(density))
+    results = [value_and_grad(point, x, y) for point in points.astype(np.float32)]
+    log_probs, grads = zip(*results, strict=True)
+    return np.array(log_probs, np.float64), np.stack(grads).astype(np.float64)
+
+
+def _alone(chain: Callable, keys: Any) -> Any:
+    """Runs the only chain without a batch axis, under which loops mask every update."""
+    import jax
+
+    return jax.tree.map(lambda leaf: leaf[None], chain(keys[0]))
+
+
+def _density(problem: Problem) -> tuple[Callable, Any, Any]:
+    """Returns the log density as a function of (coeffs, x, y), and x and y."""
+    if importlib.util.find_spec("blackjax") is None:
+        raise Unavailable("not installed: pip install blackjax (make peers)")
+    import jax.numpy as jnp
+    from jax.scipy import stats
+
+    def density(coeffs: Any, x: Any, y: Any) -> Any:
+        logits = x @ coeffs  # [rows]
+        likelihood = jnp.sum(y * logits - jnp.logaddexp(0.0, logits))
+        return likelihood + jnp.sum(stats.norm.logpdf(coeffs))
+
+    x = jnp.asarray(problem.features)
+    return density, x, jnp.asarray(problem.labels, x.dtype)

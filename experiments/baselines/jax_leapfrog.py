@@ -1,0 +1,106 @@
+"""A bare leapfrog loop in JAX, float32: a yardstick of speed, not a sampler."""
+
+import importlib.util
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from experiments.problem import Draws, Problem, SamplerSettings, Unavailable
+
+NOTE = "leapfrog steps only: no tree, no U-turn test, nothing accepted or rejected"
+LEAPFROGS_PER_DRAW = 255  # a full tree of depth 8
+
+
+def prepare(
+    problem: Problem, settings: SamplerSettings, seed: int, *, layout: str = "dim_rows"
+) -> Callable[[], Draws]:
+    """Compiles the loop and returns the function that runs it from `problem.start`.
+
+    A "draw" is the position after another LEAPFROGS_PER_DRAW steps; the momentum is
+    drawn anew for each call, not for each draw, and the chains run one after another.
+
+    Args:
+      layout: "dim_rows" stores the features [dim, rows], "rows_dim" [rows, dim].
+
+    Raises:
+      Unavailable: JAX is not installed.
+    """
+    density, x, y = _density(problem, layout)
+    import jax
+    import jax.numpy as jnp
+
+    step_size = jnp.float32(settings.step_size)
+    value_and_grad = jax.value_and_grad(density)
+
+    @jax.jit
+    def trajectory(position: Any, momentum: Any, x: Any, y: Any) -> Any:
+        def leapfrog(_: Any, state: Any) -> Any:
+            position, momentum, grad, _ = state
+            momentum = momentum + 0.5 * step_size * grad
+            position = position + step_size * momentum
+            log_prob, grad = value_and_grad(position, x, y)
+            return position, momentum + 0.5 * step_size * grad, grad, log_prob
+
+        def draw(state: Any, _: Any) -> Any:
+            state = jax.lax.fori_loop(0, LEAPFROGS_PER_DRAW, leapfrog, state)
+            return state, (state[0], state[3])
+
+        log_prob, grad = value_and_grad(position, x, y)
+        state = (position, momentum, grad, log_prob)
+        # The log prob is handed out too, so that the compiler cannot leave it out.
+        return jax.lax.scan(draw, state, length=settings.num_results)[1]
+
+    start = jnp.asarray(problem.start)
+    compiled = trajectory.lower(start, start, x, y).compile()
+    calls = itertools.count()
+
+    def sample() -> Draws:
+        random = np.random.default_rng((seed, next(calls)))
+        shape = (settings.num_chains, problem.dim)
+        momenta = random.standard_normal(shape, np.float32)
+        values = [np.asarray(compiled(start, jnp.asarray(m), x, y)[0]) for m in momenta]
+        done = (settings.num_chains, settings.num_results)
+        return Draws(
+            values=np.stack(values),
+            leapfrogs=np.full(done, LEAPFROGS_PER_DRAW, np.int64),
+        )
+
+    return sample
+
+
+def log_prob_and_grad(
+    problem: Problem, points: np.ndarray, *, layout: str = "dim_rows"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the loop's log density, without its constants, and gradient at `points`.
+
+    Raises:
+      Unavailable: JAX is not installed.
+    """
+    density, x, y = _density(problem, layout)
+    import jax
+
+    value_and_grad = jax.jit(jax.value_and_grad(density))
+    results = [value_and_grad(point, x, y) for point in points.astype(np.float32)]
+    log_probs, grads = zip(*results, strict=True)
+    return np.array(log_probs, np.float64), np.stack(grads).astype(np.float64)
+
+
+def _density(problem: Problem, layout: str) -> tuple[Callable, Any, Any]:
+    """Returns the log density as a function of (coeffs, x, y), and x and y."""
+    if layout not in ("dim_rows", "rows_dim"):
+        raise ValueError(f"layout: given {layout!r}, wanted 'dim_rows' or 'rows_dim'")
+    if importlib.util.find_spec("jax") is None:
+        raise Unavailable("not installed: pip install jax (make peers)")
+    import jax
+    import jax.numpy as jnp
+
+    def density(coeffs: Any, x: Any, y: Any) -> Any:
+        logits = coeffs @ x if layout == "dim_rows" else x @ coeffs  # [rows]
+        likelihood = jnp.sum(y * logits - jax.nn.softplus(logits))
+        return likelihood - 0.5 * jnp.sum(coeffs**2)
+
+    features = problem.features.T if layout == "dim_rows" else problem.features
+    x = jnp.asarray(np.ascontiguousarray(features))
+    return density, x, jnp.asarray(problem.labels, jnp.float32)

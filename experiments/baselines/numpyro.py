@@ -1,0 +1,125 @@
+"""NumPyro's NUTS as one of the systems compared: NumPy in, NumPy out.
+
+The kernel runs in a scan that is compiled once: MCMC.run would compile at each call.
+"""
+
+import importlib.util
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from experiments.problem import Draws, Problem, SamplerSettings, Unavailable
+
+NOTE = "float32, features [rows, dim]; several chains are one vectorized program"
+
+
+def prepare(
+    problem: Problem, settings: SamplerSettings, seed: int
+) -> Callable[[], Draws]:
+    """Compiles the whole run as one program, and returns the function that samples.
+
+    Several chains run as one batch, in which every chain waits for the longest tree:
+    `Draws.gradients` counts what was computed.  Every call draws from a stream of its
+    own.
+
+    Raises:
+      Unavailable: NumPyro is not installed.
+    """
+    program, x, y = _program(problem)
+    import jax
+    from numpyro.infer import NUTS, init_to_value
+
+    kernel = NUTS(
+        program,
+        step_size=settings.step_size,
+        adapt_step_size=False,
+        adapt_mass_matrix=False,
+        dense_mass=False,
+        max_tree_depth=settings.max_depth,
+        init_strategy=init_to_value(values={"coeffs": problem.start}),
+    )
+
+    def split(call: int) -> Any:
+        key = jax.random.fold_in(jax.random.PRNGKey(seed), call)
+        alone = settings.num_chains == 1  # a batch of one would mask every update
+        return key if alone else jax.random.split(key, settings.num_chains)
+
+    begin = kernel.init(split(0), 0, None, (x, y), {})
+
+    @jax.jit
+    def run(keys: Any, x: Any, y: Any) -> Any:
+        def draw(state: Any, _: Any) -> Any:
+            state = kernel.sample(state, (x, y), {})
+            return state, (state.z["coeffs"], state.num_steps, state.adapt_state)
+
+        state = begin._replace(rng_key=keys)
+        return jax.lax.scan(draw, state, length=settings.num_results)[1]
+
+    compiled = run.lower(split(0), x, y).compile()
+    calls = itertools.count(1)
+
+    def sample() -> Draws:
+        values, num_steps, adapt_state = compiled(split(next(calls)), x, y)
+        _check_protocol(adapt_state, settings)
+        leapfrogs = np.asarray(num_steps).astype(np.int64)
+        leapfrogs = leapfrogs.reshape(settings.num_results, settings.num_chains).T
+        by_draw = np.asarray(values).reshape(settings.num_results, -1, problem.dim)
+        return Draws(
+            values=by_draw.swapaxes(0, 1),
+            leapfrogs=leapfrogs,
+            gradients=int(leapfrogs.max(axis=0).sum()) * settings.num_chains,
+        )
+
+    return sample
+
+
+def log_prob_and_grad(
+    problem: Problem, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns NumPyro's log density and gradient at `points`, computed in float32.
+
+    Raises:
+      Unavailable: NumPyro is not installed.
+    """
+    program, x, y = _program(problem)
+    import jax
+    from numpyro.infer.util import log_density
+
+    @jax.jit
+    @jax.value_and_grad
+    def value_and_grad(coeffs: Any, x: Any, y: Any) -> Any:
+        return log_density(program, (x, y), {}, {"coeffs": coeffs})[0]
+
+    results = [value_and_grad(point, x, y) for point in points.astype(np.float32)]
+    log_probs, grads = zip(*results, strict=True)
+    return np.array(log_probs, np.float64), np.stack(grads).astype(np.float64)
+
+
+def _program(problem: Problem) -> tuple[Callable, Any, Any]:
+    """Returns the NumPyro program and its two arguments."""
+    if importlib.util.find_spec("numpyro") is None:
+        raise Unavailable("not installed: pip install numpyro (make peers)")
+    import jax.numpy as jnp
+    import numpyro
+    import numpyro.distributions as dist
+
+    def program(x: Any, y: Any) -> None:
+        prior = dist.Normal(0.0, 1.0).expand([x.shape[1]]).to_event(1)
+        coeffs = numpyro.sample("coeffs", prior)
+        numpyro.sample("labels", dist.Bernoulli(logits=x @ coeffs), obs=y)
+
+    return program, jnp.asarray(problem.features), jnp.asarray(problem.labels)
+
+
+def _check_protocol(adapt_state: Any, settings: SamplerSettings) -> None:
+    """Raises RuntimeError when NumPyro used another step size or metric than asked."""
+    used = np.asarray(adapt_state.step_size)
+    if not np.array_equal(used, np.full_like(used, settings.step_size)):
+        raise RuntimeError(
+            f"NumPyro's step size: {used}, wanted {settings.step_size} at every draw"
+        )
+    (metric,) = adapt_state.inverse_mass_matrix.values()
+    if not np.all(np.asarray(metric) == 1):
+        raise RuntimeError(f"NumPyro's inverse metric: {metric}, wanted ones")

@@ -1,0 +1,107 @@
+"""nutpie's NUTS over the PyMC model, as one of the systems compared."""
+
+import importlib.util
+import itertools
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from experiments.baselines.pymc import build_model
+from experiments.problem import Draws, Problem, SamplerSettings, Unavailable
+
+MAX_DEPTH = 7
+NOTE = (
+    "nutpie takes no identity metric: its own, from the gradient; trees capped at "
+    f"depth {MAX_DEPTH}; read its time per leapfrog only"
+)
+
+
+def prepare(
+    problem: Problem, settings: SamplerSettings, seed: int
+) -> Callable[[], Draws]:
+    """Compiles the PyMC model through nutpie and returns the function that samples.
+
+    The step size is fixed and exact.  The metric cannot be: nutpie sets it from the
+    gradient at the start and once more after the one warm-up draw that it insists on.
+    That draw is handed back as the first, so that all that is timed is counted. Under
+    that metric the step is far too short on a large problem and every tree reaches its
+    greatest depth, so that depth is held to MAX_DEPTH here.
+
+    Raises:
+      Unavailable: nutpie is not installed.
+    """
+    compiled = _compile(problem)
+    import nutpie
+
+    calls = itertools.count(1)
+
+    def run(seed_of_call: int) -> Draws:
+        trace = nutpie.sample(
+            compiled,
+            draws=settings.num_results - 1,
+            tune=1,
+            chains=settings.num_chains,
+            cores=min(settings.num_chains, len(os.sched_getaffinity(0))),
+            seed=seed_of_call,
+            save_warmup=True,
+            progress_bar=False,
+            maxdepth=min(settings.max_depth, MAX_DEPTH),
+            step_size_adapt_method=repr(settings.step_size),  # a number fixes it
+            step_size_jitter=0.0,
+        )
+        stats = _joined(trace, "sample_stats", settings)
+        used = stats["step_size"]
+        if not np.array_equal(used, np.full_like(used, settings.step_size)):
+            raise RuntimeError(
+                f"nutpie's step size: {used}, wanted {settings.step_size} at every draw"
+            )
+        return Draws(
+            values=_joined(trace, "posterior", settings)["coeffs"],
+            leapfrogs=stats["n_steps"].astype(np.int64),
+        )
+
+    def sample() -> Draws:
+        stream = np.random.SeedSequence((seed, next(calls)))
+        return run(int(stream.generate_state(1)[0]))
+
+    return sample
+
+
+def log_prob_and_grad(
+    problem: Problem, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the log density that nutpie compiled, and its gradient, at `points`.
+
+    Raises:
+      Unavailable: nutpie is not installed.
+    """
+    compiled = _compile(problem)
+    density = compiled._make_logp_func()
+    results = [density(point.astype(np.float64)) for point in points]
+    log_probs, grads = zip(*results, strict=True)
+    return np.array(log_probs, np.float64), np.stack(grads).astype(np.float64)
+
+
+def _compile(problem: Problem) -> Any:
+    if importlib.util.find_spec("nutpie") is None:
+        raise Unavailable("not installed: pip install nutpie (make peers)")
+    import nutpie
+
+    return nutpie.compile_pymc_model(
+        build_model(problem, dtype="float64"),
+        initial_points={"coeffs": problem.start.astype(np.float64)},
+        jitter_rvs=set(),
+    )
+
+
+def _joined(
+    trace: Any, group: str, settings: SamplerSettings
+) -> dict[str, np.ndarray]:
+    """Returns the group's variables, [chains, draws, ...], the warm-up draw first."""
+    groups = [trace[f"warmup_{group}"]]
+    if settings.num_results > 1:
+        groups.append(trace[group])
+    names = ["step_size", "n_steps"] if group == "sample_stats" else ["coeffs"]
+    return {n: np.concatenate([g[n].values for g in groups], axis=1) for n in names}

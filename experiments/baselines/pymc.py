@@ -1,0 +1,144 @@
+"""PyMC's own NUTS as one of the systems compared: NumPy in, NumPy out."""
+
+import importlib.util
+import itertools
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from experiments.problem import Draws, Problem, SamplerSettings, Unavailable
+
+NOTE = "PyMC's default backend, features column-major (the faster order)"
+
+
+def prepare(
+    problem: Problem,
+    settings: SamplerSettings,
+    seed: int,
+    *,
+    dtype: str = "float64",
+) -> Callable[[], Draws]:
+    """Builds and compiles model and sampler, and returns the function that samples.
+
+    `Draws.seconds` is the time inside PyMC's transitions by its own counter, of the
+    longest chain, or of all chains over the cores where that is more: set-up of a
+    call and starting of processes are left out.  Every call draws from a stream of
+    its own.
+
+    Raises:
+      Unavailable: PyMC is not installed.
+      RuntimeError: this process has loaded PyTensor with another floatX.
+    """
+    model = build_model(problem, dtype=dtype)
+    import pymc as pm
+    from pymc.step_methods.hmc.quadpotential import QuadPotentialDiag
+
+    cores = len(os.sched_getaffinity(0))
+    start = {"coeffs": problem.start.astype(dtype)}
+    with model:
+        step = pm.NUTS(
+            step_scale=settings.step_size * problem.dim**0.25,  # PyMC divides by it
+            adapt_step_size=False,
+            potential=QuadPotentialDiag(np.ones(problem.dim)),
+            max_treedepth=settings.max_depth,
+            early_max_treedepth=settings.max_depth,
+            initial_point=start,
+        )
+
+    def run(num_draws: int, num_chains: int, seed_of_call: int) -> Any:
+        return pm.sample(
+            model=model,
+            step=step,
+            nuts_sampler="pymc",
+            draws=num_draws,
+            tune=0,
+            chains=num_chains,
+            cores=cores,
+            initvals=start,
+            random_seed=seed_of_call,
+            compute_convergence_checks=False,
+            progressbar=False,
+            quiet=True,
+        )
+
+    # The density is compiled at its first call; one gradient is enough for that.
+    step._logp_dlogp_func(pm.blocking.DictToArrayBijection.map(start))
+    calls = itertools.count()
+
+    def sample() -> Draws:
+        stream = np.random.SeedSequence((seed, next(calls)))
+        seed_of_call = int(stream.generate_state(1)[0])
+        trace = run(settings.num_results, settings.num_chains, seed_of_call)
+        stats = trace["sample_stats"]
+        _check_step_size(stats["step_size"].values, settings)
+        seconds = stats["perf_counter_diff"].values.sum(axis=1)  # [chains]
+        return Draws(
+            values=trace["posterior"]["coeffs"].values,
+            leapfrogs=stats["n_steps"].values.astype(np.int64),
+            seconds=float(max(seconds.max(), seconds.sum() / cores)),
+        )
+
+    return sample
+
+
+def log_prob_and_grad(
+    problem: Problem, points: np.ndarray, *, dtype: str = "float64"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns PyMC's log density and gradient at `points`, computed in `dtype`.
+
+    Raises:
+      Unavailable: PyMC is not installed.
+      RuntimeError: this process has loaded PyTensor with another floatX.
+    """
+    model = build_model(problem, dtype=dtype)
+    from pymc.blocking import DictToArrayBijection
+
+    density = model.logp_dlogp_function(ravel_inputs=True)
+    density.set_extra_values({})
+    results = [
+        density(DictToArrayBijection.map({"coeffs": point.astype(dtype)}))
+        for point in points
+    ]
+    log_probs, grads = zip(*results, strict=True)
+    return np.array(log_probs, np.float64), np.stack(grads).astype(np.float64)
+
+
+def build_model(problem: Problem, *, dtype: str) -> Any:
+    """Returns the pymc.Model of the problem, whose data and coeffs have `dtype`.
+
+    Raises:
+      Unavailable: PyMC is not installed.
+      RuntimeError: this process has loaded PyTensor with another floatX.
+    """
+    if dtype not in ("float64", "float32"):
+        raise ValueError(f"dtype: given {dtype!r}, wanted 'float64' or 'float32'")
+    if importlib.util.find_spec("pymc") is None:
+        raise Unavailable("not installed: pip install pymc (make setup)")
+    if "pytensor" not in sys.modules:
+        flags = os.environ.get("PYTENSOR_FLAGS", "")  # inherited by chains' processes
+        os.environ["PYTENSOR_FLAGS"] = f"{flags},floatX={dtype}".lstrip(",")
+    import pytensor
+
+    if pytensor.config.floatX != dtype:
+        raise RuntimeError(
+            f"dtype {dtype}: this process has PyTensor with floatX "
+            f"{pytensor.config.floatX}, wanted a fresh process"
+        )
+    import pymc as pm
+
+    with pm.Model() as model:
+        x = pm.Data("x", np.asfortranarray(problem.features, dtype=dtype))
+        coeffs = pm.Normal("coeffs", 0.0, 1.0, shape=problem.dim)
+        pm.Bernoulli("labels", logit_p=x @ coeffs, observed=problem.labels)
+    return model
+
+
+def _check_step_size(used: np.ndarray, settings: SamplerSettings) -> None:
+    """Raises RuntimeError when PyMC used another step size than the one asked."""
+    if not np.allclose(used, settings.step_size, rtol=1e-12, atol=0):
+        raise RuntimeError(
+            f"PyMC's step size: {used}, wanted {settings.step_size} at every draw"
+        )

@@ -1,0 +1,225 @@
+"""Runs the systems in turn, round by round, and renders what their records say."""
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.bench import reference, worker
+from experiments.bench.systems import SYSTEMS
+from experiments.problem import Problem, SamplerSettings
+from experiments.records import provenance, record
+from experiments.records.run_dir import CheckFailed, utc_now
+from experiments.report import page
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+def compare(
+    *,
+    run_dir: Path,
+    seed: int,
+    problem: Problem,
+    settings: SamplerSettings,
+    rounds: int,
+    out: str,
+    systems: Sequence[str] = tuple(SYSTEMS),
+    timeout_seconds: float = 900.0,
+) -> Path:
+    """Measures the systems, one record a system and round, and renders the table.
+
+    Each system's turn is a fresh process with the same number of threads.  In the first
+    round its log density and gradient are held against a float64 reference; one that
+    differs, or whose draws cannot be right, gets no ratio.
+
+    out: folder of records/, tables/ and plots/, from the repository's root; records are
+      appended.
+    timeout_seconds: of one turn, after which it has failed.
+
+    Returns the table's path.  Raises ValueError for an unknown system, and CheckFailed
+    when a density or draws of our own failed their check.
+    """
+    unknown = sorted(set(systems) - set(SYSTEMS))
+    if unknown or rounds < 1:
+        raise ValueError(
+            f"bench: given systems {unknown} and {rounds} rounds, "
+            f"wanted some of {list(SYSTEMS)} and at least 1"
+        )
+    out_dir = REPO / out
+    records_path = out_dir / "records" / "nuts.jsonl"
+    origin = _origin(run_dir)
+    print(f"reference: {problem.rows:,} rows", flush=True)
+    exact = reference.make(problem, seed=seed)
+    arrays_path = run_dir / "problem.npz"
+    worker.save_problem(arrays_path, problem, exact.points)
+
+    checks: dict[str, dict[str, Any]] = {}
+    out_of_race: set[str] = set()
+    for number in range(1, rounds + 1):
+        for name in systems:
+            if name in out_of_race:
+                continue
+            task = {
+                "system": name,
+                "round": number,
+                "seed": seed + number,
+                "settings": vars(settings),
+                "check": name not in checks,
+            }
+            result_path = run_dir / f"round{number}-{name}.json"
+            result = _take_turn(task, arrays_path, result_path, timeout_seconds)
+            if result["status"] == "ok":
+                with np.load(result_path.with_suffix(".npz")) as made:
+                    checks[name] = _check(
+                        problem, exact, name, made, result, checks.get(name)
+                    )
+            else:
+                out_of_race.add(name)
+            made = _record(
+                problem, settings, origin, task, result, checks.get(name, {})
+            )
+            record.append(records_path, made)
+            print(f"round {number}/{rounds}  {name:24} {_told(made)}", flush=True)
+    arrays_path.unlink()
+    page.render_nuts(
+        records_path=records_path,
+        paper_path=REPO / "results" / "paper.json",
+        out_dir=out_dir,
+    )
+    print(f"wrote {out}/tables and {out}/plots", flush=True)
+    ours = [name for name in checks if name.startswith("ppl_core")]
+    wrong = [name for name in ours if not checks[name]["passed"]]
+    if wrong:
+        raise CheckFailed(f"{wrong}: {[checks[name] for name in wrong]}")
+    return out_dir / "tables" / "nuts_speedup.md"
+
+
+def _take_turn(
+    task: dict[str, Any], arrays_path: Path, result_path: Path, timeout: float
+) -> dict[str, Any]:
+    """What the system's own process measured, or why it did not."""
+    task_path = result_path.with_suffix(".task.json")
+    log_path = result_path.with_suffix(".log")
+    task_path.write_text(json.dumps(task))
+    command = [sys.executable, "-m", "experiments.bench.worker"]
+    command += [str(task_path), str(arrays_path), str(result_path)]
+    environment = os.environ | _threads() | SYSTEMS[task["system"]].environment
+    with (
+        open(log_path, "wb") as log,
+        _process(command, cwd=REPO, env=environment, stdout=log, stderr=log) as process,
+    ):
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return {"status": "failed", "reason": f"stopped after {timeout:.0f} s"}
+    if result_path.exists():
+        return json.loads(result_path.read_text())
+    code = process.returncode
+    return {"status": "failed", "reason": f"exit code {code}; see {log_path.name}"}
+
+
+@contextlib.contextmanager
+def _process(command: list[str], **options: Any) -> Iterator[subprocess.Popen]:
+    """A process that is gone, with all that it started, when the block ends."""
+    process = subprocess.Popen(command, start_new_session=True, **options)
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _threads() -> dict[str, str]:
+    """As many threads as there are cores, for every library that asks."""
+    cores = str(len(os.sched_getaffinity(0)))
+    names = (
+        "OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS NUMBA_NUM_THREADS "
+        "TF_NUM_INTRAOP_THREADS"
+    ).split()
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_NUM_INTEROP_THREADS": "1"}
+    return dict.fromkeys(names, cores) | quiet
+
+
+def _check(
+    problem: Problem,
+    exact: reference.Reference,
+    name: str,
+    made: Any,
+    result: dict[str, Any],
+    before: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """The density's check, made once, and that of this round's draws."""
+    system = SYSTEMS[name]
+    check = dict(before or {"passed": True})
+    if "log_prob" in made:
+        check |= reference.check_density(
+            exact, made["log_prob"], made["grad"], precision=system.checked
+        )
+        if not check["passed"]:
+            check["reason"] = "its density or gradient is not the reference's"
+    if "energy_error_100_steps" in result:
+        check["energy_error_100_steps"] = result["energy_error_100_steps"]
+    if system.draws:
+        drawn = reference.check_draws(problem, exact, made["values"])
+        if not drawn["passed"]:
+            check["reason"] = "its draws cannot be the posterior's"
+        check |= drawn | {"passed": check["passed"] and drawn["passed"]}
+    return check
+
+
+def _origin(run_dir: Path) -> dict[str, Any]:
+    """Where the records come from; every turn adds its own time and load."""
+    kept = json.loads((run_dir / "provenance.json").read_text())
+    return kept | {"bench_id": f"{utc_now()}-{secrets.token_hex(3)}"}
+
+
+def _record(
+    problem: Problem,
+    settings: SamplerSettings,
+    origin: dict[str, Any],
+    task: dict[str, Any],
+    result: dict[str, Any],
+    check: dict[str, Any],
+) -> record.Record:
+    hardware = provenance.hardware() | {"device": "cpu", "threads": _threads()}
+    origin = {key: value for key, value in origin.items() if key != "hardware"}
+    load = round(os.getloadavg()[0], 2)
+    return record.Record(
+        experiment="nuts",
+        system=task["system"],
+        round=task["round"],
+        problem={
+            "name": problem.name,
+            "source": problem.source,
+            "rows": problem.rows,
+            "dim": problem.dim,
+        },
+        hardware=hardware,
+        settings=vars(settings)
+        | SYSTEMS[task["system"]].settings
+        | {"seed": task["seed"]},
+        status=result["status"],
+        reason=result.get("reason", ""),
+        note=result.get("note", ""),
+        seconds=result.get("seconds", {}),
+        work=result.get("work", {}),
+        check=check,
+        provenance=origin | {"started_at": utc_now(), "load_average": load},
+    )
+
+
+def _told(made: record.Record) -> str:
+    if made.status != "ok":
+        return f"{made.status}: {made.reason}"
+    seconds, work = sum(made.seconds["calls"]), sum(made.work["gradients"])
+    verdict = "" if made.check["passed"] else "  WRONG: " + made.check["reason"]
+    return f"{1000 * seconds / work:8.2f} ms per gradient ({work}){verdict}"

@@ -1,0 +1,131 @@
+"""What every system's density and draws are held against: NumPy, float64, exact."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.special
+import scipy.stats
+
+from experiments.problem import Problem
+
+# Largest error of a log density and of a gradient, relative to the largest entry.
+TOLERANCES = {"float64": (1e-9, 1e-8), "float32": (1e-5, 1e-4)}
+ALARM = 1e-9  # how often a right chain's log density would leave the range below
+
+
+class Reference(NamedTuple):
+    """The posterior at some points, and at the point where the chains begin."""
+
+    points: np.ndarray  # [points, dim] float32
+    log_prob: np.ndarray  # [points] float64
+    grad: np.ndarray  # [points, dim] float64
+    start_log_prob: float
+    max_log_prob: float
+
+
+def log_prob_and_grad(problem: Problem, coeffs: np.ndarray) -> tuple[float, np.ndarray]:
+    """The log posterior, without its constant, and its gradient at `coeffs` [dim]."""
+    value, grad = -0.5 * float(coeffs @ coeffs), -coeffs.astype(np.float64)
+    for rows in _row_blocks(problem):
+        features = problem.features[rows].astype(np.float64)
+        labels = problem.labels[rows]
+        logits = features @ coeffs
+        value += float(np.sum(labels * logits - np.logaddexp(0.0, logits)))
+        grad += (labels - scipy.special.expit(logits)) @ features
+    return value, grad
+
+
+def max_log_prob(problem: Problem) -> float:
+    """The largest log posterior, by Newton's method: it is concave.
+
+    Raises ValueError when 50 iterations do not get there.
+    """
+    coeffs = np.zeros(problem.dim)
+    for _ in range(50):
+        value, grad = log_prob_and_grad(problem, coeffs)
+        hessian = np.eye(problem.dim)
+        for rows in _row_blocks(problem):
+            features = problem.features[rows].astype(np.float64)
+            probs = scipy.special.expit(features @ coeffs)
+            hessian += (features * (probs * (1 - probs))[:, np.newaxis]).T @ features
+        step = np.linalg.solve(hessian, grad)
+        if grad @ step < 1e-6:  # twice what is left to gain
+            return value
+        coeffs = coeffs + _longest_step(problem, coeffs, step, value) * step
+    raise ValueError(f"{problem.name}: Newton's method did not find the maximum")
+
+
+def make(problem: Problem, *, seed: int, num_points: int = 5) -> Reference:
+    """The reference of a problem, at `num_points` points about its start."""
+    noise = np.random.default_rng(seed).normal(size=(num_points, problem.dim))
+    points = (problem.start + 0.05 * noise).astype(np.float32)
+    pairs = [log_prob_and_grad(problem, point.astype(np.float64)) for point in points]
+    return Reference(
+        points=points,
+        log_prob=np.array([value for value, _ in pairs]),
+        grad=np.array([grad for _, grad in pairs]),
+        start_log_prob=log_prob_and_grad(problem, problem.start.astype(np.float64))[0],
+        max_log_prob=max_log_prob(problem),
+    )
+
+
+def check_density(
+    reference: Reference, log_prob: np.ndarray, grad: np.ndarray, *, precision: str
+) -> dict[str, Any]:
+    """Whether a system's density is the reference's, up to one constant, and how far."""
+    offset = np.asarray(log_prob) - reference.log_prob
+    log_prob_error = float(
+        np.abs(offset - offset.mean()).max() / np.abs(reference.log_prob).max()
+    )
+    grad_error = float(
+        np.abs(grad - reference.grad).max() / np.abs(reference.grad).max()
+    )
+    at_most = TOLERANCES[precision]
+    return {
+        "log_prob_error": log_prob_error,
+        "grad_error": grad_error,
+        "tolerances": list(at_most),
+        "passed": bool(log_prob_error <= at_most[0] and grad_error <= at_most[1]),
+    }
+
+
+def check_draws(
+    problem: Problem, reference: Reference, values: np.ndarray
+) -> dict[str, Any]:
+    """Whether draws [chains, draws, dim] may come from chains that begin at the start.
+
+    Energy is conserved, so a transition cannot lower the log density by more than the
+    kinetic energy that it began with: half a chi-square of `dim` degrees of freedom.
+    """
+    first = np.broadcast_to(problem.start, values[:, :1].shape)
+    steps = np.diff(np.concatenate([first, values], axis=1), axis=1)
+    lost = max(
+        reference.max_log_prob - log_prob_and_grad(problem, draw.astype(np.float64))[0]
+        for draw in values[:, -1][:4]  # the last of the first chains: they cost a pass
+    )
+    allowed = (
+        reference.max_log_prob
+        - reference.start_log_prob
+        + values.shape[1] * scipy.stats.chi2.isf(ALARM, problem.dim) / 2
+    )
+    moved = bool(np.all(np.any(steps != 0, axis=-1)))
+    finite = bool(np.all(np.isfinite(values)))
+    return {
+        "draws_below_maximum": lost,
+        "draws_moved": moved,
+        "passed": bool(finite and moved and lost <= allowed),
+    }
+
+
+def _row_blocks(problem: Problem, size: int = 65536) -> list[slice]:
+    return [slice(i, i + size) for i in range(0, problem.rows, size)]
+
+
+def _longest_step(
+    problem: Problem, coeffs: np.ndarray, step: np.ndarray, value: float
+) -> float:
+    """The first of 1, 1/2, 1/4 ... that does not lower the log posterior."""
+    length = 1.0
+    while log_prob_and_grad(problem, coeffs + length * step)[0] < value:
+        length /= 2
+    return length

@@ -1,0 +1,113 @@
+"""One system's turn, in a process of its own: reads a task, writes what it measured."""
+
+import importlib
+import json
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.bench.systems import SYSTEMS
+from experiments.problem import Problem, SamplerSettings, Unavailable
+
+
+def save_problem(path: Path, problem: Problem, points: np.ndarray) -> None:
+    """Writes the arrays that workers read, once for all of them."""
+    np.savez(
+        path,
+        name=problem.name,
+        source=problem.source,
+        features=problem.features,
+        labels=problem.labels,
+        start=problem.start,
+        points=points,
+    )
+
+
+def run(task: dict[str, Any], arrays_path: Path, draws_path: Path) -> dict[str, Any]:
+    """Measures one system.
+
+    Returns status "ok" with seconds (build, first, calls), work (leapfrogs and gradients
+    of each call that counts) and, where the task says check, the density at the task's
+    points; or "skipped" or "failed" with the reason.  The draws of the last call, and
+    the density, are left in `draws_path`.
+    """
+    system = SYSTEMS[task["system"]]
+    with np.load(arrays_path, allow_pickle=False) as arrays:
+        fields = {key: arrays[key] for key in ("features", "labels", "start")}
+        problem = Problem(
+            name=str(arrays["name"]), source=str(arrays["source"]), **fields
+        )
+        points = arrays["points"]
+    settings = SamplerSettings(**(task["settings"] | system.settings))
+    try:
+        return _measure(system, task, problem, settings, points, draws_path)
+    except Unavailable as reason:
+        return {"status": "skipped", "reason": str(reason)}
+    except Exception as error:
+        traceback.print_exc()
+        return {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:300]}
+
+
+def _measure(
+    system: Any,
+    task: dict[str, Any],
+    problem: Problem,
+    settings: SamplerSettings,
+    points: np.ndarray,
+    draws_path: Path,
+) -> dict[str, Any]:
+    module = importlib.import_module(system.module)
+    began = time.perf_counter()
+    sample = module.prepare(problem, settings, task["seed"], **system.variant)
+    build = time.perf_counter() - began
+
+    walls, draws = [], []
+    for _ in range(1 + system.warm_calls):
+        began = time.perf_counter()
+        draws.append(sample())
+        walls.append(time.perf_counter() - began)
+    seconds = [
+        wall if made.seconds is None else made.seconds
+        for wall, made in zip(walls, draws, strict=True)
+    ]
+    counted = slice(0 if system.warm_calls == 0 else 1, None)
+    leapfrogs = [int(made.leapfrogs.sum()) for made in draws]
+    gradients = [
+        int(made.gradients or count)
+        for made, count in zip(draws, leapfrogs, strict=True)
+    ]
+
+    kept = {"values": np.asarray(draws[-1].values)}
+    result = {
+        "status": "ok",
+        "note": getattr(module, "NOTE", ""),
+        "seconds": {"build": build, "first": walls[0], "calls": seconds[counted]},
+        "work": {"leapfrogs": leapfrogs[counted], "gradients": gradients[counted]},
+    }
+    if task["check"]:
+        if system.checked:
+            kept["log_prob"], kept["grad"] = module.log_prob_and_grad(
+                problem, points, **system.variant
+            )
+        if hasattr(module, "energy_error"):
+            result["energy_error_100_steps"] = module.energy_error(
+                problem, settings, task["seed"]
+            )
+    np.savez(draws_path, **kept)
+    return result
+
+
+def main(task_path: str, arrays_path: str, result_path: str) -> None:
+    """Runs the task of one file and writes its result to another."""
+    task = json.loads(Path(task_path).read_text())
+    result_file = Path(result_path)
+    result = run(task, Path(arrays_path), result_file.with_suffix(".npz"))
+    result_file.write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

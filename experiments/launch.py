@@ -1,0 +1,780 @@
+"""The command line: reads gin configs, refuses what is amiss, runs one experiment.
+
+The only module that knows gin.  Configs say `launch.launch.experiment = @nuts.sample`;
+gin fills the arguments of that one function and of the objects given to it, and the
+launcher gives it `run_dir` and `seed`.  The process ends with one of these codes:
+
+   0  done
+   1  the experiment failed: traceback on standard error and in run.json
+   2  a mistake in the command line or a config; nothing ran and nothing was written
+   3  the experiment ended, and its accuracy check did not pass (`run_dir.CheckFailed`)
+  75  stopped by SIGINT or SIGTERM; run.json says interrupted.  A second signal ends the
+      process at once, with 128 + the signal's number
+"""
+
+import argparse
+import collections
+import contextlib
+import datetime
+import difflib
+import importlib
+import inspect
+import io
+import os
+import pkgutil
+import re
+import secrets
+import signal
+import sys
+import threading
+import time
+import tokenize
+import traceback
+import types
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import gin
+from gin import config_parser
+
+from experiments.records import jsonlines, provenance, run_dir
+
+REPO = Path(__file__).resolve().parents[1]
+SUCCESS, FAILED, USAGE, INACCURATE, INTERRUPTED = 0, 1, 2, 3, 75
+MAX_SEED = 2**31 - 1  # what NumPy, TensorFlow and Stan all take
+
+
+class UsageError(Exception):
+    """A mistake in the command line or a config: its text is all that is shown."""
+
+
+class Stopped(BaseException):
+    """The first SIGINT or SIGTERM, raised in the main thread wherever it is."""
+
+
+def launch(
+    *, run_dir: Path, experiment: Callable[..., object], seed: int = 0
+) -> object:
+    """Calls the experiment that the config bound, and returns what it returns.
+
+    seed: 0 to 2**31 - 1; -1 in a config or on the command line has one drawn.
+    """
+    return experiment(run_dir=run_dir, seed=seed)
+
+
+def main(program: str, argv: Sequence[str] | None = None) -> int:
+    """Runs bin/train or bin/bench, `program` saying which; returns the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    with _signals_caught(program) as stop:
+        try:
+            return _main(program, argv, stop)
+        except UsageError as error:
+            _say(program, str(error))
+            return USAGE
+        except Stopped:
+            _say(program, "stopped before anything ran")
+            return INTERRUPTED
+        except Exception:  # a module that the config names does not import
+            traceback.print_exc()
+            return FAILED
+
+
+def _main(program: str, argv: list[str], stop: "_Stop") -> int:
+    options = _run_parser(program).parse_args(argv)
+    files = [_config_path(given) for given in options.gin_config]
+    statements = read_statements(files, options.gin_param)
+    named = options.workdir is not None
+    folder = options.workdir if named else _default_workdir(files[0])
+    try:
+        run_dir.check(folder, overwrite=options.overwrite)
+        seed = check_config(statements, seed=options.seed)
+        params = [*options.gin_param, f"launch.launch.seed={seed}"]
+        config = parse_config(files, params, statements)
+        if options.dry_run:
+            print(config, end="")
+            return SUCCESS
+        claim = run_dir.claim(folder, overwrite=options.overwrite)
+        with claim as claimed:
+            return _run(program, argv, claimed, config=config, seed=seed, stop=stop)
+    except run_dir.RunDirError as error:
+        raise UsageError(str(error)) from error
+
+
+def _run(
+    program: str,
+    argv: list[str],
+    folder: Path,
+    *,
+    config: str,
+    seed: int,
+    stop: "_Stop",
+) -> int:
+    """Runs the experiment in its folder; whatever happens, run.json tells it."""
+    told: dict[str, Any] = {
+        "program": program,
+        "status": "running",
+        "seed": seed,
+        "started_at": run_dir.utc_now(),
+        "finished_at": None,
+        "exit_code": None,
+        "reason": "",
+        "traceback": None,
+    }
+    origin = provenance.collect(argv=[f"bin/{program}", *argv], config=config)
+    origin["started_at"] = told["started_at"]
+    try:
+        run_dir.write_run(folder, **told)
+        jsonlines.write_text(folder / "config.gin", config)
+        text = jsonlines.dumps(origin, indent=2)
+        jsonlines.write_text(folder / "provenance.json", text + "\n")
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written to: {error.strerror}") from error
+
+    def finish(status: str, code: int, reason: str = "", trace: str = "") -> None:
+        told.update(status=status, exit_code=code, finished_at=run_dir.utc_now())
+        told.update(reason=provenance.scrub(reason))
+        told.update(traceback=provenance.scrub(trace) or None)
+        run_dir.write_run(folder, **told)
+
+    stop.on_second = lambda: finish("interrupted", INTERRUPTED, "stopped twice")
+    _say(program, f"seed {seed}, {_shown(folder)}")
+    began = time.monotonic()
+    status, code, reason, trace = "failed", FAILED, "", ""
+    try:
+        gin.get_configurable(launch)(run_dir=folder)
+        stop.finishing = True
+        status, code = "done", SUCCESS
+    except BaseException as error:  # recorded, and told by the exit code
+        stop.finishing = True
+        reason = _reason(error)
+        trace = traceback.format_exc()
+        if isinstance(error, run_dir.CheckFailed):
+            code, trace = INACCURATE, ""
+    if stop.signum is not None:  # also where a library swallowed or wrapped Stopped
+        status, code, trace = "interrupted", INTERRUPTED, ""
+        reason = f"stopped by {signal.Signals(stop.signum).name}"
+    try:
+        jsonlines.write_text(folder / "operative.gin", _operative_config())
+    finally:
+        finish(status, code, reason, trace)
+    if trace:
+        print(trace, end="", file=sys.stderr)
+    ended = f"{status} after {time.monotonic() - began:.1f} s, {_shown(folder)}"
+    _say(program, f"{ended}: {reason}" if reason else ended)
+    return code
+
+
+# The command line.
+
+
+class _Parser(argparse.ArgumentParser):
+    """Mistakes are one line that says what was meant."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        codes = __doc__[__doc__.index("   0  done") :]
+        kwargs["epilog"] = "exit codes:\n" + codes
+        kwargs["formatter_class"] = argparse.RawDescriptionHelpFormatter
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def parse_args(self, argv: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]
+        options, unknown = self.parse_known_args(argv)
+        if unknown:
+            flag = unknown[0].partition("=")[0]
+            known = [name for name in self._option_string_actions if name != "-h"]
+            raise UsageError(f"unknown argument {unknown[0]!r}{_meant(flag, known)}")
+        return options
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def _run_parser(program: str) -> _Parser:
+    what = {"train": "Runs one experiment.", "bench": "Runs one comparison."}[program]
+    parser = _Parser(prog=f"bin/{program}", description=what)
+    add = parser.add_argument
+    add(
+        "--gin_config",
+        "--gin_file",
+        metavar="FILE",
+        action="append",
+        required=True,
+        help="a gin file; may be given again, and later ones win",
+    )
+    add(
+        "--gin_param",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="one gin binding; may be given again",
+    )
+    add("--workdir", metavar="DIR", type=_workdir, help="default: runs/CONFIG-TIME")
+    add("--seed", metavar="INT", type=_seed, help="wins over the config; -1 draws one")
+    add("--dry_run", action="store_true", help="check, print the config, and end")
+    add("--overwrite", action="store_true", help="replace the run in the run folder")
+    return parser
+
+
+def _workdir(given: str) -> Path:
+    if not given:
+        raise argparse.ArgumentTypeError("none given, wanted a folder")
+    return Path(os.path.abspath(given))
+
+
+def _seed(given: str) -> int:
+    try:
+        seed = int(given)
+    except ValueError:
+        seed = -2
+    if not -1 <= seed <= MAX_SEED:
+        wanted = f"wanted 0 to {MAX_SEED}, or -1 to draw one"
+        raise argparse.ArgumentTypeError(f"given {given!r}, {wanted}")
+    return seed
+
+
+def _config_path(given: str) -> Path:
+    path = Path(given)
+    if not given:
+        raise UsageError("--gin_config: none given, wanted a gin file")
+    if path.is_dir():
+        raise UsageError(f"--gin_config: {given} is a folder, wanted a gin file")
+    if not path.is_file():
+        near = [str(p) for p in path.parent.glob("*.gin")]
+        hint = _meant(given, near)
+        if not hint:  # the name of a config here, from another working directory
+            ours = {str(p.relative_to(REPO)): p for p in REPO.glob("configs/*/*.gin")}
+            for name in difflib.get_close_matches(given, ours, n=1, cutoff=0.6):
+                hint = f"; did you mean {os.path.relpath(ours[name])!r}?"
+        raise UsageError(f"--gin_config: there is no file {given}{hint}")
+    return path.resolve()
+
+
+def _default_workdir(config: Path) -> Path:
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+    folder = REPO / "runs" / f"{config.stem}-{now}"
+    for again in range(2, 100):
+        if not folder.exists():
+            break
+        folder = folder.with_name(f"{config.stem}-{now}-{again}")
+    return folder
+
+
+def _meant(given: str, known: Iterable[str]) -> str:
+    """A hint at the known name nearest to the one given; empty when none is near."""
+    by_lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(given.lower(), by_lower, n=1, cutoff=0.6)
+    return f"; did you mean {by_lower[near[0]]!r}?" if near else ""
+
+
+def _say(program: str, text: str) -> None:
+    print(f"{program}: {text}", file=sys.stderr, flush=True)
+
+
+def _shown(path: Path) -> str:
+    """A path as a person in this working directory would type it."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def _reason(error: BaseException) -> str:
+    """An exception in one line, without the trail that gin adds to it."""
+    text = re.sub(r"\n  In call to configurable '.*", "", str(error)).strip()
+    name = next(
+        c.__name__ for c in type(error).__mro__ if c.__name__ != "ExceptionProxy"
+    )
+    return " ".join(f"{name}: {text}".split()) if text else name
+
+
+# Signals.
+
+
+class _Stop:
+    """Which signal came, and what the second one does before the process ends."""
+
+    signum: int | None = None
+    finishing = False  # the record is being written: not the time to raise
+    on_second: Callable[[], None] | None = None
+
+
+@contextlib.contextmanager
+def _signals_caught(program: str) -> Iterator[_Stop]:
+    """Raises Stopped at the first SIGINT or SIGTERM; the second ends the process.
+
+    A thread hears both at once, for the main one may be inside a long TensorFlow call,
+    where Python's own handlers wait.
+    """
+    stop = _Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def handle(signum: int, _frame: types.FrameType | None) -> None:
+        if stop.signum is None and not stop.finishing:
+            stop.signum = signum
+            raise Stopped
+
+    def listen() -> None:
+        heard = 0
+        while heard < 2:
+            byte = os.read(ear, 1)
+            if not byte:
+                return
+            heard += byte[0] in (signal.SIGINT, signal.SIGTERM)
+            name = signal.Signals(byte[0]).name
+            if heard == 1:
+                _say(program, f"{name}: stopping; a second one ends it at once")
+        if stop.on_second is not None and not stop.finishing:
+            with contextlib.suppress(Exception):
+                stop.on_second()
+        os._exit(128 + byte[0])
+
+    ear, mouth = os.pipe()
+    os.set_blocking(mouth, False)
+    held = [signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)]
+    wakeup = signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        yield stop
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for signum, handler in zip((signal.SIGINT, signal.SIGTERM), held, strict=True):
+            signal.signal(signum, handler)
+        os.close(mouth)
+        listener.join()
+        os.close(ear)
+
+
+# The config, before gin sees it.  gin takes names that nothing reads, and of those that
+# it refuses it does not say what was meant; so the statements are read here first.
+
+
+class Reference(NamedTuple):
+    """@scope/name, or @scope/name() when it is called."""
+
+    name: str
+    call: bool
+
+
+class Macro(NamedTuple):
+    """%name."""
+
+    name: str
+
+
+class Statement(NamedTuple):
+    """One statement of one file or --gin_param, and where it stands."""
+
+    where: str  # "configs/nuts/base.gin:12"
+    file: str  # what shares its imports
+    said: Any  # one of gin.config_parser's statements
+
+
+class Binding(NamedTuple):
+    """One parameter bound, its names resolved."""
+
+    where: str
+    name: str  # "problem.SamplerSettings.num_results", scope and all, or a macro's name
+    value: Any
+    refers_to: tuple[tuple[Reference | Macro, Any], ...]  # what the value names
+
+
+Key = tuple[str, Any]  # scope, and the function or class that is bound there
+Bindings = dict[Key, dict[str, list[Binding]]]  # by parameter; the last one holds
+
+
+class _Delegate(config_parser.ParserDelegate):  # type: ignore[misc]
+    """Keeps references and macros as they are written."""
+
+    def configurable_reference(self, name: str, evaluate: bool) -> Reference:
+        return Reference(name, evaluate)
+
+    def macro(self, name: str) -> Macro:
+        return Macro(name)
+
+
+COMMAND_LINE = "--gin_param"
+REQUIRED = Macro("gin.REQUIRED")
+
+
+def read_statements(files: Sequence[Path], params: Sequence[str]) -> list[Statement]:
+    """Every statement of the files, their includes and the bindings, in gin's order.
+
+    Imports nothing.  Raises UsageError for a file missing, unreadable, not gin or
+    included by itself, and for a binding that is not one.
+    """
+    statements: list[Statement] = []
+    for file in files:
+        statements += _statements_of(file, included=())
+    for param in params:
+        where = f"{COMMAND_LINE}={param}"
+        said = list(_parsed(param, where, path=None))
+        if len(said) != 1 or not isinstance(said[0][1], config_parser.BindingStatement):
+            raise UsageError(f"{where}: wanted one binding, NAME=VALUE")
+        statements.append(Statement(where, COMMAND_LINE, said[0][1]))
+    return statements
+
+
+def _statements_of(path: Path, *, included: tuple[Path, ...]) -> Iterator[Statement]:
+    shown = _shown(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UsageError(f"{shown} cannot be read: {why}") from error
+    for line, said in _parsed(text, shown, path=path):
+        where = f"{shown}:{line}"
+        if not isinstance(said, config_parser.IncludeStatement):
+            yield Statement(where, shown, said)
+            continue
+        wanted = (REPO / said.filename).resolve()  # where gin will look, too
+        if not wanted.is_file():
+            known = [str(p.relative_to(REPO)) for p in REPO.glob("configs/**/*.gin")]
+            hint = _meant(said.filename, known)
+            raise UsageError(
+                f"{where}: include {said.filename!r}: there is no such file "
+                f"(paths start at the repository){hint}"
+            )
+        if wanted in (*included, path):
+            raise UsageError(f"{where}: include {said.filename!r} comes back to itself")
+        yield from _statements_of(wanted, included=(*included, path))
+
+
+def _parsed(text: str, shown: str, *, path: Path | None) -> Iterator[tuple[int, Any]]:
+    def wrong(line: int | None, what: str) -> UsageError:
+        at = f"{shown}:{line}" if path and line else shown
+        return UsageError(f"{at}: not gin: {' '.join(what.split())}")
+
+    try:
+        for said in config_parser.ConfigParser(io.StringIO(text), _Delegate()):
+            yield said.location.line_num, said
+    except SyntaxError as error:
+        quoted = f" in {error.text.strip()!r}" if path and error.text else ""
+        raise wrong(error.lineno, f"{error.msg}{quoted}") from error
+    except tokenize.TokenError as error:
+        raise wrong(error.args[1][0], str(error.args[0])) from error
+    except (ValueError, StopIteration, RuntimeError) as error:
+        raise wrong(None, str(error) or "it ends too early") from error
+
+
+def check_config(statements: Sequence[Statement], *, seed: int | None) -> int:
+    """The run's seed, once every name in the config is known to exist and to be read.
+
+    Imports what the configs import.  seed: the command line's, which wins; None if it
+    gave none.  Raises UsageError, with file and line, for a name that is unknown or
+    that nothing reads, for a value required and not given, and for a bad seed.
+    """
+    bindings = _resolve_all(statements)
+    used, values = _walk(bindings)
+    for key, parameters in bindings.items():
+        if key not in used:
+            raise UsageError(
+                _unread(next(iter(parameters.values()))[-1], key, bindings)
+            )
+    drawn = values["seed"].value if seed is None and "seed" in values else seed or 0
+    if type(drawn) is not int or not -1 <= drawn <= MAX_SEED:
+        where = values["seed"].where
+        wanted = f"an integer from 0 to {MAX_SEED}, or -1 to draw one"
+        raise UsageError(
+            f"{where}: launch.launch.seed: given {drawn!r}, wanted {wanted}"
+        )
+    return secrets.randbelow(MAX_SEED + 1) if drawn == -1 else drawn
+
+
+def _resolve_all(statements: Sequence[Statement]) -> Bindings:
+    """Every binding under the function or class that it is for."""
+    symbols = _import_all(statements)
+    bindings: Bindings = collections.defaultdict(lambda: collections.defaultdict(list))
+    for where, file, said in statements:
+        visible = symbols[file]
+        if isinstance(said, config_parser.BlockDeclaration):
+            _resolve(said.selector, visible, where)
+        if not isinstance(said, config_parser.BindingStatement):
+            continue
+        refers_to = tuple(
+            (named, _target(named, visible, where)) for named in _named(said.value)
+        )
+        scoped = f"{said.scope}/{said.selector}" if said.scope else said.selector
+        if not said.arg_name:  # NAME = value
+            key, parameter, name = (scoped, gin.config.macro), "value", scoped
+        else:
+            target = _resolve(said.selector, visible, where)
+            key, parameter, name = (said.scope, target), said.arg_name, scoped
+            name = f"{scoped}.{parameter}"
+            known = _parameters(target)
+            if known is not None and parameter not in known:
+                hint = _meant(parameter, known)
+                raise UsageError(
+                    f"{where}: {said.selector} has no parameter {parameter!r}{hint}"
+                )
+        bound = Binding(where, name, said.value, refers_to)
+        bindings[key][parameter].append(bound)
+    return bindings
+
+
+def _import_all(statements: Sequence[Statement]) -> dict[str, dict[str, Any]]:
+    """What each file's imports make visible in it; on the command line, all of it."""
+    symbols: dict[str, dict[str, Any]] = collections.defaultdict(dict)
+    dynamic: set[str] = set()
+    for where, file, said in statements:
+        if not isinstance(said, config_parser.ImportStatement):
+            bound = isinstance(said, config_parser.BindingStatement) and said.arg_name
+            if bound and file not in dynamic and file != COMMAND_LINE:
+                wanted = "from __gin__ import dynamic_registration"
+                raise UsageError(f"{where}: wanted `{wanted}` before the first binding")
+            continue
+        if said.module == "__gin__.dynamic_registration":
+            dynamic.add(file)
+            continue
+        if said.module.startswith("__gin__."):
+            hint = _meant(said.bound_name(), ["dynamic_registration"])
+            raise UsageError(f"{where}: gin has no {said.bound_name()!r}{hint}")
+        module = _import(said.module, where)
+        if not said.is_from and not said.alias:
+            module = sys.modules[said.module.partition(".")[0]]
+        symbols[file][said.bound_name()] = module
+    for visible in list(symbols.values()):
+        symbols[COMMAND_LINE].update(visible)
+    for file in [*symbols, *dynamic, *(s.file for s in statements)]:
+        symbols[file]["gin"] = types.SimpleNamespace(singleton=gin.config.singleton)
+    return symbols
+
+
+def _import(module: str, where: str) -> types.ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if not f"{module}.".startswith(f"{missing}.") or not missing:
+            raise  # the module is there; what it imports is not
+        parent, _, name = missing.rpartition(".")
+        paths = importlib.import_module(parent).__path__ if parent else [str(REPO)]
+        known = [found.name for found in pkgutil.iter_modules(paths)]
+        hint = _meant(name, known)
+        raise UsageError(f"{where}: there is no module {missing!r}{hint}") from error
+
+
+def _named(value: Any) -> Iterator[Reference | Macro]:
+    """The references and macros anywhere in a value."""
+    if isinstance(value, (Reference, Macro)):
+        yield value
+    elif isinstance(value, dict):
+        for key, held in value.items():
+            yield from _named(key)
+            yield from _named(held)
+    elif isinstance(value, (list, tuple)):
+        for held in value:
+            yield from _named(held)
+
+
+def _target(named: Reference | Macro, visible: dict[str, Any], where: str) -> Any:
+    if isinstance(named, Macro):
+        return gin.config.macro
+    return _resolve(named.name.rpartition("/")[2], visible, where)
+
+
+def _resolve(selector: str, visible: dict[str, Any], where: str) -> Any:
+    """The function or class that a dotted name stands for in a file."""
+    head, *rest = selector.split(".")
+    if head not in visible:
+        inside = [n for n, module in visible.items() if hasattr(module, head)]
+        hint = f"; did you mean '{inside[0]}.{selector}'?" if inside else ""
+        hint = hint or _meant(head, visible.keys() - {"gin"})
+        raise UsageError(f"{where}: {selector}: no import provides {head!r}{hint}")
+    value, path = visible[head], head
+    for name in rest:
+        if not hasattr(value, name):
+            hint = _meant(name, [n for n in dir(value) if not n.startswith("_")])
+            raise UsageError(f"{where}: {path} has no {name!r}{hint}")
+        value, path = getattr(value, name), f"{path}.{name}"
+    if not callable(value):
+        kind = type(value).__name__
+        raise UsageError(f"{where}: {selector} is a {kind}, wanted a function or class")
+    return value
+
+
+def _signature(target: Any) -> dict[str, inspect.Parameter] | None:
+    try:
+        return dict(inspect.signature(target).parameters)
+    except ValueError:  # some builtins tell nothing
+        return None
+
+
+def _parameters(target: Any) -> list[str] | None:
+    """The names that may be bound; None when any may."""
+    signature = _signature(target)
+    if signature is None:
+        return None
+    kinds = {parameter.kind for parameter in signature.values()}
+    if inspect.Parameter.VAR_KEYWORD in kinds:
+        return None
+    unnamed = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
+    return [name for name, held in signature.items() if held.kind not in unnamed]
+
+
+def _prefixes(scope: str) -> list[str]:
+    """The scopes whose bindings hold in `scope`: "a/b" has "", "a" and "a/b"."""
+    parts = scope.split("/") if scope else []
+    return ["/".join(parts[:end]) for end in range(len(parts) + 1)]
+
+
+def _effective(bindings: Bindings, scope: str, target: Any) -> dict[str, Binding]:
+    """What gin gives a function called in a scope: the last of the innermost scope."""
+    values: dict[str, Binding] = {}
+    for prefix in _prefixes(scope):
+        held = bindings.get((prefix, target), {})
+        values |= {parameter: bound[-1] for parameter, bound in held.items()}
+    return values
+
+
+def _walk(bindings: Bindings) -> tuple[set[Key], dict[str, Binding]]:
+    """The keys of `bindings` that a run will read, and what `launch` is given.
+
+    Follows references from `launch`.  A macro also counts as read where a later binding
+    replaced the one that reads it: an override must not make its base an error.
+    """
+    values = _effective(bindings, "", launch)
+    root = _root(values, bindings)
+    used: set[Key] = set()
+    seen: set[tuple[str, Any, bool]] = set()
+    queue: list[tuple[str, Any, bool]] = [("", launch, True)]
+    while queue:
+        place = queue.pop()
+        if place in seen:
+            continue
+        seen.add(place)
+        scope, target, called = place
+        used |= {(p, target) for p in _prefixes(scope) if (p, target) in bindings}
+        effective = _effective(bindings, scope, target)
+        given = _GIVEN.get(target, ())
+        if target is root:
+            given, called = ("run_dir", "seed"), True
+        _check_call(target, effective, given=given, called=called)
+        for prefix in _prefixes(scope):
+            for bound in bindings.get((prefix, target), {}).values():
+                for binding in bound:
+                    queue += _follow(binding, scope, binding is bound[-1], bindings)
+    return used, values
+
+
+_GIVEN: dict[Any, tuple[str, ...]] = {launch: ("run_dir",)}
+
+
+def _follow(
+    binding: Binding, scope: str, holds: bool, bindings: Bindings
+) -> Iterator[tuple[str, Any, bool]]:
+    """The places that a binding's value leads to."""
+    for named, target in binding.refers_to:
+        if isinstance(named, Reference):
+            inner = named.name.rpartition("/")[0] or scope
+            if holds:
+                yield inner, target, named.call
+            continue
+        if named == REQUIRED:
+            continue
+        if holds and not _effective(bindings, named.name, gin.config.macro):
+            macros = [s for s, target in bindings if target is gin.config.macro]
+            hint = _meant(named.name, macros)
+            raise UsageError(f"{binding.where}: no macro {named.name!r} is set{hint}")
+        yield named.name, target, True
+
+
+def _root(values: dict[str, Binding], bindings: Bindings) -> Any:
+    """The experiment's own function.  Raises UsageError when it is not one."""
+    bound = values.get("experiment")
+    if bound is None:
+        wanted = "such as launch.launch.experiment = @nuts.sample"
+        raise UsageError(f"the config binds no launch.launch.experiment, {wanted}")
+    value = bound.value
+    while isinstance(value, Macro) and value != REQUIRED:
+        held = _effective(bindings, value.name, gin.config.macro)
+        if "value" not in held or held["value"].value == value:
+            break
+        bound, value = held["value"], held["value"].value
+    if not isinstance(value, Reference) or value.call:
+        wanted = "@ and a function's name, without parentheses"
+        raise UsageError(f"{bound.where}: launch.launch.experiment: wanted {wanted}")
+    target = bound.refers_to[0][1]
+    known = _parameters(target)
+    for name in ("run_dir", "seed"):
+        if known is not None and name not in known:
+            shown = value.name
+            raise UsageError(f"{bound.where}: @{shown} does not take {name!r}")
+    return target
+
+
+def _check_call(
+    target: Any, effective: dict[str, Binding], *, given: Sequence[str], called: bool
+) -> None:
+    """Raises UsageError when the call would lack a value, or ignore one."""
+    for name, binding in effective.items():
+        if name in given:
+            flag = "--workdir" if name == "run_dir" else "--seed"
+            what = f"{binding.where}: {binding.name} is never read"
+            raise UsageError(f"{what}: the launcher gives it, see {flag}")
+        if REQUIRED in _named(binding.value):
+            raise UsageError(
+                f"{binding.where}: {binding.name} is %gin.REQUIRED; give it a value, "
+                f"such as --gin_param={binding.name}=..."
+            )
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    for name, parameter in (_signature(target) or {}).items() if called else ():
+        lacks = parameter.default is parameter.empty and parameter.kind not in variadic
+        if lacks and name not in effective and name not in given:
+            shown = f"{target.__module__}.{target.__qualname__}"
+            raise UsageError(f"{shown} needs {name!r}, and no config binds it")
+
+
+def _unread(binding: Binding, key: Key, bindings: Bindings) -> str:
+    scope, target = key
+    text = f"{binding.where}: nothing reads {binding.name}"
+    if target is gin.config.macro:
+        said = (bound for held in bindings.values() for bound in held.values())
+        named = {
+            reference.name
+            for binding in (binding for bound in said for binding in bound)
+            for reference, _ in binding.refers_to
+            if isinstance(reference, Macro) and reference != REQUIRED
+        }
+        return text + _meant(binding.name, named)
+    if scope:
+        return f"{text}: the experiment refers to nothing in the scope {scope!r}"
+    return f"{text}: the experiment is given nothing made by it"
+
+
+# gin itself.
+
+
+def parse_config(
+    files: Sequence[Path], params: Sequence[str], statements: Sequence[Statement]
+) -> str:
+    """Lets gin read the files and bindings, locks the result, and returns it as text.
+
+    The text is itself a config, sorted and with its includes in place.
+    """
+    imports = {
+        s.said.format(): None
+        for s in statements
+        if isinstance(s.said, config_parser.ImportStatement)
+    }
+    # gin keeps imports file by file; on the command line every one of them is seen.
+    head = ["from __gin__ import dynamic_registration"]
+    head += [line for line in imports if line != head[0]]
+    if not any(line.endswith("import launch") for line in head):
+        head.append("from experiments import launch")
+    try:
+        with contextlib.chdir(REPO):  # `include` paths start at the repository
+            gin.parse_config_files_and_bindings(
+                [str(file) for file in files], [*head, *params]
+            )
+    except Exception as error:
+        raise UsageError(f"gin: {_reason(error)}") from error
+    return str(gin.config_str())
+
+
+def _operative_config() -> str:
+    """What the run read, defaults included, as far as gin can write it."""
+    try:
+        return str(gin.operative_config_str())
+    except Exception as error:  # a record of the run must not fail for this
+        return f"# gin could not write it: {_reason(error)}\n"

@@ -1,0 +1,52 @@
+"""That the plot is drawn, whatever the rows hold; how it looks is for the eye."""
+
+import matplotlib.image
+import pytest
+
+from experiments.report import plots, speedup
+
+
+def drawn(records, paper, tmp_path):
+    path = tmp_path / "plot.png"
+    plots.nuts_speedup(speedup.compare(records), paper, path)
+    return matplotlib.image.imread(path)  # [height, width, 4]
+
+
+def has(image, color):
+    wanted = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return bool((abs(image[..., :3] - wanted) < 1 / 512).all(axis=-1).any())
+
+
+def test_measured_and_published_are_drawn_in_colors_of_their_own(
+    bench, paper, tmp_path
+):
+    image = drawn(bench, paper, tmp_path)
+    for color in (plots.OURS, plots.OTHER, plots.LOOP, plots.PUBLISHED):
+        assert has(image, color), color
+
+
+def test_published_times_are_not_drawn_beside_a_smaller_problem(
+    record, paper, tmp_path
+):
+    problem = dict(name="covertype", source="UCI", rows=20000, dim=55)
+    image = drawn([record("ppl_core", problem=problem)], paper, tmp_path)
+    assert has(image, plots.OURS)
+    assert not has(image, plots.PUBLISHED)
+
+
+def test_a_wrong_posterior_has_no_bar(record, paper, tmp_path):
+    wrong = record("stan_glm", check=dict(passed=False))
+    image = drawn([record("ppl_core"), wrong], paper, tmp_path)
+    assert has(image, plots.OURS)
+    assert not has(image, plots.OTHER)
+
+
+@pytest.mark.parametrize("rows", [581012, 20000])
+def test_it_is_drawn_when_every_system_failed(record, paper, tmp_path, rows):
+    problem = dict(name="covertype", source="UCI", rows=rows)
+    failed = dict(status="failed", reason="$x_ is not set, $\\frac\n" * 20)
+    records = [record("ppl_core", problem=problem, **failed)]
+    records += [record("ppl_core_64_chains", problem=problem, **failed)]
+    image = drawn(records, paper, tmp_path)
+    assert not has(image, plots.OURS)
+    assert image.shape[1] == round(plots.WIDTH * 140)
