@@ -4,10 +4,11 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
 PYTHON := .venv/bin/python
-VERSION := $(shell cat .python-version)
 BENCH := bin/bench --gin_config=configs/bench/nuts.gin
 ifneq ($(NUM_ROWS),)
+# A smaller problem is another one: its records and table go to a folder of their own.
 BENCH += --gin_param=datasets.load_covertype.num_rows=$(NUM_ROWS)
+BENCH += --gin_param='bench.compare.out="runs/bench-nuts-$(NUM_ROWS)"'
 endif
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 

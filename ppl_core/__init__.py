@@ -5,6 +5,7 @@
 from ppl_core.constructors import *
 from ppl_core.constructors import make_random_variable
 from ppl_core.random_variable import RandomVariable
+from ppl_core.sharded import Shard, unconstrain_shards
 from ppl_core.trace import forward, trace, traceable
 from ppl_core.tracers import (
     block,

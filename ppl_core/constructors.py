@@ -4,11 +4,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import tensorflow as tf
 import tensorflow_probability as tfp
 
 from ppl_core import densities
-from ppl_core.random_variable import RandomVariable
+from ppl_core.random_variable import RandomVariable, to_tensors
 from ppl_core.trace import traceable
 
 tfd = tfp.distributions
@@ -51,13 +50,9 @@ def make_random_variable(
         f"A random variable of tfd.{make_distribution.__name__}'s arguments; "
         "see make_random_variable."
     )
-    construct.to_value = _to_tensors
+    construct.to_value = to_tensors
     construct.makes_random_variable = True  # what the tracers of tracers.py look for
     return traceable(construct)
-
-
-def _to_tensors(value: Any) -> Any:
-    return tf.nest.map_structure(tf.convert_to_tensor, value)
 
 
 Autoregressive = make_random_variable(tfd.Autoregressive)
@@ -89,7 +84,7 @@ ExpRelaxedOneHotCategorical = make_random_variable(tfd.ExpRelaxedOneHotCategoric
 Exponential = make_random_variable(tfd.Exponential)
 ExponentiallyModifiedGaussian = make_random_variable(tfd.ExponentiallyModifiedGaussian)
 FiniteDiscrete = make_random_variable(tfd.FiniteDiscrete)
-FlatDirichlet = make_random_variable(tfd.FlatDirichlet)
+FlatDirichlet = make_random_variable(densities.FlatDirichlet)
 Gamma = make_random_variable(tfd.Gamma)
 GammaGamma = make_random_variable(tfd.GammaGamma)
 GaussianProcess = make_random_variable(tfd.GaussianProcess)

@@ -1,4 +1,4 @@
-"""Distributions whose densities carry better gradients than autodiff would find."""
+"""Distributions of TFP with better gradients, or working where TFP's do not."""
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -14,6 +14,16 @@ class Bernoulli(tfd.Bernoulli):
             return super()._log_prob(event)
         logits = tf.convert_to_tensor(self._logits)
         return bernoulli_log_prob(logits, tf.cast(event, logits.dtype))
+
+
+class FlatDirichlet(tfd.FlatDirichlet):
+    """tfd.FlatDirichlet, drawn from as a Dirichlet.
+
+    Its own draws, in TFP 0.25, set an array's element with a sequence, which NumPy
+    refuses since 2.4.
+    """
+
+    _sample_n = tfd.Dirichlet._sample_n
 
 
 @tf.custom_gradient

@@ -40,7 +40,8 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         """Makes a variable whose value is `value`, or a draw made with `seed`.
 
         sample_shape: leading i.i.d. dimensions of the value.
-        value: of shape sample + batch + event; or a function of the distribution and
+        value: of shape sample + batch + event, cast to the distribution's dtype where
+          both are floating; or a function of the distribution and
           the sample shape that returns it.
         observed: whether the value is data; by default, whether one was given.
         log_prob_scale, log_prob_mask: factor of the log prob; where it counts at all.
@@ -97,8 +98,8 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         if self.distribution is None:
             raise ValueError(
                 f"{self._called()} came into a tf.function without its distribution, "
-                "which is no composite tensor: make the variable inside, or pass its "
-                "log prob"
+                "which holds functions or is no composite tensor: make the variable "
+                "inside, or pass its log prob"
             )
         log_prob = self.distribution.log_prob(self.value if value is None else value)
         if self._scale is not None:
@@ -125,18 +126,19 @@ class RandomVariable(tf.__internal__.CompositeTensor):
 
     def _checked(self, value: Any) -> Any:
         """`value` as tensors of the distribution's dtype, of the shape wanted."""
-        value = tf.nest.map_structure(
-            lambda dtype, part: (
-                part.value
-                if isinstance(part, RandomVariable)
-                else tf.convert_to_tensor(part, dtype_hint=dtype)
-            ),
-            self.distribution.dtype,
-            value,
-            check_types=False,
-        )
-        if tf.nest.is_nested(self.distribution.dtype):
-            return value  # a joint distribution checks its parts itself
+
+        def to_tensor(dtype: tf.DType, part: Any) -> tf.Tensor:
+            if isinstance(part, RandomVariable):
+                part = part.value
+            part = tf.convert_to_tensor(part, dtype_hint=dtype)
+            if part.dtype.is_floating and dtype.is_floating:
+                return tf.cast(part, dtype)
+            return part
+
+        dtype = self.distribution.dtype
+        if tf.nest.is_nested(dtype):  # a joint distribution checks its parts itself
+            return tf.nest.map_structure(to_tensor, dtype, value, check_types=False)
+        value = to_tensor(dtype, value)
         wanted = self.sample_shape.concatenate(self.distribution.batch_shape)
         wanted = wanted.concatenate(self.distribution.event_shape)
         if not wanted.is_compatible_with(value.shape):
@@ -195,6 +197,15 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         return _ValueGradient()
 
 
+def to_tensors(value: Any) -> Any:
+    """`value` with tensors for parts; a list of plain numbers is one tensor."""
+    if isinstance(value, (list, tuple)) and all(
+        map(np.isscalar, tf.nest.flatten(value))
+    ):
+        return tf.convert_to_tensor(value)
+    return tf.nest.map_structure(tf.convert_to_tensor, value)
+
+
 def _static_shape(shape: Any) -> tf.TensorShape:
     """`shape`, a number, sequence or tensor, as far as it is known."""
     static = tf.get_static_value(shape) if tf.is_tensor(shape) else shape
@@ -226,11 +237,13 @@ class RandomVariableSpec(tf.TypeSpec):
     @classmethod
     def from_value(cls, variable: RandomVariable) -> "RandomVariableSpec":
         value = tf.nest.map_structure(tf.type_spec_from_value, variable.value)
-        # A distribution that is no composite tensor stays behind: keyed by identity it
-        # would cost a trace a call.
+        # A distribution that is no composite tensor, or holds functions, stays behind:
+        # keyed by identity it would cost a trace a call.
         distribution = variable.distribution
         if isinstance(distribution, tf.__internal__.CompositeTensor):
             distribution = tf.type_spec_from_value(distribution)
+            if _holds_functions(distribution):
+                distribution = None
         else:
             distribution = None
         weights = {
@@ -273,6 +286,16 @@ class RandomVariableSpec(tf.TypeSpec):
         variable._value, variable._cannot_sample = parts["value"], None
         variable._scale, variable._mask = parts.get("scale"), parts.get("mask")
         return variable
+
+
+def _holds_functions(spec: tf.TypeSpec) -> bool:
+    try:
+        parts = tf.nest.flatten(spec._serialize())
+    except ValueError:  # what TFP raises then
+        return True
+    return any(
+        _holds_functions(part) for part in parts if isinstance(part, tf.TypeSpec)
+    )
 
 
 def _weights(variable: RandomVariable) -> dict[str, Any]:

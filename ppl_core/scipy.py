@@ -132,7 +132,7 @@ def _term(construct: Callable, value: Any, args: tuple, kwargs: Mapping) -> floa
         log_prob = np.asarray(log_density(*parts, *args, **kwargs))
 
     if isinstance(generator, (stats.rv_continuous, stats.rv_discrete)):
-        wanted = log_prob.shape if size is None else tuple(np.atleast_1d(size))
+        wanted = log_prob.shape if size is None else tuple(np.atleast_1d(size).tolist())
         if not value.shape == log_prob.shape == wanted:
             raise ValueError(
                 f"{called}: the value has shape {value.shape}, wanted {wanted}"

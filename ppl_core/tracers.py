@@ -172,6 +172,7 @@ def seeded(seed: Any) -> Iterator[None]:
 
     The seed is made from `seed` ([2] int32) and the variable's name, so two blocks with
     one seed draw alike, in whatever order their variables come and on whatever device.
+    What XLA compiles draws otherwise: TensorFlow's generator is another one there.
 
     Raises ValueError for a variable to be drawn that has no name, or the name of an
     earlier one.

@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from ppl_core.random_variable import to_tensors
 from ppl_core.tracers import condition, intervene, seeded, substitute, tape
 
 Program = Callable[..., Any]
@@ -116,8 +117,8 @@ def posterior_predictive(
     Raises ValueError when `draws` is empty, its parts differ in number, or one of its
     names is no variable of the program.
     """
-    draws = {name: tf.convert_to_tensor(part) for name, part in draws.items()}
-    counts = {name: part.shape[0] for name, part in draws.items()}
+    draws = {name: to_tensors(part) for name, part in draws.items()}
+    counts = {name: tf.nest.flatten(part)[0].shape[0] for name, part in draws.items()}
     if not draws or len(set(counts.values())) > 1:
         raise ValueError(
             f"posterior_predictive: draws of equal number wanted, given {counts}"
@@ -140,10 +141,7 @@ def align(
     missing = sorted(set(alignment.values()) - set(variables))
     if missing:
         raise ValueError(f"align: {missing} not among {sorted(variables)}")
-    return {
-        name: tf.nest.map_structure(tf.convert_to_tensor, variables[other])
-        for name, other in alignment.items()
-    }
+    return {name: to_tensors(variables[other]) for name, other in alignment.items()}
 
 
 def add(terms: Iterable[tf.Tensor]) -> tf.Tensor:
@@ -202,10 +200,7 @@ def _batched(
         return fn
 
     def batched(*args: Any, **values: Any) -> dict[str, tf.Tensor]:
-        values = {
-            name: tf.nest.map_structure(tf.convert_to_tensor, value)
-            for name, value in values.items()
-        }
+        values = {name: to_tensors(value) for name, value in values.items()}
         shapes = {tuple(v.shape[:batch_ndims]) for v in tf.nest.flatten(values)}
         if len(shapes) != 1 or len(next(iter(shapes))) != batch_ndims:
             raise ValueError(
@@ -238,7 +233,7 @@ def _split(value: tf.Tensor, batch_shape: tf.Tensor, static: tuple) -> tf.Tensor
 def _predict(
     program: Program,
     args: tuple,
-    draws: Mapping[str, tf.Tensor],
+    draws: dict[str, tf.Tensor],
     nothing: tf.Tensor,  # [num_draws, 0]: tells the number where `draws` is empty
     seed: Any,
 ) -> dict[str, tf.Tensor]:
@@ -258,19 +253,21 @@ def _predict(
     @tf.function(autograph=False)
     def run(nothing: tf.Tensor, draws: dict) -> dict[str, tf.Tensor]:
         indices = tf.range(tf.shape(nothing)[0])
-        like: dict[str, tf.TensorSpec] = {}
+        like: dict[str, Any] = {}
 
-        def describe(*given: tf.Tensor) -> dict[str, tf.Tensor]:
-            made = one((tf.constant(0), dict(zip(draws, given, strict=True)), None))
-            like.update({k: tf.type_spec_from_value(v) for k, v in made.items()})
+        def describe(given: dict) -> dict[str, tf.Tensor]:
+            made = one((tf.constant(0), given, None))
+            like.update(tf.nest.map_structure(tf.type_spec_from_value, made))
             return made
 
         tf.function(describe, autograph=False).get_concrete_function(
-            *[tf.TensorSpec(part.shape[1:], part.dtype) for part in draws.values()]
+            tf.nest.map_structure(
+                lambda part: tf.TensorSpec(part.shape[1:], part.dtype), draws
+            )
         )
-        return tf.map_fn(one, (indices, dict(draws), nothing), fn_output_signature=like)
+        return tf.map_fn(one, (indices, draws, nothing), fn_output_signature=like)
 
-    return run(nothing, dict(draws))
+    return run(nothing, draws)
 
 
 def _called(program: Program) -> str:

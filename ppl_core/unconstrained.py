@@ -1,11 +1,12 @@
 """A program's latent variables as one unconstrained vector, for samplers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from ppl_core.bijectors import event_space_bijector
 from ppl_core.random_variable import RandomVariable
 from ppl_core.tracers import condition, seeded, tape
 from ppl_core.transformations import Program, add, total, vectorized
@@ -28,19 +29,22 @@ def unconstrain(
     *args: Any,
     observed: Mapping[str, Any] | None = None,
     dtype: tf.DType | None = tf.float64,
+    prior: bool = True,
 ) -> Unconstrained:
     """The latent variables of `program(*args)` as one unconstrained vector.
 
-    Each variable x of support S is T(y), where T is TFP's default bijector from R^k
-    onto S, and the log prob of y has log |det dT/dy| in it.  T may depend on variables
-    drawn before: an upper bound that is itself random, say.
+    Each variable x of support S is T(y), where T is a bijector from R^k onto S (TFP's
+    default, see event_space_bijector), and the log prob of y has log |det dT/dy| in it.
+    T may depend on variables drawn before: an upper bound that is itself random, say.
 
     observed: data by name; variables whose value the program sets are data as well.
     dtype: what the log prob is summed and returned in.  Float64 by default, since a
       float32 sum over some hundred thousand rows is too coarse for an energy.
+    prior: whether the log prob has the latent variables' own terms in it; without them
+      it is the share of some of the data, for `unconstrain_shards` to add up.
 
-    Raises ValueError for a discrete latent variable, for latent variables of different
-    dtypes, and for a program without any.
+    Raises ValueError for a discrete latent variable, for one on a sphere, for latent
+    variables of different dtypes, and for a program without any.
     """
     observed = dict(observed or {})
     sites = _latent_sites(program, args, observed)
@@ -62,7 +66,7 @@ def unconstrain(
 
         def from_part(site: _Site) -> Callable:
             def value(distribution: Any, sample_shape: Any) -> tf.Tensor:
-                bijector = distribution.experimental_default_event_space_bijector()
+                bijector = event_space_bijector(distribution)
                 y = tf.reshape(parts[site.name], site.shape)
                 x = bijector.forward(y)
                 log_det = bijector.forward_log_det_jacobian(
@@ -81,14 +85,20 @@ def unconstrain(
 
     def log_prob_of_one(vector: tf.Tensor) -> tf.Tensor:
         variables, log_dets = run(vector)
-        terms = [variable.log_prob() for variable in variables.values()]
-        return add(total(term, dtype) for term in terms + log_dets)
+        terms = [
+            variable.log_prob()
+            for name, variable in variables.items()
+            if prior or name not in names
+        ]
+        return add(total(term, dtype) for term in terms + log_dets * prior)
 
     def log_prob_and_grad_of_one(vector: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as gradient_tape:
             gradient_tape.watch(vector)
             log_prob = log_prob_of_one(vector)
-        return log_prob, gradient_tape.gradient(log_prob, vector)
+        return log_prob, gradient_tape.gradient(
+            log_prob, vector, unconnected_gradients="zero"
+        )
 
     def constrain_one(vector: tf.Tensor) -> dict[str, tf.Tensor]:
         variables, _ = run(vector)
@@ -99,8 +109,7 @@ def unconstrain(
             program(*args)
         parts = []
         for name in names:
-            distribution = variables[name].distribution
-            bijector = distribution.experimental_default_event_space_bijector()
+            bijector = event_space_bijector(variables[name].distribution)
             parts.append(tf.reshape(bijector.inverse(variables[name].value), [-1]))
         return tf.concat(parts, 0)
 
@@ -164,7 +173,12 @@ def _site(variable: RandomVariable) -> _Site:
             f"{variable.made_by}(name={variable.name!r}) is discrete: it cannot be "
             "unconstrained; observe it or sum it out"
         )
-    bijector = distribution.experimental_default_event_space_bijector()
+    try:
+        bijector = event_space_bijector(distribution)
+    except ValueError as error:
+        raise ValueError(
+            f"{variable.made_by}(name={variable.name!r}) {error}"
+        ) from error
     if bijector is None:
         raise ValueError(
             f"{variable.made_by}(name={variable.name!r}) has no default bijector from "

@@ -156,7 +156,7 @@ def _beta_logits():
     """y with sigmoid(y) ~ Beta: skewed, and of exponential tails."""
 
     def log_prob(y):
-        a, b = tf.constant(BETA.T, y.dtype)
+        a, b = (tf.constant(column, y.dtype) for column in BETA.T)
         return tf.reduce_sum(
             a * tf.math.log_sigmoid(y) + b * tf.math.log_sigmoid(-y), -1
         )

@@ -1,8 +1,10 @@
 """nutpie's NUTS over the PyMC model, as one of the systems compared."""
 
+import ctypes
 import importlib.util
 import itertools
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -38,19 +40,22 @@ def prepare(
     calls = itertools.count(1)
 
     def run(seed_of_call: int) -> Draws:
-        trace = nutpie.sample(
-            compiled,
-            draws=settings.num_results - 1,
-            tune=1,
-            chains=settings.num_chains,
-            cores=min(settings.num_chains, len(os.sched_getaffinity(0))),
-            seed=seed_of_call,
-            save_warmup=True,
-            progress_bar=False,
-            maxdepth=min(settings.max_depth, MAX_DEPTH),
-            step_size_adapt_method=repr(settings.step_size),  # a number fixes it
-            step_size_jitter=0.0,
-        )
+        with warnings.catch_warnings():
+            # ArviZ supposes that more chains than draws are a mistake.
+            warnings.filterwarnings("ignore", "Found chain dimension to be longer")
+            trace = nutpie.sample(
+                compiled,
+                draws=settings.num_results - 1,
+                tune=1,
+                chains=settings.num_chains,
+                cores=min(settings.num_chains, len(os.sched_getaffinity(0))),
+                seed=seed_of_call,
+                save_warmup=True,
+                progress_bar=False,
+                maxdepth=min(settings.max_depth, MAX_DEPTH),
+                step_size_adapt_method=repr(settings.step_size),  # a number fixes it
+                step_size_jitter=0.0,
+            )
         stats = _joined(trace, "sample_stats", settings)
         used = stats["step_size"]
         if not np.array_equal(used, np.full_like(used, settings.step_size)):
@@ -78,10 +83,20 @@ def log_prob_and_grad(
       Unavailable: nutpie is not installed.
     """
     compiled = _compile(problem)
-    density = compiled._make_logp_func()
-    results = [density(point.astype(np.float64)) for point in points]
-    log_probs, grads = zip(*results, strict=True)
-    return np.array(log_probs, np.float64), np.stack(grads).astype(np.float64)
+    density = compiled.compiled_logp_func.ctypes
+    log_probs, grads = np.empty(len(points)), np.empty(points.shape)
+    double_p = ctypes.POINTER(ctypes.c_double)
+    for i, point in enumerate(points.astype(np.float64)):
+        code = density(
+            problem.dim,
+            point.ctypes.data_as(double_p),
+            grads[i].ctypes.data_as(double_p),
+            log_probs[i : i + 1].ctypes.data_as(double_p),
+            compiled.user_data.ctypes.data,
+        )
+        if code != 0:
+            raise RuntimeError(f"nutpie's density gave error code {code} at {point}")
+    return log_probs, grads
 
 
 def _compile(problem: Problem) -> Any:
@@ -93,12 +108,11 @@ def _compile(problem: Problem) -> Any:
         build_model(problem, dtype="float64"),
         initial_points={"coeffs": problem.start.astype(np.float64)},
         jitter_rvs=set(),
+        freeze_model=True,  # as constants the features stay column-major
     )
 
 
-def _joined(
-    trace: Any, group: str, settings: SamplerSettings
-) -> dict[str, np.ndarray]:
+def _joined(trace: Any, group: str, settings: SamplerSettings) -> dict[str, np.ndarray]:
     """Returns the group's variables, [chains, draws, ...], the warm-up draw first."""
     groups = [trace[f"warmup_{group}"]]
     if settings.num_results > 1:

@@ -136,9 +136,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _processes(
-    num: int, **initializer: Any
-) -> concurrent.futures.ProcessPoolExecutor:
+def _processes(num: int, **initializer: Any) -> concurrent.futures.ProcessPoolExecutor:
     # Spawned, not forked: the caller may run TensorFlow's or JAX's threads.
     context = multiprocessing.get_context("spawn")
     return concurrent.futures.ProcessPoolExecutor(
@@ -168,7 +166,7 @@ def _compile(code: str, target: Path) -> None:
 def _start_pool(
     problem: Problem, program: str, num_jobs: int
 ) -> concurrent.futures.ProcessPoolExecutor:
-    """Returns worker processes, at most one a core, that hold the module and the data."""
+    """Returns worker processes, at most one a core, that hold module and data."""
     module = compiled_module(program)
     pool = _processes(
         min(num_jobs, len(os.sched_getaffinity(0))),

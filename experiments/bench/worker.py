@@ -30,10 +30,10 @@ def save_problem(path: Path, problem: Problem, points: np.ndarray) -> None:
 def run(task: dict[str, Any], arrays_path: Path, draws_path: Path) -> dict[str, Any]:
     """Measures one system.
 
-    Returns status "ok" with seconds (build, first, calls), work (leapfrogs and gradients
-    of each call that counts) and, where the task says check, the density at the task's
-    points; or "skipped" or "failed" with the reason.  The draws of the last call, and
-    the density, are left in `draws_path`.
+    Returns status "ok" with seconds (build, first, calls) and work (leapfrogs and
+    gradients of each call that counts); or "skipped" or "failed" with the reason.  The
+    draws of the last call are left in `draws_path`, and where the task says check, so
+    is the density at the points given.
     """
     system = SYSTEMS[task["system"]]
     with np.load(arrays_path, allow_pickle=False) as arrays:

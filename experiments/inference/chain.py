@@ -30,7 +30,7 @@ class Chunk(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """Two compiled functions: each is traced once, whatever the length of the chunks."""
+    """Two compiled functions, each traced once, whatever the length of the chunks."""
 
     init: Callable  # position [chains, dim] -> NutsState
     run: Callable  # (seed, first, num, state, step_size) -> NutsState, buffers
@@ -49,8 +49,8 @@ def compile_kernel(
 ) -> Kernel:
     """The sampler of one log density, traced for chunks of up to `chunk_size` draws.
 
-    jit_compile: by XLA, which fuses the sampler's own work and pays for all but the
-      largest densities; without it TensorFlow's own kernels run.
+    jit_compile: the whole loop by XLA, density and all, which pays for all but the
+      largest densities; else the sampler's own work is, and the density runs as it is.
     """
     if inverse_mass is None:
         inverse_mass = np.ones(dim)
@@ -252,10 +252,10 @@ def prepare(
 
 
 def evaluate(
-    log_prob_and_grad: LogProbAndGrad, points: np.ndarray
+    log_prob_and_grad: LogProbAndGrad, points: np.ndarray, *, jit_compile: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A density at `points` [points, dim], one at a time: float64 [points], and grads."""
-    function = tf.function(log_prob_and_grad, jit_compile=True, autograph=False)
+    """A density at `points` [points, dim], one at a time: [points], and gradients."""
+    function = tf.function(log_prob_and_grad, jit_compile=jit_compile, autograph=False)
     pairs = [function(tf.constant(point[np.newaxis], tf.float32)) for point in points]
     log_prob, grad = (np.concatenate([np.asarray(p[i]) for p in pairs]) for i in (0, 1))
     return log_prob.astype(np.float64), grad.astype(np.float64)

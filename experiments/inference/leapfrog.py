@@ -23,18 +23,35 @@ def leapfrog(
     step_size: tf.Tensor,  # scalar, or [chains, 1]
     inverse_mass: tf.Tensor,  # [dim]
 ) -> PhasePoint:
-    """One kick-drift-kick step, exactly one gradient; a negative step runs back in time.
+    """One kick-drift-kick step, one gradient; a negative step runs back in time.
 
     Neal (2011), MCMC using Hamiltonian dynamics, equations 2.28 to 2.30.
     """
+    position, momentum = kick_and_drift(z, step_size, inverse_mass)
+    return kick(position, momentum, *log_prob_and_grad(position), step_size)
+
+
+def kick_and_drift(
+    z: PhasePoint, step_size: tf.Tensor, inverse_mass: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The half of a step before its gradient: the new position, and the momentum."""
     momentum = z.momentum + 0.5 * step_size * z.grad
-    position = z.position + step_size * inverse_mass * momentum
-    log_prob, grad = log_prob_and_grad(position)
+    return z.position + step_size * inverse_mass * momentum, momentum
+
+
+def kick(
+    position: tf.Tensor,
+    momentum: tf.Tensor,
+    log_prob: tf.Tensor,
+    grad: tf.Tensor,
+    step_size: tf.Tensor,
+) -> PhasePoint:
+    """The half of a step after its gradient."""
     return PhasePoint(position, momentum + 0.5 * step_size * grad, log_prob, grad)
 
 
 def energy(z: PhasePoint, inverse_mass: tf.Tensor) -> tf.Tensor:
-    """The Hamiltonian of each chain, up to the constant of the kinetic part: [chains]."""
+    """The Hamiltonian of each chain, less the kinetic part's constant: [chains]."""
     kinetic = 0.5 * tf.reduce_sum(inverse_mass * tf.square(z.momentum), axis=-1)
     return tf.cast(kinetic, z.log_prob.dtype) - z.log_prob
 

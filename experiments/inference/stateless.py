@@ -1,7 +1,7 @@
 """Random numbers that are the same on every device, with XLA or without.
 
-TensorFlow's own float draws are not: XLA makes others of the same seed.  Its whole-range
-integers agree, and everything here is made of them.
+TensorFlow's own float draws are not: XLA makes others of the same seed.  Its integers
+of the whole range agree, and everything here is made of them.
 """
 
 import tensorflow as tf
@@ -20,9 +20,9 @@ def fold_in(seed: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
 
 
 def uniform(seed: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
-    """Uniform draws strictly between 0 and 1: float64, 52 bits and a half each.
+    """Uniform draws strictly between 0 and 1: float64, 52 bits each.
 
-    A larger first dimension adds draws behind the others, and leaves those as they were.
+    A larger first dimension adds draws behind the others and leaves those as they were.
     """
     bits = tf.random.stateless_uniform(
         shape, seed, minval=None, maxval=None, dtype=tf.int64, alg=RNG

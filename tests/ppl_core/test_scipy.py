@@ -1,8 +1,6 @@
 """Random variables of scipy.stats, against its own densities computed by hand."""
 
 import inspect
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -54,6 +52,8 @@ def test_univariate_log_joint_is_scipys_own_density(name):
     random_variable = getattr(ps, name)
     size = 1 if name in SLOW else (2, 3)
     loc = 3 if isinstance(generator, stats.rv_discrete) else 0.3
+    if name == "wrapcauchy":
+        loc = 0.0  # SciPy's rvs of it wraps to a range that its loc does not move
     if name in SLOW:
         value = np.array([2.5])
     else:
@@ -135,7 +135,9 @@ def test_multivariate_log_joints_are_scipys_own():
     )
     x = ps.matrix_normal(np.zeros((3, 2)), spd(2), spd(3, 2), size=4, seed=3)
     np.testing.assert_allclose(
-        log_joint_of(ps.matrix_normal, rowcov=spd(2), colcov=spd(3, 2), size=4, value=x),
+        log_joint_of(
+            ps.matrix_normal, rowcov=spd(2), colcov=spd(3, 2), size=4, value=x
+        ),
         sum(
             stats.matrix_normal.logpdf(part, rowcov=spd(2), colcov=spd(3, 2))
             for part in x

@@ -1,0 +1,79 @@
+"""What the compared systems say when they cannot run, and when they are misused."""
+
+import importlib
+import importlib.util
+import shutil
+import sys
+import types
+
+import httpstan.utils
+import numpy as np
+import pytest
+
+from experiments.baselines import jax_leapfrog, pymc, stan
+from experiments.problem import Problem, SamplerSettings, Unavailable
+
+PROBLEM = Problem(
+    name="tiny",
+    source="synthetic",
+    features=np.ones((3, 2), np.float32),
+    labels=np.array([0, 1, 1], np.int32),
+    start=np.zeros(2, np.float32),
+)
+SETTINGS = SamplerSettings(step_size=0.1)
+MODULES = ("stan", "pymc", "nutpie", "numpyro", "blackjax", "jax_leapfrog")
+
+
+@pytest.fixture(params=MODULES)
+def system_not_installed(request, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    return importlib.import_module(f"experiments.baselines.{request.param}")
+
+
+def test_prepare_says_what_to_install(system_not_installed):
+    with pytest.raises(Unavailable, match="not installed: pip install"):
+        system_not_installed.prepare(PROBLEM, SETTINGS, 0)
+
+
+def test_log_prob_and_grad_says_what_to_install(system_not_installed):
+    with pytest.raises(Unavailable, match="not installed: pip install"):
+        system_not_installed.log_prob_and_grad(PROBLEM, np.zeros((1, 2)))
+
+
+def test_stan_without_a_compiler_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(stan, "BUILD", tmp_path)  # nothing is compiled there yet
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(Unavailable, match=r"g\+\+ not found"):
+        stan.prepare(PROBLEM, SETTINGS, 0)
+
+
+def test_an_unknown_variant_names_the_known_ones():
+    with pytest.raises(ValueError, match="'fast'.*plain.*glm"):
+        stan.prepare(PROBLEM, SETTINGS, 0, program="fast")
+    with pytest.raises(ValueError, match="'float16'.*float64"):
+        pymc.prepare(PROBLEM, SETTINGS, 0, dtype="float16")
+    with pytest.raises(ValueError, match="'dims'.*dim_rows"):
+        jax_leapfrog.prepare(PROBLEM, SETTINGS, 0, layout="dims")
+
+
+def test_pymc_refuses_a_process_of_the_other_precision(monkeypatch):
+    loaded = types.ModuleType("pytensor")
+    loaded.config = types.SimpleNamespace(floatX="float64")
+    monkeypatch.setitem(sys.modules, "pytensor", loaded)
+    with pytest.raises(RuntimeError, match="float32.*float64.*fresh process"):
+        pymc.prepare(PROBLEM, SETTINGS, 0, dtype="float32")
+
+
+def test_the_fast_split_of_stans_data_answers_as_httpstans_does():
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    data = {"N": 4, "x": x, "D": 3, "y": np.array([0, 1, 1, 0], np.int32)}
+    wanted = [list(part) for part in httpstan.utils._split_data(data)]
+    assert [list(part) for part in stan._split_data(data)] == wanted
+
+
+def test_a_stan_run_with_another_step_size_is_refused():
+    draw = {"stepsize__": 0.2, "n_leapfrog__": 3, "beta.1": 0.0}
+    messages = [{"topic": "sample", "values": draw}]
+    with pytest.raises(RuntimeError, match="0.2.*wanted 0.1"):
+        stan._read_chain(messages, SETTINGS)

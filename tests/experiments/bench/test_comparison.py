@@ -1,0 +1,102 @@
+"""The whole comparison on a few rows: real processes, Stan, PyMC and files."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from experiments.bench import comparison
+from experiments.problem import Problem, SamplerSettings
+from experiments.records import record
+
+
+@pytest.fixture(scope="module")
+def problem():
+    rng = np.random.default_rng(3)
+    features = rng.normal(size=(200, 4)).astype(np.float32)
+    labels = (rng.random(200) < 0.5).astype(np.int32)
+    start = np.zeros(4, np.float32)
+    return Problem(
+        name="made", source="made", features=features, labels=labels, start=start
+    )
+
+
+def run(problem, folder, systems, **changes):
+    run_dir = folder / "run"
+    run_dir.mkdir()
+    (run_dir / "provenance.json").write_text(json.dumps({"commit": None}))
+    options = {"rounds": 1, "timeout_seconds": 300.0} | changes
+    comparison.compare(
+        run_dir=run_dir,
+        seed=0,
+        problem=problem,
+        settings=SamplerSettings(step_size=0.05, max_depth=5, num_results=2),
+        out=str(folder),
+        systems=systems,
+        **options,
+    )
+    return record.read(folder / "records" / "nuts.jsonl")
+
+
+@pytest.fixture(scope="module")
+def records(problem, tmp_path_factory):
+    systems = ["stan_plain", "stan_glm", "pymc_float64", "tfp_nuts", "handwritten_tf"]
+    systems += ["handwritten_tf_grad", "ppl_core", "one_pass", "ppl_core_64_chains"]
+    return run(problem, tmp_path_factory.mktemp("bench"), systems)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="Stan compiles with g++")
+def test_real_systems_all_run_and_pass_their_checks(records):
+    told = {r.system: (r.status, r.check.get("passed"), r.reason) for r in records}
+    assert told == dict.fromkeys(told, ("ok", True, "")), told
+    assert len(told) == 9
+
+
+def test_every_system_counts_work_above_nothing(records):
+    for made in records:
+        if made.status == "ok":
+            assert len(made.seconds["calls"]) == len(made.work["leapfrogs"]) > 0
+            assert min(made.seconds["calls"]) > 0 and min(made.work["leapfrogs"]) > 0
+
+
+def test_gradients_of_waiting_chains_are_counted(records):
+    (many,) = [r for r in records if r.system == "ppl_core_64_chains"]
+    assert many.work["gradients"][0] % 64 == 0
+    assert many.work["gradients"][0] >= many.work["leapfrogs"][0]
+
+
+def test_table_and_plot_are_rendered_beside_the_records(problem, tmp_path):
+    run(problem, tmp_path, ["handwritten_tf", "ppl_core"])
+    with open(tmp_path / "tables" / "nuts_speedup.csv") as file:
+        assert list(csv.reader(file))
+    assert (tmp_path / "plots" / "nuts_speedup.png").stat().st_size > 10_000
+
+
+def test_a_turn_that_takes_too_long_is_a_failed_record(problem, tmp_path):
+    (made,) = run(problem, tmp_path, ["ppl_core"], timeout_seconds=0.5)
+    assert made.status == "failed" and "0 s" in made.reason
+
+
+def test_a_wrong_density_gets_no_ratio(problem, monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        comparison.reference, "TOLERANCES", dict.fromkeys(("float32",), (0.0, 0.0))
+    )
+    (made,) = run(problem, tmp_path, ["handwritten_tf"])
+    assert made.status == "ok" and not made.check["passed"]
+    assert "reference" in made.check["reason"]
+
+
+def test_our_own_wrong_density_fails_the_run(problem, monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        comparison.reference, "TOLERANCES", dict.fromkeys(("float32",), (0.0, 0.0))
+    )
+    with pytest.raises(comparison.CheckFailed, match="ppl_core"):
+        run(problem, tmp_path, ["ppl_core"])
+
+
+def test_unknown_system_is_an_error_before_anything_runs(problem, tmp_path):
+    with pytest.raises(ValueError, match="ppl_cor"):
+        run(problem, tmp_path, ["ppl_cor"])
+    assert not (tmp_path / "records").exists()

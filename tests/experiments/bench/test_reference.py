@@ -1,0 +1,92 @@
+"""The float64 reference that every system is held against."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import scipy.optimize
+
+from experiments.bench import reference
+from experiments.problem import Problem
+
+
+@pytest.fixture(scope="module")
+def problem():
+    rng = np.random.default_rng(1)
+    features = rng.normal(size=(300, 4)).astype(np.float32)
+    labels = (rng.random(300) < 0.3).astype(np.int32)
+    start = np.array([0.1, -0.2, 0.0, 0.3], np.float32)
+    return Problem(
+        name="made", source="made", features=features, labels=labels, start=start
+    )
+
+
+@pytest.fixture(scope="module")
+def exact(problem):
+    return reference.make(problem, seed=0)
+
+
+def test_gradient_is_that_of_finite_differences(problem):
+    point = np.array([0.3, 0.1, -0.5, 0.2])
+    _, grad = reference.log_prob_and_grad(problem, point)
+    numeric = scipy.optimize.approx_fprime(
+        point, lambda c: reference.log_prob_and_grad(problem, c)[0], 1e-6
+    )
+    np.testing.assert_allclose(grad, numeric, rtol=1e-4)
+
+
+def test_maximum_is_that_of_a_general_optimiser(problem, exact):
+    found = scipy.optimize.minimize(
+        lambda c: -reference.log_prob_and_grad(problem, c)[0],
+        np.zeros(4),
+        jac=lambda c: -reference.log_prob_and_grad(problem, c)[1],
+        method="BFGS",
+        options={"gtol": 1e-8},
+    )
+    assert exact.max_log_prob == pytest.approx(-found.fun, abs=1e-6)
+
+
+def test_a_density_off_by_a_constant_passes(exact):
+    check = reference.check_density(
+        exact, exact.log_prob + 17.0, exact.grad, precision="float64"
+    )
+    assert check["passed"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_density_of_another_scale_or_gradient_fails(exact, precision):
+    scaled = reference.check_density(
+        exact, exact.log_prob * 1.01, exact.grad, precision=precision
+    )
+    bent = reference.check_density(
+        exact, exact.log_prob, exact.grad * 1.01, precision=precision
+    )
+    assert not scaled["passed"] and not bent["passed"]
+
+
+def draws_near(problem, distance, shape=(1, 5)):
+    noise = np.random.default_rng(2).normal(size=(*shape, problem.dim))
+    return problem.start + distance * noise
+
+
+def test_draws_of_a_chain_that_moved_within_its_energy_pass(problem, exact):
+    assert reference.check_draws(problem, exact, draws_near(problem, 0.02))["passed"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        lambda p: draws_near(p, 30.0),
+        lambda p: np.broadcast_to(p.start, (1, 5, p.dim)),
+        lambda p: np.full((1, 5, p.dim), np.nan),
+    ],
+    ids=["far off", "never moved", "not finite"],
+)
+def test_draws_that_cannot_be_the_posteriors_fail(problem, exact, values):
+    assert not reference.check_draws(problem, exact, values(problem))["passed"]
+
+
+def test_a_separable_problem_still_has_its_maximum_by_the_prior(problem):
+    labels = (problem.features[:, 0] > 0).astype(np.int32)
+    separable = dataclasses.replace(problem, labels=labels)
+    assert np.isfinite(reference.max_log_prob(separable))

@@ -1,0 +1,416 @@
+"""Runs of many chains: reproducible, independent, masked, counted, refused."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import stats
+
+from experiments.inference import chain, nuts, stateless
+from experiments.inference.leapfrog import value_and_gradient
+from experiments.problem import SamplerSettings
+from tests import recursive_nuts
+from tests.helpers import (
+    COVARIANCE,
+    TARGETS,
+    assert_mean_within,
+    distance_allowed,
+    distance_from,
+)
+
+SEED = tf.constant([3, 5])
+CORRELATED = TARGETS["correlated normal"]
+DENSITY = value_and_gradient(CORRELATED.log_prob)
+START = np.array(
+    [[0.5, -1.0, 0.2], [2.0, 1.0, -0.4], [-1.0, 0.0, 0.0], [0.0, 3.0, 0.5]] * 2
+)
+INVERSE_MASS = np.array([1.0, 3.0, 0.3])
+STEP_SIZE = 0.2
+
+
+def compiled(num_chains, density=DENSITY, **options):
+    options = dict(dim=3, max_depth=5, chunk_size=40, dtype=tf.float64) | options
+    return chain.compile_kernel(density, num_chains=num_chains, **options)
+
+
+def draws_of(kernel, start, *, num=40, chunk_size=40, seed=SEED, step_size=STEP_SIZE):
+    """One chunk of all the draws, put together from those yielded."""
+    chunks = list(
+        chain.sample(
+            kernel,
+            seed=seed,
+            start=start,
+            step_size=step_size,
+            num_results=num,
+            chunk_size=chunk_size,
+        )
+    )
+    return chain.Chunk(
+        *(np.concatenate(part, axis=1) for part in zip(*chunks, strict=True))
+    )
+
+
+def assert_same(found, wanted):
+    for name, one, other in zip(chain.Chunk._fields, found, wanted, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=name)
+
+
+def assert_alike(found, wanted):
+    """Equal but for the last digits."""
+    for name, one, other in zip(chain.Chunk._fields, found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    return compiled(4, inverse_mass=INVERSE_MASS)
+
+
+@pytest.fixture(scope="module")
+def drawn(kernel):
+    return draws_of(kernel, START[:4])
+
+
+@pytest.fixture(scope="module")
+def plain_kernel():
+    return compiled(4, inverse_mass=INVERSE_MASS, jit_compile=False)
+
+
+# What is handed out
+
+
+def test_every_part_of_a_chunk_has_the_shape_and_dtype_it_says(drawn):
+    assert drawn.draws.shape == (4, 40, 3)
+    assert {part.shape for part in drawn[1:]} == {(4, 40)}
+    kinds = [part.dtype.name for part in drawn]
+    wide = "float64"
+    assert kinds == [wide, wide, "int32", "int32", wide, "bool", wide]
+
+
+def test_a_chunks_log_probs_are_those_of_its_draws(drawn):
+    wanted = [
+        [CORRELATED.log_prob_and_grad(x)[0] for x in one_chain]
+        for one_chain in drawn.draws
+    ]
+    np.testing.assert_allclose(drawn.log_prob, wanted, rtol=1e-10)
+
+
+def test_the_energy_told_is_that_of_the_start_and_a_fresh_momentum(kernel):
+    run = draws_of(kernel, START[:4], num=1000)
+    kinetic = run.energy[:, 1:] + run.log_prob[:, :-1]
+    law = stats.chi2(3).cdf
+    assert distance_from(law, 2 * kinetic.ravel()) < distance_allowed(kinetic.size)
+
+
+def test_the_kernel_starts_where_it_is_told(kernel):
+    """With hardly any step no chain leaves its start."""
+    run = draws_of(kernel, START[:4], step_size=1e-9)
+    np.testing.assert_allclose(
+        run.draws, np.tile(START[:4, None], (1, 40, 1)), atol=1e-5
+    )
+
+
+# Reproducible
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 39])
+def test_the_draws_do_not_depend_on_the_chunks(kernel, drawn, chunk_size):
+    assert_same(draws_of(kernel, START[:4], chunk_size=chunk_size), drawn)
+
+
+def test_a_longer_run_begins_with_the_shorter(kernel, drawn):
+    longer = draws_of(kernel, START[:4], num=55)
+    assert longer.draws.shape[1] == 55
+    assert_same(chain.Chunk(*(part[:, :40] for part in longer)), drawn)
+
+
+def test_another_seed_draws_others(kernel, drawn):
+    other = draws_of(kernel, START[:4], seed=tf.constant([3, 6]))
+    assert not np.any(np.all(other.draws == drawn.draws, axis=-1))
+
+
+def test_the_same_program_is_run_for_every_chunk_seed_and_step(kernel):
+    for chunk_size, seed, step_size in [(40, 1, 0.2), (3, 2, 0.4), (40, 3, 0.1)]:
+        draws_of(
+            kernel,
+            START[:4],
+            chunk_size=chunk_size,
+            seed=tf.constant([seed, 0]),
+            step_size=step_size,
+        )
+    assert kernel.run.experimental_get_tracing_count() == 1
+    assert kernel.init.experimental_get_tracing_count() == 1
+
+
+def test_xla_and_tensorflows_own_kernels_draw_alike(plain_kernel, drawn):
+    assert_alike(draws_of(plain_kernel, START[:4]), drawn)
+
+
+def test_a_chain_is_the_same_among_four_and_among_eight(drawn):
+    among = draws_of(compiled(8, inverse_mass=INVERSE_MASS, jit_compile=False), START)
+    assert_alike(chain.Chunk(*(part[:4] for part in among)), drawn)
+
+
+def test_a_chain_waits_unchanged_for_the_others(drawn):
+    """Alone it draws the same, in as many leapfrogs: none is counted while waiting."""
+    alone = draws_of(
+        compiled(1, inverse_mass=INVERSE_MASS, jit_compile=False), START[:1]
+    )
+    assert_alike(alone, chain.Chunk(*(part[:1] for part in drawn)))
+    assert np.any(drawn.leapfrogs[0] < drawn.leapfrogs.max(axis=0))
+
+
+def all_chains_draw_differently(kernel):
+    run = draws_of(kernel, np.zeros((4, 3)))
+    return all(
+        np.all(np.any(run.draws[i, 10:] != run.draws[j, 10:], axis=-1))
+        for i in range(4)
+        for j in range(i)
+    )
+
+
+def test_chains_from_one_start_draw_differently(kernel):
+    assert all_chains_draw_differently(kernel)
+
+
+def test_chains_that_share_their_random_numbers_are_found_out(monkeypatch):
+    uniform = stateless.uniform
+
+    def shared(seed, shape):
+        return tf.repeat(uniform(seed, (1, *shape[1:])), shape[0], axis=0)
+
+    monkeypatch.setattr(stateless, "uniform", shared)
+    assert not all_chains_draw_differently(compiled(4, jit_compile=False))
+
+
+# Right, and counted right
+
+
+def test_many_chains_have_the_exact_moments(kernel):
+    run = draws_of(kernel, START[:4], num=3000).draws[:, 50:]
+    for i in range(3):
+        assert_mean_within(run[..., i], 0.0, min_ess=1000)
+        for j in range(i + 1):
+            product = run[..., i] * run[..., j]
+            assert_mean_within(product, COVARIANCE[i, j], min_ess=1000)
+
+
+def test_float32_chains_keep_a_float64_log_prob_and_sample_right():
+    def wide(x):
+        return CORRELATED.log_prob(tf.cast(x, tf.float64))
+
+    kernel = compiled(4, value_and_gradient(wide), dtype=tf.float32)
+    run = draws_of(kernel, START[:4], num=1500)
+    kinds = [part.dtype.name for part in run]
+    wide = "float64"
+    assert kinds == ["float32", wide, "int32", "int32", wide, "bool", wide]
+    for i in range(3):
+        assert_mean_within(run.draws[:, 50:, i], 0.0)
+        assert_mean_within(run.draws[:, 50:, i] ** 2, COVARIANCE[i, i])
+
+
+def test_a_transition_takes_one_gradient_a_leapfrog_and_none_extra():
+    """Counted where the density is computed: the longest chain's of each transition."""
+    calls = []
+
+    def counted(x):
+        def count(x):
+            calls.append(None)
+            return x
+
+        shape = x.shape
+        x = tf.numpy_function(count, [x], x.dtype)
+        x.set_shape(shape)
+        return DENSITY(x)
+
+    kernel = compiled(4, counted, inverse_mass=INVERSE_MASS, jit_compile=False)
+    calls.clear()
+    run = draws_of(kernel, START[:4])
+    assert len(calls) == 1 + run.leapfrogs.max(axis=0).sum()
+    assert 4 * (len(calls) - 1) == chain.gradients_computed(run.leapfrogs)
+
+
+@pytest.mark.parametrize("num_chains", [1, 4])
+def test_a_leapfrog_is_one_gradient_in_the_graph(num_chains):
+    """The density is traced once in the loop's body, and nowhere else of a step."""
+    calls = []
+
+    def counted(x):
+        calls.append(x)
+        return DENSITY(x)
+
+    @tf.function(autograph=False)
+    def step(position):
+        state = nuts.NutsState(position, *DENSITY(position))
+        return nuts.step(
+            SEED,
+            state,
+            log_prob_and_grad=counted,
+            step_size=tf.constant(0.1, tf.float64),
+            inverse_mass=tf.ones(3, tf.float64),
+            max_depth=4,
+        )
+
+    step.get_concrete_function(tf.TensorSpec([num_chains, 3], tf.float64))
+    assert len(calls) == 1
+
+
+def test_doubling_ends_at_the_depth_cap(kernel):
+    run = draws_of(kernel, START[:4], step_size=1e-4, num=5)
+    assert set(run.depth.ravel()) == {5}
+    assert set(run.leapfrogs.ravel()) == {31}
+    assert np.min(run.accept) > 0.999
+    assert not run.diverged.any()
+
+
+def test_depth_and_leapfrogs_fit_each_other(drawn):
+    least = 2**drawn.depth - 1
+    assert np.all(drawn.leapfrogs >= least)
+    assert np.all(drawn.leapfrogs <= 2 * least + 1)
+    assert np.all(drawn.depth <= 5)
+    assert np.all((drawn.accept > 0) & (drawn.accept <= 1))
+
+
+# What goes wrong
+
+
+@pytest.fixture(scope="module")
+def gamma_kernel():
+    density = value_and_gradient(TARGETS["gamma"].log_prob)
+    return compiled(4, density, dim=2, jit_compile=False)
+
+
+def test_a_step_too_large_for_the_funnels_neck_diverges():
+    density = value_and_gradient(TARGETS["funnel"].log_prob)
+    kernel = compiled(4, density, dim=2, jit_compile=False)
+    neck = np.array([[-12.0, 0.0]] * 2 + [[4.0, 1.0]] * 2)
+    (first, second) = (
+        draws_of(kernel, neck, num=1, step_size=step) for step in (0.5, 1e-4)
+    )
+    assert first.diverged[:, 0].tolist() == [True, True, False, False]
+    # The draw stays among what was accepted before, and is a finite one.
+    np.testing.assert_array_equal(first.draws[:2, 0], neck[:2])
+    assert np.all(first.leapfrogs[:2] == 1)
+    assert np.all(first.accept[:2] < 1e-6)
+    assert not second.diverged.any()
+
+
+def test_a_log_prob_that_is_nan_counts_as_a_divergence(gamma_kernel):
+    run = draws_of(gamma_kernel, np.full((4, 2), 0.5), num=100, step_size=0.4)
+    assert 0 < np.mean(run.diverged) < 0.9
+    assert np.all(np.isfinite(run.log_prob))
+    assert np.all(np.isfinite(run.accept))
+    assert np.all(run.draws > 0)
+
+
+def test_a_log_prob_of_minus_infinity_counts_as_a_divergence():
+    """A wall without a gradient: what lies behind is never drawn."""
+
+    def walled(x):
+        inside = tf.reduce_all(x > 0, axis=-1)
+        log_prob = tf.where(inside, -tf.reduce_sum(x, -1), -float("inf"))
+        return log_prob, -tf.ones_like(x)
+
+    kernel = compiled(4, walled, dim=2, jit_compile=False)
+    run = draws_of(kernel, np.ones((4, 2)), step_size=0.5)
+    assert np.mean(run.diverged) > 0.05
+    assert np.all(run.draws > 0)
+    assert len(np.unique(run.draws[0, :, 0])) > 10
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (np.nan, "chain 2 has log prob nan"),
+        (-1.0, "chain 2 has log prob nan and 0 gradients"),
+        (0.0, "chain 2 has log prob -inf and 2 gradients"),
+        (np.inf, "chain 2 has log prob"),
+    ],
+)
+def test_a_start_that_is_not_finite_is_refused_by_its_chain(
+    gamma_kernel, start, message
+):
+    starts = np.ones((4, 2))
+    starts[2:] = start
+    with pytest.raises(ValueError, match=f"start: {message}.*finite ones wanted"):
+        draws_of(gamma_kernel, starts)
+
+
+def test_a_start_of_another_shape_is_refused(kernel):
+    with pytest.raises((TypeError, ValueError), match="(8, 3)|shape"):
+        draws_of(kernel, START)
+
+
+# Energy
+
+
+def test_the_energy_error_is_that_of_the_trajectory_in_numpy():
+    found = chain.energy_error(
+        DENSITY, seed=SEED, start=START[:4], step_size=0.1, num_steps=30
+    )
+    assert found.shape == (4, 30)
+    momentum = stateless.normal(SEED, (4, 3), tf.float64).numpy()
+    ones = np.ones(3)
+    for i in range(4):
+        log_prob, grad = CORRELATED.log_prob_and_grad(START[i])
+        z = recursive_nuts.Point(START[i], momentum[i], log_prob, grad)
+        start = recursive_nuts.energy(z, ones)
+        for error in found[i]:
+            z = recursive_nuts.leapfrog(z, CORRELATED.log_prob_and_grad, 0.1, ones)
+            wanted = recursive_nuts.energy(z, ones) - start
+            np.testing.assert_allclose(error, wanted, atol=1e-11)
+
+
+def test_the_energy_error_of_100_steps_shrinks_to_the_log_probs_rounding():
+    """A constant of 1e6 in a float32 log prob shows, and in a float64 one does not."""
+
+    def shifted(dtype):
+        def log_prob(x):
+            return 1e6 + CORRELATED.log_prob(tf.cast(x, dtype))
+
+        return value_and_gradient(log_prob)
+
+    def worst(dtype, step_size):
+        errors = chain.energy_error(
+            shifted(dtype),
+            seed=SEED,
+            start=START[:4].astype(np.float32),
+            step_size=step_size,
+            jit_compile=False,
+        )
+        assert errors.shape == (4, 100)
+        return np.max(np.abs(errors))
+
+    assert worst(tf.float64, 0.1) / worst(tf.float64, 0.05) == pytest.approx(4, rel=0.3)
+    assert worst(tf.float64, 1e-3) < 1e-4
+    assert worst(tf.float32, 1e-3) > 0.03
+
+
+# For the benchmark
+
+
+def test_a_prepared_sampler_draws_anew_at_each_call_and_alike_from_one_seed():
+    settings = SamplerSettings(step_size=0.3, max_depth=4, num_results=3, num_chains=2)
+    start = START[:2].astype(np.float32)
+
+    def prepare(seed):
+        return chain.prepare(
+            DENSITY, start=start, settings=settings, seed=seed, jit_compile=False
+        )
+
+    one, same, other = prepare(1), prepare(1), prepare(2)
+    first, second = one(), one()
+    np.testing.assert_array_equal(first.values, same().values)
+    np.testing.assert_array_equal(second.values, same().values)
+    assert not np.any(first.values == second.values)
+    assert not np.any(first.values == other().values)
+    assert first.values.shape == (2, 3, 3)
+    assert first.gradients == 2 * first.leapfrogs.max(axis=0).sum()
+
+
+def test_evaluate_gives_the_density_and_its_gradient():
+    log_prob, grad = chain.evaluate(DENSITY, START[:4])
+    assert (log_prob.dtype, grad.dtype) == (np.float64, np.float64)
+    for i in range(4):
+        wanted, wanted_grad = CORRELATED.log_prob_and_grad(START[i])
+        np.testing.assert_allclose(log_prob[i], wanted, rtol=1e-5)
+        np.testing.assert_allclose(grad[i], wanted_grad, rtol=1e-5, atol=1e-5)

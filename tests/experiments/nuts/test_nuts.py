@@ -1,0 +1,156 @@
+"""The NUTS experiment: its density, what the language adds, and its run folder."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from experiments.baselines import handwritten_tf
+from experiments.bench import reference
+from experiments.inference import chain
+from experiments.nuts import traced
+from experiments.nuts.experiment import sample
+from experiments.problem import Problem, SamplerSettings
+
+
+@pytest.fixture(scope="module")
+def problem():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(400, 6)).astype(np.float32)
+    features[:, -1] = 1.0
+    labels = (rng.random(400) < 0.4).astype(np.int32)
+    start = np.zeros(6, np.float32)
+    return Problem(
+        name="made", source="made", features=features, labels=labels, start=start
+    )
+
+
+@pytest.fixture(scope="module")
+def settings():
+    return SamplerSettings(step_size=0.05, max_depth=5, num_results=7, num_chains=2)
+
+
+@pytest.mark.parametrize(
+    "density",
+    [
+        traced.log_prob_and_grad,
+        lambda *args: handwritten_tf.log_prob_and_grad(*args, gradient="autodiff"),
+        lambda *args: handwritten_tf.log_prob_and_grad(*args, gradient="by_hand"),
+    ],
+    ids=["traced", "autodiff", "by_hand"],
+)
+def test_density_and_gradient_are_those_of_float64_numpy(problem, density):
+    exact = reference.make(problem, seed=0)
+    log_prob, grad = density(problem, exact.points)
+    check = reference.check_density(exact, log_prob, grad, precision="float32")
+    assert check["passed"], check
+
+
+def heavy_ops(log_prob_and_grad):
+    """The ops over rows in the optimised graph of a density, by type."""
+    function = tf.function(log_prob_and_grad, autograph=False)
+    graph = function.get_concrete_function(tf.TensorSpec([1, 6], tf.float32)).graph
+    counts = {}
+    for op in graph.get_operations():
+        if any(400 in (t.shape.as_list() or []) for t in op.outputs if t.shape.rank):
+            counts[op.type] = counts.get(op.type, 0) + 1
+    return counts
+
+
+def test_tracing_leaves_two_products_with_the_features_and_one_exponential(problem):
+    counts = heavy_ops(traced.posterior(problem).log_prob_and_grad)
+    products = traced.posterior(problem).log_prob_and_grad
+    graph = tf.function(products, autograph=False).get_concrete_function(
+        tf.TensorSpec([1, 6], tf.float32)
+    )
+    matmuls = [op for op in graph.graph.get_operations() if op.type == "MatMul"]
+    assert len(matmuls) == 2
+    assert counts["Exp"] == counts["Log1p"] == counts["Sigmoid"] == 1
+    assert "Softplus" not in counts
+
+
+def test_traced_and_handwritten_densities_draw_the_same_chain(problem, settings):
+    one = SamplerSettings(step_size=0.05, max_depth=5, num_results=5)
+    ours = traced.prepare(problem, one, 3)()
+    theirs = handwritten_tf.prepare(problem, one, 3, gradient="by_hand")()
+    np.testing.assert_array_equal(ours.leapfrogs, theirs.leapfrogs)
+    np.testing.assert_allclose(ours.values, theirs.values, atol=1e-3)
+
+
+def test_a_later_call_of_a_prepared_system_draws_anew(problem, settings):
+    run = traced.prepare(problem, settings, 0)
+    assert not np.array_equal(run().values, run().values)
+
+
+@pytest.fixture(scope="module")
+def run_dirs(problem, settings, tmp_path_factory):
+    folders = {}
+    for chunk_size in (3, 7):
+        folders[chunk_size] = tmp_path_factory.mktemp(f"chunks{chunk_size}")
+        sample(
+            run_dir=folders[chunk_size],
+            seed=5,
+            problem=problem,
+            settings=settings,
+            chunk_size=chunk_size,
+        )
+    return folders
+
+
+def read_draws(run_dir):
+    parts = [np.load(path) for path in sorted((run_dir / "draws").glob("*.npz"))]
+    return np.concatenate([part["draws"] for part in parts], axis=1)
+
+
+def test_draws_do_not_depend_on_the_chunk_size(run_dirs, settings):
+    by_three, at_once = read_draws(run_dirs[3]), read_draws(run_dirs[7])
+    assert by_three.shape == (2, 7, 6)
+    np.testing.assert_array_equal(by_three, at_once)
+
+
+def test_every_chunk_is_a_file_named_by_its_first_draw(run_dirs):
+    names = sorted(path.name for path in (run_dirs[3] / "draws").iterdir())
+    assert names == ["000000.npz", "000003.npz", "000006.npz"]
+
+
+def test_summary_tells_the_draws_and_their_cost(run_dirs):
+    summary = json.loads((run_dirs[3] / "summary.json").read_text())
+    assert summary["chains"] == 2 and summary["draws"] == 7
+    assert sum(summary["depth_histogram"].values()) == 14
+    assert 0 < summary["energy_error_100_steps"] < 5
+    rows = (run_dirs[3] / "summary.csv").read_text().splitlines()
+    assert len(rows) == 1 + 6
+
+
+def test_metrics_hold_a_line_for_each_chunk(run_dirs):
+    lines = (run_dirs[3] / "metrics.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    assert [e["step"] for e in events if e["kind"] == "draws"] == [3, 6, 7]
+
+
+def test_start_without_a_finite_density_is_an_error(problem, settings):
+    density = traced.posterior(problem)
+    kernel = chain.compile_kernel(
+        density.log_prob_and_grad, num_chains=2, dim=6, max_depth=3, chunk_size=1
+    )
+    start = np.zeros((2, 6), np.float32)
+    start[1, 2] = np.nan
+    with pytest.raises(ValueError, match="chain 1"):
+        next(
+            chain.sample(
+                kernel,
+                seed=tf.constant([0, 0]),
+                start=start,
+                step_size=0.1,
+                num_results=1,
+                chunk_size=1,
+            )
+        )
+
+
+def test_chunk_size_below_one_is_an_error(problem, settings, tmp_path):
+    with pytest.raises(ValueError, match="chunk_size: given 0"):
+        sample(
+            run_dir=tmp_path, seed=0, problem=problem, settings=settings, chunk_size=0
+        )

@@ -1,0 +1,84 @@
+import json
+
+import pytest
+
+from experiments.records import run_dir
+
+
+def test_a_claim_makes_the_folder_and_its_parents(tmp_path):
+    with run_dir.claim(tmp_path / "a" / "b", overwrite=False) as folder:
+        assert folder.is_dir() and not list(folder.iterdir())
+
+
+def test_an_empty_folder_may_be_claimed(tmp_path):
+    with run_dir.claim(tmp_path, overwrite=False) as folder:
+        assert folder == tmp_path
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_holds_something_else_is_never_touched(tmp_path, overwrite):
+    (tmp_path / "thesis.tex").touch()
+    (tmp_path / "run.json").write_text('{"status": "excellent"}')
+    with pytest.raises(run_dir.RunDirError, match="holds no run"):
+        with run_dir.claim(tmp_path, overwrite=overwrite):
+            pass
+    assert (tmp_path / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("done", "a finished run"),
+        ("failed", "a failed run"),
+        ("running", "an unfinished run"),
+        ("interrupted", "an interrupted run"),
+    ],
+)
+def test_a_run_of_any_status_is_kept_unless_overwritten(tmp_path, status, said):
+    run_dir.write_run(tmp_path, status=status)
+    (tmp_path / "draws").mkdir()
+    (tmp_path / "draws" / "0.npz").touch()
+    with pytest.raises(run_dir.RunDirError, match=f"{said}.*--overwrite"):
+        run_dir.check(tmp_path, overwrite=False)
+    with run_dir.claim(tmp_path, overwrite=True):
+        assert not list(tmp_path.iterdir())
+
+
+def test_overwriting_follows_no_link_out_of_the_folder(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "precious").touch()
+    folder = tmp_path / "run"
+    folder.mkdir()
+    run_dir.write_run(folder, status="done")
+    (folder / "link").symlink_to(tmp_path / "data")
+    with run_dir.claim(folder, overwrite=True):
+        pass
+    assert (tmp_path / "data" / "precious").exists()
+
+
+def test_two_claims_of_one_folder_do_not_go_together(tmp_path):
+    with run_dir.claim(tmp_path, overwrite=False):
+        with pytest.raises(run_dir.RunDirError, match="by another process"):
+            with run_dir.claim(tmp_path, overwrite=True):
+                pass
+    with run_dir.claim(tmp_path, overwrite=False):
+        pass
+
+
+def test_a_path_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(run_dir.RunDirError, match="file is a file, wanted a folder"):
+        run_dir.check(tmp_path / "file" / "a" / "b", overwrite=True)
+
+
+def test_checking_makes_nothing(tmp_path):
+    run_dir.check(tmp_path / "a" / "b", overwrite=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_run_json_holds_what_was_said_and_an_unknown_status_is_refused(tmp_path):
+    run_dir.write_run(tmp_path, status="done", seed=3)
+    held = json.loads((tmp_path / "run.json").read_text())
+    assert held == {"schema": 1, "status": "done", "seed": 3}
+    with pytest.raises(ValueError, match="given 'finished'"):
+        run_dir.write_run(tmp_path, status="finished")

@@ -1,0 +1,392 @@
+"""Every tracer alone, and with the others in the orders that matter."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+import ppl_core as ppl
+
+tfd = tfp.distributions
+
+SEED = (3, -4)
+
+
+def model():
+    mu = ppl.Normal(0.0, 2.0, name="mu")
+    return ppl.Normal(mu, 1.0, sample_shape=3, name="x")
+
+
+X = np.array([0.5, -1.0, 2.0], np.float32)
+
+
+def normal_log_prob(x, loc, scale):
+    return tfd.Normal(loc, scale).log_prob(x).numpy()
+
+
+# tape
+
+
+def test_tape_records_variables_by_name_in_order():
+    with ppl.tape() as variables:
+        returned = model()
+    assert list(variables) == ["mu", "x"]
+    assert variables["x"] is returned
+    assert variables["x"].shape == (3,)
+    with ppl.tape() as nothing:
+        pass
+    assert nothing == {}
+
+
+def test_tape_refuses_two_variables_of_one_name_and_says_which():
+    with pytest.raises(
+        ValueError, match="two random variables are named 'x': Normal and Gamma"
+    ):
+        with ppl.tape():
+            ppl.Normal(0.0, 1.0, name="x")
+            ppl.Gamma(1.0, 1.0, name="x")
+
+
+def test_tape_says_which_constructor_lacks_a_name():
+    with pytest.raises(ValueError, match="tape: a Gamma has no name"), ppl.tape():
+        ppl.Gamma(1.0, 1.0)
+    assert ppl.Gamma(1.0, 1.0).name is None
+
+
+def test_tape_ignores_traceable_functions_that_make_no_variable():
+    double = ppl.traceable(lambda x: 2 * x)
+    with ppl.tape() as variables:
+        assert double(3) == 6
+    assert variables == {}
+
+
+def test_nested_tapes_both_record():
+    with ppl.tape() as outer:
+        ppl.Normal(0.0, 1.0, name="before")
+        with ppl.tape() as inner:
+            model()
+    assert list(inner) == ["mu", "x"]
+    assert list(outer) == ["before", "mu", "x"]
+    assert outer["mu"] is inner["mu"]
+
+
+# condition and substitute
+
+
+@pytest.mark.parametrize(
+    "bind, observed", [(ppl.condition, True), (ppl.substitute, False)]
+)
+def test_a_bound_value_is_held_scored_and_seen_by_descendants(bind, observed):
+    with ppl.tape() as variables, bind(mu=1.5, x=X):
+        model()
+    np.testing.assert_array_equal(variables["mu"].numpy(), np.float32(1.5))
+    np.testing.assert_allclose(
+        variables["x"].log_prob(), normal_log_prob(X, 1.5, 1.0), rtol=1e-6
+    )
+    assert [v.observed for v in variables.values()] == [observed, observed]
+
+
+@pytest.mark.parametrize("bind", [ppl.condition, ppl.substitute])
+def test_a_name_that_does_not_come_up_is_an_error(bind):
+    with pytest.raises(
+        ValueError, match=rf"{bind.__name__}: no random variable is named \['odd'\]"
+    ):
+        with bind(mu=1.0, odd=2.0):
+            model()
+
+
+@pytest.mark.parametrize("bind", [ppl.condition, ppl.substitute])
+def test_a_variable_that_holds_a_value_already_is_an_error(bind):
+    with pytest.raises(
+        ValueError, match=rf"{bind.__name__}: Normal\(name='x'\) holds a value already"
+    ):
+        with bind(x=1.0):
+            ppl.Normal(0.0, 1.0, value=0.5, name="x")
+    with pytest.raises(ValueError, match="holds a value already"):
+        with ppl.condition(mu=1.0), bind(mu=2.0):
+            model()
+
+
+@pytest.mark.parametrize(
+    "tracer",
+    [
+        lambda: ppl.condition(odd=1.0),
+        lambda: ppl.substitute(odd=1.0),
+        lambda: ppl.intervene(odd=1.0),
+        lambda: ppl.block("odd"),
+        lambda: ppl.scale(2.0, "odd"),
+        lambda: ppl.mask(True, "odd"),
+    ],
+)
+def test_an_exception_in_the_block_is_not_masked_by_the_unknown_name(tracer):
+    with pytest.raises(KeyError, match="mine"), tracer():
+        raise KeyError("mine")
+    with pytest.raises(ValueError, match=r"named \['odd'\]"), tracer():
+        pass
+
+
+def test_unnamed_variables_pass_by_the_tracers_that_are_told_names():
+    with ppl.condition(x=5.0), ppl.intervene(y=5.0), ppl.scale(2.0, "x"):
+        unnamed = ppl.Normal(0.0, 1e-6)
+        ppl.Normal(0.0, 1.0, name="x"), ppl.Normal(0.0, 1.0, name="y")
+    assert abs(float(unnamed)) < 1.0
+    np.testing.assert_allclose(
+        unnamed.log_prob(0.0), normal_log_prob(0.0, 0.0, 1e-6), rtol=1e-6
+    )
+
+
+# replay
+
+
+def test_replay_runs_a_program_with_another_runs_values():
+    with ppl.tape() as first:
+        model()
+    with ppl.tape() as second, ppl.replay(first):
+        model()
+    for name in first:
+        np.testing.assert_array_equal(first[name].value, second[name].value)
+        assert not second[name].observed
+
+
+def test_replay_takes_values_lacks_some_and_has_others_in_vain():
+    with ppl.tape() as variables, ppl.replay({"x": X, "unused": 0.0}):
+        model()
+    np.testing.assert_array_equal(variables["x"].value, X)
+    assert np.isfinite(variables["mu"].numpy())
+
+
+def test_replay_leaves_a_value_that_is_held():
+    with ppl.replay({"x": 1.0}):
+        assert float(ppl.Normal(0.0, 1.0, value=0.25, name="x")) == 0.25
+        with ppl.condition(x=0.5):
+            variable = ppl.Normal(0.0, 1.0, name="x")
+    assert float(variable) == 0.5
+    assert variable.observed
+
+
+def test_a_replay_inside_a_condition_gives_the_value_first():
+    with pytest.raises(ValueError, match="holds a value already"):
+        with ppl.condition(x=0.5), ppl.replay({"x": 1.0}):
+            ppl.Normal(0.0, 1.0, name="x")
+
+
+# intervene
+
+
+def test_an_intervention_replaces_the_variable_for_descendants_and_tapes():
+    with ppl.tape() as variables, ppl.intervene(mu=4.0):
+        model()
+    assert list(variables) == ["x"]
+    np.testing.assert_array_equal(variables["x"].distribution.loc, 4.0)
+
+
+def test_an_intervention_by_a_random_variable_stands_in_its_place():
+    other = ppl.Gamma(3.0, 1.0, name="other")
+    with ppl.tape() as variables, ppl.intervene(mu=other):
+        x = model()
+    assert list(variables) == ["x"]
+    np.testing.assert_array_equal(x.distribution.loc, other.value)
+
+
+def test_an_intervention_returns_a_tensor():
+    with ppl.intervene(x=[1.0, 2.0]):
+        replaced = ppl.Normal(0.0, 1.0, sample_shape=2, name="x")
+    assert tf.is_tensor(replaced)
+    assert not isinstance(replaced, ppl.RandomVariable)
+
+
+def test_of_intervention_and_condition_the_inner_one_acts():
+    with ppl.tape() as variables, ppl.intervene(mu=4.0), ppl.condition(mu=1.0, x=X):
+        model()
+    # The condition came first and was satisfied; do(mu) then replaced the variable.
+    assert list(variables) == ["x"]
+    np.testing.assert_array_equal(variables["x"].distribution.loc, 4.0)
+    with pytest.raises(ValueError, match=r"condition: no .* named \['mu'\]"):
+        with ppl.condition(mu=1.0), ppl.intervene(mu=4.0):
+            model()
+
+
+# block
+
+
+def test_block_hides_the_named_variables_from_outer_tracers_alone():
+    with ppl.tape() as outer, ppl.block("mu"), ppl.tape() as inner:
+        model()
+    assert list(inner) == ["mu", "x"]
+    assert list(outer) == ["x"]
+
+
+def test_block_without_names_hides_all():
+    with ppl.tape() as variables, ppl.block():
+        model()
+        ppl.Normal(0.0, 1.0)
+    assert variables == {}
+
+
+def test_a_blocked_variable_is_not_conditioned_from_outside_but_is_from_inside():
+    with pytest.raises(ValueError, match=r"named \['mu'\]"):
+        with ppl.condition(mu=1.0), ppl.block("mu"):
+            model()
+    with ppl.block("mu"), ppl.condition(mu=1.0):
+        np.testing.assert_array_equal(model().distribution.loc, 1.0)
+
+
+# scale and mask
+
+
+def test_scale_multiplies_log_probs_and_nested_scales_multiply():
+    with ppl.tape() as variables, ppl.scale(10.0), ppl.condition(mu=1.5, x=X):
+        with ppl.scale(0.5, "x"):
+            model()
+    np.testing.assert_allclose(
+        variables["mu"].log_prob(), 10 * normal_log_prob(1.5, 0.0, 2.0), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        variables["x"].log_prob(), 5 * normal_log_prob(X, 1.5, 1.0), rtol=1e-6
+    )
+
+
+def test_a_scaled_minibatch_estimates_the_full_log_prob():
+    data = np.random.default_rng(0).normal(size=8).astype(np.float32)
+    terms = []
+    for batch in data.reshape(4, 2):
+        with ppl.tape() as variables, ppl.scale(len(data) / 2):
+            ppl.Normal(0.3, 1.0, sample_shape=2, value=batch, name="x")
+        terms.append(tf.reduce_sum(variables["x"].log_prob()).numpy())
+    np.testing.assert_allclose(
+        np.mean(terms), normal_log_prob(data, 0.3, 1.0).sum(), rtol=1e-6
+    )
+
+
+def test_mask_counts_only_where_and_nested_masks_are_combined():
+    with ppl.tape() as variables, ppl.condition(mu=1.5, x=X):
+        with ppl.mask([True, True, False], "x"), ppl.mask([False, True, True], "x"):
+            model()
+    wanted = normal_log_prob(X, 1.5, 1.0) * [0, 1, 0]
+    np.testing.assert_allclose(variables["x"].log_prob(), wanted, rtol=1e-6)
+    assert variables["mu"].log_prob().numpy() != 0
+
+
+def test_a_masked_entry_has_no_gradient_even_where_its_log_prob_is_infinite():
+    rate = tf.constant(2.0)
+    with tf.GradientTape() as gradient_tape:
+        gradient_tape.watch(rate)
+        with ppl.mask([True, False]):
+            x = ppl.Exponential(rate, sample_shape=2, value=[1.0, -1.0], name="x")
+        log_prob = tf.reduce_sum(x.log_prob())
+    np.testing.assert_allclose(log_prob, np.log(2.0) - 2.0, rtol=1e-6)
+    np.testing.assert_allclose(gradient_tape.gradient(log_prob, rate), 0.5 - 1.0)
+
+
+def test_scale_and_mask_commute():
+    log_probs = []
+    for outer, inner in [
+        (ppl.scale(3.0), ppl.mask([True, False, True], "x")),
+        (ppl.mask([True, False, True], "x"), ppl.scale(3.0)),
+    ]:
+        with ppl.condition(mu=1.5, x=X), outer, inner:
+            log_probs.append(model().log_prob().numpy())
+    np.testing.assert_array_equal(*log_probs)
+    np.testing.assert_allclose(
+        log_probs[0], 3 * normal_log_prob(X, 1.5, 1.0) * [1, 0, 1], rtol=1e-6
+    )
+
+
+def test_scale_outside_and_inside_a_tape_is_in_the_tapes_log_prob():
+    with ppl.condition(mu=1.5, x=X):
+        with ppl.scale(2.0), ppl.tape() as inner:
+            model()
+    with ppl.condition(mu=1.5, x=X):
+        with ppl.tape() as outer, ppl.scale(2.0):
+            model()
+    for variables in (inner, outer):
+        np.testing.assert_allclose(
+            variables["mu"].log_prob(), 2 * normal_log_prob(1.5, 0.0, 2.0), rtol=1e-6
+        )
+
+
+# seeded
+
+
+def draws_of(program, seed=SEED):
+    with ppl.tape() as variables, ppl.seeded(seed):
+        program()
+    return {name: variable.numpy() for name, variable in variables.items()}
+
+
+def a_then_b():
+    ppl.Normal(0.0, 1.0, sample_shape=4, name="a")
+    ppl.Normal(0.0, 1.0, sample_shape=4, name="b")
+
+
+def b_then_a():
+    ppl.Normal(0.0, 1.0, sample_shape=4, name="b")
+    ppl.Normal(0.0, 1.0, sample_shape=4, name="a")
+
+
+def test_seeded_draws_depend_on_seed_and_name_and_not_on_the_order():
+    first, again, turned = draws_of(a_then_b), draws_of(a_then_b), draws_of(b_then_a)
+    for name in "ab":
+        np.testing.assert_array_equal(first[name], again[name])
+        np.testing.assert_array_equal(first[name], turned[name])
+        assert not np.array_equal(first[name], draws_of(a_then_b, (3, -5))[name])
+    assert not np.array_equal(first["a"], first["b"])
+
+
+def test_seeded_draws_are_the_same_eager_and_in_a_tf_function():
+    eager = draws_of(model)
+
+    @tf.function(autograph=False)
+    def graph(seed):
+        with ppl.tape() as variables, ppl.seeded(seed):
+            model()
+        return {name: variable.value for name, variable in variables.items()}
+
+    compiled = graph(tf.constant(SEED))
+    for name in eager:
+        np.testing.assert_allclose(eager[name], compiled[name], rtol=1e-6)
+    other = graph(tf.constant([9, 9]))
+    assert not np.array_equal(eager["x"], other["x"])
+    assert graph.experimental_get_tracing_count() == 1
+
+
+def test_seeded_refuses_two_draws_of_one_name_and_draws_without_one():
+    with pytest.raises(ValueError, match="'x', and would be the same draw"):
+        with ppl.seeded(SEED):
+            ppl.Normal(0.0, 1.0, name="x")
+            ppl.Normal(0.0, 1.0, name="x")
+    with pytest.raises(ValueError, match="seeded: a Normal has no name"):
+        with ppl.seeded(SEED):
+            ppl.Normal(0.0, 1.0)
+
+
+def test_seeded_leaves_values_and_seeds_given_further_in():
+    with ppl.seeded(SEED):
+        ppl.Normal(0.0, 1.0, value=0.5)  # needs no name
+        one = ppl.Normal(0.0, 1.0, seed=(1, 2), name="x")
+        with ppl.seeded((5, 6)):
+            inner = ppl.Normal(0.0, 1.0, name="y")
+    with ppl.seeded((5, 6)):
+        alone = ppl.Normal(0.0, 1.0, name="y")
+    np.testing.assert_array_equal(one.value, tfd.Normal(0.0, 1.0).sample(seed=(1, 2)))
+    np.testing.assert_array_equal(inner.value, alone.value)
+
+
+def test_seeded_and_condition_nest_in_either_order():
+    with ppl.tape() as outer, ppl.seeded(SEED), ppl.condition(mu=1.0):
+        model()
+    with ppl.tape() as inner, ppl.condition(mu=1.0), ppl.seeded(SEED):
+        model()
+    assert float(outer["mu"]) == float(inner["mu"]) == 1.0
+    np.testing.assert_array_equal(outer["x"].value, inner["x"].value)
+
+
+def test_seeded_outside_a_block_leaves_the_hidden_variable_to_chance():
+    with ppl.seeded(SEED), ppl.block("x"):
+        hidden = ppl.Normal(0.0, 1.0, sample_shape=4, name="x")
+    with ppl.block("x"), ppl.seeded(SEED):
+        reached = ppl.Normal(0.0, 1.0, sample_shape=4, name="x")
+    with ppl.seeded(SEED):
+        wanted = ppl.Normal(0.0, 1.0, sample_shape=4, name="x")
+    assert not np.array_equal(hidden.value, wanted.value)
+    np.testing.assert_array_equal(reached.value, wanted.value)

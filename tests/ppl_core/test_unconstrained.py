@@ -1,0 +1,344 @@
+"""Unconstrained posteriors: the change of variables, its inverse and its gradients."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+import ppl_core as ppl
+
+tfb, tfd = tfp.bijectors, tfp.distributions
+F64 = np.float64
+
+
+def random_bound():
+    sigma = ppl.Gamma(F64(3.0), F64(1.0), name="sigma")
+    ppl.Uniform(tf.zeros([], tf.float64), sigma, sample_shape=2, name="x")
+
+
+def hierarchy():
+    tau = ppl.HalfCauchy(F64(0.0), F64(1.0), name="tau")
+    ppl.Normal(F64(0.0), tau, sample_shape=[2, 2], name="theta")
+
+
+def ordered():
+    base = tfd.Sample(tfd.Normal(F64(0.0), F64(1.0)), 3)
+    ppl.TransformedDistribution(base, tfb.Ascending(), name="cuts")
+
+
+SUPPORTS = {
+    "real": lambda: ppl.Normal(F64(1.0), F64(2.0), sample_shape=3, name="x"),
+    "real vector": lambda: ppl.MultivariateNormalTriL(
+        np.zeros(2), np.array([[1.0, 0.0], [0.5, 2.0]]), name="x"
+    ),
+    "positive": lambda: ppl.Gamma(F64(2.0), np.array([1.0, 3.0]), name="x"),
+    "interval": lambda: ppl.Uniform(F64(-1.0), F64(3.0), sample_shape=2, name="x"),
+    "above": lambda: ppl.Pareto(F64(3.0), F64(2.0), name="x"),
+    "below a random bound": random_bound,
+    "hierarchy": hierarchy,
+    "simplex": lambda: ppl.Dirichlet(np.array([1.0, 2.0, 3.0]), name="x"),
+    "simplices": lambda: ppl.Dirichlet(np.ones([2, 3]), sample_shape=2, name="x"),
+    "ordered": ordered,
+    "Cholesky correlation": lambda: ppl.CholeskyLKJ(3, F64(1.5), name="x"),
+    "correlation": lambda: ppl.LKJ(3, F64(1.5), name="x"),
+    "positive definite": lambda: ppl.WishartTriL(F64(4.0), np.eye(2), name="x"),
+    "Cholesky of positive definite": lambda: ppl.WishartTriL(
+        F64(4.0), np.eye(2), input_output_cholesky=True, name="x"
+    ),
+    "independent": lambda: ppl.Independent(
+        tfd.Gamma(np.array([2.0, 3.0]), F64(1.0)), 1, name="x"
+    ),
+    "sample": lambda: ppl.Sample(tfd.Beta(F64(2.0), F64(3.0)), [2, 2], name="x"),
+}
+
+# How many coordinates of each value are free, as a mask over its entries.
+FREE = {
+    "simplex": [True, True, False],
+    "simplices": np.broadcast_to([True, True, False], (2, 2, 3)),
+    "Cholesky correlation": np.tri(3, k=-1, dtype=bool),
+    "correlation": np.tri(3, k=-1, dtype=bool),
+    "positive definite": np.tri(2, dtype=bool),
+    "Cholesky of positive definite": np.tri(2, dtype=bool),
+}
+
+
+# TFP's determinant on a simplex is of surface area: sqrt(K) times that of K - 1 parts.
+SURFACE = {"simplex": np.log(3) / 2, "simplices": 4 * np.log(3) / 2}
+
+
+def vectors(dim, chains):
+    return tf.constant(np.random.default_rng(dim).normal(size=(chains, dim)))
+
+
+@pytest.mark.parametrize("support", SUPPORTS)
+def test_the_log_prob_is_the_constrained_one_and_the_log_determinant(support):
+    program = SUPPORTS[support]
+    target = ppl.unconstrain(program)
+    point = vectors(target.dim, 1)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(point)
+        constrained = target.constrain(point)
+        free = tf.concat(
+            [
+                tf.boolean_mask(value[0], FREE[support])
+                if support in FREE
+                else tf.reshape(value, [-1])
+                for value in constrained.values()
+            ],
+            0,
+        )
+    jacobian = tape.jacobian(free, point, experimental_use_pfor=False)[:, 0]
+    assert jacobian.shape == (target.dim, target.dim)
+    _, log_det = np.linalg.slogdet(jacobian)
+    log_joint = ppl.make_log_joint_fn(program)
+    wanted = log_joint(**{name: value[0] for name, value in constrained.items()})
+    # The diagonal of a Cholesky correlation, and a symmetric matrix' upper half, are
+    # functions of the free entries: the density is with respect to these.
+    wanted += log_det + SURFACE.get(support, 0.0)
+    np.testing.assert_allclose(target.log_prob(point)[0], wanted, rtol=1e-8)
+
+
+@pytest.mark.parametrize("support", SUPPORTS)
+def test_constrain_and_unconstrain_undo_each_other(support):
+    target = ppl.unconstrain(SUPPORTS[support])
+    for chains in (1, 3):
+        points = vectors(target.dim, chains)
+        values = target.constrain(points)
+        assert set(values) == set(target.names)
+        assert all(value.shape[0] == chains for value in values.values())
+        np.testing.assert_allclose(target.unconstrain(values), points, atol=1e-6)
+
+
+@pytest.mark.parametrize("support", SUPPORTS)
+def test_a_draw_of_the_program_goes_through_unconstrained_space_and_back(support):
+    program = SUPPORTS[support]
+    target = ppl.unconstrain(program)
+    with ppl.tape() as variables, ppl.seeded((1, 2)):
+        program()
+    drawn = {name: variable.value[tf.newaxis] for name, variable in variables.items()}
+    points = target.unconstrain(drawn)
+    assert points.shape == (1, target.dim)
+    for name, value in target.constrain(points).items():
+        np.testing.assert_allclose(value, drawn[name], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("support", SUPPORTS)
+def test_many_chains_are_each_chain_alone_and_gradients_are_autodiffs(support):
+    target = ppl.unconstrain(SUPPORTS[support])
+    points = vectors(target.dim, 3)
+    together, gradients = target.log_prob_and_grad(points)
+    assert together.shape == (3,) and gradients.shape == (3, target.dim)
+    np.testing.assert_allclose(target.log_prob(points), together, rtol=1e-10)
+    for i in range(3):
+        one = points[i : i + 1]
+        with tf.GradientTape() as tape:
+            tape.watch(one)
+            log_prob = target.log_prob(one)
+        np.testing.assert_allclose(together[i], log_prob[0], rtol=1e-10)
+        alone, gradient = target.log_prob_and_grad(one)
+        np.testing.assert_allclose(alone, log_prob, rtol=1e-10)
+        wanted = tape.gradient(log_prob, one)
+        np.testing.assert_allclose(gradient, wanted, rtol=1e-9)
+        np.testing.assert_allclose(gradients[i], wanted[0], rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "support", ["positive", "below a random bound", "simplex", "Cholesky correlation"]
+)
+def test_the_gradient_is_the_finite_difference(support):
+    target = ppl.unconstrain(SUPPORTS[support])
+    point = vectors(target.dim, 1)
+    steps = 1e-5 * np.eye(target.dim)
+    differences = [
+        (target.log_prob(point + s)[0] - target.log_prob(point - s)[0]) / 2e-5
+        for s in steps
+    ]
+    np.testing.assert_allclose(
+        target.log_prob_and_grad(point)[1][0], differences, rtol=1e-5, atol=1e-7
+    )
+
+
+# One-dimensional variables whose mass on the real line must be one: the bijector then
+# reaches the whole support, and once.
+LINES = {
+    "Beta": lambda: ppl.Beta(F64(2.0), F64(1.5), name="x"),
+    "Chi2": lambda: ppl.Chi2(F64(3.0), name="x"),
+    "Exponential": lambda: ppl.Exponential(F64(2.0), name="x"),
+    "GeneralizedPareto": lambda: ppl.GeneralizedPareto(
+        F64(1.0), F64(1.0), F64(-0.5), name="x"
+    ),
+    "HalfNormal": lambda: ppl.HalfNormal(F64(2.0), name="x"),
+    "InverseGamma": lambda: ppl.InverseGamma(F64(3.0), F64(2.0), name="x"),
+    "Kumaraswamy": lambda: ppl.Kumaraswamy(F64(2.0), F64(1.5), name="x"),
+    "LogNormal": lambda: ppl.LogNormal(F64(0.0), F64(0.5), name="x"),
+    "LogitNormal": lambda: ppl.LogitNormal(F64(0.0), F64(1.0), name="x"),
+    "Pareto": lambda: ppl.Pareto(F64(3.0), F64(2.0), name="x"),
+    "PERT": lambda: ppl.PERT(F64(1.0), F64(3.0), F64(7.0), name="x"),
+    "StudentT": lambda: ppl.StudentT(F64(8.0), F64(0.0), F64(1.0), name="x"),
+    "Triangular": lambda: ppl.Triangular(F64(0.0), F64(4.0), F64(1.0), name="x"),
+    "TruncatedNormal": lambda: ppl.TruncatedNormal(
+        F64(0.0), F64(1.0), F64(-1.0), F64(2.0), name="x"
+    ),
+    "Uniform": lambda: ppl.Uniform(F64(1.0), F64(3.0), name="x"),
+    "VonMises": lambda: ppl.VonMises(F64(0.0), F64(1.0), name="x"),
+    "Weibull": lambda: ppl.Weibull(F64(1.5), F64(1.0), name="x"),
+    "positive definite": lambda: ppl.WishartTriL(F64(3.0), np.eye(1), name="x"),
+    "two-dimensional simplex": lambda: ppl.Dirichlet(np.array([2.0, 1.5]), name="x"),
+    "Cholesky correlation": lambda: ppl.CholeskyLKJ(2, F64(2.0), name="x"),
+    "correlation": lambda: ppl.LKJ(2, F64(2.0), name="x"),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_the_mass_on_the_real_line_is_one(name):
+    target = ppl.unconstrain(LINES[name])
+    assert target.dim == 1
+    line = np.linspace(-45.0, 45.0, 9001)
+    density = np.exp(target.log_prob(tf.constant(line[:, np.newaxis])))
+    mass = np.trapezoid(np.nan_to_num(density), line)
+    wanted = np.sqrt(2) if name == "two-dimensional simplex" else 1.0  # of its surface
+    np.testing.assert_allclose(mass, wanted, atol=2e-3)
+
+
+def test_names_sizes_and_dimensions_follow_the_program():
+    target = ppl.unconstrain(random_bound)
+    assert target.names == ("sigma", "x")
+    assert target.sizes == (1, 2) and target.dim == 3
+    assert ppl.unconstrain(SUPPORTS["simplices"]).dim == 8
+    assert ppl.unconstrain(SUPPORTS["correlation"]).dim == 3
+
+
+def regression(features):
+    coeffs = ppl.Normal(0.0, 2.0, sample_shape=features.shape[1], name="coeffs")
+    ppl.Bernoulli(logits=tf.linalg.matvec(features, coeffs), name="labels")
+
+
+FEATURES = np.random.default_rng(2).normal(size=(50, 3)).astype(np.float32)
+LABELS = (FEATURES[:, 0] > 0).astype(np.int32)
+
+
+def test_data_may_be_given_or_set_in_the_program():
+    given = ppl.unconstrain(regression, FEATURES, observed={"labels": LABELS})
+
+    def closed(features):
+        with ppl.condition(labels=LABELS):
+            regression(features)
+
+    points = tf.random.stateless_normal([4, 3], (1, 2))
+    wanted = [
+        tf.reduce_sum(tfd.Normal(0.0, 2.0).log_prob(point))
+        + tf.reduce_sum(
+            tfd.Bernoulli(logits=FEATURES @ point[:, np.newaxis][:, 0]).log_prob(LABELS)
+        )
+        for point in points.numpy()
+    ]
+    assert given.names == ("coeffs",) and given.dim == 3
+    np.testing.assert_allclose(given.log_prob(points), wanted, rtol=1e-5)
+    set_inside = ppl.unconstrain(closed, FEATURES)
+    np.testing.assert_array_equal(set_inside.log_prob(points), given.log_prob(points))
+
+
+def test_the_log_prob_is_float64_unless_asked_otherwise_and_gradients_the_programs():
+    points = tf.zeros([2, 3])
+    for dtype, wanted in [(tf.float64, tf.float64), (None, tf.float32)]:
+        target = ppl.unconstrain(
+            regression, FEATURES, observed={"labels": LABELS}, dtype=dtype
+        )
+        log_prob, gradient = target.log_prob_and_grad(points)
+        assert log_prob.dtype == wanted and gradient.dtype == tf.float32
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("chains", [1, 3])
+def test_log_prob_and_gradient_compile_and_trace_once(jit_compile, chains):
+    target = ppl.unconstrain(regression, FEATURES, observed={"labels": LABELS})
+    compiled = tf.function(target.log_prob_and_grad, jit_compile=jit_compile)
+    for seed in range(3):
+        points = tf.random.stateless_normal([chains, 3], (1, seed))
+        for given, wanted in zip(
+            compiled(points), target.log_prob_and_grad(points), strict=True
+        ):
+            np.testing.assert_allclose(given, wanted, rtol=1e-4, atol=1e-4)
+    assert compiled.experimental_get_tracing_count() == 1
+
+
+def test_scale_weighs_the_density_and_not_the_determinant():
+    def scaled():
+        with ppl.scale(3.0):
+            ppl.Gamma(F64(2.0), F64(1.0), name="x")
+
+    point = tf.constant([[0.3]], tf.float64)
+    target = ppl.unconstrain(scaled)
+    plain = ppl.unconstrain(lambda: ppl.Gamma(F64(2.0), F64(1.0), name="x"))
+    x = plain.constrain(point)["x"][0]
+    density = tfd.Gamma(F64(2.0), F64(1.0)).log_prob(x)
+    difference = target.log_prob(point) - plain.log_prob(point)
+    np.testing.assert_allclose(difference, [2 * density], rtol=1e-8)
+
+
+def test_what_cannot_be_unconstrained_says_why():
+    with pytest.raises(ValueError, match=r"Categorical\(name='n'\) is discrete"):
+        ppl.unconstrain(lambda: ppl.Categorical(logits=[0.0, 0.0], name="n"))
+    with pytest.raises(ValueError, match=r"Bernoulli\(name='b'\) is discrete"):
+        ppl.unconstrain(lambda: ppl.Bernoulli(logits=0.0, name="b"))
+    with pytest.raises(ValueError, match="no latent variable is left"):
+        ppl.unconstrain(regression, FEATURES, observed={"labels": LABELS, "coeffs": [0.0] * 3})  # fmt: skip  # noqa: E501
+    with pytest.raises(ValueError, match=r"one dtype wanted.*'a': 'float32'"):
+        ppl.unconstrain(
+            lambda: (
+                ppl.Normal(0.0, 1.0, name="a"),
+                ppl.Normal(F64(0.0), F64(1.0), name="b"),
+            )
+        )
+    with pytest.raises(ValueError, match="a joint distribution cannot be a latent"):
+        ppl.unconstrain(
+            lambda: ppl.JointDistributionNamed({"a": tfd.Normal(0.0, 1.0)}, name="j")
+        )
+
+
+DISCRETE_FLOATS = {
+    "Poisson": lambda: ppl.Poisson(3.0, name="n"),
+    "Binomial": lambda: ppl.Binomial(5.0, probs=0.5, name="n"),
+    "Geometric": lambda: ppl.Geometric(probs=0.5, name="n"),
+    "NegativeBinomial": lambda: ppl.NegativeBinomial(3.0, probs=0.5, name="n"),
+    "Multinomial": lambda: ppl.Multinomial(4.0, probs=[0.5, 0.5], name="n"),
+}
+
+
+@pytest.mark.parametrize("name", DISCRETE_FLOATS)
+def test_discrete_variables_that_hold_floats_are_refused_too(name):
+    with pytest.raises(ValueError, match=rf"{name}\(name='n'\)"):
+        ppl.unconstrain(DISCRETE_FLOATS[name])
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda: ppl.VonMisesFisher([0.0, 1.0], 1.0, name="u"),
+        lambda: ppl.PowerSpherical([0.0, 1.0], 1.0, name="u"),
+        lambda: ppl.SphericalUniform(3, name="u"),
+        lambda: ppl.Sample(tfd.SphericalUniform(3), 2, name="u"),
+    ],
+)
+def test_a_sphere_is_refused_since_tfps_bijector_reaches_one_orthant(program):
+    with pytest.raises(ValueError, match=r"\(name='u'\) lies on a sphere"):
+        ppl.unconstrain(program)
+
+
+def test_wisharts_within_other_distributions_are_refused():
+    with pytest.raises(
+        ValueError, match=r"Sample\(name='w'\) is made from a WishartTriL"
+    ):
+        ppl.unconstrain(lambda: ppl.Sample(tfd.WishartTriL(4.0, np.eye(2, dtype="f")), 2, name="w"))  # fmt: skip  # noqa: E501
+
+
+def test_values_lacking_or_unknown_are_errors():
+    target = ppl.unconstrain(random_bound)
+    with pytest.raises(ValueError, match=r"missing: \['x'\]"):
+        target.unconstrain({"sigma": [1.0]})
+    with pytest.raises(ValueError, match=r"missing: \['odd'\]"):
+        target.unconstrain({"sigma": [1.0], "x": [[0.1, 0.2]], "odd": [1.0]})
+    with pytest.raises(ValueError, match="batch dimensions differ"):
+        target.unconstrain({"sigma": [1.0], "x": [[0.1, 0.2]] * 2})
+    with pytest.raises(ValueError, match=r"condition: no .* named \['odd'\]"):
+        ppl.unconstrain(random_bound, observed={"odd": 1.0})

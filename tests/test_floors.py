@@ -1,0 +1,128 @@
+"""Who may import whom: imports only go down, and some libraries stay in one place."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+SHARED = (
+    "experiments.problem",
+    "experiments.records",
+    "experiments.datasets",
+    "experiments.inference",
+)
+FLOORS = {  # package or module: what of ours it may import, besides itself
+    "ppl_core": (),
+    "experiments.problem": (),
+    "experiments.records": (),
+    "experiments.datasets": ("experiments.problem",),
+    "experiments.inference": ("experiments.problem",),
+    "experiments.parallel": ("experiments.problem",),
+    "experiments.baselines": ("experiments.problem", "experiments.inference"),
+    "experiments.nuts": ("ppl_core", *SHARED),
+    "experiments.vae": ("ppl_core", *SHARED, "experiments.parallel"),
+    "experiments.image_transformer": ("ppl_core", *SHARED, "experiments.parallel"),
+    "experiments.programs": ("ppl_core", *SHARED),
+    "experiments.bench": (
+        "experiments.problem",
+        "experiments.records",
+        "experiments.report",
+    ),
+    "experiments.bench.eager_cost": ("ppl_core", "experiments.records"),
+    "experiments.report": ("experiments.records",),
+    "experiments.launch": ("experiments.records",),
+}
+OURS = ("ppl_core", "experiments")
+TENSORFLOW = ("tensorflow", "tensorflow_probability", "tf_keras")
+VAGUE = ("utils", "util", "common", "misc", "helpers")
+
+
+def within(name, packages):
+    return any(name == p or name.startswith(f"{p}.") for p in packages)
+
+
+def module_name(path, root=REPO):
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def modules(package):
+    """The files of a package or module, those with a floor of their own left out."""
+    base = REPO / package.replace(".", "/")
+    paths = [*base.rglob("*.py"), *base.parent.glob(f"{base.name}.py")]
+    narrower = [name for name in FLOORS if name.startswith(f"{package}.")]
+    return [path for path in paths if not within(module_name(path), narrower)]
+
+
+def imported_names(text, module):
+    """Every name a module imports, wherever in it; relative ones spelt out."""
+    names = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = module.split(".")[: -node.level] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names += [f"{base}.{alias.name}" for alias in node.names]
+    return names
+
+
+def imports(path):
+    return imported_names(path.read_text(), module_name(path))
+
+
+def every_module():
+    return [path for package in OURS for path in (REPO / package).rglob("*.py")]
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_imports_only_go_down(package):
+    allowed = (package, *FLOORS[package])
+    for path in modules(package):
+        for name in imports(path):
+            if within(name, OURS):
+                assert within(name, allowed), f"{path} imports {name}"
+
+
+def test_every_module_stands_on_a_floor():
+    known = {path for package in FLOORS for path in modules(package)}
+    loose = set(every_module()) - known - {REPO / "experiments/__init__.py"}
+    assert not loose and len(known) > 20
+
+
+def test_only_launch_imports_gin_or_absl():
+    found = {
+        module_name(path)
+        for path in every_module()
+        if any(within(name, ("gin", "absl")) for name in imports(path))
+    }
+    assert found == {"experiments.launch"}
+
+
+@pytest.mark.parametrize(
+    "package", ["experiments.records", "experiments.report", "experiments.launch"]
+)
+def test_records_report_and_launch_import_no_tensorflow(package):
+    paths = modules(package)
+    assert paths
+    for path in paths:
+        for name in imports(path):
+            assert not within(name, TENSORFLOW), f"{path} imports {name}"
+
+
+def test_no_module_has_a_name_that_says_nothing():
+    assert not [path for path in every_module() if path.stem in VAGUE]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("import gin.config", "gin.config"),
+        ("def f():\n  from experiments import nuts", "experiments.nuts"),
+        ("from . import stan", "experiments.baselines.stan"),
+        ("from ..nuts import program", "experiments.nuts.program"),
+    ],
+)
+def test_every_way_to_import_is_seen(text, name):
+    assert imported_names(text, "experiments.baselines.pymc") == [name]
