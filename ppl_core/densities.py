@@ -40,11 +40,19 @@ def bernoulli_log_prob(logits: tf.Tensor, event: tf.Tensor) -> tuple:
     )
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        by_logits = upstream * (event - tf.sigmoid(logits))
+        by_logits = upstream * (event - _sigmoid(logits))
         by_event = upstream * logits
         return _sum_to(by_logits, logits), _sum_to(by_event, event)
 
     return log_prob, gradient
+
+
+@tf.custom_gradient
+def _sigmoid(logits: tf.Tensor) -> tuple:
+    """The logistic function, of the exponential that the log prob has computed."""
+    decay = tf.exp(-tf.abs(logits))
+    value = tf.where(logits > 0, tf.ones_like(decay), decay) / (1.0 + decay)
+    return value, lambda upstream: upstream * value * (1.0 - value)
 
 
 def _sum_to(gradient: tf.Tensor, operand: tf.Tensor) -> tf.Tensor:

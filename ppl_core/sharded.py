@@ -25,13 +25,13 @@ def unconstrain_shards(
 ) -> Unconstrained:
     """The posterior given all shards, whose data are independent given the latents.
 
-    It is what `unconstrain` makes of the whole data: log prob and gradient are sums over
-    shards, with the prior once.  Each shard is compiled by XLA for itself, so that its
-    data are read for the log prob and read again for the gradient while they are still
-    in cache, which one pass over everything and then another cannot have.
+    It is what `unconstrain` makes of the whole data: log prob and gradient are sums
+    over shards, with the prior once.  Each shard is compiled by XLA for itself, so that
+    its data are read for the log prob and read again for the gradient while they are
+    still in cache, which one pass over everything and then another cannot have.
 
     streams: how many shards are under way at once, each on a thread of TensorFlow's
-      inter-op pool; one intra-op thread then serves best.
+      inter-op pool.
 
     Raises ValueError as `unconstrain` does, and when there is no shard.
     """
@@ -54,7 +54,7 @@ def unconstrain_shards(
     def log_prob_and_grad(vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         done: list[tuple[tf.Tensor, tf.Tensor]] = []
         for i, shard in enumerate(shards):
-            # A shard waits for its stream's last, or all would be read before any twice.
+            # Each waits for its stream's last, or all would be read before any twice.
             before = [done[i - streams][1]] if i >= streams else []
             with tf.control_dependencies(before):
                 done.append(compiled(tf.identity(vectors), shard, i == 0))

@@ -1,6 +1,6 @@
 """A program's latent variables as one unconstrained vector, for samplers."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf

@@ -143,10 +143,9 @@ def _threads() -> dict[str, str]:
     cores = str(len(os.sched_getaffinity(0)))
     names = (
         "OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS NUMBA_NUM_THREADS "
-        "TF_NUM_INTRAOP_THREADS"
+        "TF_NUM_INTRAOP_THREADS TF_NUM_INTEROP_THREADS"
     ).split()
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_NUM_INTEROP_THREADS": "1"}
-    return dict.fromkeys(names, cores) | quiet
+    return dict.fromkeys(names, cores) | {"TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
 def _check(

@@ -128,9 +128,10 @@ def compile_kernel(
         )
         return state, kept
 
-    # No draws: traces and compiles, so that the first real call only runs.
+    # One leapfrog: a step of NaN diverges at once.  It compiles all there is, so that
+    # the first real call only runs.
     state = init(tf.zeros(shape, dtype))
-    run(tf.zeros([2], tf.int32), 0, 0, state, tf.ones([], dtype))
+    run(tf.zeros([2], tf.int32), 0, 1, state, tf.constant(float("nan"), dtype))
     return Kernel(init, run)
 
 

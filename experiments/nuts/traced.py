@@ -12,20 +12,16 @@ from experiments.inference import chain
 from experiments.nuts.program import logistic_regression
 from experiments.problem import Draws, Problem, SamplerSettings
 
+BLOCK_BYTES = 2 << 20  # of features and logits: what a core's cache holds
 
-BLOCK_BYTES = 2 << 20  # of features: what a core's cache holds between two readings
 
-
-def posterior(problem: Problem) -> ppl.Unconstrained:
+def posterior(problem: Problem, num_chains: int = 1) -> ppl.Unconstrained:
     """The posterior of `logistic_regression` given the problem's data.
 
     On CPUs the data are in blocks of rows, as many under way as there are cores; see
     `unconstrain_shards`.  On an accelerator they are whole.
     """
-    num_blocks = math.ceil(problem.features.nbytes / BLOCK_BYTES)
-    if tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"):
-        num_blocks = 1
-    rows = math.ceil(problem.rows / num_blocks)
+    rows = _block_rows(problem, num_chains)
     shards = [
         ppl.Shard(
             args=(np.ascontiguousarray(problem.features[i : i + rows].T),),
@@ -38,9 +34,18 @@ def posterior(problem: Problem) -> ppl.Unconstrained:
     )
 
 
-def fits_one_block(problem: Problem) -> bool:
-    """Whether the density is small enough that XLA should compile it with the loop."""
-    return problem.features.nbytes <= BLOCK_BYTES
+def in_one_block(problem: Problem, num_chains: int = 1) -> bool:
+    """Whether XLA should compile the density together with the sampler's loop."""
+    return _block_rows(problem, num_chains) == problem.rows
+
+
+def _block_rows(problem: Problem, num_chains: int) -> int:
+    """Rows a block: all of them where they fit, or on an accelerator."""
+    if tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"):
+        return problem.rows
+    row_bytes = 4 * (problem.dim + num_chains)
+    num_blocks = math.ceil(problem.rows * row_bytes / BLOCK_BYTES)
+    return math.ceil(problem.rows / num_blocks)
 
 
 def prepare(
@@ -48,11 +53,11 @@ def prepare(
 ) -> Callable[[], Draws]:
     """Traces and compiles, and returns the function that samples."""
     return chain.prepare(
-        posterior(problem).log_prob_and_grad,
+        posterior(problem, settings.num_chains).log_prob_and_grad,
         start=np.repeat(problem.start[np.newaxis], settings.num_chains, 0),
         settings=settings,
         seed=seed,
-        jit_compile=fits_one_block(problem),
+        jit_compile=in_one_block(problem, settings.num_chains),
     )
 
 
@@ -63,7 +68,7 @@ def log_prob_and_grad(
     return chain.evaluate(
         posterior(problem).log_prob_and_grad,
         points,
-        jit_compile=fits_one_block(problem),
+        jit_compile=in_one_block(problem),
     )
 
 
@@ -74,6 +79,6 @@ def energy_error(problem: Problem, settings: SamplerSettings, seed: int) -> floa
         seed=tf.constant([0, seed]),
         start=problem.start[np.newaxis],
         step_size=settings.step_size,
-        jit_compile=fits_one_block(problem),
+        jit_compile=in_one_block(problem),
     )
     return float(np.abs(errors).max())
