@@ -22,7 +22,7 @@ setup: .venv/.complete  ## the environment in .venv, from requirements.lock
 peers: .venv/.peers  ## NumPyro, nutpie and BlackJAX too: more rows in the table
 
 test: setup  ## every test but the slow ones
-	$(PYTHON) -m pytest -q -m "not slow"
+	$(PYTHON) -m pytest -q -n 2 -m "not slow"
 
 test-slow: setup  ## the tests that sample or compile for minutes
 	$(PYTHON) -m pytest -q -m slow

@@ -1,4 +1,4 @@
-"""The contract that every compared system meets: a problem in, draws out, NumPy only."""
+"""The contract of every compared system: a problem in, draws out, NumPy only."""
 
 import dataclasses
 from typing import NamedTuple
@@ -8,7 +8,9 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Problem:
-    """A Bayesian logistic regression: coeffs ~ N(0, I), labels ~ Bernoulli(features @ coeffs).
+    """A Bayesian logistic regression, its data and where chains begin.
+
+    The prior is N(0, I), and labels ~ Bernoulli(logits = features @ coeffs).
 
     Raises ValueError when the arrays do not fit each other.
     """

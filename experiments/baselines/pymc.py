@@ -4,6 +4,7 @@ import importlib.util
 import itertools
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -48,21 +49,24 @@ def prepare(
             initial_point=start,
         )
 
-    def run(num_draws: int, num_chains: int, seed_of_call: int) -> Any:
-        return pm.sample(
-            model=model,
-            step=step,
-            nuts_sampler="pymc",
-            draws=num_draws,
-            tune=0,
-            chains=num_chains,
-            cores=cores,
-            initvals=start,
-            random_seed=seed_of_call,
-            compute_convergence_checks=False,
-            progressbar=False,
-            quiet=True,
-        )
+    def run(seed_of_call: int) -> Any:
+        with warnings.catch_warnings():
+            # ArviZ supposes that more chains than draws are a mistake.
+            warnings.filterwarnings("ignore", "Found chain dimension to be longer")
+            return pm.sample(
+                model=model,
+                step=step,
+                nuts_sampler="pymc",
+                draws=settings.num_results,
+                tune=0,
+                chains=settings.num_chains,
+                cores=cores,
+                initvals=start,
+                random_seed=seed_of_call,
+                compute_convergence_checks=False,
+                progressbar=False,
+                quiet=True,
+            )
 
     # The density is compiled at its first call; one gradient is enough for that.
     step._logp_dlogp_func(pm.blocking.DictToArrayBijection.map(start))
@@ -70,8 +74,7 @@ def prepare(
 
     def sample() -> Draws:
         stream = np.random.SeedSequence((seed, next(calls)))
-        seed_of_call = int(stream.generate_state(1)[0])
-        trace = run(settings.num_results, settings.num_chains, seed_of_call)
+        trace = run(int(stream.generate_state(1)[0]))
         stats = trace["sample_stats"]
         _check_step_size(stats["step_size"].values, settings)
         seconds = stats["perf_counter_diff"].values.sum(axis=1)  # [chains]

@@ -32,6 +32,7 @@ class Chunk(NamedTuple):
 class Kernel(NamedTuple):
     """Two compiled functions, each traced once, whatever the length of the chunks."""
 
+    chunk_size: int  # draws that a run can hold
     init: Callable  # position [chains, dim] -> NutsState
     run: Callable  # (seed, first, num, state, step_size) -> NutsState, buffers
 
@@ -132,7 +133,7 @@ def compile_kernel(
     # the first real call only runs.
     state = init(tf.zeros(shape, dtype))
     run(tf.zeros([2], tf.int32), 0, 1, state, tf.constant(float("nan"), dtype))
-    return Kernel(init, run)
+    return Kernel(chunk_size, init, run)
 
 
 def sample(
@@ -149,8 +150,14 @@ def sample(
     chunk_size: at most the one that the kernel was compiled for.  The draws do not
       depend on it.
 
-    Raises ValueError when the log density or its gradient is not finite at `start`.
+    Raises ValueError when the log density or its gradient is not finite at `start`, and
+    when `chunk_size` is not what the kernel can hold.
     """
+    if not 1 <= chunk_size <= kernel.chunk_size:
+        raise ValueError(
+            f"chunk_size: given {chunk_size}, wanted 1 to {kernel.chunk_size}, "
+            "which the kernel was compiled for"
+        )
     dtype = kernel.init.input_signature[0].dtype
     state = kernel.init(tf.constant(start, dtype))
     _check_start(state)

@@ -108,7 +108,8 @@ def _times(line: Line) -> list[float]:
 
 
 def _draw(axes: Axes, unit: str, lines: Sequence[Line], *, has_head: bool) -> None:
-    times = [time for line in lines for time in _times(line)]
+    # Stan's own clock counts milliseconds: a run too short for it took none.
+    times = [time for line in lines for time in _times(line) if time > 0] or [1.0]
     low, high = min(times) / 1.6, max(times) * 1.25
     for place, line in enumerate(lines):
         if line.row and line.row.ms:

@@ -130,7 +130,7 @@ def test_second_derivatives_are_those_of_autodiff():
 
     by_logits, by_event = second(bernoulli_log_prob)
     probs = tf.sigmoid(logits)
-    np.testing.assert_allclose(by_logits, -probs * (1 - probs), rtol=1e-12, atol=1e-16)
+    np.testing.assert_allclose(by_logits, -probs * (1 - probs), rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(by_event, np.ones(7))
     for given, wanted in zip((by_logits, by_event), second(tfp_log_prob), strict=True):
         np.testing.assert_allclose(given, wanted, rtol=1e-9, atol=1e-15)

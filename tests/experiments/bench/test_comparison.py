@@ -32,7 +32,7 @@ def run(problem, folder, systems, **changes):
         run_dir=run_dir,
         seed=0,
         problem=problem,
-        settings=SamplerSettings(step_size=0.05, max_depth=5, num_results=2),
+        settings=SamplerSettings(step_size=0.05, max_depth=6, num_results=100),
         out=str(folder),
         systems=systems,
         **options,

@@ -414,3 +414,8 @@ def test_evaluate_gives_the_density_and_its_gradient():
         wanted, wanted_grad = CORRELATED.log_prob_and_grad(START[i])
         np.testing.assert_allclose(log_prob[i], wanted, rtol=1e-5)
         np.testing.assert_allclose(grad[i], wanted_grad, rtol=1e-5, atol=1e-5)
+
+
+def test_a_chunk_larger_than_the_kernel_holds_is_an_error(kernel):
+    with pytest.raises(ValueError, match="chunk_size: given 41, wanted 1 to 40"):
+        draws_of(kernel, START[:4], num=41, chunk_size=41)

@@ -1,0 +1,77 @@
+"""Data in shards: what their posterior must share with that of the whole."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import ppl_core as ppl
+
+
+def regression(x):
+    slope = ppl.Normal(0.0, 2.0, name="slope")
+    spread = ppl.Exponential(1.0, name="spread")
+    return ppl.Normal(slope * x, spread, name="y")
+
+
+X = np.linspace(-1.0, 1.0, 11, dtype=np.float32)
+Y = np.sin(3 * X).astype(np.float32)
+VECTORS = np.array([[0.3, -0.2], [1.0, 0.5], [-2.0, 0.1]], np.float32)
+
+
+def shards(*cuts):
+    return [
+        ppl.Shard(args=(part,), observed={"y": seen})
+        for part, seen in zip(np.split(X, cuts), np.split(Y, cuts), strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return ppl.unconstrain(regression, X, observed={"y": Y})
+
+
+@pytest.mark.parametrize("cuts", [(), (5,), (2, 4, 6, 8)])
+@pytest.mark.parametrize("streams", [1, 2])
+@pytest.mark.parametrize("chains", [1, 3])
+def test_log_prob_and_gradient_are_those_of_the_whole(whole, cuts, streams, chains):
+    parts = ppl.unconstrain_shards(regression, shards(*cuts), streams=streams)
+    vectors = tf.constant(VECTORS[:chains])
+    log_prob, grad = parts.log_prob_and_grad(vectors)
+    expected = whole.log_prob_and_grad(vectors)
+    np.testing.assert_allclose(log_prob, expected[0], rtol=1e-6)
+    np.testing.assert_allclose(grad, expected[1], rtol=1e-5)
+    np.testing.assert_allclose(parts.log_prob(vectors), expected[0], rtol=1e-6)
+
+
+def test_values_of_the_latent_variables_are_those_of_the_whole(whole):
+    parts = ppl.unconstrain_shards(regression, shards(3))
+    assert parts.names == whole.names and parts.dim == whole.dim
+    for name, value in parts.constrain(tf.constant(VECTORS)).items():
+        expected = whole.constrain(tf.constant(VECTORS))[name]
+        np.testing.assert_allclose(value, expected)
+
+
+def test_shards_of_one_shape_share_a_trace():
+    runs = []
+
+    def counted(x):
+        runs.append(1)
+        return regression(x)
+
+    def traces(num):
+        runs.clear()
+        size = 12 // num
+        made = [
+            ppl.Shard((np.ones(size, np.float32),), {"y": np.ones(size, np.float32)})
+            for _ in range(num)
+        ]
+        posterior = ppl.unconstrain_shards(counted, made)
+        posterior.log_prob_and_grad(tf.constant(VECTORS[:1]))
+        return len(runs)
+
+    assert traces(12) == traces(3)
+
+
+def test_no_shard_is_an_error():
+    with pytest.raises(ValueError, match="no shard"):
+        ppl.unconstrain_shards(regression, [])
