@@ -12,11 +12,18 @@ class System(NamedTuple):
     warm_calls: int = 1  # calls that are timed; 0: the first one is the one that counts
     checked: str = "float32"  # the precision its density is held to; "": it has none
     draws: bool = True  # whether it draws from the posterior
+    note: str = ""  # under the table, besides what the module says itself
     environment: dict[str, str] = {}  # what differs in its process
 
 
 _BASELINES = "experiments.baselines."
 _ALL_CORES = {"num_chains": 2, "num_results": 1, "max_depth": 7}
+
+_BLOCKS = (
+    "its data are in blocks of rows, each read for the log prob and again for the "
+    "gradient while in cache; a density written by hand could do the same, and the row "
+    "with the data whole shows what the language costs"
+)
 
 SYSTEMS: dict[str, System] = {
     "stan_plain": System(
@@ -34,7 +41,8 @@ SYSTEMS: dict[str, System] = {
     "handwritten_tf_grad": System(
         _BASELINES + "handwritten_tf", {"gradient": "by_hand"}
     ),
-    "ppl_core": System("experiments.nuts.traced"),
+    "ppl_core_whole": System("experiments.nuts.traced", {"blocks": False}),
+    "ppl_core": System("experiments.nuts.traced", note=_BLOCKS),
     "jax_dim_rows": System(
         _BASELINES + "jax_leapfrog", {"layout": "dim_rows"}, draws=False
     ),

@@ -84,7 +84,7 @@ def _measure(
     kept = {"values": np.asarray(draws[-1].values)}
     result = {
         "status": "ok",
-        "note": getattr(module, "NOTE", ""),
+        "note": system.note or getattr(module, "NOTE", ""),
         "seconds": {"build": build, "first": walls[0], "calls": seconds[counted]},
         "work": {"leapfrogs": leapfrogs[counted], "gradients": gradients[counted]},
     }

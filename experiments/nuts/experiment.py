@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.inference import chain, diagnostics
-from experiments.nuts.traced import energy_error, in_one_block, posterior
+from experiments.nuts.traced import block_rows, energy_error, posterior
 from experiments.problem import Problem, SamplerSettings
 from experiments.records import jsonlines
 from experiments.records.metrics import recording
@@ -38,7 +38,8 @@ def sample(
     """
     if chunk_size < 1:
         raise ValueError(f"chunk_size: given {chunk_size}, wanted 1 or more")
-    density = posterior(problem, settings.num_chains)
+    rows = block_rows(problem, settings.num_chains)
+    density = posterior(problem, rows)
     start = np.repeat(problem.start[np.newaxis], settings.num_chains, 0)
     chunk_size = min(chunk_size, settings.num_results)
     began = time.perf_counter()
@@ -48,7 +49,7 @@ def sample(
         dim=density.dim,
         max_depth=settings.max_depth,
         chunk_size=chunk_size,
-        jit_compile=in_one_block(problem, settings.num_chains),
+        jit_compile=rows == problem.rows,
     )
     build_seconds = time.perf_counter() - began
     error = energy_error(problem, settings, seed)

@@ -89,6 +89,7 @@ SYSTEMS = (
     System("tfp_nuts", "TFP NoUTurnSampler", ONE_CHAIN),
     System("handwritten_tf", "handwritten TF, autodiff", ONE_CHAIN),
     System("handwritten_tf_grad", "handwritten TF, gradient by hand", ONE_CHAIN),
+    System("ppl_core_whole", "ours, data whole", ONE_CHAIN),
     System("ppl_core", "ours", ONE_CHAIN),
     System("numpyro", "NumPyro", ONE_CHAIN),
     System("nutpie", "nutpie", ONE_CHAIN),
@@ -115,6 +116,20 @@ TARGETS = (
     Target(
         "ours / handwritten TF, gradient by hand",
         "ppl_core",
+        "handwritten_tf_grad",
+        1.1,
+        True,
+    ),
+    Target(
+        "ours, data whole / handwritten TF",
+        "ppl_core_whole",
+        "handwritten_tf",
+        1.03,
+        True,
+    ),
+    Target(
+        "ours, data whole / handwritten TF, gradient by hand",
+        "ppl_core_whole",
         "handwritten_tf_grad",
         1.1,
         True,

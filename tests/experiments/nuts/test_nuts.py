@@ -61,7 +61,7 @@ def heavy_ops(log_prob_and_grad):
 def test_tracing_leaves_two_products_with_the_features_and_cheap_elementwise_work(
     problem,
 ):
-    density = traced.posterior(problem).log_prob_and_grad
+    density = traced.posterior(problem, problem.rows).log_prob_and_grad
     graph = tf.function(density, autograph=False).get_concrete_function(
         tf.TensorSpec([1, 6], tf.float32)
     )
@@ -75,7 +75,7 @@ def test_tracing_leaves_two_products_with_the_features_and_cheap_elementwise_wor
 def test_blocks_of_rows_give_the_density_of_the_whole(problem, monkeypatch):
     exact = reference.make(problem, seed=0)
     monkeypatch.setattr(traced, "BLOCK_BYTES", 3000)  # 4 blocks, the last one shorter
-    assert not traced.in_one_block(problem)
+    assert traced.block_rows(problem) < problem.rows
     log_prob, grad = traced.log_prob_and_grad(problem, exact.points)
     check = reference.check_density(exact, log_prob, grad, precision="float32")
     assert check["passed"], check
@@ -149,7 +149,7 @@ def test_metrics_hold_a_line_for_each_chunk(run_dirs):
 
 
 def test_start_without_a_finite_density_is_an_error(problem, settings):
-    density = traced.posterior(problem)
+    density = traced.posterior(problem, problem.rows)
     kernel = chain.compile_kernel(
         density.log_prob_and_grad, num_chains=2, dim=6, max_depth=3, chunk_size=1
     )
