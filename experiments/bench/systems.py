@@ -50,9 +50,9 @@ SYSTEMS: dict[str, System] = {
     "jax_rows_dim": System(
         _BASELINES + "jax_leapfrog", {"layout": "rows_dim"}, draws=False
     ),
-    "numpyro": System(_BASELINES + "numpyro"),
+    "numpyro": System(_BASELINES + "numpyro", warm_calls=0),
     "nutpie": System(_BASELINES + "nutpie", warm_calls=0, checked="float64"),
-    "blackjax": System(_BASELINES + "blackjax"),
+    "blackjax": System(_BASELINES + "blackjax", warm_calls=0),
     "stan_glm_all_cores": System(
         _BASELINES + "stan",
         {"program": "glm"},

@@ -16,7 +16,7 @@ BLOCK_BYTES = 2 << 20  # of features and logits: what a core's cache holds
 
 
 def block_rows(problem: Problem, num_chains: int = 1) -> int:
-    """Rows a block for `posterior`: all where they fit a cache, or on an accelerator."""
+    """Rows a block for `posterior`: all if they fit a cache, or on an accelerator."""
     if tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"):
         return problem.rows
     row_bytes = 4 * (problem.dim + num_chains)
