@@ -12,7 +12,7 @@ BENCH += --gin_param='bench.compare.out="runs/bench-nuts-$(NUM_ROWS)"'
 endif
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-.PHONY: help setup peers test test-slow lint bench-nuts bench-eager report clean
+.PHONY: help setup peers test lint bench-nuts bench-eager report clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' Makefile
@@ -21,11 +21,8 @@ setup: .venv/.complete  ## the environment in .venv, from requirements.lock
 
 peers: .venv/.peers  ## NumPyro, nutpie and BlackJAX too: more rows in the table
 
-test: setup  ## every test but the slow ones
-	$(PYTHON) -m pytest -q -n 2 -m "not slow"
-
-test-slow: setup  ## the tests that sample or compile for minutes
-	$(PYTHON) -m pytest -q -m slow
+test: setup  ## every test
+	$(PYTHON) -m pytest -q -n 2
 
 lint: setup  ## ruff and mypy
 	.venv/bin/ruff check .

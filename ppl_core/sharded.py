@@ -39,7 +39,9 @@ def unconstrain_shards(
         raise ValueError("unconstrain_shards: given no shard, wanted at least one")
     # Constants of their own, made once, are what the compiled share reads in place.
     shards = [tf.nest.map_structure(tf.convert_to_tensor, shard) for shard in shards]
-    first = unconstrain(program, *shards[0].args, observed=shards[0].observed)
+    first = unconstrain(
+        program, *shards[0].args, observed=shards[0].observed, dtype=dtype
+    )
     if len(shards) == 1:
         return first
 

@@ -83,22 +83,34 @@ def unconstrain(
             program(*args)
         return variables, log_dets
 
-    def log_prob_of_one(vector: tf.Tensor) -> tf.Tensor:
+    def shares_of_one(vector: tf.Tensor) -> list[tf.Tensor]:
+        """The log prob's two summands: of the data, and of the latent variables."""
         variables, log_dets = run(vector)
-        terms = [
-            variable.log_prob()
-            for name, variable in variables.items()
-            if prior or name not in names
+        latent, data = [*log_dets], []
+        for name, variable in variables.items():
+            if prior or name not in names:
+                (latent if name in names else data).append(variable.log_prob())
+        summands = [data, latent] if prior else [data]
+        return [
+            add(total(term, dtype) for term in terms) for terms in summands if terms
         ]
-        return add(total(term, dtype) for term in terms + log_dets * prior)
+
+    def log_prob_of_one(vector: tf.Tensor) -> tf.Tensor:
+        return add(shares_of_one(vector))
 
     def log_prob_and_grad_of_one(vector: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        with tf.GradientTape() as gradient_tape:
+        with tf.GradientTape(persistent=True) as gradient_tape:
             gradient_tape.watch(vector)
-            log_prob = log_prob_of_one(vector)
-        return log_prob, gradient_tape.gradient(
-            log_prob, vector, unconnected_gradients="zero"
-        )
+            shares = shares_of_one(vector)
+        # Apart, and added in the sum's dtype: XLA would fuse the addition into the
+        # data's last product, which then runs on one thread.
+        grads = [
+            gradient_tape.gradient(share, vector, unconnected_gradients="zero")
+            for share in shares
+        ]
+        log_prob = add(shares)
+        grad = add(tf.cast(grad, log_prob.dtype) for grad in grads)
+        return log_prob, tf.cast(grad, vector.dtype)
 
     def constrain_one(vector: tf.Tensor) -> dict[str, tf.Tensor]:
         variables, _ = run(vector)

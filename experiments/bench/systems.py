@@ -1,5 +1,6 @@
 """The systems compared, by name alone: a worker imports the one that it was told of."""
 
+import os
 from typing import Any, NamedTuple
 
 
@@ -8,16 +9,20 @@ class System(NamedTuple):
 
     module: str  # has prepare, and log_prob_and_grad unless it is a bare floor
     variant: dict[str, Any] = {}  # keywords of both
+    checked_as: dict[str, Any] = {}  # more keywords of log_prob_and_grad
     settings: dict[str, Any] = {}  # what differs from the benchmark's own
-    warm_calls: int = 1  # calls that are timed; 0: the first one is the one that counts
+    warm_calls: int = 3  # calls that are timed; 0: the first one is the one that counts
     checked: str = "float32"  # the precision its density is held to; "": it has none
     draws: bool = True  # whether it draws from the posterior
     note: str = ""  # under the table, besides what the module says itself
-    environment: dict[str, str] = {}  # what differs in its process
 
 
 _BASELINES = "experiments.baselines."
-_ALL_CORES = {"num_chains": 2, "num_results": 1, "max_depth": 7}
+_ALL_CORES = {
+    "num_chains": len(os.sched_getaffinity(0)),
+    "num_results": 1,
+    "max_depth": 6,
+}
 
 _BLOCKS = (
     "its data are in blocks of rows, each read for the log prob and again for the "
@@ -44,11 +49,11 @@ SYSTEMS: dict[str, System] = {
     "ppl_core_whole": System("experiments.nuts.traced", {"blocks": False}),
     "ppl_core": System("experiments.nuts.traced", note=_BLOCKS),
     "jax_dim_rows": System(
-        _BASELINES + "jax_leapfrog", {"layout": "dim_rows"}, draws=False
+        _BASELINES + "jax_leapfrog", {"layout": "dim_rows"}, warm_calls=1, draws=False
     ),
     "one_pass": System(_BASELINES + "one_pass", checked="", draws=False),
     "jax_rows_dim": System(
-        _BASELINES + "jax_leapfrog", {"layout": "rows_dim"}, draws=False
+        _BASELINES + "jax_leapfrog", {"layout": "rows_dim"}, warm_calls=1, draws=False
     ),
     "numpyro": System(_BASELINES + "numpyro", warm_calls=0),
     "nutpie": System(_BASELINES + "nutpie", warm_calls=0, checked="float64"),
@@ -69,6 +74,7 @@ SYSTEMS: dict[str, System] = {
     ),
     "ppl_core_64_chains": System(
         "experiments.nuts.traced",
+        checked_as={"num_chains": 64},
         settings={"num_chains": 64, "num_results": 1, "max_depth": 6},
         warm_calls=0,
     ),

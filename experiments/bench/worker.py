@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.bench import reference
 from experiments.bench.systems import SYSTEMS
 from experiments.problem import Problem, SamplerSettings, Unavailable
 
@@ -33,7 +34,7 @@ def run(task: dict[str, Any], arrays_path: Path, draws_path: Path) -> dict[str, 
     Returns status "ok" with seconds (build, first, calls) and work (leapfrogs and
     gradients of each call that counts); or "skipped" or "failed" with the reason.  The
     draws of the last call are left in `draws_path`, and where the task says check, so
-    is the density at the points given.
+    is the density at the points given, of all rows and of the first.
     """
     system = SYSTEMS[task["system"]]
     with np.load(arrays_path, allow_pickle=False) as arrays:
@@ -89,13 +90,17 @@ def _measure(
         "work": {"leapfrogs": leapfrogs[counted], "gradients": gradients[counted]},
     }
     if task["check"]:
+        told = system.variant | system.checked_as
         if system.checked:
             kept["log_prob"], kept["grad"] = module.log_prob_and_grad(
-                problem, points, **system.variant
+                problem, points, **told
+            )
+            kept["head_log_prob"], kept["head_grad"] = module.log_prob_and_grad(
+                reference.head(problem), points, **told
             )
         if hasattr(module, "energy_error"):
             result["energy_error_100_steps"] = module.energy_error(
-                problem, settings, task["seed"]
+                problem, settings, task["seed"], **system.variant
             )
     np.savez(draws_path, **kept)
     return result

@@ -260,13 +260,26 @@ def prepare(
 
 
 def evaluate(
-    log_prob_and_grad: LogProbAndGrad, points: np.ndarray, *, jit_compile: bool = True
+    log_prob_and_grad: LogProbAndGrad,
+    points: np.ndarray,
+    *,
+    num_chains: int = 1,
+    jit_compile: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A density at `points` [points, dim], one at a time: [points], and gradients."""
+    """A density at `points` [points, dim]: float64 [points], and gradients.
+
+    num_chains: points at once; a last batch that is not full is filled up.
+    """
     function = tf.function(log_prob_and_grad, jit_compile=jit_compile, autograph=False)
-    pairs = [function(tf.constant(point[np.newaxis], tf.float32)) for point in points]
-    log_prob, grad = (np.concatenate([np.asarray(p[i]) for p in pairs]) for i in (0, 1))
-    return log_prob.astype(np.float64), grad.astype(np.float64)
+    log_probs, grads = [], []
+    for first in range(0, len(points), num_chains):
+        batch = np.resize(points[first:], (num_chains, points.shape[1]))
+        log_prob, grad = function(tf.constant(batch, tf.float32))
+        log_probs.append(log_prob.numpy())
+        grads.append(grad.numpy())
+    log_prob, grad = np.concatenate(log_probs), np.concatenate(grads)
+    num = len(points)
+    return log_prob[:num].astype(np.float64), grad[:num].astype(np.float64)
 
 
 def gradients_computed(leapfrogs: np.ndarray) -> int:

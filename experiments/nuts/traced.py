@@ -57,20 +57,30 @@ def prepare(
 
 
 def log_prob_and_grad(
-    problem: Problem, points: np.ndarray, *, blocks: bool = True
+    problem: Problem,
+    points: np.ndarray,
+    *,
+    blocks: bool = True,
+    num_chains: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The log posterior at `points` [points, dim] and its gradient, as NumPy."""
-    rows = block_rows(problem) if blocks else problem.rows
+    """The log posterior at `points` [points, dim] and its gradient, as NumPy.
+
+    num_chains: points at once, as a sampler of so many chains would have them.
+    """
+    rows = block_rows(problem, num_chains) if blocks else problem.rows
     return chain.evaluate(
         posterior(problem, rows).log_prob_and_grad,
         points,
+        num_chains=num_chains,
         jit_compile=rows == problem.rows,
     )
 
 
-def energy_error(problem: Problem, settings: SamplerSettings, seed: int) -> float:
-    """The largest energy error of 100 leapfrogs from the problem's start."""
-    rows = block_rows(problem)
+def energy_error(
+    problem: Problem, settings: SamplerSettings, seed: int, *, blocks: bool = True
+) -> float:
+    """The largest energy error of 100 leapfrogs of one chain from the start."""
+    rows = block_rows(problem) if blocks else problem.rows
     errors = chain.energy_error(
         posterior(problem, rows).log_prob_and_grad,
         seed=tf.constant([0, seed]),

@@ -21,7 +21,7 @@ class Record:
     system: str  # "ppl_core" | "handwritten_tf" | "stan" | "pymc"
     round: int  # systems take turns; the records of one round belong together
     problem: dict[str, Any]  # {"name": "covertype", "source": ..., "rows": 581012, ...}
-    hardware: dict[str, Any]  # {"machine": "cpu2-24g", "device": "cpu", ...}
+    hardware: dict[str, Any]  # {"cpu": "AMD EPYC", "cores": 2, "device": "cpu", ...}
     settings: dict[str, Any]  # {"step_size": 0.00167, "max_depth": 10, "seed": 0, ...}
     status: str  # "ok" | "failed" | "skipped"; a failure is a record, never a gap
     reason: str = ""  # said whenever status is not "ok"

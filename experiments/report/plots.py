@@ -36,7 +36,10 @@ def nuts_speedup(rows: Sequence[Row], paper: Paper, path: Path) -> None:
     are left out when the problem's size is not the paper's.
     """
     panels = [
-        ("ms per leapfrog, one chain, the paper's protocol", _one_chain(rows, paper)),
+        (
+            "ms per leapfrog, one chain, the paper's start and step size",
+            _one_chain(rows, paper),
+        ),
         ("ms per gradient, many chains on all cores", _all_cores(rows)),
     ]
     panels = [(unit, lines) for unit, lines in panels if any(map(_times, lines))]

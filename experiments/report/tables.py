@@ -35,7 +35,7 @@ def markdown(rows: Sequence[Row], paper: Paper) -> str:
     parts = [
         f"# {title(rows)}",
         *_header(rows, paper),
-        "## One chain, the paper's protocol",
+        "## One chain, the paper's start and step size",
         _one_chain_table(rows, paper),
         "## All cores, many chains",
         _all_cores_table(rows),
@@ -295,8 +295,8 @@ def _notes(rows: Sequence[Row], paper: Paper) -> Iterable[str]:
     ]
     if energy:
         yield (
-            "Energy error of a trajectory of 100 leapfrogs, ours, the largest of the "
-            f"rounds: {max(energy):.2g}."
+            "Energy error of a trajectory of 100 leapfrogs from the start, ours, the "
+            f"largest of our rows: {max(energy):.2g}."
         )
     loads = [load for r in all_records(rows) if (load := _load(r)) is not None]
     if loads:

@@ -43,7 +43,8 @@ def run(problem, folder, systems, **changes):
 @pytest.fixture(scope="module")
 def records(problem, tmp_path_factory):
     systems = ["stan_plain", "stan_glm", "pymc_float64", "tfp_nuts", "handwritten_tf"]
-    systems += ["handwritten_tf_grad", "ppl_core", "one_pass", "ppl_core_64_chains"]
+    systems += ["pymc_float32", "handwritten_tf_grad", "ppl_core_whole", "ppl_core"]
+    systems += ["one_pass", "stan_glm_all_cores", "ppl_core_64_chains"]
     return run(problem, tmp_path_factory.mktemp("bench"), systems)
 
 
@@ -51,7 +52,7 @@ def records(problem, tmp_path_factory):
 def test_real_systems_all_run_and_pass_their_checks(records):
     told = {r.system: (r.status, r.check.get("passed"), r.reason) for r in records}
     assert told == dict.fromkeys(told, ("ok", True, "")), told
-    assert len(told) == 9
+    assert len(told) == 12
 
 
 def test_every_system_counts_work_above_nothing(records):
@@ -75,7 +76,7 @@ def test_table_and_plot_are_rendered_beside_the_records(problem, tmp_path):
 
 
 def test_a_turn_that_takes_too_long_is_a_failed_record(problem, tmp_path):
-    (made,) = run(problem, tmp_path, ["ppl_core"], timeout_seconds=0.5)
+    (made,) = run(problem, tmp_path, ["handwritten_tf"], timeout_seconds=0.5)
     assert made.status == "failed" and "0 s" in made.reason
 
 

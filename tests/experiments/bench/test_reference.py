@@ -48,7 +48,10 @@ def test_maximum_is_that_of_a_general_optimiser(problem, exact):
 
 def test_a_density_off_by_a_constant_passes(exact):
     check = reference.check_density(
-        exact, exact.log_prob + 17.0, exact.grad, precision="float64"
+        exact,
+        exact.log_prob + 17.0,
+        exact.grad,
+        at_most=reference.TOLERANCES["float64"],
     )
     assert check["passed"]
 
@@ -56,10 +59,16 @@ def test_a_density_off_by_a_constant_passes(exact):
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_a_density_of_another_scale_or_gradient_fails(exact, precision):
     scaled = reference.check_density(
-        exact, exact.log_prob * 1.01, exact.grad, precision=precision
+        exact,
+        exact.log_prob * 1.01,
+        exact.grad,
+        at_most=reference.TOLERANCES[precision],
     )
     bent = reference.check_density(
-        exact, exact.log_prob, exact.grad * 1.01, precision=precision
+        exact,
+        exact.log_prob,
+        exact.grad * 1.01,
+        at_most=reference.TOLERANCES[precision],
     )
     assert not scaled["passed"] and not bent["passed"]
 
@@ -90,3 +99,22 @@ def test_a_separable_problem_still_has_its_maximum_by_the_prior(problem):
     labels = (problem.features[:, 0] > 0).astype(np.int32)
     separable = dataclasses.replace(problem, labels=labels)
     assert np.isfinite(reference.max_log_prob(separable))
+
+
+def test_the_first_rows_show_a_prior_that_all_of_them_could_hide():
+    rng = np.random.default_rng(4)
+    features = rng.normal(size=(200_000, 2)).astype(np.float32)
+    labels = (rng.random(200_000) < 0.5).astype(np.int32)
+    start = np.array([1.5, -1.5], np.float32)
+    many = Problem(
+        name="made", source="made", features=features, labels=labels, start=start
+    )
+    exact = reference.make(reference.head(many), seed=0)
+    flat = exact.log_prob + 0.5 * np.sum(exact.points.astype(np.float64) ** 2, axis=1)
+    check = reference.check_density(
+        exact,
+        flat,
+        exact.grad + exact.points,
+        at_most=reference.HEAD_TOLERANCES["float32"],
+    )
+    assert not check["passed"]
