@@ -17,7 +17,7 @@ class RandomVariable(tf.__internal__.CompositeTensor):
     Tran et al. (2018), section 2.  Every operator of tf.Tensor acts on the value with
     the tensor's meaning, `==` and hashing included.  It passes in and out of
     tf.function, loops and `tf.nest` by its tensors, so calls with variables of one
-    shape share one trace.
+    name, shape and kind share one trace.
     """
 
     # NumPy arrays on the left of an operator leave it to this class.
@@ -95,13 +95,8 @@ class RandomVariable(tf.__internal__.CompositeTensor):
 
         This is the variable's term of a log joint: its scale and mask are in it.
         """
-        if self.distribution is None:
-            raise ValueError(
-                f"{self._called()} came into a tf.function without its distribution, "
-                "which holds functions or is no composite tensor: make the variable "
-                "inside, or pass its log prob"
-            )
-        log_prob = self.distribution.log_prob(self.value if value is None else value)
+        distribution = self._known_distribution()
+        log_prob = distribution.log_prob(self.value if value is None else value)
         if self._scale is not None:
             log_prob *= tf.cast(self._scale, log_prob.dtype)
         if self._mask is not None:
@@ -110,19 +105,28 @@ class RandomVariable(tf.__internal__.CompositeTensor):
 
     def sample(self, sample_shape: Any = (), seed: Any = None) -> tf.Tensor:
         """New draws of the distribution: shape `sample_shape` + batch + event."""
-        return self.distribution.sample(sample_shape, seed=seed)
+        return self._known_distribution().sample(sample_shape, seed=seed)
 
     def entropy(self) -> tf.Tensor:
         """The entropy of one draw, in nats: batch shape."""
-        return self.distribution.entropy()
+        return self._known_distribution().entropy()
 
     def mean(self) -> tf.Tensor:
         """The mean of the distribution: batch + event shape."""
-        return self.distribution.mean()
+        return self._known_distribution().mean()
 
     def numpy(self) -> np.ndarray:
         """The value as a NumPy array; AttributeError inside a tf.function."""
         return tf.nest.map_structure(lambda tensor: tensor.numpy(), self.value)
+
+    def _known_distribution(self) -> tfd.Distribution:
+        if self.distribution is None:
+            raise ValueError(
+                f"{self._called()} came into a tf.function without its distribution, "
+                "which holds functions or is no composite tensor: make the variable "
+                "inside, or pass its log prob"
+            )
+        return self.distribution
 
     def _checked(self, value: Any) -> Any:
         """`value` as tensors of the distribution's dtype, of the shape wanted."""
@@ -250,8 +254,14 @@ class RandomVariableSpec(tf.TypeSpec):
             key: tf.TensorSpec(tf.convert_to_tensor(weight).shape, dtype=_dtype(weight))
             for key, weight in _weights(variable).items()
         }
-        held = (variable.name, variable.made_by, tuple(variable.sample_shape),
-                variable.observed, tuple(sorted(weights.items())))  # fmt: skip
+        shape = variable.sample_shape
+        held = (
+            variable.name,
+            variable.made_by,
+            None if shape.rank is None else tuple(shape),
+            variable.observed,
+            tuple(sorted(weights.items())),
+        )
         return cls(value, distribution, held)
 
     @property

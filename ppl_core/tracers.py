@@ -92,7 +92,8 @@ def intervene(**values: Any) -> Iterator[None]:
     no log prob in the program, tracers further out do not see it, and whatever is
     computed from it sees the value.
 
-    Raises ValueError at the end of the block for a name that did not come up.
+    Raises ValueError for a value of another shape than the variable's, and at the end of
+    the block for a name that did not come up.
     """
     with _expecting(values, "intervene") as came_up:
 
@@ -104,7 +105,9 @@ def intervene(**values: Any) -> Iterator[None]:
             value = values[name]
             if isinstance(value, RandomVariable):
                 return value
-            return construct.to_value(value)
+            # Made like the variable that it replaces, for the dtype and the shape.
+            made = construct(*args, **kwargs | {"value": value})
+            return made.value if isinstance(made, RandomVariable) else made
 
         with _trace_variables(replace):
             yield

@@ -185,7 +185,8 @@ def _run(
         raise ValueError(f"both observed and given as values: {twice}")
     with tape() as variables, condition(**values, **observed):
         program(*args)
-    # A value that the program or a tracer around it set is as good as one given here.
+    # A value that the program or a `condition` around it set is as good as one given
+    # here; `substitute` and `replay` leave a variable latent, and so without one.
     missing = [name for name, variable in variables.items() if not variable.observed]
     if missing:
         raise ValueError(f"{_called(program)}: no value given for {missing}")

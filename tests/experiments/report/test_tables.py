@@ -237,7 +237,7 @@ def test_notes_have_what_the_records_say(record, paper):
     assert notes.count("- ours: with XLA\n") == 1
     assert "- Stan, bernoulli_logit_glm: no -march=native\n" in notes
     assert "- Stan, bernoulli_logit_glm: of 2 rounds only 1.\n" in notes
-    assert "the largest of the rounds: 0.5." in notes
+    assert "the largest of our rows: 0.5." in notes
     assert "Load average, of all turns: 0.250." in notes
     assert "would need about 2.0 ms" in notes
 
