@@ -92,8 +92,8 @@ def intervene(**values: Any) -> Iterator[None]:
     no log prob in the program, tracers further out do not see it, and whatever is
     computed from it sees the value.
 
-    Raises ValueError for a value of another shape than the variable's, and at the end of
-    the block for a name that did not come up.
+    Raises ValueError for a value of another shape than the variable's, and at the end
+    of the block for a name that did not come up.
     """
     with _expecting(values, "intervene") as came_up:
 
