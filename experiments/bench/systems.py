@@ -9,11 +9,11 @@ class System(NamedTuple):
 
     module: str  # has prepare, and log_prob_and_grad unless it is a bare floor
     variant: dict[str, Any] = {}  # keywords of both
-    checked_as: dict[str, Any] = {}  # more keywords of log_prob_and_grad
     settings: dict[str, Any] = {}  # what differs from the benchmark's own
     warm_calls: int = 3  # calls that are timed; 0: the first one is the one that counts
     checked: str = "float32"  # the precision its density is held to; "": it has none
     draws: bool = True  # whether it draws from the posterior
+    checked_as: dict[str, Any] = {}  # more keywords of log_prob_and_grad
     note: str = ""  # under the table, besides what the module says itself
 
 

@@ -194,9 +194,10 @@ def milliseconds_per(record: Record, unit: str) -> float:
 
 
 def newest_bench(records: Sequence[Record]) -> list[Record]:
-    """The records of the benchmark that was appended to last.
+    """The records of the newest benchmark of one chain, and of the newest of all cores.
 
-    Raises ValueError when there is no record, or one without provenance["bench_id"].
+    No ratio is between the two, so that each may have been run by itself.  Raises
+    ValueError when there is no record, or one without provenance["bench_id"].
     """
     if not records:
         raise ValueError("records: given none, wanted those of a benchmark")
@@ -205,8 +206,9 @@ def newest_bench(records: Sequence[Record]) -> list[Record]:
             raise ValueError(
                 f"{record.system}, round {record.round}: no bench_id in its provenance"
             )
-    last = records[-1].provenance["bench_id"]
-    return [r for r in records if r.provenance["bench_id"] == last]
+    many = {system.id for system in SYSTEMS if system.group == ALL_CORES}
+    last = {r.system in many: r.provenance["bench_id"] for r in records}
+    return [r for r in records if r.provenance["bench_id"] == last[r.system in many]]
 
 
 def trouble(records: Sequence[Record]) -> str:

@@ -235,3 +235,12 @@ def test_the_paper_may_not_stand_beside_a_row_there_is_not(paper_path, tmp_path)
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="stan names systems without a row"):
         speedup.read_paper(path)
+
+
+def test_all_cores_may_have_been_measured_by_themselves(record):
+    def of(bench_id, system):
+        return record(system, provenance={"bench_id": bench_id})
+
+    together = [of("b1", "ppl_core"), of("b1", "ppl_core_64_chains")]
+    apart = of("b2", "ppl_core_64_chains")
+    assert speedup.newest_bench([*together, apart]) == [together[0], apart]
