@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow_probability as tfp
 
 from ppl_core import densities
-from ppl_core.random_variable import RandomVariable
+from ppl_core.random_variable import RandomVariable, to_tensors
 from ppl_core.trace import traceable
 
 tfd = tfp.distributions
@@ -50,6 +50,7 @@ def make_random_variable(
         f"A random variable of tfd.{make_distribution.__name__}'s arguments; "
         "see make_random_variable."
     )
+    construct.to_value = to_tensors
     construct.makes_random_variable = True  # what the tracers of tracers.py look for
     return traceable(construct)
 

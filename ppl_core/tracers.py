@@ -92,8 +92,7 @@ def intervene(**values: Any) -> Iterator[None]:
     no log prob in the program, tracers further out do not see it, and whatever is
     computed from it sees the value.
 
-    Raises ValueError for a value of another shape than the variable's, and at the end
-    of the block for a name that did not come up.
+    Raises ValueError at the end of the block for a name that did not come up.
     """
     with _expecting(values, "intervene") as came_up:
 
@@ -105,9 +104,7 @@ def intervene(**values: Any) -> Iterator[None]:
             value = values[name]
             if isinstance(value, RandomVariable):
                 return value
-            # Made like the variable that it replaces, for the dtype and the shape.
-            made = construct(*args, **kwargs | {"value": value})
-            return made.value if isinstance(made, RandomVariable) else made
+            return construct.to_value(value)
 
         with _trace_variables(replace):
             yield
