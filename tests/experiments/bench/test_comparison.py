@@ -59,7 +59,10 @@ def test_every_system_counts_work_above_nothing(records):
     for made in records:
         if made.status == "ok":
             assert len(made.seconds["calls"]) == len(made.work["leapfrogs"]) > 0
-            assert min(made.seconds["calls"]) > 0 and min(made.work["leapfrogs"]) > 0
+            assert min(made.work["leapfrogs"]) > 0
+            # Stan's own clock counts milliseconds, and may count none of so few rows.
+            by_stan = made.system.startswith("stan")
+            assert min(made.seconds["calls"]) > (-1e-9 if by_stan else 0)
 
 
 def test_gradients_of_waiting_chains_are_counted(records):
