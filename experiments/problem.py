@@ -75,5 +75,13 @@ class Draws(NamedTuple):
     )
 
 
+def gradients_computed(leapfrogs: np.ndarray) -> int:
+    """The gradients that chains in lock-step cost, those of waiting chains included.
+
+    leapfrogs: [chains, draws], the useful ones.
+    """
+    return int(leapfrogs.shape[0] * leapfrogs.max(axis=0).sum())
+
+
 class Unavailable(Exception):
     """A system that cannot run here (not installed, no compiler); the text says why."""

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow_probability as tfp
 
 from ppl_core import densities
-from ppl_core.random_variable import RandomVariable, to_tensors
+from ppl_core.random_variable import RandomVariable
 from ppl_core.trace import traceable
 
 tfd = tfp.distributions
@@ -45,12 +45,16 @@ def make_random_variable(
             **held,
         )
 
+    def to_value(value: Any, *args: Any, **kwargs: Any) -> Any:
+        """`value` as tensors, of the dtype and shape that the variable would have."""
+        return construct(*args, **kwargs | {"value": value}).value
+
     construct.__name__ = construct.__qualname__ = make_distribution.__name__
     construct.__doc__ = (
         f"A random variable of tfd.{make_distribution.__name__}'s arguments; "
         "see make_random_variable."
     )
-    construct.to_value = to_tensors
+    construct.to_value = to_value
     construct.makes_random_variable = True  # what the tracers of tracers.py look for
     return traceable(construct)
 

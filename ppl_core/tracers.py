@@ -88,11 +88,12 @@ def replay(variables: Mapping[str, Any]) -> Iterator[None]:
 def intervene(**values: Any) -> Iterator[None]:
     """Replaces the named variables: do(name = value).  Tran et al. (2018), figure 8.
 
-    What stands in their place is the value, a tensor or another random variable: it has
-    no log prob in the program, tracers further out do not see it, and whatever is
+    What stands in their place is a tensor, that of the value or of the random variable
+    given: it has no log prob in the program, no other tracer sees it, and whatever is
     computed from it sees the value.
 
-    Raises ValueError at the end of the block for a name that did not come up.
+    Raises ValueError for a value that the variable could not hold, and at the end of
+    the block for a name that did not come up.
     """
     with _expecting(values, "intervene") as came_up:
 
@@ -101,10 +102,7 @@ def intervene(**values: Any) -> Iterator[None]:
             if name not in values:
                 return forward(construct, *args, **kwargs)
             came_up.add(name)
-            value = values[name]
-            if isinstance(value, RandomVariable):
-                return value
-            return construct.to_value(value)
+            return construct.to_value(values[name], *args, **kwargs)
 
         with _trace_variables(replace):
             yield

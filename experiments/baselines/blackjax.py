@@ -7,7 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments.problem import Draws, Problem, SamplerSettings, Unavailable
+from experiments.problem import (
+    Draws,
+    Problem,
+    SamplerSettings,
+    Unavailable,
+    gradients_computed,
+)
 
 NOTE = "float32, features [rows, dim]; several chains are one vectorized program"
 
@@ -62,7 +68,7 @@ def prepare(
         return Draws(
             values=values,
             leapfrogs=leapfrogs.astype(np.int64),
-            gradients=int(leapfrogs.max(axis=0).sum()) * settings.num_chains,
+            gradients=gradients_computed(leapfrogs),
         )
 
     return sample

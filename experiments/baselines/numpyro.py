@@ -10,7 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments.problem import Draws, Problem, SamplerSettings, Unavailable
+from experiments.problem import (
+    Draws,
+    Problem,
+    SamplerSettings,
+    Unavailable,
+    gradients_computed,
+)
 
 NOTE = "float32, features [rows, dim]; several chains are one vectorized program"
 
@@ -69,7 +75,7 @@ def prepare(
         return Draws(
             values=by_draw.swapaxes(0, 1),
             leapfrogs=leapfrogs,
-            gradients=int(leapfrogs.max(axis=0).sum()) * settings.num_chains,
+            gradients=gradients_computed(leapfrogs),
         )
 
     return sample

@@ -29,7 +29,10 @@ import numpy as np
 
 from experiments.problem import Draws, Problem, SamplerSettings, Unavailable
 
-NOTE = "compiled as PyStan does: -O3 without -march=native"
+NOTE = (
+    "compiled as PyStan does: -O3 without -march=native; where the program is compiled "
+    "already, the build is loading it and the data"
+)
 PROGRAMS = {"plain": "logistic.stan", "glm": "logistic_glm.stan"}
 BUILD = Path(__file__).resolve().parents[2] / "build" / "stan"
 

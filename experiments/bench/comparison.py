@@ -39,6 +39,7 @@ def compare(
     problem: Problem,
     settings: SamplerSettings,
     rounds: int,
+    min_seconds: float,
     out: str,
     systems: Sequence[str] = tuple(SYSTEMS),
     timeout_seconds: float = 900.0,
@@ -51,6 +52,7 @@ def compare(
 
     out: folder of records/, tables/ and plots/, from the repository's root; records are
       appended.
+    min_seconds: for how long each turn repeats its call.
     timeout_seconds: of one turn, after which it has failed.
 
     Returns the table's path.  Raises ValueError for an unknown system, and CheckFailed
@@ -71,40 +73,21 @@ def compare(
     arrays_path = run_dir / "problem.npz"
     worker.save_problem(arrays_path, problem, exact.points)
 
-    checks: dict[str, dict[str, Any]] = {}
-    kept: list[record.Record] = []
-    out_of_race: set[str] = set()
-    for number in range(1, rounds + 1):
-        for name in systems:
-            if name in out_of_race:
-                continue
-            task = {
-                "system": name,
-                "round": number,
-                "seed": (seed + number) % MAX_SEED,
-                "settings": vars(settings),
-                "check": name not in checks,
-            }
-            when = {
-                "started_at": utc_now(),
-                "load_average": round(os.getloadavg()[0], 2),
-            }
-            result_path = run_dir / f"round{number}-{name}.json"
-            result = _take_turn(task, arrays_path, result_path, timeout_seconds)
-            if result["status"] == "ok":
-                with np.load(result_path.with_suffix(".npz")) as made:
-                    checks[name] = _check(
-                        problem, exacts, name, made, result, checks.get(name)
-                    )
-            else:
-                out_of_race.add(name)
-            made = _record(
-                problem, settings, origin | when, task, result, checks.get(name, {})
-            )
-            record.append(run_dir / "records.jsonl", made)
-            kept.append(made)
-            print(f"round {number}/{rounds}  {name:24} {_told(made)}", flush=True)
-    arrays_path.unlink()
+    try:
+        kept = _take_turns(
+            problem,
+            settings,
+            exacts,
+            arrays_path,
+            origin=origin,
+            seed=seed,
+            rounds=rounds,
+            systems=systems,
+            min_seconds=min_seconds,
+            timeout=timeout_seconds,
+        )
+    finally:
+        arrays_path.unlink()  # as large as the data
     for made in kept:  # together, so that a benchmark cut short leaves the last one
         record.append(records_path, made)
     page.render_nuts(
@@ -122,6 +105,58 @@ def compare(
     if wrong:
         raise CheckFailed(str(wrong))
     return out_dir / "tables" / "nuts_speedup.md"
+
+
+def _take_turns(
+    problem: Problem,
+    settings: SamplerSettings,
+    exacts: Exacts,
+    arrays_path: Path,
+    *,
+    origin: dict[str, Any],
+    seed: int,
+    rounds: int,
+    systems: Sequence[str],
+    min_seconds: float,
+    timeout: float,
+) -> list[record.Record]:
+    """Every system's turn in every round; one that failed takes no more."""
+    run_dir = arrays_path.parent
+    checks: dict[str, dict[str, Any]] = {}
+    kept: list[record.Record] = []
+    out_of_race: set[str] = set()
+    for number in range(1, rounds + 1):
+        for name in systems:
+            if name in out_of_race:
+                continue
+            task = {
+                "system": name,
+                "round": number,
+                "seed": (seed + number) % MAX_SEED,
+                "settings": vars(settings),
+                "min_seconds": min_seconds,
+                "check": name not in checks,
+            }
+            when = {
+                "started_at": utc_now(),
+                "load_average": round(os.getloadavg()[0], 2),
+            }
+            result_path = run_dir / f"round{number}-{name}.json"
+            result = _take_turn(task, arrays_path, result_path, timeout)
+            if result["status"] == "ok":
+                with np.load(result_path.with_suffix(".npz")) as made:
+                    checks[name] = _check(
+                        problem, exacts, name, made, result, checks.get(name)
+                    )
+            else:
+                out_of_race.add(name)
+            made = _record(
+                problem, settings, origin | when, task, result, checks.get(name, {})
+            )
+            record.append(run_dir / "records.jsonl", made)
+            kept.append(made)
+            print(f"round {number}/{rounds}  {name:24} {_told(made)}", flush=True)
+    return kept
 
 
 def _take_turn(
@@ -186,13 +221,13 @@ def _check(
             exacts.whole,
             made["log_prob"],
             made["grad"],
-            at_most=reference.TOLERANCES[system.checked],
+            precision=system.checked,
         )
         head = reference.check_density(
             exacts.head,
             made["head_log_prob"],
             made["head_grad"],
-            at_most=reference.HEAD_TOLERANCES[system.checked],
+            precision=system.checked,
         )
         check |= whole | {"head": head, "passed": whole["passed"] and head["passed"]}
         if not check["passed"]:
@@ -239,7 +274,8 @@ def _record(
         | {
             "seed": task["seed"],
             "start": "the problem's own, the same for every system",
-            "metric": "identity",
+            "metric": SYSTEMS[task["system"]].metric,
+            "min_seconds": task["min_seconds"],
         },
         status=result["status"],
         reason=result.get("reason", ""),

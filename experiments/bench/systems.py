@@ -10,10 +10,11 @@ class System(NamedTuple):
     module: str  # has prepare, and log_prob_and_grad unless it is a bare floor
     variant: dict[str, Any] = {}  # keywords of both
     settings: dict[str, Any] = {}  # what differs from the benchmark's own
-    warm_calls: int = 3  # calls that are timed; 0: the first one is the one that counts
+    warms_up: bool = True  # its first call compiles or warms, and does not count
     checked: str = "float32"  # the precision its density is held to; "": it has none
     draws: bool = True  # whether it draws from the posterior
     checked_as: dict[str, Any] = {}  # more keywords of log_prob_and_grad
+    metric: str = "identity"
     note: str = ""  # under the table, besides what the module says itself
 
 
@@ -32,15 +33,15 @@ _BLOCKS = (
 
 SYSTEMS: dict[str, System] = {
     "stan_plain": System(
-        _BASELINES + "stan", {"program": "plain"}, warm_calls=0, checked="float64"
+        _BASELINES + "stan", {"program": "plain"}, warms_up=False, checked="float64"
     ),
     "stan_glm": System(
-        _BASELINES + "stan", {"program": "glm"}, warm_calls=0, checked="float64"
+        _BASELINES + "stan", {"program": "glm"}, warms_up=False, checked="float64"
     ),
     "pymc_float64": System(
-        _BASELINES + "pymc", {"dtype": "float64"}, warm_calls=0, checked="float64"
+        _BASELINES + "pymc", {"dtype": "float64"}, warms_up=False, checked="float64"
     ),
-    "pymc_float32": System(_BASELINES + "pymc", {"dtype": "float32"}, warm_calls=0),
+    "pymc_float32": System(_BASELINES + "pymc", {"dtype": "float32"}, warms_up=False),
     "tfp_nuts": System(_BASELINES + "tfp_nuts"),
     "handwritten_tf": System(_BASELINES + "handwritten_tf", {"gradient": "autodiff"}),
     "handwritten_tf_grad": System(
@@ -49,33 +50,38 @@ SYSTEMS: dict[str, System] = {
     "ppl_core_whole": System("experiments.nuts.traced", {"blocks": False}),
     "ppl_core": System("experiments.nuts.traced", note=_BLOCKS),
     "jax_dim_rows": System(
-        _BASELINES + "jax_leapfrog", {"layout": "dim_rows"}, warm_calls=1, draws=False
+        _BASELINES + "jax_leapfrog", {"layout": "dim_rows"}, draws=False
     ),
     "one_pass": System(_BASELINES + "one_pass", checked="", draws=False),
     "jax_rows_dim": System(
-        _BASELINES + "jax_leapfrog", {"layout": "rows_dim"}, warm_calls=1, draws=False
+        _BASELINES + "jax_leapfrog", {"layout": "rows_dim"}, draws=False
     ),
-    "numpyro": System(_BASELINES + "numpyro", warm_calls=0),
-    "nutpie": System(_BASELINES + "nutpie", warm_calls=0, checked="float64"),
-    "blackjax": System(_BASELINES + "blackjax", warm_calls=0),
+    "numpyro": System(_BASELINES + "numpyro", warms_up=False),
+    "nutpie": System(
+        _BASELINES + "nutpie",
+        warms_up=False,
+        checked="float64",
+        metric="diagonal, nutpie's own, from gradients",
+    ),
+    "blackjax": System(_BASELINES + "blackjax", warms_up=False),
     "stan_glm_all_cores": System(
         _BASELINES + "stan",
         {"program": "glm"},
         _ALL_CORES,
-        warm_calls=0,
+        warms_up=False,
         checked="float64",
     ),
     "pymc_float64_all_cores": System(
         _BASELINES + "pymc",
         {"dtype": "float64"},
         _ALL_CORES,
-        warm_calls=0,
+        warms_up=False,
         checked="float64",
     ),
     "ppl_core_64_chains": System(
         "experiments.nuts.traced",
         checked_as={"num_chains": 64},
         settings={"num_chains": 64, "num_results": 1, "max_depth": 6},
-        warm_calls=0,
+        warms_up=False,
     ),
 }

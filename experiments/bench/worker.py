@@ -5,6 +5,7 @@ import json
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from experiments.bench import reference
 from experiments.bench.systems import SYSTEMS
-from experiments.problem import Problem, SamplerSettings, Unavailable
+from experiments.problem import Draws, Problem, SamplerSettings, Unavailable
 
 
 def save_problem(path: Path, problem: Problem, points: np.ndarray) -> None:
@@ -30,6 +31,8 @@ def save_problem(path: Path, problem: Problem, points: np.ndarray) -> None:
 
 def run(task: dict[str, Any], arrays_path: Path, draws_path: Path) -> dict[str, Any]:
     """Measures one system.
+
+    Its call is repeated for the task's min_seconds.
 
     Returns status "ok" with seconds (build, first, calls) and work (leapfrogs and
     gradients of each call that counts); or "skipped" or "failed" with the reason.  The
@@ -66,28 +69,28 @@ def _measure(
     sample = module.prepare(problem, settings, task["seed"], **system.variant)
     build = time.perf_counter() - began
 
-    walls, draws = [], []
-    for _ in range(1 + system.warm_calls):
-        began = time.perf_counter()
-        draws.append(sample())
-        walls.append(time.perf_counter() - began)
-    seconds = [
-        wall if made.seconds is None else made.seconds
-        for wall, made in zip(walls, draws, strict=True)
+    first, made = _timed(sample)
+    walls, counted = ([], []) if system.warms_up else ([first], [made])
+    while sum(walls) < task["min_seconds"] or not walls:
+        wall, made = _timed(sample)
+        walls.append(wall)
+        counted.append(made)
+    calls = [
+        wall if draws.seconds is None else draws.seconds
+        for wall, draws in zip(walls, counted, strict=True)
     ]
-    counted = slice(0 if system.warm_calls == 0 else 1, None)
-    leapfrogs = [int(made.leapfrogs.sum()) for made in draws]
+    leapfrogs = [int(draws.leapfrogs.sum()) for draws in counted]
     gradients = [
-        int(made.gradients or count)
-        for made, count in zip(draws, leapfrogs, strict=True)
+        int(draws.gradients or count)
+        for draws, count in zip(counted, leapfrogs, strict=True)
     ]
 
-    kept = {"values": np.asarray(draws[-1].values)}
+    kept = {"values": np.asarray(made.values)}
     result = {
         "status": "ok",
         "note": system.note or getattr(module, "NOTE", ""),
-        "seconds": {"build": build, "first": walls[0], "calls": seconds[counted]},
-        "work": {"leapfrogs": leapfrogs[counted], "gradients": gradients[counted]},
+        "seconds": {"build": build, "first": first, "calls": calls},
+        "work": {"leapfrogs": leapfrogs, "gradients": gradients},
     }
     if task["check"]:
         told = system.variant | system.checked_as
@@ -104,6 +107,12 @@ def _measure(
             )
     np.savez(draws_path, **kept)
     return result
+
+
+def _timed(sample: Callable[[], Draws]) -> tuple[float, Draws]:
+    began = time.perf_counter()
+    made = sample()
+    return time.perf_counter() - began, made
 
 
 def main(task_path: str, arrays_path: str, result_path: str) -> None:

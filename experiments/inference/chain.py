@@ -14,7 +14,7 @@ from experiments.inference.leapfrog import (
     energy,
     leapfrog,
 )
-from experiments.problem import Draws, SamplerSettings
+from experiments.problem import Draws, SamplerSettings, gradients_computed
 
 
 class Chunk(NamedTuple):
@@ -280,11 +280,3 @@ def evaluate(
     log_prob, grad = np.concatenate(log_probs), np.concatenate(grads)
     num = len(points)
     return log_prob[:num].astype(np.float64), grad[:num].astype(np.float64)
-
-
-def gradients_computed(leapfrogs: np.ndarray) -> int:
-    """The gradients that chains in lock-step cost, those of waiting chains included.
-
-    leapfrogs: [chains, num], the useful ones.
-    """
-    return int(leapfrogs.max(axis=0).sum()) * leapfrogs.shape[0]

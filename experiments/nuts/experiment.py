@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from experiments.inference import chain, diagnostics
 from experiments.nuts.traced import block_rows, energy_error, posterior
-from experiments.problem import Problem, SamplerSettings
+from experiments.problem import Problem, SamplerSettings, gradients_computed
 from experiments.records import jsonlines
 from experiments.records.metrics import recording
 from experiments.records.progress import progress
@@ -81,9 +81,7 @@ def sample(
             _save(run_dir / "draws" / f"{done:06d}.npz", chunk)
             done += chunk.draws.shape[1]
             told = {
-                "ms_per_gradient": 1000
-                * seconds
-                / chain.gradients_computed(chunk.leapfrogs),
+                "ms_per_gradient": 1000 * seconds / gradients_computed(chunk.leapfrogs),
                 "leapfrogs_per_draw": float(chunk.leapfrogs.mean()),
                 "accept": float(chunk.accept.mean()),
                 "depth": float(chunk.depth.mean()),

@@ -158,7 +158,8 @@ def _header(rows: Sequence[Row], paper: Paper) -> list[str]:
                 f"start: {settings.get('start', 'the same for every system')}",
                 f"step size {settings.get('step_size', 'not recorded')}",
                 f"metric: {settings.get('metric', 'identity')}",
-                f"{settings.get('num_results', '?')} trajectories a call",
+                f"{settings.get('num_results', '?')} trajectories a call, "
+                f"calls repeated for {settings.get('min_seconds', '?')} s",
                 f"depth at most {settings.get('max_depth', '?')}",
                 f"rounds: {len(rounds)}, in which the systems take turns, each in a "
                 "fresh process",

@@ -188,6 +188,21 @@ def test_an_intervention_by_a_random_variable_stands_in_its_place():
     np.testing.assert_array_equal(x.distribution.loc, other.value)
 
 
+def test_no_tape_sees_what_an_intervention_puts_there():
+    other = ppl.Gamma(3.0, 1.0, name="other")
+    with ppl.intervene(mu=other), ppl.tape() as inner:
+        model()
+    assert list(inner) == ["x"]
+
+
+def test_an_intervention_has_the_dtype_and_shape_of_what_it_replaces():
+    with ppl.intervene(x=1):
+        assert ppl.Normal(0.0, 1.0, name="x").dtype == tf.float32
+    with pytest.raises(ValueError, match=r"shape \(2,\), wanted \(3,\)"):
+        with ppl.intervene(x=[1.0, 2.0]):
+            ppl.Normal(0.0, 1.0, sample_shape=3, name="x")
+
+
 def test_an_intervention_returns_a_tensor():
     with ppl.intervene(x=[1.0, 2.0]):
         replaced = ppl.Normal(0.0, 1.0, sample_shape=2, name="x")

@@ -51,7 +51,7 @@ def test_a_density_off_by_a_constant_passes(exact):
         exact,
         exact.log_prob + 17.0,
         exact.grad,
-        at_most=reference.TOLERANCES["float64"],
+        precision="float64",
     )
     assert check["passed"]
 
@@ -62,13 +62,13 @@ def test_a_density_of_another_scale_or_gradient_fails(exact, precision):
         exact,
         exact.log_prob * 1.01,
         exact.grad,
-        at_most=reference.TOLERANCES[precision],
+        precision=precision,
     )
     bent = reference.check_density(
         exact,
         exact.log_prob,
         exact.grad * 1.01,
-        at_most=reference.TOLERANCES[precision],
+        precision=precision,
     )
     assert not scaled["passed"] and not bent["passed"]
 
@@ -115,6 +115,6 @@ def test_the_first_rows_show_a_prior_that_all_of_them_could_hide():
         exact,
         flat,
         exact.grad + exact.points,
-        at_most=reference.HEAD_TOLERANCES["float32"],
+        precision="float32",
     )
     assert not check["passed"]

@@ -43,9 +43,7 @@ def settings():
 def test_density_and_gradient_are_those_of_float64_numpy(problem, density):
     exact = reference.make(problem, seed=0)
     log_prob, grad = density(problem, exact.points)
-    check = reference.check_density(
-        exact, log_prob, grad, at_most=reference.HEAD_TOLERANCES["float32"]
-    )
+    check = reference.check_density(exact, log_prob, grad, precision="float32")
     assert check["passed"], check
 
 
@@ -79,9 +77,7 @@ def test_blocks_of_rows_give_the_density_of_the_whole(problem, monkeypatch):
     monkeypatch.setattr(traced, "BLOCK_BYTES", 3000)  # 4 blocks, the last one shorter
     assert traced.block_rows(problem) < problem.rows
     log_prob, grad = traced.log_prob_and_grad(problem, exact.points)
-    check = reference.check_density(
-        exact, log_prob, grad, at_most=reference.HEAD_TOLERANCES["float32"]
-    )
+    check = reference.check_density(exact, log_prob, grad, precision="float32")
     assert check["passed"], check
 
 
@@ -89,9 +85,7 @@ def test_many_chains_at_once_have_the_density_of_each(problem, monkeypatch):
     exact = reference.make(problem, seed=0)
     monkeypatch.setattr(traced, "BLOCK_BYTES", 3000)
     log_prob, grad = traced.log_prob_and_grad(problem, exact.points, num_chains=8)
-    check = reference.check_density(
-        exact, log_prob, grad, at_most=reference.HEAD_TOLERANCES["float32"]
-    )
+    check = reference.check_density(exact, log_prob, grad, precision="float32")
     assert check["passed"], check
 
 
