@@ -141,33 +141,24 @@ def step(
         diverged=no,
     )
 
-    def turn(loop: _Loop) -> tuple[_Loop]:
-        subtree, position, momentum, signed_step = advance(loop)
-        log_prob, grad = log_prob_and_grad(position)
-        return (
-            account(loop, subtree, position, momentum, signed_step, log_prob, grad),
-        )
-
-    # All but the gradient: some 200 small ops, which XLA makes into two.
-    @tf.function(jit_compile=True, autograph=False)
-    def advance(loop: _Loop) -> tuple:
-        direction = _at_depth(forwards, loop.depth)
-        subtree = _begin(loop.subtree, loop.tree, direction)
+    def advance(current: _Loop) -> tuple:
+        direction = _at_depth(forwards, current.depth)
+        subtree = _begin(current.subtree, current.tree, direction)
         signed_step = tf.where(subtree.forward, step_size, -step_size)[:, tf.newaxis]
         position, momentum = kick_and_drift(subtree.tip, signed_step, inverse_mass)
         return subtree, position, momentum, signed_step
 
+    # All but the gradient: some 200 small ops, which XLA makes into two; and TensorFlow
+    # hands on a few tensors where the loop has forty, at some microseconds each.
     @tf.function(jit_compile=True, autograph=False)
-    def account(
-        loop: _Loop,
-        subtree: _Subtree,
-        position: tf.Tensor,
-        momentum: tf.Tensor,
-        signed_step: tf.Tensor,
-        log_prob: tf.Tensor,
-        grad: tf.Tensor,
-    ) -> _Loop:
-        tree, going = loop.tree, loop.going
+    def next_position(packed: tuple) -> tf.Tensor:
+        return advance(_unpack(packed, loop))[1]
+
+    @tf.function(jit_compile=True, autograph=False)
+    def account(packed: tuple, log_prob: tf.Tensor, grad: tf.Tensor) -> tuple:
+        current = _unpack(packed, loop)
+        subtree, position, momentum, signed_step = advance(current)
+        tree, going = current.tree, current.going
         begin = subtree.leaf == 0
         tip = kick(position, momentum, log_prob, grad, signed_step)
         energy_error = energy(tip, inverse_mass) - start_energy
@@ -178,44 +169,74 @@ def step(
         )
         diverged = energy_error > MAX_ENERGY_ERROR
         leaf_u = tf.cast(
-            stateless.uniform(stateless.fold_in(seeds[3], loop.turn), (chains,)),
+            stateless.uniform(stateless.fold_in(seeds[3], current.turn), (chains,)),
             energy_dtype,
         )
         subtree = _add_leaf(subtree, tip, -energy_error, leaf_u, begin)
         subtree, turning = _match(subtree, inverse_mass, max_depth)
 
         failed = diverged | turning
-        full = (subtree.leaf == tf.bitwise.left_shift(1, loop.depth)) & ~failed
+        full = (subtree.leaf == tf.bitwise.left_shift(1, current.depth)) & ~failed
         grown, tree_turning = _grow(
-            tree, subtree, _at_depth(doubling_u, loop.depth), inverse_mass
+            tree, subtree, _at_depth(doubling_u, current.depth), inverse_mass
         )
         tree = _select(full & going, grown, tree)
-        depth = loop.depth + tf.cast(full & going, tf.int32)
+        depth = current.depth + tf.cast(full & going, tf.int32)
         subtree = subtree._replace(leaf=tf.where(full, 0, subtree.leaf))
         accept = tf.exp(tf.minimum(-energy_error, 0.0))
         done = failed | (full & (tree_turning | (depth == max_depth)))
-        return _Loop(
-            turn=loop.turn + 1,
-            going=going & ~done,
+        still_going = going & ~done
+        after = _Loop(
+            turn=current.turn + 1,
+            going=still_going,
             tree=tree,
             subtree=subtree,
             depth=depth,
-            leapfrogs=loop.leapfrogs + tf.cast(going, tf.int32),
-            sum_accept=loop.sum_accept + tf.where(going, accept, 0.0),
-            diverged=loop.diverged | (diverged & going),
+            leapfrogs=current.leapfrogs + tf.cast(going, tf.int32),
+            sum_accept=current.sum_accept + tf.where(going, accept, 0.0),
+            diverged=current.diverged | (diverged & going),
         )
+        return tf.reduce_any(still_going), _pack(after)
 
-    (loop,) = tf.while_loop(
-        lambda loop: tf.reduce_any(loop.going), turn, (loop,), parallel_iterations=1
+    def turn(_: tf.Tensor, packed: tuple) -> tuple:
+        return account(packed, *log_prob_and_grad(next_position(packed)))
+
+    _, packed = tf.while_loop(
+        lambda going, _: going,
+        turn,
+        (tf.constant(True), _pack(loop)),
+        parallel_iterations=1,
     )
+    end = _unpack(packed, loop)
     info = NutsInfo(
-        leapfrogs=loop.leapfrogs,
-        depth=loop.depth,
-        accept=loop.sum_accept / tf.cast(loop.leapfrogs, energy_dtype),
-        diverged=loop.diverged,
+        leapfrogs=end.leapfrogs,
+        depth=end.depth,
+        accept=end.sum_accept / tf.cast(end.leapfrogs, energy_dtype),
+        diverged=end.diverged,
         energy=start_energy,
     )
-    return loop.tree.draw, info
+    return end.tree.draw, info
+
+
+def _pack(loop: _Loop) -> tuple[tf.Tensor, ...]:
+    """All that a loop carries, in one vector for each dtype."""
+    by_dtype: dict[tf.DType, list[tf.Tensor]] = {}
+    for tensor in tf.nest.flatten(loop):
+        by_dtype.setdefault(tensor.dtype, []).append(tf.reshape(tensor, [-1]))
+    return tuple(tf.concat(parts, 0) for parts in by_dtype.values())
+
+
+def _unpack(packed: tuple[tf.Tensor, ...], like: _Loop) -> _Loop:
+    """What `_pack` packed, in the shapes of `like`."""
+    vectors = {vector.dtype: vector for vector in packed}
+    at = dict.fromkeys(vectors, 0)
+    tensors = []
+    for tensor in tf.nest.flatten(like):
+        first, size = at[tensor.dtype], tensor.shape.num_elements()
+        part = vectors[tensor.dtype][first : first + size]
+        tensors.append(tf.reshape(part, tensor.shape))
+        at[tensor.dtype] = first + size
+    return tf.nest.pack_sequence_as(like, tensors)
 
 
 def _begin(subtree: _Subtree, tree: _Tree, direction: tf.Tensor) -> _Subtree:
