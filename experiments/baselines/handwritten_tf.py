@@ -12,6 +12,10 @@ from experiments.inference import chain
 from experiments.inference.leapfrog import LogProbAndGrad, value_and_gradient
 from experiments.problem import Draws, Problem, SamplerSettings
 
+NOTE = (
+    "compiled by XLA, sampler and density together, which is faster here than without"
+)
+
 
 def density(problem: Problem, *, gradient: str) -> LogProbAndGrad:
     """The log posterior and its gradient, for one chain: [1, dim] -> [1], [1, dim].
