@@ -101,6 +101,7 @@ def compile_kernel(
                 step_size=step_size,
                 inverse_mass=inverse_mass,
                 max_depth=max_depth,
+                within_xla=jit_compile,
             )
             told = (state.position, state.log_prob, *info)
             kept = tuple(

@@ -95,8 +95,12 @@ def step(
     step_size: tf.Tensor,
     inverse_mass: tf.Tensor,  # [dim]: ones for the identity metric
     max_depth: int,  # static: a new value is a new trace
+    within_xla: bool = False,
 ) -> tuple[NutsState, NutsInfo]:
     """One No-U-Turn transition of every chain; chains that are done wait, unchanged.
+
+    within_xla: whether XLA compiles the caller, density and all; what is drawn is the
+      same, but the loop is laid out for it.
 
     Betancourt (2017), A Conceptual Introduction to Hamiltonian Monte Carlo, A.4.
     """
@@ -148,15 +152,24 @@ def step(
         position, momentum = kick_and_drift(subtree.tip, signed_step, inverse_mass)
         return subtree, position, momentum, signed_step
 
-    # All but the gradient: some 200 small ops, which XLA makes into two; and TensorFlow
-    # hands on a few tensors where the loop has forty, at some microseconds each.
+    # TensorFlow's own loop hands on a few tensors faster than forty, at some
+    # microseconds each; XLA's keeps them in place, which packing would undo.
+    def pack(structure: _Loop) -> tuple:
+        return tuple(tf.nest.flatten(structure)) if within_xla else _pack(structure)
+
+    def unpack(packed: tuple) -> _Loop:
+        if within_xla:
+            return tf.nest.pack_sequence_as(loop, packed)
+        return _unpack(packed, loop)
+
+    # All but the gradient: some 200 small ops, which XLA makes into two.
     @tf.function(jit_compile=True, autograph=False)
     def next_position(packed: tuple) -> tf.Tensor:
-        return advance(_unpack(packed, loop))[1]
+        return advance(unpack(packed))[1]
 
     @tf.function(jit_compile=True, autograph=False)
     def account(packed: tuple, log_prob: tf.Tensor, grad: tf.Tensor) -> tuple:
-        current = _unpack(packed, loop)
+        current = unpack(packed)
         subtree, position, momentum, signed_step = advance(current)
         tree, going = current.tree, current.going
         begin = subtree.leaf == 0
@@ -196,7 +209,7 @@ def step(
             sum_accept=current.sum_accept + tf.where(going, accept, 0.0),
             diverged=current.diverged | (diverged & going),
         )
-        return tf.reduce_any(still_going), _pack(after)
+        return tf.reduce_any(still_going), pack(after)
 
     def turn(_: tf.Tensor, packed: tuple) -> tuple:
         return account(packed, *log_prob_and_grad(next_position(packed)))
@@ -204,10 +217,10 @@ def step(
     _, packed = tf.while_loop(
         lambda going, _: going,
         turn,
-        (tf.constant(True), _pack(loop)),
+        (tf.constant(True), pack(loop)),
         parallel_iterations=1,
     )
-    end = _unpack(packed, loop)
+    end = unpack(packed)
     info = NutsInfo(
         leapfrogs=end.leapfrogs,
         depth=end.depth,
