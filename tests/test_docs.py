@@ -1,11 +1,27 @@
 """What the documentation shows is run."""
 
+import csv
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 REPO = Path(__file__).resolve().parents[1]
+
+
+def committed_rows():
+    """The table as committed: `make bench-nuts` makes another, of this machine."""
+    shown = subprocess.run(
+        ["git", "show", "HEAD:results/tables/nuts_speedup.csv"],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+    )
+    if shown.returncode:
+        pytest.skip(f"no commit to compare with: {shown.stderr.strip()}")
+    return list(csv.DictReader(shown.stdout.splitlines()))
 
 
 def test_the_readmes_program_runs_and_samples_eight_schools():
@@ -18,3 +34,30 @@ def test_the_readmes_program_runs_and_samples_eight_schools():
     assert theta.shape == (64, 8) and tau.shape == (64,) and np.all(tau > 0)
     # The posterior mean of tau is 3.6 (long runs of Stan): 64 chains know it to 0.4.
     assert 1.6 < tau.mean() < 6.0
+
+
+def test_the_readmes_table_is_the_committed_one():
+    text = (REPO / "README.md").read_text(encoding="utf-8")
+    measured = {row["label"]: row for row in committed_rows()}
+    lines = re.findall(r"^\| (.+?) \| ([\d.]+) \| ([\d.]+) \| (.+?) \|$", text, re.M)
+    assert len(lines) >= 9
+    for label, ms, times_ours, paper_ms in lines:
+        row = measured[label.replace("`", "").replace("**", "")]
+        assert ms == f"{float(row['ms']):.1f}", label
+        wanted = f"{float(row['speedup']):.3g}" if row["speedup"] else "1"
+        assert times_ours == wanted, label
+        wanted = f"{float(row['paper_ms']):.1f}" if row["paper_ms"] else "-"
+        assert paper_ms == wanted, label
+
+
+def test_the_readmes_many_chains_are_the_committed_ones():
+    text = (REPO / "README.md").read_text(encoding="utf-8")
+    rows = {row["system"]: row for row in committed_rows()}
+    found = re.search(
+        r"a gradient takes ([\d.]+) ms of the whole machine: (\d+) times less than "
+        r"Stan's and (\d+) times less than PyMC's",
+        " ".join(text.split()),
+    )
+    assert found[1] == f"{float(rows['ppl_core_64_chains']['ms']):.2f}"
+    for given, name in ((found[2], "stan_glm"), (found[3], "pymc_float64")):
+        assert given == f"{float(rows[f'{name}_all_cores']['speedup']):.0f}"

@@ -18,6 +18,8 @@ WIDTH = 11.0  # inches, as are the next ones
 LEFT, RIGHT = 2.9, 2.5  # for the labels and for the columns of numbers
 HEAD, BAR, FOOT, TEXT = 0.98, 0.29, 0.7, 0.17
 OURS, OTHER, LOOP, PUBLISHED = "#c8553d", "#4a6fa5", "#a9bcd4", "#2c7a4b"
+# Not the logical devices, which have no place on an axis with the paper's GPUs.
+ONE_CHAIN = (speedup.ONE_CHAIN, speedup.BARE_LOOP)
 
 
 class Line(NamedTuple):
@@ -81,10 +83,10 @@ def nuts_speedup(rows: Sequence[Row], paper: Paper, path: Path) -> None:
 
 def _one_chain(rows: Sequence[Row], paper: Paper) -> list[Line]:
     if not tables.is_papers_size(rows, paper):
-        return [Line(row.system.label, row, None) for row in _told(rows, False)]
+        return [Line(row.system.label, row, None) for row in _told(rows, ONE_CHAIN)]
     lines = [
         Line(row.system.label, row, speedup.paper_row(paper, row.system.id))
-        for row in _told(rows, False)
+        for row in _told(rows, ONE_CHAIN)
     ]
     for published in paper.table:
         if not published.systems:
@@ -94,15 +96,13 @@ def _one_chain(rows: Sequence[Row], paper: Paper) -> list[Line]:
 
 
 def _all_cores(rows: Sequence[Row]) -> list[Line]:
-    return [Line(row.system.label, row, None) for row in _told(rows, True)]
-
-
-def _told(rows: Sequence[Row], all_cores: bool) -> list[Row]:
     return [
-        row
-        for row in rows
-        if row.records and (row.system.group == speedup.ALL_CORES) == all_cores
+        Line(row.system.label, row, None) for row in _told(rows, (speedup.ALL_CORES,))
     ]
+
+
+def _told(rows: Sequence[Row], groups: Sequence[str]) -> list[Row]:
+    return [row for row in rows if row.records and row.system.group in groups]
 
 
 def _times(line: Line) -> list[float]:
@@ -179,7 +179,7 @@ def _column(axes: Axes, x: float, place: float, text: str) -> None:
 
 
 def _color(row: Row) -> str:
-    if row.system.id == speedup.OURS[row.system.group]:
+    if row.system.id.startswith("ppl_core"):  # others of ours beside the main one
         return OURS
     return LOOP if row.system.group == speedup.BARE_LOOP else OTHER
 
@@ -229,8 +229,8 @@ def _caption(rows: Sequence[Row], paper: Paper) -> str:
         said.append(f"The paper's times are for N = {paper.rows:,} and are not drawn.")
     missing = [
         f"{row.system.label}: {textwrap.shorten(row.trouble, 120, placeholder=' ...')}"
-        for row in rows
-        if row.trouble and row.records
+        for row in _told(rows, (*ONE_CHAIN, speedup.ALL_CORES))
+        if row.trouble
     ]
     if missing:
         said.append(f"Without a number: {'; '.join(missing)}.")
