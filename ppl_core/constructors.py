@@ -45,8 +45,8 @@ def make_random_variable(
             **held,
         )
 
-    def to_value(value: Any, *args: Any, **kwargs: Any) -> Any:
-        """`value` as tensors, of the dtype and shape that the variable would have."""
+    def to_value(value: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """`value` as tensors, of the shape that the variable would have."""
         return construct(*args, **kwargs | {"value": value}).value
 
     construct.__name__ = construct.__qualname__ = make_distribution.__name__

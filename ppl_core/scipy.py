@@ -59,7 +59,7 @@ def make_random_variable(generator: Any) -> Callable[..., Any]:
         f"A draw by scipy.stats.{called}.rvs, or the value; see make_random_variable."
     )
     construct.generator = generator
-    construct.to_value = lambda value, *args, **kwargs: _to_arrays(value)
+    construct.to_value = lambda value, /, *args, **kwargs: _to_arrays(value)
     construct.makes_random_variable = True  # what the tracers of tracers.py look for
     return traceable(construct)
 

@@ -1,5 +1,6 @@
 """The posterior of data in shards: each shard's share on its own, and their sum."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ class Shard(NamedTuple):
 
     args: tuple
     observed: Mapping[str, Any]
+    device: str | None = None  # "GPU:1", that keeps and computes it; None: any
 
 
 def unconstrain_shards(
@@ -30,40 +32,96 @@ def unconstrain_shards(
     its data are read for the log prob and read again for the gradient while they are
     still in cache, which one pass over everything and then another cannot have.
 
-    streams: how many shards are under way at once, each on a thread of TensorFlow's
-      inter-op pool.
+    Shards may be on several devices, each of which adds up its own: the vectors go
+    there, a log prob and a gradient come back, and the data stay.  Not within a
+    function that XLA compiles as a whole, which knows one device.  Data of int32 are
+    for one device: TensorFlow keeps them in the host's memory and copies them at each
+    call.
 
-    Raises ValueError as `unconstrain` does, and when there is no shard.
+    streams: how many shards of a device are under way at once, each on a thread of
+      TensorFlow's inter-op pool.
+
+    Raises ValueError as `unconstrain` does, when there is no shard, and for a device
+    that is not there, instead of which TensorFlow would take another.
     """
     if not shards:
         raise ValueError("unconstrain_shards: given no shard, wanted at least one")
-    # Constants of their own, made once, are what the compiled share reads in place.
-    shards = [tf.nest.map_structure(tf.convert_to_tensor, shard) for shard in shards]
+    _check_devices({shard.device for shard in shards} - {None})
+    shards = [_placed(shard) for shard in shards]
     first = unconstrain(
         program, *shards[0].args, observed=shards[0].observed, dtype=dtype
     )
-    if len(shards) == 1:
+    if len(shards) == 1 and shards[0].device is None:
         return first
 
-    def share(vectors: tf.Tensor, shard: Shard, prior: bool) -> tuple:
+    def share(vectors: tf.Tensor, args: tuple, observed: dict, prior: bool) -> tuple:
         posterior = unconstrain(
-            program, *shard.args, observed=shard.observed, dtype=dtype, prior=prior
+            program, *args, observed=observed, dtype=dtype, prior=prior
         )
         return posterior.log_prob_and_grad(vectors)
 
+    # Its gradient is its own work, and so on its device; a tape around would not be.
     compiled = tf.function(share, jit_compile=True, autograph=False)
+    by_device: dict[str | None, list[Shard]] = {}
+    for shard in shards:
+        by_device.setdefault(shard.device, []).append(shard)
+
+    def sum_on(device: str | None, vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        done: list[tuple[tf.Tensor, tf.Tensor]] = []
+        with _on(device):
+            vectors = tf.identity(vectors)
+            for i, shard in enumerate(by_device[device]):
+                # Each waits for its stream's last, or all would be read before any
+                # twice.
+                before = [done[i - streams][1]] if i >= streams else []
+                with tf.control_dependencies(before):
+                    done.append(
+                        compiled(
+                            tf.identity(vectors),
+                            shard.args,
+                            shard.observed,
+                            shard is shards[0],
+                        )
+                    )
+            return _sum(done)
 
     def log_prob_and_grad(vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        done: list[tuple[tf.Tensor, tf.Tensor]] = []
-        for i, shard in enumerate(shards):
-            # Each waits for its stream's last, or all would be read before any twice.
-            before = [done[i - streams][1]] if i >= streams else []
-            with tf.control_dependencies(before):
-                done.append(compiled(tf.identity(vectors), shard, i == 0))
-        log_probs, grads = zip(*done, strict=True)
-        return tf.add_n(log_probs), tf.add_n(grads)
+        return _sum([sum_on(device, vectors) for device in by_device])
 
     return first._replace(
         log_prob_and_grad=log_prob_and_grad,
         log_prob=lambda vectors: log_prob_and_grad(vectors)[0],
     )
+
+
+def _placed(shard: Shard) -> Shard:
+    """The shard as tensors on its device."""
+    # Constants of their own, made once, are what the compiled share reads in place.
+    with _on(shard.device):
+        args, observed = tf.nest.map_structure(
+            tf.convert_to_tensor, (shard.args, dict(shard.observed))
+        )
+    return Shard(args, observed, shard.device)
+
+
+def _check_devices(wanted: set[str]) -> None:
+    there = [device.name for device in tf.config.list_logical_devices()]
+    known = {_kind_and_index(name) for name in there}
+    for device in sorted(wanted):
+        if _kind_and_index(device) not in known:
+            raise ValueError(f"device: given {device!r}, wanted one of {there}")
+
+
+def _kind_and_index(device: str) -> tuple[str | None, int | None]:
+    spec = tf.DeviceSpec.from_string(device)
+    return spec.device_type, spec.device_index
+
+
+def _on(device: str | None) -> contextlib.AbstractContextManager:
+    """Places what is made in the block; None leaves the choice to who calls."""
+    return contextlib.nullcontext() if device is None else tf.device(device)
+
+
+def _sum(parts: Sequence[tuple[tf.Tensor, tf.Tensor]]) -> tuple[tf.Tensor, tf.Tensor]:
+    log_probs, grads = zip(*parts, strict=True)
+    return tf.add_n(log_probs), tf.add_n(grads)

@@ -92,9 +92,15 @@ def intervene(**values: Any) -> Iterator[None]:
     given: it has no log prob in the program, no other tracer sees it, and whatever is
     computed from it sees the value.
 
-    Raises ValueError for a value that the variable could not hold, and at the end of
-    the block for a name that did not come up.
+    Raises ValueError for a value that is none, for one of another shape than the
+    variable's (over scipy.stats any array will do), and at the end of the block for a
+    name that did not come up.
     """
+    empty = [name for name, value in values.items() if value is None or callable(value)]
+    if empty:
+        raise ValueError(
+            f"intervene: a value wanted for {empty}, given None or a function"
+        )
     with _expecting(values, "intervene") as came_up:
 
         def replace(construct: Callable, *args: Any, **kwargs: Any) -> Any:

@@ -11,17 +11,19 @@ import pytest
 REPO = Path(__file__).resolve().parents[1]
 
 
-def committed_rows():
-    """The table as committed: `make bench-nuts` makes another, of this machine."""
+def committed(path):
+    """A file as committed: `make bench-nuts` makes another table, of this machine."""
     shown = subprocess.run(
-        ["git", "show", "HEAD:results/tables/nuts_speedup.csv"],
-        cwd=REPO,
-        capture_output=True,
-        text=True,
+        ["git", "show", f"HEAD:{path}"], cwd=REPO, capture_output=True, text=True
     )
     if shown.returncode:
         pytest.skip(f"no commit to compare with: {shown.stderr.strip()}")
-    return list(csv.DictReader(shown.stdout.splitlines()))
+    return shown.stdout
+
+
+def committed_rows():
+    text = committed("results/tables/nuts_speedup.csv")
+    return list(csv.DictReader(text.splitlines()))
 
 
 def test_the_readmes_program_runs_and_samples_eight_schools():
@@ -37,7 +39,7 @@ def test_the_readmes_program_runs_and_samples_eight_schools():
 
 
 def test_the_readmes_table_is_the_committed_one():
-    text = (REPO / "README.md").read_text(encoding="utf-8")
+    text = committed("README.md")
     measured = {row["label"]: row for row in committed_rows()}
     lines = re.findall(r"^\| (.+?) \| ([\d.]+) \| ([\d.]+) \| (.+?) \|$", text, re.M)
     assert len(lines) >= 9
@@ -51,7 +53,7 @@ def test_the_readmes_table_is_the_committed_one():
 
 
 def test_the_readmes_many_chains_are_the_committed_ones():
-    text = (REPO / "README.md").read_text(encoding="utf-8")
+    text = committed("README.md")
     rows = {row["system"]: row for row in committed_rows()}
     found = re.search(
         r"a gradient takes ([\d.]+) ms of the whole machine: (\d+) times less than "

@@ -24,10 +24,10 @@ def prepare(
 ) -> Callable[[], Draws]:
     """Builds and compiles model and sampler, and returns the function that samples.
 
-    `Draws.seconds` is the time inside PyMC's transitions by its own counter, of the
-    longest chain, or of all chains over the cores where that is more: set-up of a
-    call and starting of processes are left out.  Every call draws from a stream of
-    its own.
+    `Draws.seconds` is the time inside PyMC's transitions by its own counter, of all
+    chains over the cores that they keep busy: set-up of a call, starting of processes
+    and cores that have no chain left are not charged to PyMC.  Every call draws from a
+    stream of its own.
 
     Raises:
       Unavailable: PyMC is not installed.
@@ -81,7 +81,7 @@ def prepare(
         return Draws(
             values=trace["posterior"]["coeffs"].values,
             leapfrogs=stats["n_steps"].values.astype(np.int64),
-            seconds=float(max(seconds.max(), seconds.sum() / cores)),
+            seconds=float(seconds.sum() / min(cores, settings.num_chains)),
         )
 
     return sample

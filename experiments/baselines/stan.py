@@ -56,8 +56,9 @@ def prepare(
     """Compiles a program of PROGRAMS, or finds it compiled, and returns the sampler.
 
     The chains run in processes of their own, one a core. `Draws.seconds` is the
-    sampling time of the busiest process by Stan's clock, of which a millisecond is the
-    resolution.  Every call draws from a stream of its own.
+    sampling time of a process by Stan's clock, of which a millisecond is the
+    resolution: the mean over the processes, so that a core that has no chain left is
+    not charged to Stan.  Every call draws from a stream of its own.
 
     Raises:
       Unavailable: PyStan is not installed, or there is no compiler to build with.
@@ -79,7 +80,7 @@ def prepare(
         return Draws(
             values=np.stack([chain.values for chain in chains]),
             leapfrogs=np.stack([chain.leapfrogs for chain in chains]),
-            seconds=max(busy.values()),
+            seconds=sum(busy.values()) / len(busy),
         )
 
     return sample

@@ -46,7 +46,8 @@ def compare(
 ) -> Path:
     """Measures the systems, one record a system and round, and renders the table.
 
-    Each system's turn is a fresh process with the same number of threads.  In the first
+    Each system's turn is a fresh process with as many threads as cores, but where the
+    system says otherwise.  In the first
     round its log density and gradient are held against a float64 reference; one that
     differs, or whose draws cannot be right, gets no ratio.
 
@@ -168,7 +169,7 @@ def _take_turn(
     task_path.write_text(json.dumps(task))
     command = [sys.executable, "-m", "experiments.bench.worker"]
     command += [str(task_path), str(arrays_path), str(result_path)]
-    environment = os.environ | _threads() | ON_CPU
+    environment = os.environ | _threads(task["system"]) | ON_CPU
     with (
         open(log_path, "wb") as log,
         _process(command, cwd=REPO, env=environment, stdout=log, stderr=log) as process,
@@ -195,14 +196,18 @@ def _process(command: list[str], **options: Any) -> Iterator[subprocess.Popen]:
         process.wait()
 
 
-def _threads() -> dict[str, str]:
-    """As many threads as there are cores, for every library that asks."""
+def _threads(system: str) -> dict[str, str]:
+    """As many threads as there are cores, for every library that asks.
+
+    But where the system itself says otherwise.
+    """
     cores = str(len(os.sched_getaffinity(0)))
     names = (
         "OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS NUMBA_NUM_THREADS "
         "TF_NUM_INTRAOP_THREADS TF_NUM_INTEROP_THREADS"
     ).split()
-    return dict.fromkeys(names, cores) | {"TF_CPP_MIN_LOG_LEVEL": "2"}
+    threads = dict.fromkeys(names, cores) | {"TF_CPP_MIN_LOG_LEVEL": "2"}
+    return threads | SYSTEMS[system].environment
 
 
 def _check(
@@ -256,7 +261,8 @@ def _record(
     result: dict[str, Any],
     check: dict[str, Any],
 ) -> record.Record:
-    hardware = provenance.hardware() | {"device": "cpu", "threads": _threads()}
+    threads = _threads(task["system"])
+    hardware = provenance.hardware() | {"device": "cpu", "threads": threads}
     origin = {key: value for key, value in origin.items() if key != "hardware"}
     return record.Record(
         experiment="nuts",

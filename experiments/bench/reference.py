@@ -48,17 +48,19 @@ def grad_rounding(problem: Problem, coeffs: np.ndarray) -> np.ndarray:
     A sum of n rounded terms t, taken in any order, is off by at most about
     sqrt(n) sum |t| roundoffs, up to a few deviations (Higham and Mary, 2019, A New
     Approach to Probabilistic Rounding Error Analysis).  Each term is a residual times a
-    feature, and the residual is off relatively by what the logit is off absolutely,
-    which is at most about its own sum of magnitudes.
+    feature.  The residual is off relatively by what its logit is off absolutely, at
+    most about the logit's own sum of magnitudes, and absolutely by one roundoff of the
+    probability.
     """
-    magnitude, logit = np.abs(coeffs).astype(np.float64), 0.0
+    walk = np.sqrt(problem.rows)
+    allowed = walk * np.abs(coeffs).astype(np.float64)
     for rows in _row_blocks(problem):
         features = problem.features[rows].astype(np.float64)
         residuals = problem.labels[rows] - scipy.special.expit(features @ coeffs)
         features = np.abs(features)
-        magnitude += np.abs(residuals) @ features
-        logit = max(logit, float((features @ np.abs(coeffs)).max()))
-    return DEVIATIONS * (np.sqrt(problem.rows) + logit) * magnitude
+        logits = features @ np.abs(coeffs)
+        allowed += (np.abs(residuals) * (walk + logits) + 1.0) @ features
+    return DEVIATIONS * allowed
 
 
 def max_log_prob(problem: Problem) -> float:

@@ -47,11 +47,14 @@ def compile_kernel(
     dtype: tf.DType = tf.float32,
     inverse_mass: np.ndarray | None = None,  # [dim]; None: the identity metric
     jit_compile: bool = True,
+    first_chain: int = 0,
 ) -> Kernel:
     """The sampler of one log density, traced for chunks of up to `chunk_size` draws.
 
     jit_compile: the whole loop by XLA, density and all, which pays for all but the
       largest densities; else the sampler's own work is, and the density runs as it is.
+    first_chain: the number of the first chain, which with the seed is what it draws by:
+      chains 2 and 3 alone are those of a kernel of four.
     """
     if inverse_mass is None:
         inverse_mass = np.ones(dim)
@@ -102,6 +105,7 @@ def compile_kernel(
                 inverse_mass=inverse_mass,
                 max_depth=max_depth,
                 within_xla=jit_compile,
+                first_chain=first_chain,
             )
             told = (state.position, state.log_prob, *info)
             kept = tuple(
@@ -145,11 +149,13 @@ def sample(
     step_size: float,
     num_results: int,
     chunk_size: int,
+    num_done: int = 0,
 ) -> Iterator[Chunk]:
     """Yields `num_results` draws of every chain, by the chunk.
 
     chunk_size: at most the one that the kernel was compiled for.  The draws do not
       depend on it.
+    num_done: draws of these that there are already, the last of which is `start`.
 
     Raises ValueError when the log density or its gradient is not finite at `start`, and
     when `chunk_size` is not what the kernel can hold.
@@ -163,7 +169,7 @@ def sample(
     state = kernel.init(tf.constant(start, dtype))
     _check_start(state)
     step = tf.constant(step_size, dtype)
-    for first in range(0, num_results, chunk_size):
+    for first in range(num_done, num_results, chunk_size):
         num = min(chunk_size, num_results - first)
         state, kept = kernel.run(
             seed, tf.constant(first), tf.constant(num), state, step

@@ -96,11 +96,14 @@ def step(
     inverse_mass: tf.Tensor,  # [dim]: ones for the identity metric
     max_depth: int,  # static: a new value is a new trace
     within_xla: bool = False,
+    first_chain: int = 0,
 ) -> tuple[NutsState, NutsInfo]:
     """One No-U-Turn transition of every chain; chains that are done wait, unchanged.
 
     within_xla: whether XLA compiles the caller, density and all; what is drawn is the
       same, but the loop is laid out for it.
+    first_chain: the number of the first of these chains.  A chain draws by its number
+      and by nothing of the others, so that parts of a batch draw as the whole.
 
     Betancourt (2017), A Conceptual Introduction to Hamiltonian Monte Carlo, A.4.
     """
@@ -108,16 +111,18 @@ def step(
     dtype, energy_dtype = state.position.dtype, state.log_prob.dtype
     seeds = stateless.split(seed, 4)
 
-    normal = stateless.normal(seeds[0], (chains, dim), dtype)
+    normal = stateless.normal(seeds[0], (chains, dim), dtype, first_chain)
     start = PhasePoint(
         state.position, normal * tf.math.rsqrt(inverse_mass), state.log_prob, state.grad
     )
     start_energy = energy(start, inverse_mass)
     # [max_depth, chains]: what each doubling is decided by.
-    forwards = tf.transpose(stateless.uniform(seeds[1], (chains, max_depth)) < 0.5)
-    doubling_u = tf.transpose(
-        tf.cast(stateless.uniform(seeds[2], (chains, max_depth)), energy_dtype)
+    forwards, doubling_u = (
+        tf.transpose(stateless.uniform(one, (chains, max_depth), first_chain))
+        for one in seeds[1:3]
     )
+    forwards = forwards < 0.5
+    doubling_u = tf.cast(doubling_u, energy_dtype)
 
     zeros = tf.zeros([chains], energy_dtype)
     count = tf.zeros([chains], tf.int32)
@@ -164,13 +169,20 @@ def step(
 
     # All but the gradient: some 200 small ops, which XLA makes into two.
     @tf.function(jit_compile=True, autograph=False)
-    def next_position(packed: tuple) -> tf.Tensor:
-        return advance(unpack(packed))[1]
+    def next_position(packed: tuple) -> tuple[tf.Tensor, tf.Tensor]:
+        _, position, momentum, _ = advance(unpack(packed))
+        return position, momentum
 
     @tf.function(jit_compile=True, autograph=False)
-    def account(packed: tuple, log_prob: tf.Tensor, grad: tf.Tensor) -> tuple:
+    def account(
+        packed: tuple,
+        position: tf.Tensor,
+        momentum: tf.Tensor,
+        log_prob: tf.Tensor,
+        grad: tf.Tensor,
+    ) -> tuple:
         current = unpack(packed)
-        subtree, position, momentum, signed_step = advance(current)
+        subtree, _, _, signed_step = advance(current)
         tree, going = current.tree, current.going
         begin = subtree.leaf == 0
         tip = kick(position, momentum, log_prob, grad, signed_step)
@@ -182,7 +194,9 @@ def step(
         )
         diverged = energy_error > MAX_ENERGY_ERROR
         leaf_u = tf.cast(
-            stateless.uniform(stateless.fold_in(seeds[3], current.turn), (chains,)),
+            stateless.uniform(
+                stateless.fold_in(seeds[3], current.turn), (chains,), first_chain
+            ),
             energy_dtype,
         )
         subtree = _add_leaf(subtree, tip, -energy_error, leaf_u, begin)
@@ -212,7 +226,8 @@ def step(
         return tf.reduce_any(still_going), pack(after)
 
     def turn(_: tf.Tensor, packed: tuple) -> tuple:
-        return account(packed, *log_prob_and_grad(next_position(packed)))
+        position, momentum = next_position(packed)
+        return account(packed, position, momentum, *log_prob_and_grad(position))
 
     _, packed = tf.while_loop(
         lambda going, _: going,

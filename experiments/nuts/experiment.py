@@ -1,7 +1,9 @@
 """What is run: draws from the posterior of `logistic_regression`, kept as they come."""
 
+import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,17 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.inference import chain, diagnostics
-from experiments.nuts.traced import block_rows, energy_error, posterior
+from experiments.nuts import traced
+from experiments.parallel import processes
 from experiments.problem import Problem, SamplerSettings, gradients_computed
 from experiments.records import jsonlines
 from experiments.records.metrics import recording
 from experiments.records.progress import progress
+
+
+def patience_seconds(own_seconds: float) -> float:
+    """How long to wait for another process, once this one has drawn its share."""
+    return max(600.0, 10 * own_seconds)
 
 
 def sample(
@@ -23,47 +31,83 @@ def sample(
     problem: Problem,
     settings: SamplerSettings,
     chunk_size: int,
+    num_devices: int = 1,
+    resume: bool = False,
 ) -> dict[str, Any]:
     """Draws from the posterior of `logistic_regression` and writes draws and curves.
 
     chunk_size: draws of each chain between two saves and two lines of progress; the
       draws do not depend on it.
+    num_devices: of each process; the data's rows are split over them.  The draws depend
+      on it by rounding alone.
+    resume: whether to go on after the draws that `run_dir` holds.
 
-    In `run_dir` come draws/NNNNNN.npz, one file a chunk, each there whole or not at all
-    and named by its first draw; metrics.jsonl and TensorBoard events; and summary.csv
-    and summary.json, which is also what comes back.  Everything it depends on comes in
-    here: it reads no flag, no gin, no environment.
+    Of several processes each has a share of the chains, the first ones in process 0.
+    In `run_dir`, or its processN in process N, come draws/NNNNNN.npz, one file a chunk,
+    each there whole or not at all and named by its first draw; metrics.jsonl and
+    TensorBoard events; and summary.csv and summary.json of its chains, or in process 0
+    of all, which is also what comes back.  Everything it depends on comes in here, or
+    says which process of how many this is: it reads no flag and no gin.
 
-    Raises ValueError when the log density is not finite where the chains begin.
+    Raises ValueError when the log density is not finite where the chains begin, when
+    there are fewer chains than processes, when the draws to go on from are of other
+    chains or too many, and as `traced.blocks` does; TimeoutError when another process
+    does not end.
     """
     if chunk_size < 1:
         raise ValueError(f"chunk_size: given {chunk_size}, wanted 1 or more")
-    rows = block_rows(problem, settings.num_chains)
-    density = posterior(problem, rows)
-    start = np.repeat(problem.start[np.newaxis], settings.num_chains, 0)
+    process = processes.current()
+    if settings.num_chains < process.count:
+        raise ValueError(
+            f"num_chains: given {settings.num_chains}, wanted at least "
+            f"{process.count}, one a process"
+        )
+    first_chain, end_chain = (
+        i * settings.num_chains // process.count
+        for i in (process.index, process.index + 1)
+    )
+    num_chains = end_chain - first_chain
+    folder = _folder_of(run_dir, process.index)
+    blocks = traced.blocks(problem, num_chains=num_chains, num_devices=num_devices)
+    density = traced.posterior(problem, blocks)
+    (folder / "draws").mkdir(parents=True, exist_ok=resume)
+    chunks = _saved(folder)
+    start = np.repeat(problem.start[np.newaxis], num_chains, 0)
+    if chunks:
+        held, start = start, chunks[-1].draws[:, -1]
+        if start.shape != held.shape:
+            raise ValueError(
+                f"{folder}: holds draws of {start.shape[0]} chains of {start.shape[1]} "
+                f"coefficients, wanted {held.shape[0]} of {held.shape[1]} to go on from"
+            )
+    num_done = sum(chunk.draws.shape[1] for chunk in chunks)
+    if num_done > settings.num_results:
+        raise ValueError(
+            f"num_results: given {settings.num_results}, {folder} already holds "
+            f"{num_done}"
+        )
     chunk_size = min(chunk_size, settings.num_results)
-    began = time.perf_counter()
+    begun = began = time.perf_counter()
     kernel = chain.compile_kernel(
         density.log_prob_and_grad,
-        num_chains=settings.num_chains,
+        num_chains=num_chains,
         dim=density.dim,
         max_depth=settings.max_depth,
         chunk_size=chunk_size,
-        jit_compile=rows == problem.rows,
+        jit_compile=traced.within_xla(blocks),
+        first_chain=first_chain,
     )
     build_seconds = time.perf_counter() - began
-    error = energy_error(problem, settings, seed)
+    error = traced.energy_error(problem, settings, seed, num_devices=num_devices)
     print(
         f"{problem.source}: {problem.rows:,} rows, {density.dim} coefficients\n"
         f"energy error over 100 leapfrogs: {error:.2e}",
         flush=True,
     )
 
-    chunks: list[chain.Chunk] = []
-    (run_dir / "draws").mkdir()
     with (
-        recording(run_dir) as event,
-        progress(settings.num_results, "draws") as advance,
+        recording(folder) as event,
+        progress(settings.num_results - num_done, "draws") as advance,
     ):
         event("build", 0, build_seconds=build_seconds, energy_error_100_steps=error)
         began = time.perf_counter()
@@ -74,11 +118,12 @@ def sample(
             step_size=settings.step_size,
             num_results=settings.num_results,
             chunk_size=chunk_size,
+            num_done=num_done,
         ):
             seconds = time.perf_counter() - began
             done = sum(c.draws.shape[1] for c in chunks)
             chunks.append(chunk)
-            _save(run_dir / "draws" / f"{done:06d}.npz", chunk)
+            _save(folder / "draws" / f"{done:06d}.npz", chunk)
             done += chunk.draws.shape[1]
             told = {
                 "ms_per_gradient": 1000 * seconds / gradients_computed(chunk.leapfrogs),
@@ -91,15 +136,27 @@ def sample(
             advance(chunk.draws.shape[1], **told)
             began = time.perf_counter()
 
+    drawn = [_joined(chunks, axis=1)]
+    if process.index == 0:
+        patience = patience_seconds(time.perf_counter() - begun)
+        drawn += [
+            _draws_of_another(
+                run_dir,
+                index,
+                num_results=settings.num_results,
+                patience=patience,
+            )
+            for index in range(1, process.count)
+        ]
     table, summary = diagnostics.summarize(
-        chunks,
+        [_joined(drawn, axis=0)],
         max_depth=settings.max_depth,
         names=[f"coeffs[{i}]" for i in range(density.dim)],
     )
     summary |= {"build_seconds": build_seconds, "energy_error_100_steps": error}
-    jsonlines.write_text(run_dir / "summary.csv", table.to_csv())
+    jsonlines.write_text(folder / "summary.csv", table.to_csv())
     jsonlines.write_text(
-        run_dir / "summary.json", jsonlines.dumps(summary, indent=2) + "\n"
+        folder / "summary.json", jsonlines.dumps(summary, indent=2) + "\n"
     )
     print(jsonlines.dumps(summary, indent=2), flush=True)
     return summary
@@ -112,3 +169,48 @@ def _save(path: Path, chunk: chain.Chunk) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def _folder_of(run_dir: Path, index: int) -> Path:
+    """Where a process writes."""
+    return run_dir / f"process{index}" if index else run_dir
+
+
+def _saved(folder: Path) -> list[chain.Chunk]:
+    """The chunks that a process has written, in order."""
+    chunks = []
+    for path in sorted(folder.glob("draws/*.npz")):
+        with np.load(path) as parts:
+            chunks.append(chain.Chunk(**parts))
+    return chunks
+
+
+def _draws_of_another(
+    run_dir: Path, index: int, *, num_results: int, patience: float
+) -> chain.Chunk:
+    """All that another process drew, once it has."""
+    folder = _folder_of(run_dir, index)
+    deadline = time.monotonic() + patience
+    while _draws_told(folder) != num_results:
+        if time.monotonic() > deadline:
+            raise TimeoutError(
+                f"process {index}: not done {patience:g} s after process 0; "
+                f"{folder.name} holds {len(_saved(folder))} chunks of draws"
+            )
+        time.sleep(0.2)
+    return _joined(_saved(folder), axis=1)
+
+
+def _draws_told(folder: Path) -> int | None:
+    """The draws a chain that the summary in `folder` is of; None without one."""
+    try:
+        return json.loads((folder / "summary.json").read_text())["draws"]
+    except FileNotFoundError:
+        return None
+
+
+def _joined(chunks: Sequence[chain.Chunk], axis: int) -> chain.Chunk:
+    """One chunk of several: of more chains along axis 0, of more draws along 1."""
+    return chain.Chunk(
+        *(np.concatenate(parts, axis) for parts in zip(*chunks, strict=True))
+    )

@@ -1,8 +1,10 @@
 """The traced program under our sampler, as one of the systems compared."""
 
+import itertools
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -10,49 +12,104 @@ import tensorflow as tf
 import ppl_core as ppl
 from experiments.inference import chain
 from experiments.nuts.program import logistic_regression
+from experiments.parallel import topology
 from experiments.problem import Draws, Problem, SamplerSettings
 
 BLOCK_BYTES = 2 << 20  # of features and logits: what a core's cache holds
 
 
-def block_rows(problem: Problem, num_chains: int = 1) -> int:
-    """Rows a block for `posterior`: all if they fit a cache, or on an accelerator."""
-    if tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"):
-        return problem.rows
-    row_bytes = 4 * (problem.dim + num_chains)
-    num_blocks = math.ceil(problem.rows * row_bytes / BLOCK_BYTES)
-    return math.ceil(problem.rows / num_blocks)
+class Block(NamedTuple):
+    """Rows of the data that are worked on together, and where."""
+
+    rows: slice
+    device: str | None  # None: the only one
 
 
-def posterior(problem: Problem, rows: int) -> ppl.Unconstrained:
+def blocks(
+    problem: Problem,
+    *,
+    num_chains: int = 1,
+    num_devices: int = 1,
+    whole: bool = False,
+    block_bytes: int | None = None,
+) -> list[Block]:
+    """The problem's rows, in order: an equal share a device, cut to fit a cache.
+
+    block_bytes: of features and logits; None: BLOCK_BYTES.
+    whole: whether a device's share is one block, as it always is on an accelerator.
+
+    Raises ValueError when there are fewer rows than devices, or fewer devices than
+    wanted; the CPU counts as many as are asked for before TensorFlow begins.
+    """
+    if not 1 <= num_devices <= problem.rows:
+        raise ValueError(
+            f"num_devices: given {num_devices}, wanted 1 to {problem.rows}, the rows "
+            f"of {problem.name}: a device without one has nothing to do"
+        )
+    block_bytes = block_bytes or BLOCK_BYTES
+    devices = [None] if num_devices == 1 else topology.local_devices(num_devices)
+    edges = [i * problem.rows // num_devices for i in range(num_devices + 1)]
+    made = []
+    for device, (first, last) in zip(devices, itertools.pairwise(edges), strict=True):
+        size = last - first
+        if not whole and not _on_accelerator():
+            row_bytes = 4 * (problem.dim + num_chains)
+            size = math.ceil(size / math.ceil(size * row_bytes / block_bytes))
+        made += [
+            Block(slice(i, min(i + size, last)), device)
+            for i in range(first, last, size)
+        ]
+    return made
+
+
+def _on_accelerator() -> bool:
+    kinds = ("GPU", "TPU")
+    return any(tf.config.list_logical_devices(kind) for kind in kinds)
+
+
+def posterior(problem: Problem, blocks: Sequence[Block]) -> ppl.Unconstrained:
     """The posterior of `logistic_regression` given the problem's data.
 
-    rows: of a block; as many blocks are under way as there are cores, see
-      `unconstrain_shards`.
+    As many blocks are under way as there are cores, see `unconstrain_shards`.
     """
+    # int8, since TensorFlow would keep int32 labels in the host's memory.
+    labels = problem.labels.astype(np.int8)
     shards = [
         ppl.Shard(
-            args=(np.ascontiguousarray(problem.features[i : i + rows].T),),
-            observed={"labels": problem.labels[i : i + rows]},
+            args=(np.ascontiguousarray(problem.features[block.rows].T),),
+            observed={"labels": labels[block.rows]},
+            device=block.device,
         )
-        for i in range(0, problem.rows, rows)
+        for block in blocks
     ]
-    return ppl.unconstrain_shards(
-        logistic_regression, shards, streams=len(os.sched_getaffinity(0))
-    )
+    num_devices = len({block.device for block in blocks})
+    streams = max(1, len(os.sched_getaffinity(0)) // num_devices)
+    return ppl.unconstrain_shards(logistic_regression, shards, streams=streams)
+
+
+def within_xla(blocks: Sequence[Block]) -> bool:
+    """Whether XLA may compile the sampler's loop with the density of these in it."""
+    return len(blocks) == 1
 
 
 def prepare(
-    problem: Problem, settings: SamplerSettings, seed: int, *, blocks: bool = True
+    problem: Problem,
+    settings: SamplerSettings,
+    seed: int,
+    *,
+    whole: bool = False,
+    num_devices: int = 1,
 ) -> Callable[[], Draws]:
     """Traces and compiles, and returns the function that samples."""
-    rows = block_rows(problem, settings.num_chains) if blocks else problem.rows
+    parts = blocks(
+        problem, num_chains=settings.num_chains, num_devices=num_devices, whole=whole
+    )
     return chain.prepare(
-        posterior(problem, rows).log_prob_and_grad,
+        posterior(problem, parts).log_prob_and_grad,
         start=np.repeat(problem.start[np.newaxis], settings.num_chains, 0),
         settings=settings,
         seed=seed,
-        jit_compile=rows == problem.rows,  # the sampler's loop with the density in it
+        jit_compile=within_xla(parts),
     )
 
 
@@ -60,32 +117,45 @@ def log_prob_and_grad(
     problem: Problem,
     points: np.ndarray,
     *,
-    blocks: bool = True,
     num_chains: int = 1,
+    whole: bool = False,
+    num_devices: int = 1,
+    block_bytes: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The log posterior at `points` [points, dim] and its gradient, as NumPy.
 
     num_chains: points at once, as a sampler of so many chains would have them.
     """
-    rows = block_rows(problem, num_chains) if blocks else problem.rows
+    parts = blocks(
+        problem,
+        num_chains=num_chains,
+        num_devices=num_devices,
+        whole=whole,
+        block_bytes=block_bytes,
+    )
     return chain.evaluate(
-        posterior(problem, rows).log_prob_and_grad,
+        posterior(problem, parts).log_prob_and_grad,
         points,
         num_chains=num_chains,
-        jit_compile=rows == problem.rows,
+        jit_compile=within_xla(parts),
     )
 
 
 def energy_error(
-    problem: Problem, settings: SamplerSettings, seed: int, *, blocks: bool = True
+    problem: Problem,
+    settings: SamplerSettings,
+    seed: int,
+    *,
+    whole: bool = False,
+    num_devices: int = 1,
 ) -> float:
     """The largest energy error of 100 leapfrogs of one chain from the start."""
-    rows = block_rows(problem) if blocks else problem.rows
+    parts = blocks(problem, num_devices=num_devices, whole=whole)
     errors = chain.energy_error(
-        posterior(problem, rows).log_prob_and_grad,
+        posterior(problem, parts).log_prob_and_grad,
         seed=tf.constant([0, seed]),
         start=problem.start[np.newaxis],
         step_size=settings.step_size,
-        jit_compile=rows == problem.rows,
+        jit_compile=within_xla(parts),
     )
     return float(np.abs(errors).max())

@@ -234,7 +234,12 @@ def _caption(rows: Sequence[Row], paper: Paper) -> str:
     ]
     if missing:
         said.append(f"Without a number: {'; '.join(missing)}.")
-    absent = [row.system.label for row in rows if not row.records]
+    drawn = (*ONE_CHAIN, speedup.ALL_CORES)
+    absent = [
+        row.system.label
+        for row in rows
+        if row.system.group in drawn and not row.records
+    ]
     if absent:
         said.append(f"Not run: {'; '.join(absent)}.")
     return " ".join(said)

@@ -12,6 +12,7 @@ from experiments.records.record import Record
 ONE_CHAIN = "one chain"
 BARE_LOOP = "bare loop"
 ALL_CORES = "all cores"
+DEVICES = "logical devices"
 
 
 class System(NamedTuple):
@@ -100,16 +101,20 @@ SYSTEMS = (
     System("stan_glm_all_cores", "Stan, bernoulli_logit_glm, all cores", ALL_CORES),
     System("pymc_float64_all_cores", "PyMC, float64, all cores", ALL_CORES),
     System("ppl_core_64_chains", "ours, 64 chains in one batch", ALL_CORES),
+    System("ppl_core_1_device", "ours, 1 logical CPU device, 1 thread", DEVICES),
+    System("ppl_core_2_devices", "ours, 2 logical CPU devices, 1 thread each", DEVICES),
 )
 OURS = {
     ONE_CHAIN: "ppl_core",
     BARE_LOOP: "ppl_core",
     ALL_CORES: "ppl_core_64_chains",
+    DEVICES: "ppl_core_1_device",
 }
 UNITS = {
     ONE_CHAIN: "ms per leapfrog",
     BARE_LOOP: "ms per leapfrog",  # of one_pass: per pass
     ALL_CORES: "ms per gradient",
+    DEVICES: "ms per leapfrog",
 }
 TARGETS = (
     Target("ours / handwritten TF", "ppl_core", "handwritten_tf", 1.03, True),
@@ -194,9 +199,9 @@ def milliseconds_per(record: Record, unit: str) -> float:
 
 
 def newest_bench(records: Sequence[Record]) -> list[Record]:
-    """The records of the newest benchmark of one chain, and of the newest of all cores.
+    """The records of the newest benchmark of one chain, of all cores, and of devices.
 
-    No ratio is between the two, so that each may have been run by itself.  Raises
+    No ratio is between the three, so that each may have been run by itself.  Raises
     ValueError when there is no record, or one without provenance["bench_id"].
     """
     if not records:
@@ -206,9 +211,9 @@ def newest_bench(records: Sequence[Record]) -> list[Record]:
             raise ValueError(
                 f"{record.system}, round {record.round}: no bench_id in its provenance"
             )
-    many = {system.id for system in SYSTEMS if system.group == ALL_CORES}
-    last = {r.system in many: r.provenance["bench_id"] for r in records}
-    return [r for r in records if r.provenance["bench_id"] == last[r.system in many]]
+    apart = {s.id: s.group for s in SYSTEMS if s.group in (ALL_CORES, DEVICES)}
+    last = {apart.get(r.system): r.provenance["bench_id"] for r in records}
+    return [r for r in records if r.provenance["bench_id"] == last[apart.get(r.system)]]
 
 
 def trouble(records: Sequence[Record]) -> str:

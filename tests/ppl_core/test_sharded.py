@@ -1,5 +1,7 @@
 """Data in shards: what their posterior must share with that of the whole."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -18,10 +20,13 @@ Y = np.sin(3 * X).astype(np.float32)
 VECTORS = np.array([[0.3, -0.2], [1.0, 0.5], [-2.0, 0.1]], np.float32)
 
 
-def shards(*cuts):
+def shards(*cuts, devices=(None,)):
+    parts = zip(
+        np.split(X, cuts), np.split(Y, cuts), itertools.cycle(devices), strict=False
+    )
     return [
-        ppl.Shard(args=(part,), observed={"y": seen})
-        for part, seen in zip(np.split(X, cuts), np.split(Y, cuts), strict=True)
+        ppl.Shard(args=(part,), observed={"y": seen}, device=device)
+        for part, seen, device in parts
     ]
 
 
@@ -41,6 +46,23 @@ def test_log_prob_and_gradient_are_those_of_the_whole(whole, cuts, streams, chai
     np.testing.assert_allclose(log_prob, expected[0], rtol=1e-6)
     np.testing.assert_allclose(grad, expected[1], rtol=1e-5)
     np.testing.assert_allclose(parts.log_prob(vectors), expected[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("cuts", [(), (5,), (2, 4, 6, 8)])
+@pytest.mark.parametrize("devices", [("CPU:0",), ("CPU:0", None)])
+def test_placed_shards_give_what_unplaced_do(whole, cuts, devices):
+    """What several devices do is in tests/experiments/nuts/test_devices.py."""
+    parts = ppl.unconstrain_shards(regression, shards(*cuts, devices=devices))
+    vectors = tf.constant(VECTORS)
+    log_prob, grad = tf.function(parts.log_prob_and_grad, autograph=False)(vectors)
+    expected = whole.log_prob_and_grad(vectors)
+    np.testing.assert_allclose(log_prob, expected[0], rtol=1e-6)
+    np.testing.assert_allclose(grad, expected[1], rtol=1e-5)
+
+
+def test_a_device_that_is_not_there_is_an_error():
+    with pytest.raises(ValueError, match="given 'CPU:77', wanted one of .*CPU:0"):
+        ppl.unconstrain_shards(regression, shards(5, devices=("CPU:0", "CPU:77")))
 
 
 def test_values_of_the_latent_variables_are_those_of_the_whole(whole):

@@ -196,11 +196,18 @@ def test_no_tape_sees_what_an_intervention_puts_there():
 
 
 def test_an_intervention_has_the_dtype_and_shape_of_what_it_replaces():
-    with ppl.intervene(x=1):
+    with ppl.intervene(x=np.float64(1.0)):
         assert ppl.Normal(0.0, 1.0, name="x").dtype == tf.float32
     with pytest.raises(ValueError, match=r"shape \(2,\), wanted \(3,\)"):
         with ppl.intervene(x=[1.0, 2.0]):
             ppl.Normal(0.0, 1.0, sample_shape=3, name="x")
+
+
+@pytest.mark.parametrize("value", [None, lambda *_: 1.0])
+def test_an_intervention_by_no_value_is_an_error(value):
+    with pytest.raises(ValueError, match=r"intervene: a value wanted for \['mu'\]"):
+        with ppl.intervene(mu=value):
+            model()
 
 
 def test_an_intervention_returns_a_tensor():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 
 import numpy as np
@@ -45,6 +46,7 @@ def records(problem, tmp_path_factory):
     systems = ["stan_plain", "stan_glm", "pymc_float64", "tfp_nuts", "handwritten_tf"]
     systems += ["pymc_float32", "handwritten_tf_grad", "ppl_core_whole", "ppl_core"]
     systems += ["one_pass", "stan_glm_all_cores", "ppl_core_64_chains"]
+    systems += ["ppl_core_2_devices"]
     return run(problem, tmp_path_factory.mktemp("bench"), systems)
 
 
@@ -52,7 +54,7 @@ def records(problem, tmp_path_factory):
 def test_real_systems_all_run_and_pass_their_checks(records):
     told = {r.system: (r.status, r.check.get("passed"), r.reason) for r in records}
     assert told == dict.fromkeys(told, ("ok", True, "")), told
-    assert len(told) == 12
+    assert len(told) == 13
 
 
 def test_every_system_counts_work_above_nothing(records):
@@ -69,6 +71,14 @@ def test_gradients_of_waiting_chains_are_counted(records):
     (many,) = [r for r in records if r.system == "ppl_core_64_chains"]
     assert many.work["gradients"][0] % 64 == 0
     assert many.work["gradients"][0] >= many.work["leapfrogs"][0]
+
+
+def test_a_logical_device_has_a_thread_and_other_systems_all_cores(records):
+    threads = {r.system: r.hardware["threads"] for r in records}
+    names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    assert [threads["ppl_core_2_devices"][name] for name in names] == ["1", "1", "2"]
+    cores = str(len(os.sched_getaffinity(0)))
+    assert {threads["ppl_core"][name] for name in names} == {cores}
 
 
 def test_table_and_plot_are_rendered_beside_the_records(problem, tmp_path):

@@ -118,3 +118,48 @@ def test_the_first_rows_show_a_prior_that_all_of_them_could_hide():
         precision="float32",
     )
     assert not check["passed"]
+
+
+@pytest.fixture(scope="module")
+def many():
+    rng = np.random.default_rng(5)
+    features = rng.normal(size=(200_000, 3)).astype(np.float32)
+    labels = (rng.random(200_000) < 0.4).astype(np.int32)
+    start = np.array([0.5, -0.5, 0.1], np.float32)
+    return Problem(
+        name="made", source="made", features=features, labels=labels, start=start
+    )
+
+
+def float32_gradient(problem, point):
+    """Summed term by term in float32: the coarsest order there is."""
+    logits = problem.features @ point
+    residuals = problem.labels - 1 / (1 + np.exp(-logits, dtype=np.float32))
+    terms = residuals[:, np.newaxis].astype(np.float32) * problem.features
+    return np.cumsum(terms, axis=0, dtype=np.float32)[-1] - point
+
+
+def test_a_float32_sum_in_the_coarsest_order_is_within_what_rounding_allows(many):
+    exact = reference.make(many, seed=0)
+    grads = np.stack([float32_gradient(many, point) for point in exact.points])
+    check = reference.check_density(exact, exact.log_prob, grads, precision="float32")
+    assert check["passed"] and check["grad_error_over_rounding"] > 1e-3
+    as_float64 = reference.check_density(
+        exact, exact.log_prob, grads, precision="float64"
+    )
+    assert not as_float64["passed"]
+
+
+def test_a_gradient_that_misses_one_row_in_a_hundred_is_not_rounding(many):
+    exact = reference.make(many, seed=0)
+    fewer = dataclasses.replace(
+        many, features=many.features[:198_000], labels=many.labels[:198_000]
+    )
+    grads = np.stack(
+        [
+            reference.log_prob_and_grad(fewer, point.astype(np.float64))[1]
+            for point in exact.points
+        ]
+    )
+    check = reference.check_density(exact, exact.log_prob, grads, precision="float32")
+    assert not check["passed"]

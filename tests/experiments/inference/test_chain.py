@@ -123,6 +123,20 @@ def test_a_longer_run_begins_with_the_shorter(kernel, drawn):
     assert_same(chain.Chunk(*(part[:, :40] for part in longer)), drawn)
 
 
+def test_a_run_goes_on_from_its_last_draw(plain_kernel):
+    whole = draws_of(plain_kernel, START[:4], num=12)
+    (rest,) = chain.sample(
+        plain_kernel,
+        seed=SEED,
+        start=whole.draws[:, 6],
+        step_size=STEP_SIZE,
+        num_results=12,
+        chunk_size=40,
+        num_done=7,
+    )
+    assert_alike(rest, chain.Chunk(*(part[:, 7:] for part in whole)))
+
+
 def test_another_seed_draws_others(kernel, drawn):
     other = draws_of(kernel, START[:4], seed=tf.constant([3, 6]))
     assert not np.any(np.all(other.draws == drawn.draws, axis=-1))
@@ -159,6 +173,26 @@ def test_a_chain_waits_unchanged_for_the_others(drawn):
     assert np.any(drawn.leapfrogs[0] < drawn.leapfrogs.max(axis=0))
 
 
+def test_a_part_of_the_chains_draws_as_among_all(drawn):
+    """By their numbers, however long the trees of the chains elsewhere are."""
+
+    def part(first_chain):
+        return draws_of(
+            compiled(
+                2,
+                inverse_mass=INVERSE_MASS,
+                jit_compile=False,
+                first_chain=first_chain,
+            ),
+            START[2:4],
+        )
+
+    among_all = chain.Chunk(*(whole[2:] for whole in drawn))
+    assert np.any(drawn.leapfrogs[:2].max(axis=0) > among_all.leapfrogs.max(axis=0))
+    assert_alike(part(2), among_all)
+    assert not np.any(np.all(part(0).draws == among_all.draws, axis=-1))
+
+
 def all_chains_draw_differently(kernel):
     run = draws_of(kernel, np.zeros((4, 3)))
     return all(
@@ -175,8 +209,8 @@ def test_chains_from_one_start_draw_differently(kernel):
 def test_chains_that_share_their_random_numbers_are_found_out(monkeypatch):
     uniform = stateless.uniform
 
-    def shared(seed, shape):
-        return tf.repeat(uniform(seed, (1, *shape[1:])), shape[0], axis=0)
+    def shared(seed, shape, first):
+        return tf.repeat(uniform(seed, (1, *shape[1:]), first), shape[0], axis=0)
 
     monkeypatch.setattr(stateless, "uniform", shared)
     assert not all_chains_draw_differently(compiled(4, jit_compile=False))

@@ -108,3 +108,14 @@ def test_one_seed_draws_alike_and_another_differently():
     other = stateless.uniform(tf.constant([7, -12]), (100,)).numpy()
     np.testing.assert_array_equal(first, again)
     assert not np.any(first == other)
+
+
+def test_a_part_is_drawn_as_in_the_whole():
+    whole = stateless.uniform(SEED, (7, 3)).numpy()
+    for first, num in ((0, 7), (3, 4), (2, 1)):
+        part = stateless.uniform(SEED, (num, 3), first)
+        np.testing.assert_array_equal(part, whole[first : first + num])
+    normals = stateless.normal(SEED, (7,), tf.float32)
+    np.testing.assert_array_equal(
+        stateless.normal(SEED, (3,), tf.float32, 4), normals[4:]
+    )

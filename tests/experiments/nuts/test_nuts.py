@@ -1,6 +1,8 @@
 """The NUTS experiment: its density, what the language adds, and its run folder."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +11,9 @@ import tensorflow as tf
 from experiments.baselines import handwritten_tf
 from experiments.bench import reference
 from experiments.inference import chain
-from experiments.nuts import traced
+from experiments.nuts import experiment, traced
 from experiments.nuts.experiment import sample
+from experiments.parallel import processes
 from experiments.problem import Problem, SamplerSettings
 
 
@@ -28,7 +31,7 @@ def problem():
 
 @pytest.fixture(scope="module")
 def settings():
-    return SamplerSettings(step_size=0.05, max_depth=5, num_results=7, num_chains=2)
+    return SamplerSettings(step_size=0.08, max_depth=5, num_results=7, num_chains=3)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +64,8 @@ def heavy_ops(log_prob_and_grad):
 def test_tracing_leaves_two_products_with_the_features_and_cheap_elementwise_work(
     problem,
 ):
-    density = traced.posterior(problem, problem.rows).log_prob_and_grad
+    whole = traced.blocks(problem, whole=True)
+    density = traced.posterior(problem, whole).log_prob_and_grad
     graph = tf.function(density, autograph=False).get_concrete_function(
         tf.TensorSpec([1, 6], tf.float32)
     )
@@ -74,8 +78,8 @@ def test_tracing_leaves_two_products_with_the_features_and_cheap_elementwise_wor
 
 def test_blocks_of_rows_give_the_density_of_the_whole(problem, monkeypatch):
     exact = reference.make(problem, seed=0)
-    monkeypatch.setattr(traced, "BLOCK_BYTES", 3000)  # 4 blocks, the last one shorter
-    assert traced.block_rows(problem) < problem.rows
+    monkeypatch.setattr(traced, "BLOCK_BYTES", 3000)
+    assert len(traced.blocks(problem)) == 4
     log_prob, grad = traced.log_prob_and_grad(problem, exact.points)
     check = reference.check_density(exact, log_prob, grad, precision="float32")
     assert check["passed"], check
@@ -132,7 +136,7 @@ def read_draws(run_dir):
 
 def test_draws_do_not_depend_on_the_chunk_size(run_dirs, settings):
     by_three, at_once = read_draws(run_dirs[3]), read_draws(run_dirs[7])
-    assert by_three.shape == (2, 7, 6)
+    assert by_three.shape == (3, 7, 6)
     np.testing.assert_array_equal(by_three, at_once)
 
 
@@ -143,8 +147,8 @@ def test_every_chunk_is_a_file_named_by_its_first_draw(run_dirs):
 
 def test_summary_tells_the_draws_and_their_cost(run_dirs):
     summary = json.loads((run_dirs[3] / "summary.json").read_text())
-    assert summary["chains"] == 2 and summary["draws"] == 7
-    assert sum(summary["depth_histogram"].values()) == 14
+    assert summary["chains"] == 3 and summary["draws"] == 7
+    assert sum(summary["depth_histogram"].values()) == 21
     assert 0 < summary["energy_error_100_steps"] < 5
     rows = (run_dirs[3] / "summary.csv").read_text().splitlines()
     assert len(rows) == 1 + 6
@@ -157,7 +161,7 @@ def test_metrics_hold_a_line_for_each_chunk(run_dirs):
 
 
 def test_start_without_a_finite_density_is_an_error(problem, settings):
-    density = traced.posterior(problem, problem.rows)
+    density = traced.posterior(problem, traced.blocks(problem, whole=True))
     kernel = chain.compile_kernel(
         density.log_prob_and_grad, num_chains=2, dim=6, max_depth=3, chunk_size=1
     )
@@ -181,3 +185,88 @@ def test_chunk_size_below_one_is_an_error(problem, settings, tmp_path):
         sample(
             run_dir=tmp_path, seed=0, problem=problem, settings=settings, chunk_size=0
         )
+
+
+def process(monkeypatch, index, count):
+    addresses = tuple(f"127.0.0.1:{7070 + i}" for i in range(count))
+    one = processes.Process(index, count, addresses)
+    monkeypatch.setattr(processes, "current", lambda: one)
+
+
+def read_chunk(folder):
+    paths = sorted((folder / "draws").glob("*.npz"))
+    parts = [chain.Chunk(**np.load(path)) for path in paths]
+    return chain.Chunk(*(np.concatenate(p, axis=1) for p in zip(*parts, strict=True)))
+
+
+def test_chains_over_processes_draw_as_in_one(
+    run_dirs, problem, settings, tmp_path, monkeypatch
+):
+    told = dict(seed=5, problem=problem, settings=settings, chunk_size=3)
+    process(monkeypatch, 1, 2)  # the one that process 0 waits for
+    share = sample(run_dir=tmp_path, **told)
+    process(monkeypatch, 0, 2)
+    merged = sample(run_dir=tmp_path, **told)
+    whole = read_chunk(run_dirs[3])
+    # In one process chains wait for those in another.
+    assert np.any(whole.leapfrogs[:1] != whole.leapfrogs[1:].max(axis=0))
+    first, rest = read_chunk(tmp_path), read_chunk(tmp_path / "process1")
+    assert len(first.draws) == 1 and len(rest.draws) == 2 == share["chains"]
+    for name, *parts, wanted in zip(
+        chain.Chunk._fields, first, rest, whole, strict=True
+    ):
+        np.testing.assert_allclose(
+            np.concatenate(parts), wanted, rtol=1e-4, atol=1e-5, err_msg=name
+        )
+    one, written = (
+        json.loads((folder / "summary.json").read_text())
+        for folder in (run_dirs[3], tmp_path)
+    )
+    assert merged["chains"] == written["chains"] == 3
+    for name in ("leapfrogs", "depth_histogram", "divergences"):
+        assert written[name] == one[name], name
+    assert merged["max_r_hat"] == pytest.approx(one["max_r_hat"], rel=1e-3)
+
+
+def test_a_process_that_does_not_end_is_an_error(problem, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "patience_seconds", lambda own_seconds: 0.3)
+    process(monkeypatch, 0, 2)
+    two = SamplerSettings(step_size=0.05, max_depth=2, num_results=1, num_chains=2)
+    with pytest.raises(TimeoutError, match="process 1: not done 0.3 s after process 0"):
+        sample(run_dir=tmp_path, seed=0, problem=problem, settings=two, chunk_size=1)
+
+
+def test_a_process_without_a_chain_is_an_error(
+    problem, settings, tmp_path, monkeypatch
+):
+    process(monkeypatch, 3, 4)
+    with pytest.raises(ValueError, match="num_chains: given 3, wanted at least 4"):
+        sample(
+            run_dir=tmp_path, seed=0, problem=problem, settings=settings, chunk_size=1
+        )
+    assert not list(Path(tmp_path).iterdir())
+
+
+def test_a_stopped_run_goes_on_with_the_draws_it_would_have_made(
+    run_dirs, problem, settings, tmp_path
+):
+    (tmp_path / "draws").mkdir()
+    kept = shutil.copy(run_dirs[3] / "draws" / "000000.npz", tmp_path / "draws")
+    before = Path(kept).read_bytes()
+    told = dict(run_dir=tmp_path, seed=5, problem=problem, chunk_size=7, resume=True)
+    for name, given, message in (
+        ("num_results", 2, "num_results: given 2, .* already holds 3"),
+        ("num_chains", 4, "holds draws of 3 chains of 6 .* wanted 4 of 6"),
+    ):
+        other = SamplerSettings(**vars(settings) | {name: given})
+        with pytest.raises(ValueError, match=message):
+            sample(settings=other, **told)
+    summary = sample(settings=settings, **told)
+    names = sorted(path.name for path in (tmp_path / "draws").iterdir())
+    assert names == ["000000.npz", "000003.npz"]
+    assert Path(kept).read_bytes() == before
+    np.testing.assert_allclose(
+        read_draws(tmp_path), read_draws(run_dirs[3]), rtol=1e-4, atol=1e-5
+    )
+    whole = json.loads((run_dirs[3] / "summary.json").read_text())
+    assert summary["draws"] == 7 and summary["leapfrogs"] == whole["leapfrogs"]

@@ -1,6 +1,7 @@
 """bin/train on the real data, as a person runs it: real processes, real files."""
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -44,6 +45,33 @@ def test_the_terminal_tells_the_energy_error_and_plain_lines_of_progress(done):
     assert "energy error over 100 leapfrogs" in ended.stdout
     assert "draws: 3 of 3" in ended.stderr
     assert "\r" not in ended.stderr
+
+
+def test_two_processes_of_two_devices_draw_as_one_and_the_first_tells_of_all(
+    done, tmp_path
+):
+    folder = tmp_path / "run"
+    command = [*COMMAND, f"--workdir={folder}", "--seed=3", "--num_processes=2"]
+    command += ["--gin_param=problem.SamplerSettings.num_chains=2"]
+    command += ["--gin_param=nuts.sample.num_devices=2"]
+    ended = subprocess.run(
+        command,
+        cwd=REPO,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    first, second = saved_draws(folder), saved_draws(folder / "process1")
+    # Chain 0, among one or among two, on one device or on two.
+    np.testing.assert_allclose(first, saved_draws(done[0]), rtol=1e-4, atol=1e-5)
+    assert first.shape == second.shape and not np.allclose(first, second)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["chains"] == 2
+    chunks = [folder / "draws/000000.npz", folder / "process1/draws/000000.npz"]
+    leapfrogs = sum(int(np.load(path)["leapfrogs"].sum()) for path in chunks)
+    assert summary["leapfrogs"] == leapfrogs
+    assert json.loads((folder / "run.json").read_text())["status"] == "done"
 
 
 def test_a_finished_run_is_not_written_over(done):

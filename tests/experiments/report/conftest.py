@@ -27,6 +27,8 @@ MS = {  # per leapfrog, or gradient, in round 0
     "stan_glm_all_cores": 45.0,
     "pymc_float64_all_cores": 30.0,
     "ppl_core_64_chains": 2.0,
+    "ppl_core_1_device": 12.0,
+    "ppl_core_2_devices": 7.5,
 }
 
 

@@ -50,3 +50,10 @@ def test_it_is_drawn_when_every_system_failed(record, paper, tmp_path, rows):
     image = drawn(records, paper, tmp_path)
     assert not has(image, plots.OURS)
     assert image.shape[1] == round(plots.WIDTH * 140)
+
+
+def test_logical_devices_are_not_drawn_beside_the_papers(record, paper, tmp_path):
+    records = [record("ppl_core")]
+    without = drawn(records, paper, tmp_path)
+    beside = drawn([*records, record("ppl_core_2_devices")], paper, tmp_path)
+    assert without.shape == beside.shape and (without == beside).all()

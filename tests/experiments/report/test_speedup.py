@@ -237,10 +237,11 @@ def test_the_paper_may_not_stand_beside_a_row_there_is_not(paper_path, tmp_path)
         speedup.read_paper(path)
 
 
-def test_all_cores_may_have_been_measured_by_themselves(record):
+@pytest.mark.parametrize("system", ["ppl_core_64_chains", "ppl_core_1_device"])
+def test_all_cores_and_devices_may_have_been_measured_by_themselves(record, system):
     def of(bench_id, system):
         return record(system, provenance={"bench_id": bench_id})
 
-    together = [of("b1", "ppl_core"), of("b1", "ppl_core_64_chains")]
-    apart = of("b2", "ppl_core_64_chains")
+    together = [of("b1", "ppl_core"), of("b1", system)]
+    apart = of("b2", system)
     assert speedup.newest_bench([*together, apart]) == [together[0], apart]

@@ -94,6 +94,30 @@ def test_all_cores_show_gradients_and_leapfrogs_used(record, paper):
     assert stan[7:9] == ["15.0x", "5.00x"]
 
 
+def test_devices_are_held_against_one_of_them(bench, paper):
+    text = markdown(bench, paper)
+    section = "## The rows over several devices"
+    one = cells(text, "ours, 1 logical CPU device, 1 thread", section=section)
+    two = cells(text, "ours, 2 logical CPU devices, 1 thread each", section=section)
+    assert one[1:3] == ["13.2 (12.0-14.5)", "400"] and one[5] == "-"
+    assert two[5] == "1.60x"
+    said = text[text.index(section) :]
+    assert "parts of one CPU and say nothing of accelerators" in said
+    assert "2.3 (8 GPUs: NVIDIA V100)" in said
+
+
+def test_devices_are_in_no_table_with_the_papers(bench, paper):
+    text = markdown(bench, paper)
+    before = text[: text.index("## The rows over several devices")]
+    assert "logical CPU device" not in before
+
+
+def test_devices_that_did_not_run_say_so(record, paper):
+    text = markdown([record("ppl_core"), record("ppl_core_1_device")], paper)
+    row = cells(text, "ours, 2 logical CPU devices, 1 thread each")
+    assert row[1] == "not run" and row[5] == "-"
+
+
 def test_a_failure_takes_up_its_cell_on_one_line(record, paper):
     reason = "killed | after\n600 s in <module> " + "and so on " * 50
     records = [record("ppl_core"), record("nutpie", status="failed", reason=reason)]

@@ -1,0 +1,1 @@
+"""Where work lives: what experiments see is `runtime`; the rest is behind it."""

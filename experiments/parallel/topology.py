@@ -1,0 +1,82 @@
+"""Named dimensions of a mesh, and the devices that it takes."""
+
+import math
+import re
+from typing import NamedTuple
+
+import tensorflow as tf
+
+KINDS = ("TPU", "GPU", "CPU")  # the first that is there is what a mesh is made of
+
+
+class Topology(NamedTuple):
+    """The mesh's dimensions in order, each with its size; examples are over `batch`."""
+
+    dims: tuple[tuple[str, int], ...]
+
+    @property
+    def num_devices(self) -> int:
+        """Over all processes."""
+        return math.prod(size for _, size in self.dims)
+
+    def size(self, dim: str) -> int:
+        """Of one dimension; 1 for one that the mesh does not have."""
+        return dict(self.dims).get(dim, 1)
+
+    def __str__(self) -> str:
+        return ",".join(f"{name}:{size}" for name, size in self.dims)
+
+
+def parse(text: str) -> Topology:
+    """The topology of a setting such as "batch:4,model:2".
+
+    Raises ValueError for anything else, a size below 1 and a name used twice.
+    """
+    dims = []
+    for part in text.split(","):
+        found = re.fullmatch(r"\s*([a-z_]+)\s*:\s*(\d+)\s*", part)
+        if not found or int(found[2]) < 1 or found[1] in dict(dims):
+            raise ValueError(
+                f"topology: given {text!r}, wanted names and sizes of at least 1 such "
+                "as 'batch:4,model:2', each name once"
+            )
+        dims.append((found[1], int(found[2])))
+    return Topology(tuple(dims))
+
+
+def local_devices(num: int, kind: str | None = None) -> list[str]:
+    """`num` of this process's devices, "GPU:0" and so on; the CPU is split for them.
+
+    kind: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
+
+    Raises ValueError when the machine lacks the devices, and when TensorFlow has
+    begun with fewer logical CPU devices than asked for.
+    """
+    if kind is None:
+        kind = next(k for k in KINDS if tf.config.list_physical_devices(k))
+    if kind not in KINDS:
+        raise ValueError(f"kind: given {kind!r}, wanted one of {KINDS}")
+    if kind == "CPU":
+        _split_cpu(num)
+    there = len(tf.config.list_logical_devices(kind))
+    if num > there:
+        raise ValueError(
+            f"devices: wanted {num} of kind {kind}, this machine has {there}"
+        )
+    return [f"{kind}:{i}" for i in range(num)]
+
+
+def _split_cpu(num: int) -> None:
+    (cpu,) = tf.config.list_physical_devices("CPU")[:1]
+    configured = tf.config.get_logical_device_configuration(cpu)
+    if configured is not None and len(configured) >= num or num == 1:
+        return
+    try:
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * num
+        )
+    except RuntimeError as error:
+        raise ValueError(
+            f"devices: wanted {num} logical CPU devices, and TensorFlow has begun with "
+            f"{len(tf.config.list_logical_devices('CPU'))}; ask before anything runs"
+        ) from error
