@@ -10,7 +10,7 @@ import numpy as np
 from experiments.problem import Draws, Problem, SamplerSettings, Unavailable
 
 NOTE = "leapfrog steps only: no tree, no U-turn test, nothing accepted or rejected"
-LEAPFROGS_PER_DRAW = 127  # a full tree of depth 7
+LEAPFROGS_PER_DRAW = 255  # a full tree of depth 8
 
 
 def prepare(

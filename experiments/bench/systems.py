@@ -62,9 +62,9 @@ SYSTEMS: dict[str, System] = {
         _BASELINES + "stan", {"program": "glm"}, warms_up=False, checked="float64"
     ),
     "pymc_float64": System(
-        _BASELINES + "pymc", {"dtype": "float64"}, checked="float64"
+        _BASELINES + "pymc", {"dtype": "float64"}, warms_up=False, checked="float64"
     ),
-    "pymc_float32": System(_BASELINES + "pymc", {"dtype": "float32"}),
+    "pymc_float32": System(_BASELINES + "pymc", {"dtype": "float32"}, warms_up=False),
     "tfp_nuts": System(_BASELINES + "tfp_nuts"),
     "handwritten_tf": System(_BASELINES + "handwritten_tf", {"gradient": "autodiff"}),
     "handwritten_tf_grad": System(
@@ -81,14 +81,14 @@ SYSTEMS: dict[str, System] = {
     "jax_rows_dim": System(
         _BASELINES + "jax_leapfrog", {"layout": "rows_dim"}, draws=False
     ),
-    "numpyro": System(_BASELINES + "numpyro"),
+    "numpyro": System(_BASELINES + "numpyro", warms_up=False),
     "nutpie": System(
         _BASELINES + "nutpie",
         warms_up=False,
         checked="float64",
         metric="diagonal, nutpie's own, from gradients",
     ),
-    "blackjax": System(_BASELINES + "blackjax"),
+    "blackjax": System(_BASELINES + "blackjax", warms_up=False),
     "stan_glm_all_cores": System(
         _BASELINES + "stan",
         {"program": "glm"},

@@ -70,15 +70,15 @@ def _measure(
     build = time.perf_counter() - began
 
     first, made = _timed(sample)
-    calls, counted, wall = [], [], 0.0
-    if not system.warms_up:
-        calls, counted, wall = [_own(first, made)], [made], first
-    # What a system's own clock leaves out counts against the turn at a quarter.
-    while not calls or max(sum(calls), wall / 4) < task["min_seconds"]:
-        seconds, made = _timed(sample)
-        wall += seconds
-        calls.append(_own(seconds, made))
+    walls, counted = ([], []) if system.warms_up else ([first], [made])
+    while sum(walls) < task["min_seconds"] or not walls:
+        wall, made = _timed(sample)
+        walls.append(wall)
         counted.append(made)
+    calls = [
+        wall if draws.seconds is None else draws.seconds
+        for wall, draws in zip(walls, counted, strict=True)
+    ]
     leapfrogs = [int(draws.leapfrogs.sum()) for draws in counted]
     gradients = [
         int(draws.gradients or count)
@@ -113,11 +113,6 @@ def _timed(sample: Callable[[], Draws]) -> tuple[float, Draws]:
     began = time.perf_counter()
     made = sample()
     return time.perf_counter() - began, made
-
-
-def _own(wall: float, made: Draws) -> float:
-    """By the system's own clock where it has one."""
-    return wall if made.seconds is None else made.seconds
 
 
 def main(task_path: str, arrays_path: str, result_path: str) -> None:

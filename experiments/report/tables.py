@@ -14,8 +14,9 @@ ESCAPES = {ord("|"): "\\|", ord("<"): "&lt;"}  # what would break or hide a cell
 HOW_COUNTED = (
     "How counted: one leapfrog is one gradient, in every system alike. A time is that "
     "of the calls that count over the leapfrogs in them; the build is apart, and so is "
-    "the first call, but for Stan, nutpie and many chains, whose calls are long and "
-    "alike. A ratio is taken round by round; median and range are those of its rounds.",
+    "the first call of TensorFlow's rows, ours among them, and of the bare loops; that "
+    "of the others is as their later ones, and counts. A ratio is taken round by "
+    "round; median and range are those of its rounds.",
     "How counted on all cores: seconds over all gradients of all chains, by the whole "
     "machine. Chains in lock-step compute chains x evaluations; what a chain computes "
     "while it waits for the longest is not among its leapfrogs used. Stan and PyMC are "
@@ -162,7 +163,7 @@ def _header(rows: Sequence[Row], paper: Paper) -> list[str]:
                 f"step size {settings.get('step_size', 'not recorded')}",
                 f"metric: {settings.get('metric', 'identity')}",
                 f"{settings.get('num_results', '?')} trajectories a call, "
-                f"calls repeated for {settings.get('min_seconds', '?')} s",
+                f"repeated for {settings.get('min_seconds', '?')} s by the wall clock",
                 f"depth at most {settings.get('max_depth', '?')}",
                 f"rounds: {len(rounds)}, in which the systems take turns, each in a "
                 "fresh process",
