@@ -13,7 +13,8 @@ BENCH += --gin_param=bench.compare.min_seconds=1.0
 endif
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-.PHONY: help setup peers test lint bench-nuts bench-eager report clean
+.PHONY: help setup peers test lint bench-nuts bench-eager bench-scaling bench-step
+.PHONY: report clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' Makefile
@@ -35,6 +36,12 @@ bench-nuts: setup  ## Stan, PyMC, TensorFlow and ours on covertype; NUM_ROWS=200
 
 bench-eager: setup  ## what one random variable costs in eager mode, beside plain TFP
 	$(PYTHON) -m experiments.bench.eager_cost
+
+bench-scaling: setup  ## training on more cores, devices and processes; projected to 512
+	bin/bench --gin_config=configs/bench/scaling.gin
+
+bench-step: setup  ## what runtime and loop add to a training step written by hand
+	$(PYTHON) -m experiments.bench.step_cost
 
 report: setup  ## every table and plot again, from the committed records
 	bin/report
