@@ -14,7 +14,7 @@ endif
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .PHONY: help setup peers test lint bench-nuts bench-eager bench-scaling bench-step
-.PHONY: report clean
+.PHONY: check-large report clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,9 @@ bench-scaling: setup  ## training on more cores, devices and processes; projecte
 
 bench-step: setup  ## what runtime and loop add to a training step written by hand
 	$(PYTHON) -m experiments.bench.step_cost
+
+check-large: setup  ## a model of 100 million parameters cut over eight logical devices
+	$(PYTHON) -m tests.experiments.parallel.hundred_million
 
 report: setup  ## every table and plot again, from the committed records
 	bin/report

@@ -10,6 +10,9 @@ launcher gives it `run_dir` and `seed`.  The process ends with one of these code
    3  the experiment ended, and its accuracy check did not pass (`run_dir.CheckFailed`)
   75  stopped by SIGINT or SIGTERM; run.json says interrupted.  A second signal ends the
       process at once, with 128 + the signal's number
+
+Where --num_processes asks for several and nothing says which of them this is, this one
+starts them all here and watches them (`experiments.supervisor`); its code is theirs.
 """
 
 import argparse
@@ -17,6 +20,7 @@ import collections
 import contextlib
 import datetime
 import difflib
+import hashlib
 import importlib
 import inspect
 import io
@@ -38,6 +42,8 @@ from typing import Any, NamedTuple, NoReturn
 import gin
 from gin import config_parser
 
+from experiments import supervisor
+from experiments.parallel import processes
 from experiments.records import jsonlines, provenance, run_dir
 
 REPO = Path(__file__).resolve().parents[1]
@@ -54,13 +60,20 @@ class Stopped(BaseException):
 
 
 def launch(
-    *, run_dir: Path, experiment: Callable[..., object], seed: int = 0
+    *,
+    run_dir: Path,
+    experiment: Callable[..., object],
+    seed: int = 0,
+    resume: bool = False,
 ) -> object:
     """Calls the experiment that the config bound, and returns what it returns.
 
     seed: 0 to 2**31 - 1; -1 in a config or on the command line has one drawn.
+    resume: whether to go on with what is in `run_dir`; told only where it is so, for
+      not every experiment can.
     """
-    return experiment(run_dir=run_dir, seed=seed)
+    more = {"resume": True} if resume else {}
+    return experiment(run_dir=run_dir, seed=seed, **more)
 
 
 def main(program: str, argv: Sequence[str] | None = None) -> int:
@@ -81,24 +94,59 @@ def main(program: str, argv: Sequence[str] | None = None) -> int:
 
 
 def _main(program: str, argv: list[str], stop: "_Stop") -> int:
+    supervisor.follow()
     options = _run_parser(program).parse_args(argv)
     files = [_config_path(given) for given in options.gin_config]
     statements = read_statements(files, options.gin_param)
     named = options.workdir is not None
     folder = options.workdir if named else _default_workdir(files[0])
+    place = _place(options)
+    first = place is None or place.index == 0  # the others write nothing
     try:
-        run_dir.check(folder, overwrite=options.overwrite)
-        seed = check_config(statements, seed=options.seed)
+        if first:
+            run_dir.check(folder, overwrite=options.overwrite, resume=options.resume)
+        seed = _resumed_seed(options) if options.resume else options.seed
+        seed = check_config(statements, seed=seed, resume=options.resume)
         params = [*options.gin_param, f"launch.launch.seed={seed}"]
         config = parse_config(files, params, statements)
         if options.dry_run:
             print(config, end="")
             return SUCCESS
-        claim = run_dir.claim(folder, overwrite=options.overwrite)
-        with claim as claimed:
-            return _run(program, argv, claimed, config=config, seed=seed, stop=stop)
+        if place is None:
+            return _supervise(program, options, files, folder, seed=seed, stop=stop)
+        os.environ.update(processes.as_environment(place))
+        os.environ[processes.AGREED] = hashlib.sha256(config.encode()).hexdigest()
+        if not first:
+            return _run_beside(program, folder, stop, resume=options.resume)
+        with run_dir.claim(
+            folder, overwrite=options.overwrite, resume=options.resume
+        ) as claimed:
+            return _run(
+                program,
+                argv,
+                claimed,
+                config=config,
+                seed=seed,
+                resume=options.resume,
+                stop=stop,
+            )
     except run_dir.RunDirError as error:
         raise UsageError(str(error)) from error
+
+
+def _resumed_seed(options: argparse.Namespace) -> int | None:
+    """The seed of the run that is gone on with; the command line's where there is none.
+
+    Raises UsageError where the two differ, and for flags that contradict --resume.
+    """
+    if options.workdir is None:
+        raise UsageError("--resume: wanted --workdir, the folder of the run, beside it")
+    if options.overwrite:
+        raise UsageError("--resume keeps what --overwrite replaces, wanted one of them")
+    held = run_dir.read_seed(options.workdir)
+    if held is not None and options.seed not in (None, held):
+        raise UsageError(f"--seed: given {options.seed}, the run to resume has {held}")
+    return options.seed if held is None else held
 
 
 def _run(
@@ -108,6 +156,7 @@ def _run(
     *,
     config: str,
     seed: int,
+    resume: bool,
     stop: "_Stop",
 ) -> int:
     """Runs the experiment in its folder; whatever happens, run.json tells it."""
@@ -115,6 +164,7 @@ def _run(
         "program": program,
         "status": "running",
         "seed": seed,
+        "earlier_attempts": run_dir.num_attempts(folder),
         "started_at": run_dir.utc_now(),
         "finished_at": None,
         "exit_code": None,
@@ -142,7 +192,8 @@ def _run(
     began = time.monotonic()
     status, code, reason, trace = "failed", FAILED, "", ""
     try:
-        gin.get_configurable(launch)(run_dir=folder)
+        _meet()
+        gin.get_configurable(launch)(run_dir=folder, resume=resume)
         stop.finishing = True
         status, code = "done", SUCCESS
     except BaseException as error:  # recorded, and told by the exit code
@@ -151,6 +202,8 @@ def _run(
         trace = traceback.format_exc()
         if isinstance(error, run_dir.CheckFailed):
             code, trace = INACCURATE, ""
+        elif isinstance(error, _NotMet):
+            trace = ""
     if stop.signum is not None:  # also where a library swallowed or wrapped Stopped
         status, code, trace = "interrupted", INTERRUPTED, ""
         reason = f"stopped by {signal.Signals(stop.signum).name}"
@@ -163,6 +216,109 @@ def _run(
     ended = f"{status} after {time.monotonic() - began:.1f} s, {_shown(folder)}"
     _say(program, f"{ended}: {reason}" if reason else ended)
     return code
+
+
+# Several processes.
+
+
+class _NotMet(Exception):
+    """The processes did not come together; the text says which, and why."""
+
+
+def _place(options: argparse.Namespace) -> processes.Process | None:
+    """Which process this is; None for one that is to start several.
+
+    Raises UsageError for settings that do not fit together, and for a port that is
+    taken: nothing has been started yet.
+    """
+    if not hasattr(options, "num_processes"):
+        return processes.ALONE
+    try:
+        place = processes.place(
+            os.environ,
+            count=options.num_processes,
+            index=options.process_index,
+            addresses=options.process_addresses,
+        )
+        if place is not None:
+            processes.check_port(place)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if options.join_seconds is not None:
+        os.environ[processes.JOIN_SECONDS] = str(options.join_seconds)
+    if place is not None and place.count > 1:
+        if options.workdir is None:
+            raise UsageError("--workdir: none given, wanted one that all processes see")
+        if options.seed == -1:
+            raise UsageError("--seed=-1: each process would draw its own")
+    return place
+
+
+def _meet() -> None:
+    try:
+        processes.connect()
+    except (ValueError, TimeoutError) as error:
+        raise _NotMet(str(error)) from error
+
+
+def _run_beside(program: str, folder: Path, stop: "_Stop", *, resume: bool) -> int:
+    """Runs the experiment in a process that is not the first: it writes no record."""
+    try:
+        _meet()
+        gin.get_configurable(launch)(run_dir=folder, resume=resume)
+        stop.finishing = True
+        return SUCCESS
+    except BaseException as error:
+        stop.finishing = True
+        if stop.signum is not None:
+            return INTERRUPTED
+        if isinstance(error, run_dir.CheckFailed):
+            return INACCURATE
+        if not isinstance(error, _NotMet):
+            traceback.print_exc()
+        _say(program, f"failed: {_reason(error)}")
+        return FAILED
+
+
+def _supervise(
+    program: str,
+    options: argparse.Namespace,
+    files: Sequence[Path],
+    folder: Path,
+    *,
+    seed: int,
+    stop: "_Stop",
+) -> int:
+    """Starts the processes here, each with this command and its own place."""
+
+    def command(resume: bool) -> list[str]:
+        code = "import sys; from experiments import launch; sys.exit(launch.main())"
+        given = [f"--gin_config={file}" for file in files]
+        given += [f"--gin_param={param}" for param in options.gin_param]
+        given += [f"--workdir={folder}", f"--seed={seed}"]
+        if options.resume or resume:
+            given.append("--resume")
+        elif options.overwrite:
+            given.append("--overwrite")
+        return [
+            sys.executable,
+            "-P",
+            "-c",
+            code.replace("()", f"({program!r})"),
+            *given,
+        ]
+
+    stop.raises = False
+    return supervisor.supervise(
+        command,
+        count=options.num_processes or int(os.environ[processes.COUNT]),
+        folder=folder,
+        max_restarts=options.max_restarts,
+        final=(USAGE, INACCURATE),
+        interrupted=INTERRUPTED,
+        stop=stop,
+        say=lambda text: _say(program, text),
+    )
 
 
 # The command line.
@@ -212,7 +368,58 @@ def _run_parser(program: str) -> _Parser:
     add("--seed", metavar="INT", type=_seed, help="wins over the config; -1 draws one")
     add("--dry_run", action="store_true", help="check, print the config, and end")
     add("--overwrite", action="store_true", help="replace the run in the run folder")
+    add(
+        "--resume",
+        action="store_true",
+        help="go on with the run in it, if there is one",
+    )
+    if program == "train":
+        _add_processes(parser)
     return parser
+
+
+def _add_processes(parser: _Parser) -> None:
+    add = parser.add_argument_group("several processes (docs/clusters.md)").add_argument
+    add(
+        "--num_processes",
+        metavar="N",
+        type=_count(1),
+        help="that train together; started here where no scheduler has",
+    )
+    add(
+        "--process_index",
+        metavar="INT",
+        type=_count(0),
+        help="which of them this is, from 0",
+    )
+    add(
+        "--process_addresses",
+        metavar="HOST:PORT,...",
+        help="where each listens, by index; or one with {index} in it",
+    )
+    add(
+        "--join_seconds",
+        metavar="SECONDS",
+        type=_count(1),
+        help="how long each waits for the others",
+    )
+    add(
+        "--max_restarts",
+        metavar="N",
+        type=_count(0),
+        default=3,
+        help="of all processes started here, when one dies; default: 3",
+    )
+
+
+def _count(least: int) -> Callable[[str], int]:
+    def count(given: str) -> int:
+        if not given.isdecimal() or int(given) < least:
+            wanted = f"wanted a whole number of at least {least}"
+            raise argparse.ArgumentTypeError(f"given {given!r}, {wanted}")
+        return int(given)
+
+    return count
 
 
 def _workdir(given: str) -> Path:
@@ -293,6 +500,7 @@ class _Stop:
 
     signum: int | None = None
     finishing = False  # the record is being written: not the time to raise
+    raises = True  # or is `signum` looked at instead
     on_second: Callable[[], None] | None = None
 
 
@@ -311,7 +519,8 @@ def _signals_caught(program: str) -> Iterator[_Stop]:
     def handle(signum: int, _frame: types.FrameType | None) -> None:
         if stop.signum is None and not stop.finishing:
             stop.signum = signum
-            raise Stopped
+            if stop.raises:
+                raise Stopped
 
     def listen() -> None:
         heard = 0
@@ -457,15 +666,22 @@ def _parsed(text: str, shown: str, *, path: Path | None) -> Iterator[tuple[int, 
         raise wrong(None, str(error) or "it ends too early") from error
 
 
-def check_config(statements: Sequence[Statement], *, seed: int | None) -> int:
+def check_config(
+    statements: Sequence[Statement], *, seed: int | None, resume: bool = False
+) -> int:
     """The run's seed, once every name in the config is known to exist and to be read.
 
     Imports what the configs import.  seed: the command line's, which wins; None if it
     gave none.  Raises UsageError, with file and line, for a name that is unknown or
-    that nothing reads, for a value required and not given, and for a bad seed.
+    that nothing reads, for a value required and not given, and for a bad seed; and for
+    an experiment that cannot `resume` where that is asked for.
     """
     bindings = _resolve_all(statements)
     used, values = _walk(bindings)
+    root = _root(values, bindings)
+    if resume and "resume" not in (_parameters(root) or ()):
+        name = f"{root.__module__}.{root.__qualname__}"
+        raise UsageError(f"--resume: {name} cannot go on with a run")
     for key, parameters in bindings.items():
         if key not in used:
             raise UsageError(
@@ -648,7 +864,7 @@ def _walk(bindings: Bindings) -> tuple[set[Key], dict[str, Binding]]:
         effective = _effective(bindings, scope, target)
         given = _GIVEN.get(target, ())
         if target is root:
-            given, called = ("run_dir", "seed"), True
+            given, called = ("run_dir", "seed", "resume"), True
         _check_call(target, effective, given=given, called=called)
         for prefix in _prefixes(scope):
             for bound in bindings.get((prefix, target), {}).values():
@@ -657,7 +873,7 @@ def _walk(bindings: Bindings) -> tuple[set[Key], dict[str, Binding]]:
     return used, values
 
 
-_GIVEN: dict[Any, tuple[str, ...]] = {launch: ("run_dir",)}
+_GIVEN: dict[Any, tuple[str, ...]] = {launch: ("run_dir", "resume")}
 
 
 def _follow(
@@ -709,7 +925,7 @@ def _check_call(
     """Raises UsageError when the call would lack a value, or ignore one."""
     for name, binding in effective.items():
         if name in given:
-            flag = "--workdir" if name == "run_dir" else "--seed"
+            flag = "--workdir" if name == "run_dir" else f"--{name}"
             what = f"{binding.where}: {binding.name} is never read"
             raise UsageError(f"{what}: the launcher gives it, see {flag}")
         if REQUIRED in _named(binding.value):

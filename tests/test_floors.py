@@ -17,17 +17,40 @@ FLOORS = {  # package or module: what of ours it may import, besides itself
     "experiments.problem": (),
     "experiments.records": (),
     "experiments.datasets": ("experiments.problem",),
-    "experiments.inference": ("experiments.problem",),
+    "experiments.parallel": (),
+    "experiments.inference": (
+        "experiments.problem",
+        "experiments.parallel",
+        "experiments.records",
+    ),
     "experiments.baselines": ("experiments.problem", "experiments.inference"),
-    "experiments.nuts": ("ppl_core", *SHARED),
+    "experiments.nuts": ("ppl_core", *SHARED, "experiments.parallel"),
+    "experiments.stand_ins": (*SHARED, "experiments.parallel"),
+    "experiments.supervisor": ("experiments.parallel", "experiments.records"),
     "experiments.bench": (
         "experiments.problem",
         "experiments.records",
         "experiments.report",
+        "experiments.parallel.cost_model",
+        "experiments.parallel.processes",
+    ),
+    "experiments.bench.step_cost": (
+        *SHARED,
+        "experiments.parallel",
+        "experiments.stand_ins",
+    ),
+    "experiments.bench.scaling_worker": (
+        *SHARED,
+        "experiments.parallel",
+        "experiments.stand_ins",
     ),
     "experiments.bench.eager_cost": ("ppl_core", "experiments.records"),
     "experiments.report": ("experiments.records",),
-    "experiments.launch": ("experiments.records",),
+    "experiments.launch": (
+        "experiments.records",
+        "experiments.parallel.processes",
+        "experiments.supervisor",
+    ),
 }
 OURS = ("ppl_core", "experiments")
 TENSORFLOW = ("tensorflow", "tensorflow_probability", "tf_keras")

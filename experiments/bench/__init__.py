@@ -1,5 +1,6 @@
-"""The comparison harness: systems take turns, each in a fresh process."""
+"""The comparison harnesses: systems take turns, each in a fresh process."""
 
 from experiments.bench.comparison import compare
+from experiments.bench.scaling import scale
 
-__all__ = ["compare"]
+__all__ = ["compare", "scale"]

@@ -47,9 +47,9 @@ def compare(
     """Measures the systems, one record a system and round, and renders the table.
 
     Each system's turn is a fresh process with as many threads as cores, but where the
-    system says otherwise.  In the first
-    round its log density and gradient are held against a float64 reference; one that
-    differs, or whose draws cannot be right, gets no ratio.
+    system says otherwise.  In the first round its log density and gradient are held
+    against a float64 reference; one that differs, or whose draws cannot be right, gets
+    no ratio.
 
     out: folder of records/, tables/ and plots/, from the repository's root; records are
       appended.

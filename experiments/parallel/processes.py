@@ -1,7 +1,7 @@
 """Which of the processes that train together this one is, and how they meet.
 
-Told by settings of our own, TF_CONFIG or a scheduler.  TensorFlow is not imported, so
-that the launcher can find a mistake before anything begins.
+Told by settings of our own, TF_CONFIG or a scheduler.  To be asked, TensorFlow is not
+imported, so that the launcher can find a mistake before anything begins.
 """
 
 import dataclasses
@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from experiments.parallel import meeting
 
@@ -134,6 +135,17 @@ def connect(runtime: str | None = None) -> Process:
     if runtime is not None:
         os.environ.update(_wanted_by(runtime, process))
     return process
+
+
+def connect_tpu() -> Any:
+    """The resolver of the TPU that TPU_NAME names, or of this host's, once started.
+
+    It may be a whole pod slice, driven by this one process.  Imports TensorFlow.
+    """
+    import tensorflow as tf
+
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver
+    return resolver.connect(os.environ.get("TPU_NAME") or "local")
 
 
 def stop_before(step: int, *, wanted: bool) -> bool:

@@ -1,12 +1,14 @@
 """A run's curves as they are made: metrics.jsonl, and the same for TensorBoard."""
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 from experiments.records import jsonlines
+from experiments.records.media import Audio, Image, png, wav
 
 
 class Event(Protocol):
@@ -23,28 +25,44 @@ def recording(run_dir: Path, *, tensorboard: bool = True) -> Iterator[Event]:
     A line holds kind, step, `seconds` since the recording began, and the values; NaN
     and infinity become null.  Every line is flushed, so a crash loses none.  With
     `tensorboard`, each number goes to an event file too, under the tag kind/name.
+
+    An `Image` or `Audio` among the values becomes a file in media/, which the line
+    names, and is shown by TensorBoard.  A run gone on with adds to its lines; what is
+    cut short is taken away, and TensorBoard forgets what the new lines come before.
     """
     began = time.monotonic()
+    path = run_dir / "metrics.jsonl"
+    again = _mend(path)
     with contextlib.ExitStack() as stack:
-        lines = stack.enter_context(open(run_dir / "metrics.jsonl", "a"))
-        scalars = stack.enter_context(_event_file(run_dir)) if tensorboard else None
+        lines = stack.enter_context(open(path, "a"))
+        shown = (
+            stack.enter_context(_event_file(run_dir, again)) if tensorboard else None
+        )
 
         def event(kind: str, step: int, **values: Any) -> None:
             clash = sorted(values.keys() & {"seconds"})
             if clash:
                 raise ValueError(f"{kind}: the value name {clash[0]!r} is taken")
+            media = {
+                name: values.pop(name)
+                for name, value in list(values.items())
+                if isinstance(value, (Image, Audio))
+            }
             values = {name: _scalar(value) for name, value in values.items()}
+            for name, value in media.items():
+                values[name] = _save(run_dir, f"{kind}-{name}-{int(step):06d}", value)
             seconds = round(time.monotonic() - began, 6)
             head = {"kind": kind, "step": int(step), "seconds": seconds}
             lines.write(jsonlines.dumps(head | values) + "\n")
             lines.flush()
-            if scalars is not None:
-                numbers = {
+            if shown is not None:
+                told: dict[str, float | Image | Audio] = {
                     f"{kind}/{name}": float(value)
                     for name, value in values.items()
                     if isinstance(value, (bool, int, float))
                 }
-                scalars(int(step), numbers)
+                told |= {f"{kind}/{name}": value for name, value in media.items()}
+                shown(int(step), told)
 
         yield event
 
@@ -60,15 +78,36 @@ def _scalar(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-class _Scalars(Protocol):
-    def __call__(self, step: int, numbers: dict[str, float]) -> None: ...
+def _mend(path: Path) -> bool:
+    """Takes a last line cut short away; returns whether any line is left."""
+    if not path.exists():
+        return False
+    held = path.read_bytes()
+    whole = held.rfind(b"\n") + 1
+    if whole < len(held):
+        os.truncate(path, whole)
+    return whole > 0
+
+
+def _save(run_dir: Path, name: str, value: Image | Audio) -> str:
+    """Writes the file of a picture or sound and returns its path within the run."""
+    is_image = isinstance(value, Image)
+    path = run_dir / "media" / f"{name}.{'png' if is_image else 'wav'}"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(png(value) if isinstance(value, Image) else wav(value))
+    return str(path.relative_to(run_dir))
+
+
+class _Shown(Protocol):
+    def __call__(self, step: int, values: dict[str, float | Image | Audio]) -> None: ...
 
 
 @contextlib.contextmanager
-def _event_file(run_dir: Path) -> Iterator[_Scalars]:
+def _event_file(run_dir: Path, again: bool) -> Iterator[_Shown]:
     """A TensorBoard event file, written without TensorFlow.
 
     Not tensorboard's own writer, which puts the host's name into the file's name.
+    again: whether it goes on from others, of which what is later is to be forgotten.
     """
     from tensorboard.compat.proto import (  # type: ignore[import-untyped]
         event_pb2,
@@ -88,13 +127,41 @@ def _event_file(run_dir: Path) -> Iterator[_Scalars]:
             writer.write(message.SerializeToString())
             writer.flush()
 
-        def scalars(step: int, numbers: dict[str, float]) -> None:
-            values = [
-                summary_pb2.Summary.Value(tag=tag, simple_value=number)
-                for tag, number in numbers.items()
+        def value_of(value: float | Image | Audio) -> dict[str, Any]:
+            if isinstance(value, Image):
+                height, width, channels = value.pixels.shape
+                return {
+                    "image": summary_pb2.Summary.Image(
+                        height=height,
+                        width=width,
+                        colorspace=channels,
+                        encoded_image_string=png(value),
+                    )
+                }
+            if isinstance(value, Audio):
+                return {
+                    "audio": summary_pb2.Summary.Audio(
+                        sample_rate=value.rate,
+                        num_channels=(*value.samples.shape, 1)[1],
+                        length_frames=value.samples.shape[0],
+                        encoded_audio_string=wav(value),
+                        content_type="audio/wav",
+                    )
+                }
+            return {"simple_value": value}
+
+        def shown(step: int, values: dict[str, float | Image | Audio]) -> None:
+            nonlocal again
+            if again:
+                status = event_pb2.SessionLog.START
+                write(step=step, session_log=event_pb2.SessionLog(status=status))
+                again = False
+            parts = [
+                summary_pb2.Summary.Value(tag=tag, **value_of(value))
+                for tag, value in values.items()
             ]
-            if values:
-                write(step=step, summary=summary_pb2.Summary(value=values))
+            if parts:
+                write(step=step, summary=summary_pb2.Summary(value=parts))
 
         write(file_version="brain.Event:2")
-        yield scalars
+        yield shown

@@ -28,6 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             paper_path=RESULTS / "paper.json",
             out_dir=results,
         )
+        scaling_records = results / "records" / "scaling.jsonl"
+        if scaling_records.exists():
+            page.render_scaling(
+                records_path=scaling_records,
+                paper_path=RESULTS / "paper_scaling.json",
+                out_dir=results,
+            )
     except (OSError, ValueError) as error:
         print(f"report: {error}", file=sys.stderr)
         return 2

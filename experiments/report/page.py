@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from experiments.records import record
-from experiments.report import plots, speedup, tables
+from experiments.report import plots, scaling, scaling_plots, speedup, tables
 
 
 def render_nuts(*, records_path: Path, paper_path: Path, out_dir: Path) -> None:
@@ -29,3 +29,25 @@ def render_nuts(*, records_path: Path, paper_path: Path, out_dir: Path) -> None:
     path = out_dir / "plots" / "nuts_speedup.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     plots.nuts_speedup(rows, paper, path)
+
+
+def render_scaling(*, records_path: Path, paper_path: Path, out_dir: Path) -> None:
+    """Writes tables/scaling.{md,csv} and plots/scaling_*.png under `out_dir`.
+
+    Of the records, only the newest benchmark of each kind is rendered.  Raises as
+    `render_nuts` does.
+    """
+    if not records_path.is_file():
+        raise FileNotFoundError(
+            f"records: no file {records_path}, wanted one that a benchmark wrote"
+        )
+    found = scaling.read_page(record.read(records_path), paper_path)
+    for folder in ("tables", "plots"):
+        (out_dir / folder).mkdir(parents=True, exist_ok=True)
+    for name, text in (
+        ("scaling.md", scaling.markdown(found)),
+        ("scaling.csv", scaling.csv_text(found)),
+    ):
+        path = out_dir / "tables" / name
+        path.write_text(text, encoding="utf-8", newline="\n")
+    scaling_plots.draw(found, out_dir / "plots")

@@ -2,12 +2,16 @@ import io
 import os
 import subprocess
 import sys
+import wave
 from pathlib import Path
 
+import matplotlib.image
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing import event_accumulator
 
 from experiments.records import metrics, progress
+from experiments.records.media import Audio, Image, png
 
 REPO = Path(__file__).resolve().parents[3]
 
@@ -92,3 +96,85 @@ def test_progress_on_a_terminal_is_a_bar():
     with progress.progress(4, "draws", stream=stream) as advance:
         advance(4)
     assert "\r" in stream.getvalue() and "4/4" in stream.getvalue()
+
+
+def messages(folder):
+    """What TensorBoard's own reader finds in the event files, in order."""
+    from tensorboard.compat.proto import event_pb2
+    from tensorboard.compat.tensorflow_stub import pywrap_tensorflow as tensorboard_io
+
+    found = []
+    for path in sorted((folder / "tensorboard").iterdir()):
+        reader = tensorboard_io.PyRecordReader_New(str(path))
+        while True:
+            try:
+                reader.GetNext()
+            except tensorboard_io.errors.OutOfRangeError:
+                break
+            found.append(event_pb2.Event.FromString(reader.record()))
+    return found
+
+
+def test_pictures_and_sounds_are_files_that_the_line_names(tmp_path):
+    pixels = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+    tone = np.sin(np.arange(100) / 5)
+    with metrics.recording(tmp_path) as event:
+        event("shown", 12, loss=1.0, sample=Image(pixels), tone=Audio(tone, 8000))
+    (line,) = metrics.read(tmp_path / "metrics.jsonl")
+    assert line["sample"] == "media/shown-sample-000012.png"
+    assert line["tone"] == "media/shown-tone-000012.wav"
+    np.testing.assert_array_equal(decoded(tmp_path / line["sample"]), pixels)
+    with wave.open(str(tmp_path / line["tone"])) as file:
+        assert (file.getframerate(), file.getnchannels()) == (8000, 1)
+        heard = np.frombuffer(file.readframes(100), "<i2") / 32767
+    np.testing.assert_allclose(heard, tone, atol=1 / 32767)
+    values = {v.tag: v for m in messages(tmp_path) for v in m.summary.value}
+    assert values["shown/loss"].simple_value == 1.0
+    image, audio = values["shown/sample"].image, values["shown/tone"].audio
+    assert (image.height, image.width, image.colorspace) == (4, 5, 3)
+    assert image.encoded_image_string == (tmp_path / line["sample"]).read_bytes()
+    assert (audio.sample_rate, audio.length_frames) == (8000, 100)
+    assert audio.encoded_audio_string == (tmp_path / line["tone"]).read_bytes()
+
+
+def decoded(path):
+    """The pixels of a PNG file as matplotlib's decoder, not ours, reads them."""
+    return (255 * matplotlib.image.imread(path)).round().astype(np.uint8)
+
+
+def test_floats_become_pixels_and_what_is_beyond_is_cut(tmp_path):
+    pixels = np.array([[[-1.0], [0.0]], [[0.5], [2.0]]])
+    (tmp_path / "a.png").write_bytes(png(Image(pixels)))
+    np.testing.assert_array_equal(decoded(tmp_path / "a.png"), [[0, 0], [128, 255]])
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (Image(np.zeros((4, 4))), "image: pixels have shape"),
+        (Image(np.zeros((4, 4, 2))), r"of \[1, 3, 4\] channels"),
+        (Image(np.full((4, 4, 3), np.nan)), "image: given NaN"),
+        (Audio(np.zeros((4, 4, 2)), 8000), "audio: samples have shape"),
+        (Audio(np.full(4, np.inf), 8000), "audio: given NaN or infinity"),
+    ],
+)
+def test_what_is_no_picture_or_sound_is_refused(tmp_path, value, said):
+    with metrics.recording(tmp_path) as event:
+        with pytest.raises(ValueError, match=said):
+            event("shown", 0, sample=value)
+
+
+def test_a_run_gone_on_with_adds_whole_lines_and_tensorboard_forgets_the_rest(tmp_path):
+    with metrics.recording(tmp_path) as event:
+        for step in (1, 2, 3):
+            event("train", step, loss=float(step))
+    path = tmp_path / "metrics.jsonl"
+    os.truncate(path, path.stat().st_size - 4)
+    with metrics.recording(tmp_path) as event:
+        for step in (2, 3):
+            event("train", step, loss=10.0 * step)
+    losses = [(line["step"], line["loss"]) for line in metrics.read(path)]
+    assert losses == [(1, 1.0), (2, 2.0), (2, 20.0), (3, 30.0)]
+    accumulator = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    shown = [(s.step, s.value) for s in accumulator.Reload().Scalars("train/loss")]
+    assert shown == [(1, 1.0), (2, 20.0), (3, 30.0)]

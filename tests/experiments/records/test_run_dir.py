@@ -82,3 +82,33 @@ def test_run_json_holds_what_was_said_and_an_unknown_status_is_refused(tmp_path)
     assert held == {"schema": 1, "status": "done", "seed": 3}
     with pytest.raises(ValueError, match="given 'finished'"):
         run_dir.write_run(tmp_path, status="finished")
+
+
+def test_a_run_resumed_stays_and_what_it_said_is_copied(tmp_path):
+    for attempt in (1, 2):
+        run_dir.write_run(tmp_path, status="interrupted", seed=7, attempt=attempt)
+        (tmp_path / "config.gin").write_text(f"# {attempt}")
+        (tmp_path / "kept").touch()
+        with run_dir.claim(tmp_path, overwrite=False, resume=True):
+            assert (tmp_path / "kept").exists()
+            assert run_dir.read_status(tmp_path) == "interrupted"
+        assert run_dir.num_attempts(tmp_path) == attempt
+    for attempt in (1, 2):
+        folder = tmp_path / "attempts" / f"00{attempt}"
+        assert json.loads((folder / "run.json").read_text())["attempt"] == attempt
+        assert (folder / "config.gin").read_text() == f"# {attempt}"
+    assert run_dir.read_seed(tmp_path) == 7
+
+
+def test_resuming_where_nothing_is_begins(tmp_path):
+    with run_dir.claim(tmp_path / "new", overwrite=False, resume=True) as folder:
+        assert not list(folder.iterdir())
+    assert run_dir.read_seed(tmp_path / "new") is None
+
+
+def test_resuming_touches_no_folder_that_holds_something_else(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(run_dir.RunDirError, match="holds no run"):
+        with run_dir.claim(tmp_path, overwrite=False, resume=True):
+            pass
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

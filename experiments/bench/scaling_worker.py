@@ -1,0 +1,396 @@
+"""One turn of the scaling benchmark, in a process of its own, on cores of its own.
+
+Reads a task, writes what it measured or counted.  TensorFlow is imported only once the
+process is pinned and its threads are set.
+"""
+
+import contextlib
+import importlib
+import json
+import math
+import os
+import re
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CHECKED_STEPS = 3  # whose losses are held against those of one device
+NUM_BATCHES = 4  # that steps go round in: made before the clock runs
+RECORDED_DEVICES = 16  # the graphs of more would not fit into one message
+PROBE_BYTES = 256 * 2**20
+PROBE_DIM = 1024
+
+
+def run(task: dict[str, Any]) -> dict[str, Any]:
+    """What the task's mode gives, with status "ok", or "failed" and the reason."""
+    modes = {"probe": probe, "measure": measure, "count": count}
+    try:
+        return {"status": "ok"} | modes[task["mode"]](task)
+    except Exception as error:
+        traceback.print_exc()
+        return {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:300]}
+
+
+def probe(task: dict[str, Any]) -> dict[str, Any]:
+    """What one core can do: float32 operations and bytes copied, a second."""
+    import tensorflow as tf
+
+    a = tf.random.stateless_normal([PROBE_DIM, PROBE_DIM], [0, task["seed"]])
+    multiply = tf.function(lambda a, b: tf.reduce_sum(a @ b))
+    old, new = np.ones(PROBE_BYTES // 8), np.empty(PROBE_BYTES // 8)
+    multiply(a, a).numpy()
+    np.copyto(new, old)
+    products, copies, began = [], [], time.perf_counter()
+    while time.perf_counter() - began < task["min_seconds"] or not copies:
+        start = time.perf_counter()
+        multiply(a, a).numpy()
+        middle = time.perf_counter()
+        np.copyto(new, old)
+        products.append(middle - start)
+        copies.append(time.perf_counter() - middle)
+    return {
+        "seconds": {"products": products, "copies": copies},
+        "work": {
+            "matmul_flops_per_second": 2 * PROBE_DIM**3 / min(products),
+            "copy_bytes_per_second": 2 * PROBE_BYTES / min(copies),  # read and written
+        },
+    }
+
+
+def measure(task: dict[str, Any]) -> dict[str, Any]:
+    """Times steps of a model, each until its loss is known to this process."""
+    parts = _Parts(task)
+    began = time.perf_counter()
+    runtime = parts.runtime()
+    runtime.start(task["seed"])
+    build = time.perf_counter() - began
+
+    def step(number: int) -> float:
+        batch = parts.batches[number % NUM_BATCHES]
+        loss = float(runtime.step(batch, number, task["seed"])["loss"])
+        if not math.isfinite(loss):
+            raise ValueError(f"step {number}: the loss is {loss}")
+        return loss
+
+    began = time.perf_counter()
+    losses = [step(0)]
+    first = time.perf_counter() - began
+    losses += [step(number) for number in range(1, CHECKED_STEPS)]
+    _meet(task)
+    calls: list[float] = []
+    began = marked = time.perf_counter()
+    # Processes that reduce together must take the same steps, so their count is given.
+    while (
+        len(calls) < task["num_steps"]
+        if task["num_steps"]
+        else marked - began < task["min_seconds"] or len(calls) < 3
+    ):
+        step(CHECKED_STEPS + len(calls))
+        now = time.perf_counter()
+        calls.append(now - marked)
+        marked = now
+    return {
+        "engine": f"{type(runtime).__module__}.{type(runtime).__qualname__}",
+        "seconds": {"build": build, "first": first, "calls": calls},
+        "work": {"examples": [task["batch"] // task["processes"]] * len(calls)},
+        "losses": losses,
+        "local_bytes": runtime.local_bytes(),
+    }
+
+
+def count(task: dict[str, Any]) -> dict[str, Any]:
+    """What a step takes on a mesh: bytes on a device, operations, bytes between them.
+
+    On more than one device the program is DTensor's, traced once for all of them; it is
+    stepped twice, so that it is seen to take another batch.
+    """
+    import tensorflow as tf
+
+    # Hundreds of devices' graphs: to make each of them faster would take minutes.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    parts = _Parts(task)
+    accounting = importlib.import_module("experiments.parallel.accounting")
+    devices, shards = parts.topology.num_devices, parts.topology.size("batch")
+    runtime = parts.runtime(mesh=devices > 1)
+    began = time.perf_counter()
+    runtime.start(task["seed"])
+    recorded = accounting.recording() if devices <= RECORDED_DEVICES else None
+    with recorded or contextlib.nullcontext([]) as functions:
+        losses = [float(runtime.step(parts.batches[0], 0, task["seed"])["loss"])]
+    losses.append(float(runtime.step(parts.batches[1], 1, task["seed"])["loss"]))
+    seconds = time.perf_counter() - began
+    held = runtime.local_bytes()
+    wanted = accounting.device_bytes(
+        parts.model, parts.optimizer, parts.topology, parts.settings
+    )
+    graph = graph_of(task)
+    check = {
+        "passed": all(map(math.isfinite, losses))
+        and set(held.values()) == {sum(wanted.values())}
+        and len(held) == devices,
+        "held_bytes": sorted(set(held.values())),
+        "devices": len(held),
+        "losses": losses,
+    }
+    if not check["passed"]:
+        check["reason"] = f"not the layouts' bytes ({wanted}), or a loss not finite"
+    found = accounting.collectives(functions) if recorded else smaller(task)
+    found = [c for c in found if c.device == "CPU:0"]
+    return {
+        "engine": f"{type(runtime).__module__}.{type(runtime).__qualname__}",
+        "seconds": {"start_and_two_steps": seconds},
+        "check": check,
+        "work": {
+            "parameters": sum(math.prod(w.shape) for w in parts.model.weights.values()),
+            "parameter_bytes": wanted["weights"],
+            "held_bytes": max(held.values()),
+            # Of a shard, which is that of a device where it is on one.
+            "activation_bytes": graph["activation_bytes"]
+            if devices == shards
+            else None,
+            "flops": graph["flops"],
+            "batch_per_shard": task["batch"] // shards,
+            "num_collectives": len(found),
+            "sent_bytes": sum(map(sent_bytes, found)),
+        },
+    }
+
+
+def smaller(task: dict[str, Any]) -> list[Any]:
+    """The collectives of a mesh, by way of one with fewer batch shards.
+
+    A device's shard and weights are the same there, and so is what it reduces; only the
+    devices that reduce together are fewer, and their number is put right.
+    """
+    accounting = importlib.import_module("experiments.parallel.accounting")
+    topology = importlib.import_module("experiments.parallel.topology").parse(
+        task["topology"]
+    )
+    shards = topology.size("batch")
+    alone = topology.num_devices // shards  # devices of a shard
+    few = 2 if alone != 2 else 4  # never as many as those, so as to tell them apart
+    dims = [(name, few if name == "batch" else n) for name, n in topology.dims]
+    reduced = task | {
+        "topology": ",".join(f"{name}:{size}" for name, size in dims),
+        "batch": task["batch"] // shards * few,
+    }
+    parts = _Parts(reduced)
+    runtime = parts.runtime(mesh=True)
+    runtime.start(task["seed"])
+    with accounting.recording() as functions:
+        float(runtime.step(parts.batches[0], 0, task["seed"])["loss"])
+    sizes = {few: shards, alone: alone, few * alone: shards * alone}
+    return [
+        c._replace(num_devices=sizes[c.num_devices])
+        for c in accounting.collectives(functions)
+    ]
+
+
+def sent_bytes(collective: Any) -> float:
+    """What a device of a ring sends in a collective; num_bytes are what it ends with.
+
+    Patarasuk and Yuan (2009).  Raises ValueError for an op that it does not know.
+    """
+    size, num_bytes = collective.num_devices, collective.num_bytes
+    shares = {  # of the bytes that the op leaves on a device
+        "CollectiveReduce": 2 * (size - 1) / size,
+        "CollectiveGather": (size - 1) / size,
+        "CollectiveReduceScatter": size - 1,
+        "CollectiveAllToAll": (size - 1) / size,
+    }
+    kind = re.sub(r"V\d+$", "", collective.op)
+    if kind not in shares:
+        raise ValueError(f"{collective.op}: wanted one of {list(shares)}")
+    return shares[kind] * num_bytes
+
+
+# What the model's own graph says.
+
+
+def graph_of(task: dict[str, Any]) -> dict[str, Any]:
+    """Operations and kept bytes of loss and gradient of one shard, on one device.
+
+    flops: of matrix products, einsums and convolutions, as traced.
+    activation_bytes: of the tensors that the forward pass makes and the backward pass
+      reads, weights and constants left out; an upper bound, for a compiler may
+      compute some of them again.
+    """
+    import tensorflow as tf
+
+    randomness = importlib.import_module("experiments.parallel.randomness")
+    parts = _Parts(task)
+    model, (batch, *_) = parts.model, parts.batches
+    shards = parts.topology.size("batch")
+    specs = {
+        name: tf.TensorSpec([value.shape[0] // shards, *value.shape[1:]], value.dtype)
+        for name, value in batch.items()
+    }
+    weights = {
+        name: tf.TensorSpec(weight.shape, tf.float32)
+        for name, weight in model.weights.items()
+    }
+    forward: set[str] = set()
+
+    @tf.function
+    def gradients(weights: Any, batch: Any, seed: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            nats, _ = model.loss(
+                weights, batch, randomness.Randomness(seed, tf.constant(0))
+            )
+            loss = tf.reduce_mean(nats)
+        graph = tf.compat.v1.get_default_graph()
+        forward.update(op.name for op in graph.get_operations())
+        return tape.gradient(loss, list(weights.values()))
+
+    graph = gradients.get_concrete_function(
+        weights, specs, tf.TensorSpec([2], tf.int32)
+    ).graph
+    kept = {
+        tensor.ref(): tensor
+        for op in operations(graph)
+        if op.graph is graph and op.name not in forward
+        for tensor in op.inputs
+        if tensor.op.name in forward
+        and tensor.op.type not in ("Placeholder", "Const", "Identity", "Shape")
+    }
+    return {
+        "flops": sum(map(op_flops, operations(graph))),
+        "activation_bytes": sum(
+            math.prod(tensor.shape.as_list()) * tensor.dtype.size
+            for tensor in kept.values()
+            if tensor.shape.is_fully_defined()
+        ),
+    }
+
+
+def operations(graph: Any) -> Iterator[Any]:
+    """Every operation that a graph's outputs need, those of called functions too.
+
+    Once for each call.  Raises ValueError for a loop, whose number of turns the graph
+    does not tell.
+    """
+    waiting = [tensor.op for tensor in graph.outputs]
+    seen = set()
+    while waiting:
+        op = waiting.pop()
+        if op.name in seen:
+            continue
+        seen.add(op.name)
+        waiting += [tensor.op for tensor in op.inputs] + list(op.control_inputs)
+        if op.type in ("While", "StatelessWhile"):
+            raise ValueError(f"{op.name}: a loop, whose operations cannot be counted")
+        yield op
+        if op.type in ("PartitionedCall", "StatefulPartitionedCall"):
+            yield from operations(graph._get_function(op.get_attr("f").name).graph)
+
+
+def op_flops(op: Any) -> int:
+    """Multiplications and additions of a product or convolution; 0 for the rest."""
+
+    def size(tensor: Any) -> int:
+        return math.prod(tensor.shape.as_list())
+
+    if op.type == "MatMul":
+        rows, columns = op.inputs[0].shape.as_list()
+        return (
+            2 * size(op.outputs[0]) * (rows if op.get_attr("transpose_a") else columns)
+        )
+    if op.type in ("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"):
+        *_, rows, columns = op.inputs[0].shape.as_list()
+        return 2 * size(op.outputs[0]) * (rows if op.get_attr("adj_x") else columns)
+    if op.type == "Einsum":
+        terms = op.get_attr("equation").decode().split("->")[0].split(",")
+        if len(terms) < 2:
+            return 0
+        sizes: dict[str, int] = {}
+        for term, tensor in zip(terms, op.inputs, strict=True):
+            sizes |= dict(zip(term, tensor.shape.as_list(), strict=True))
+        return 2 * math.prod(sizes.values())
+    if op.type == "Conv2D":
+        height, width, inner, _ = op.inputs[1].shape.as_list()
+        return 2 * size(op.outputs[0]) * height * width * inner
+    if op.type == "Conv2DBackpropInput":
+        height, width, inner, _ = op.inputs[1].shape.as_list()
+        return 2 * size(op.inputs[2]) * height * width * inner
+    if op.type == "Conv2DBackpropFilter":
+        height, width, inner, _ = op.outputs[0].shape.as_list()
+        return 2 * size(op.inputs[2]) * height * width * inner
+    return 0
+
+
+# A task's model and place.
+
+
+class _Parts:
+    """Everything that a task names, made."""
+
+    def __init__(self, task: dict[str, Any]) -> None:
+        topology = importlib.import_module("experiments.parallel.topology")
+        optimizers = importlib.import_module("experiments.parallel.optimizers")
+        runtime = importlib.import_module("experiments.parallel.runtime")
+        self.topology = topology.parse(task["topology"])
+        self.model = named(task["model"])(**task["options"])
+        self.optimizer = optimizers.adam(optimizers.constant(1e-4))
+        self.settings = runtime.StepSettings()
+        data = importlib.import_module("experiments.stand_ins.data")
+        batch = data.batches(
+            named(task["examples"])(**task["examples_options"]),
+            seed=task["seed"],
+            split=data.TRAINING,
+            batch_size=task["batch"],
+            process=task["process"],
+            num_processes=task["processes"],
+        )
+        self.batches = [batch(number) for number in range(NUM_BATCHES)]
+
+    def runtime(self, *, mesh: bool = False) -> Any:
+        """The engine that the project chooses for the topology, or DTensor's mesh."""
+        given = (self.model, self.optimizer, self.topology, self.settings)
+        if not mesh:
+            engines = importlib.import_module("experiments.parallel.engines")
+            return engines.make_runtime(*given, kind="CPU")
+        dtensor = importlib.import_module("experiments.parallel.dtensor")
+        topology = importlib.import_module("experiments.parallel.topology")
+        return dtensor.Sharded(
+            *given, topology.local_devices(self.topology.num_devices, "CPU")
+        )
+
+
+def named(place: str) -> Any:
+    """What "package.module:name" names."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _meet(task: dict[str, Any]) -> None:
+    """Waits for the others of the turn, so that what they measure overlaps."""
+    if not task["meet"]:
+        return
+    folder, number, count = task["meet"]
+    Path(folder, f"ready-{number}").touch()
+    until = time.monotonic() + task["timeout_seconds"]
+    while len(list(Path(folder).glob("ready-*"))) < count:
+        if time.monotonic() > until:
+            raise TimeoutError(f"{count} processes were to meet, and not all came")
+        time.sleep(0.005)
+
+
+def main(task_path: str, result_path: str) -> None:
+    """Runs the task of one file and writes its result to another."""
+    task = json.loads(Path(task_path).read_text())
+    if task["cores"]:
+        os.sched_setaffinity(0, task["cores"])
+    result = run(task)
+    Path(result_path).write_text(json.dumps(result))
+    # At once: a client of a job whose others are gone may hang as it ends.
+    os._exit(0 if result["status"] == "ok" else 1)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,115 @@
+"""Fresh processes side by side: each has a task in one file, a result in another."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.parallel import processes
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+def run(
+    run_dir: Path,
+    label: str,
+    tasks: Sequence[Mapping[str, Any]],
+    *,
+    threads: int,
+    timeout: float,
+    connected: bool = False,
+) -> list[dict[str, Any]]:
+    """Runs the tasks side by side, each in a fresh process, and returns their results.
+
+    connected: whether they are to train together.
+    threads: of each, for every library that asks.
+
+    A result has a status, "ok" or "failed" with the reason; once one has failed the
+    others are ended.
+    """
+    addresses = _free_addresses(len(tasks)) if connected else ()
+    started = []
+    with contextlib.ExitStack() as stack:
+        for index, task in enumerate(tasks):
+            stem = run_dir / f"{label}-{index}"
+            task_path = stem.with_suffix(".task.json")
+            result_path = stem.with_suffix(".json")
+            task_path.write_text(json.dumps(task))
+            log = stack.enter_context(open(stem.with_suffix(".log"), "wb"))
+            command = [sys.executable, "-m", "experiments.bench.scaling_worker"]
+            command += [str(task_path), str(result_path)]
+            process = stack.enter_context(
+                _process(
+                    command,
+                    cwd=REPO,
+                    env=os.environ | _environment(threads, index, addresses),
+                    stdout=log,
+                    stderr=log,
+                )
+            )
+            started.append((process, result_path))
+        _wait([process for process, _ in started], timeout)
+        codes = [process.poll() for process, _ in started]
+    results = []
+    for (_, path), code in zip(started, codes, strict=True):
+        if path.exists():
+            results.append(json.loads(path.read_text()))
+            continue
+        reason = (
+            f"stopped after {timeout:.0f} s, or when another had failed"
+            if code is None
+            else f"exit code {code}; see {path.with_suffix('.log').name}"
+        )
+        results.append({"status": "failed", "reason": reason})
+    return results
+
+
+def _wait(processes: Sequence[subprocess.Popen], timeout: float) -> None:
+    """Until all have ended, one has failed, or the time is over."""
+    until = time.monotonic() + timeout
+    while time.monotonic() < until:
+        codes = [process.poll() for process in processes]
+        if None not in codes or any(code not in (None, 0) for code in codes):
+            return
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def _process(command: list[str], **options: Any) -> Iterator[subprocess.Popen]:
+    """A process that is gone, with all that it started, when the block ends."""
+    process = subprocess.Popen(command, start_new_session=True, **options)
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _environment(threads: int, index: int, addresses: Sequence[str]) -> dict[str, str]:
+    names = (
+        "OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS NUMBA_NUM_THREADS "
+        "TF_NUM_INTRAOP_THREADS TF_NUM_INTEROP_THREADS"
+    ).split()
+    place = processes.Process(index, len(addresses), tuple(addresses))
+    return (
+        dict.fromkeys(names, str(threads))
+        | {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
+        | (processes.as_environment(place) if addresses else {})
+    )
+
+
+def _free_addresses(count: int) -> list[str]:
+    """Of this machine, one a process; all are held until the last is known."""
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in held:
+            one.bind(("127.0.0.1", 0))
+        return [f"127.0.0.1:{one.getsockname()[1]}" for one in held]

@@ -1,0 +1,196 @@
+"""Bytes and ops of a step: from shapes and rules alone, and from the graphs that ran.
+
+The first needs no device, so a model of any size can be counted on a mesh of any; the
+second is what the first is held against.
+"""
+
+import contextlib
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+from tensorflow.core.framework import graph_pb2, node_def_pb2
+from tensorflow.python.eager import context  # no public name collects graphs
+
+from experiments.parallel import arithmetic
+from experiments.parallel.model import Model, Tensors
+from experiments.parallel.optimizers import Optimizer
+from experiments.parallel.randomness import Randomness
+from experiments.parallel.runtime import StepSettings
+from experiments.parallel.topology import Topology
+from experiments.parallel.variables import (
+    local_shape,
+    sharding,
+    variables,
+    weight_name,
+)
+
+# Ops that move or hold values and compute none.
+IDLE_OPS = ("Const", "NoOp", "Identity", "IdentityN", "_Arg", "_Retval", "_DeviceArg")
+IDLE_OPS += ("_DeviceRetval", "_Send", "_Recv", "_HostSend", "_HostRecv")
+
+
+class Collective(NamedTuple):
+    """A device's part in one collective of a step."""
+
+    device: str  # "CPU:0"
+    op: str  # "CollectiveReduceV2" is an all-reduce
+    num_devices: int  # that take part
+    num_bytes: int  # of what comes out of it on this device
+
+
+def device_bytes(
+    model: Model, optimizer: Optimizer, topology: Topology, settings: StepSettings
+) -> dict[str, int]:
+    """Bytes that each device keeps of weights, slots, ema and step."""
+    sharded = sharding(model, topology)
+    found = dict.fromkeys(("weights", "slots", "ema", "step"), 0)
+    kept = variables(model, optimizer, ema=settings.ema_decay is not None)
+    for variable in kept.values():
+        num = math.prod(local_shape(variable, sharded, topology))
+        found[variable.kind] += num * variable.dtype.itemsize
+    return found
+
+
+def gradient_bytes(model: Model, topology: Topology, *, num_stats: int = 1) -> int:
+    """Float32 bytes that a device hands to a step's all-reduce over the batch.
+
+    num_stats: scalars summed with the gradients: the loss and each of the model's
+      numbers.  On a mesh of examples alone this is all that travels.
+    """
+    if topology.size("batch") == 1:
+        return 0
+    alone = Optimizer(slots=lambda shape: {}, update=lambda *arguments: ({}, {}))
+    held = device_bytes(model, alone, topology, StepSettings())
+    return held["weights"] + 4 * num_stats
+
+
+def traced_step(
+    model: Model,
+    optimizer: Optimizer,
+    settings: StepSettings,
+    batch: Mapping[str, tf.TensorSpec],
+) -> tf.types.experimental.ConcreteFunction:
+    """The whole step as one graph, of the variables given to it: nothing is allocated.
+
+    batch: of a step's arrays.
+
+    Of (variables by name, batch, seed [2] int32), it gives variables and results.
+    """
+    kept = variables(model, optimizer, ema=settings.ema_decay is not None)
+    size = next(iter(batch.values())).shape[0]
+
+    def step(
+        held: Tensors, batch: Tensors, seed: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        weights = {name: held[weight_name(name)] for name in model.weights}
+        stats, grads = arithmetic.sums(
+            model,
+            settings,
+            weights,
+            batch,
+            Randomness(seed, tf.constant(0)),
+            num_examples=size,
+            gradients=True,
+        )
+        after, norm = arithmetic.update(optimizer, settings, held, grads)
+        return after, {**stats, "gradient_norm": norm}
+
+    specs = {n: tf.TensorSpec(v.shape, v.dtype) for n, v in kept.items()}
+    seed = tf.TensorSpec([2], tf.int32)
+    return tf.function(step).get_concrete_function(specs, dict(batch), seed)
+
+
+@contextlib.contextmanager
+def recording() -> Iterator[list[list[graph_pb2.GraphDef]]]:
+    """A list that after the block has each function that ran: a graph for each device.
+
+    Of functions that ran before and ran again nothing is recorded.
+    """
+    functions: list[list[graph_pb2.GraphDef]] = []
+    context.enable_graph_collection()
+    try:
+        yield functions
+        metadata = context.export_run_metadata()
+    finally:
+        context.disable_graph_collection()
+    functions += [list(found.partition_graphs) for found in metadata.function_graphs]
+
+
+def ops_of_devices(functions: Sequence[Sequence[graph_pb2.GraphDef]]) -> dict[str, int]:
+    """How many ops that compute each device has, in what `recording` gave."""
+    found: dict[str, int] = {}
+    for graph in itertools.chain(*functions):
+        for node in graph.node:
+            if node.op not in IDLE_OPS:
+                device = _device(node)
+                found[device] = found.get(device, 0) + 1
+    return found
+
+
+def collectives(
+    functions: Sequence[Sequence[graph_pb2.GraphDef]],
+) -> list[Collective]:
+    """Every collective, on each of its devices, in what `recording` gave.
+
+    One in a loop is counted once.
+    """
+    found = []
+    for graphs in functions:
+        nodes = [[n for n in g.node if n.op.startswith("Collective")] for g in graphs]
+        if all(_SHAPES in node.attr for node in itertools.chain(*nodes)):
+            inferred = [None] * len(graphs)  # DTensor writes the local shapes down
+        else:
+            inferred = _with_shapes(graphs)
+        for graph, theirs, shapes in zip(graphs, nodes, inferred, strict=True):
+            for node in theirs:
+                if shapes is None:
+                    shape = tf.TensorShape(node.attr[_SHAPES].list.shape[0])
+                else:
+                    shape = shapes.get_operation_by_name(node.name).outputs[0].shape
+                size = shape.num_elements() * tf.as_dtype(node.attr["T"].type).size
+                group = _constant(graph, node.input[1])
+                found.append(Collective(_device(node), node.op, group, size))
+    return found
+
+
+_SHAPES = "_output_shapes"
+
+
+def _with_shapes(graphs: Sequence[graph_pb2.GraphDef]) -> list[tf.Graph]:
+    """The graphs of one function's devices, with shapes as far as they are known."""
+    sent = {
+        op.get_attr("tensor_name"): op.inputs[0].shape
+        for graph in map(_imported, graphs)
+        for op in graph.get_operations()
+        if op.type == "_Send"
+    }
+    # What one device has of another has the shape that it had there.
+    told = []
+    for graph in graphs:
+        copy = graph_pb2.GraphDef()
+        copy.CopyFrom(graph)
+        for node in copy.node:
+            if node.op == "_Recv" and _SHAPES not in node.attr:
+                shape = sent.get(node.attr["tensor_name"].s, tf.TensorShape(None))
+                node.attr[_SHAPES].list.shape.append(shape.as_proto())
+        told.append(_imported(copy))
+    return told
+
+
+def _imported(graph: graph_pb2.GraphDef) -> tf.Graph:
+    with tf.Graph().as_default() as imported:
+        tf.graph_util.import_graph_def(graph, name="")
+    return imported
+
+
+def _constant(graph: graph_pb2.GraphDef, name: str) -> int:
+    (node,) = [n for n in graph.node if n.name == name.partition(":")[0]]
+    return int(tf.make_ndarray(node.attr["value"].tensor))
+
+
+def _device(node: node_def_pb2.NodeDef) -> str:
+    spec = tf.DeviceSpec.from_string(node.device)
+    return f"{spec.device_type}:{spec.device_index}"

@@ -1,0 +1,190 @@
+"""A step's arithmetic as functions of plain tensors: what the engines share."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from experiments.parallel.model import Model, Tensors
+from experiments.parallel.optimizers import Optimizer
+from experiments.parallel.randomness import Randomness
+from experiments.parallel.runtime import StepSettings
+from experiments.parallel.variables import (
+    STEP,
+    ema_name,
+    slot_name,
+    weight_name,
+)
+
+COMPUTE_DTYPES = ("float32", "bfloat16")
+
+
+class Sums(NamedTuple):
+    """Over examples, each divided by the number in the global batch: they add up."""
+
+    stats: dict[str, tf.Tensor]  # loss and the model's numbers: scalars, float32
+    grads: dict[str, tf.Tensor]  # by weight, float32; empty where not asked for
+
+
+def check_settings(settings: StepSettings) -> None:
+    """Raises ValueError for what no step can be computed with."""
+    if settings.compute_dtype not in COMPUTE_DTYPES:
+        raise ValueError(
+            f"compute_dtype: given {settings.compute_dtype!r}, "
+            f"wanted one of {COMPUTE_DTYPES}"
+        )
+    if settings.accumulate < 1:
+        raise ValueError(f"accumulate: given {settings.accumulate}, wanted 1 or more")
+    if settings.clip_norm is not None and not settings.clip_norm > 0:
+        raise ValueError(f"clip_norm: given {settings.clip_norm}, wanted above 0")
+    if settings.ema_decay is not None and not 0 <= settings.ema_decay < 1:
+        raise ValueError(
+            f"ema_decay: given {settings.ema_decay}, wanted at least 0 and below 1"
+        )
+
+
+def check_batch(
+    batch: Mapping[str, np.ndarray], *, num_shards: int, accumulate: int
+) -> int:
+    """The number of examples, which are to be cut over devices and into parts.
+
+    Raises ValueError where arrays differ in it or it does not divide.
+    """
+    sizes = {name: np.shape(array)[0] for name, array in batch.items()}
+    if len(set(sizes.values())) != 1:
+        raise ValueError(f"batch: wanted as many examples in every array, got {sizes}")
+    (size,) = set(sizes.values())
+    if size == 0 or size % (num_shards * accumulate):
+        raise ValueError(
+            f"batch: {size} examples do not divide over {num_shards} devices "
+            f"in {accumulate} parts each"
+        )
+    return size
+
+
+def step_seed(seed: int, number: int) -> np.ndarray:
+    """[2] int32: what a step's draws are made of."""
+    return np.array([seed & 0xFFFFFFFF, number & 0xFFFFFFFF], np.uint32).view(np.int32)
+
+
+def sums(
+    model: Model,
+    settings: StepSettings,
+    weights: Tensors,
+    batch: Tensors,
+    randomness: Randomness,
+    *,
+    num_examples: int,
+    gradients: bool,
+) -> Sums:
+    """The loss, the model's numbers and, if asked for, the gradients of some examples.
+
+    num_examples: of the global batch, by which all is divided.
+    """
+    dtype = tf.as_dtype(settings.compute_dtype)
+    weights = dict(weights)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        if gradients:
+            tape.watch(weights)
+        nats, numbers = model.loss(
+            {name: tf.cast(weight, dtype) for name, weight in weights.items()},
+            {
+                name: tf.cast(array, dtype) if array.dtype.is_floating else array
+                for name, array in batch.items()
+            },
+            randomness,
+        )
+        stats = _stats(model, nats, numbers, batch, num_examples)
+    if not gradients:
+        return Sums(stats, {})
+    grads = tape.gradient(stats["loss"], weights)
+    idle = [name for name, grad in grads.items() if grad is None]
+    if idle:
+        raise ValueError(f"{model.name}: the loss does not depend on weights {idle}")
+    return Sums(stats, {name: tf.convert_to_tensor(g) for name, g in grads.items()})
+
+
+def sums_in_parts(
+    compute: Callable[[Tensors, tf.Tensor], Sums],
+    batch: Tensors,
+    first: tf.Tensor,
+    parts: int,
+) -> Sums:
+    """`compute(part of the batch, number of its first example)`, summed over parts.
+
+    One part after another, so that the memory of one is enough.
+    """
+    if parts == 1:
+        return compute(batch, first)
+    cut = {
+        name: tf.reshape(array, (parts, array.shape[0] // parts, *array.shape[1:]))
+        for name, array in batch.items()
+    }
+    size = next(iter(cut.values())).shape[1]
+
+    def one(part: tf.Tensor) -> Sums:
+        return compute({name: a[part] for name, a in cut.items()}, first + part * size)
+
+    def body(part: tf.Tensor, total: Sums) -> tuple[tf.Tensor, Sums]:
+        return part + 1, tf.nest.map_structure(tf.add, total, one(part))
+
+    _, total = tf.while_loop(
+        lambda part, _: part < parts,
+        body,
+        (tf.constant(1), one(tf.constant(0))),
+        parallel_iterations=1,
+        maximum_iterations=parts - 1,
+    )
+    return total
+
+
+def update(
+    optimizer: Optimizer,
+    settings: StepSettings,
+    kept: Tensors,
+    grads: Tensors,
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Every variable after a step, by name, and the norm of the gradients before it.
+
+    kept: every variable before it, by name.
+    """
+    squares = [tf.reduce_sum(grad * grad) for grad in grads.values()]
+    norm = tf.sqrt(tf.add_n(squares))
+    if settings.clip_norm is not None:
+        scale = tf.minimum(1.0, settings.clip_norm / norm)
+        grads = {name: grad * scale for name, grad in grads.items()}
+    step = tf.cast(kept[STEP], tf.float32)
+    after = {STEP: kept[STEP] + 1}
+    for name, grad in grads.items():
+        weight = kept[weight_name(name)]
+        names = {slot: slot_name(name, slot) for slot in optimizer.slots(weight.shape)}
+        slots = {slot: kept[full] for slot, full in names.items()}
+        weight, slots = optimizer.update(step, weight, grad, slots)
+        after[weight_name(name)] = weight
+        after.update({full: slots[slot] for slot, full in names.items()})
+        if settings.ema_decay is not None:
+            average = kept[ema_name(name)]
+            after[ema_name(name)] = average + (1 - settings.ema_decay) * (
+                weight - average
+            )
+    return after, norm
+
+
+def _stats(
+    model: Model, nats: tf.Tensor, numbers: Tensors, batch: Tensors, num_examples: int
+) -> dict[str, tf.Tensor]:
+    size = next(iter(batch.values())).shape[0]
+    per_example = {"loss": nats, **numbers}
+    if "loss" in numbers or "gradient_norm" in numbers:
+        raise ValueError(f"{model.name}: numbers named loss or gradient_norm: taken")
+    for name, value in per_example.items():
+        if value.shape != (size,):
+            raise ValueError(
+                f"{model.name}: {name} has shape {value.shape}, wanted one for each of "
+                f"the batch's {size} examples"
+            )
+    return {
+        name: tf.reduce_sum(tf.cast(value, tf.float32)) / num_examples
+        for name, value in per_example.items()
+    }

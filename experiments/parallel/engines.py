@@ -1,0 +1,109 @@
+"""Which engine runs a topology: one device, tf.distribute, or DTensor."""
+
+import tensorflow as tf
+
+from experiments.parallel import arithmetic, processes
+from experiments.parallel.distributed import DataParallel
+from experiments.parallel.dtensor import Sharded
+from experiments.parallel.model import Model
+from experiments.parallel.optimizers import Optimizer
+from experiments.parallel.runtime import Runtime, StepSettings
+from experiments.parallel.single import SingleDevice
+from experiments.parallel.topology import KINDS, Topology, local_devices
+from experiments.parallel.variables import sharding
+
+GROUP_KEYS = 1_000_000  # set aside for each strategy of a process
+
+
+def make_runtime(
+    model: Model,
+    optimizer: Optimizer,
+    topology: Topology,
+    settings: StepSettings,
+    *,
+    kind: str | None = None,
+) -> Runtime:
+    """The runtime of this topology, over all processes; nothing is placed yet.
+
+    kind: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
+
+    Raises ValueError, before anything runs, where the machine lacks the devices, the
+    processes do not divide them, a weight is without a rule or does not divide by it,
+    and for settings that the engine cannot obey.
+    """
+    arithmetic.check_settings(settings)
+    sharding(model, topology)
+    dims = {name for name, size in topology.dims if size > 1}
+    count = processes.current().count
+    if topology.num_devices % count:
+        raise ValueError(
+            f"topology {topology}: {topology.num_devices} devices do not divide over "
+            f"{count} processes"
+        )
+    if dims <= {"batch"}:
+        if count > 1:
+            strategy = _over_processes(topology, kind)
+        elif topology.num_devices > 1:
+            strategy = _over_devices(topology, kind)
+        else:
+            (device,) = local_devices(1, kind)
+            return SingleDevice(model, optimizer, topology, settings, device)
+        return DataParallel(model, optimizer, topology, settings, strategy)
+    if count > 1:
+        raise ValueError(
+            f"topology {topology} over {count} processes: several processes share "
+            "'batch' alone; other dimensions want all devices in one process"
+        )
+    if settings.jit_compile:
+        raise ValueError(
+            f"jit_compile: topology {topology} cannot, wanted False; DTensor lowers "
+            "the step itself"
+        )
+    devices = local_devices(topology.num_devices, kind)
+    return Sharded(model, optimizer, topology, settings, devices)
+
+
+def _over_devices(topology: Topology, kind: str | None) -> tf.distribute.Strategy:
+    devices = local_devices(topology.num_devices, kind)
+    if devices[0].startswith("TPU"):
+        return _over_tpus(topology)
+    # TensorFlow numbers the groups of its collectives from 1 anew in every strategy and
+    # in DTensor, and two that meet in one process take each other for their own.
+    tf.distribute.MirroredStrategy._collective_key_base += GROUP_KEYS
+    return tf.distribute.MirroredStrategy(devices)
+
+
+def _over_tpus(topology: Topology) -> tf.distribute.Strategy:
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="local")
+    tf.tpu.experimental.initialize_tpu_system(resolver)
+    strategy = tf.distribute.TPUStrategy(resolver)
+    if strategy.num_replicas_in_sync != topology.num_devices:
+        raise ValueError(
+            f"topology {topology}: wanted all {strategy.num_replicas_in_sync} cores "
+            "of the TPU"
+        )
+    return strategy
+
+
+def _over_processes(topology: Topology, kind: str | None) -> tf.distribute.Strategy:
+    """Each process with its own devices; it must be made before TensorFlow begins."""
+    process = processes.current()
+    if kind is None:
+        kind = next(k for k in KINDS if tf.config.list_physical_devices(k))
+    local = topology.num_devices // process.count
+    there = 1 if kind == "CPU" else len(tf.config.list_physical_devices(kind))
+    if kind == "TPU":
+        raise ValueError("TPU: wanted one process a pod, which TPUStrategy spans")
+    if local != there:
+        raise ValueError(
+            f"topology {topology}: {local} devices in each of {process.count} "
+            f"processes, wanted the {there} of kind {kind} that each has"
+        )
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": list(process.addresses)}),
+        task_type="worker",
+        task_id=process.index,
+        num_accelerators={} if kind == "CPU" else {kind: there},
+        rpc_layer="grpc",
+    )
+    return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)

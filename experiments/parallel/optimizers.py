@@ -1,0 +1,136 @@
+"""Optimizers and schedules: functions of one weight, for whatever holds it to apply."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import tensorflow as tf
+
+Schedule = Callable[[tf.Tensor], tf.Tensor]  # step from 0, float32 -> learning rate
+
+
+class Slot(NamedTuple):
+    """What an optimizer keeps of a weight: zeros at first."""
+
+    axes: tuple[int, ...]  # of the weight's, that the slot has; sharded as those are
+
+
+class Optimizer(NamedTuple):
+    """An update of one weight by its gradient."""
+
+    slots: Callable[[tuple[int, ...]], dict[str, Slot]]  # of a weight's shape, by name
+    # (step from 0 as float32 scalar, weight, gradient, slots) -> weight, slots
+    update: Callable[
+        [tf.Tensor, tf.Tensor, tf.Tensor, Mapping[str, tf.Tensor]],
+        tuple[tf.Tensor, dict[str, tf.Tensor]],
+    ]
+
+
+def constant(rate: float, *, warmup: int = 0) -> Schedule:
+    """`rate`, after a linear rise over `warmup` steps."""
+    return lambda step: rate * tf.minimum(1.0, (step + 1) / max(warmup, 1))
+
+
+def rsqrt(rate: float, *, warmup: int) -> Schedule:
+    """rate / sqrt(max(step, warmup)): Vaswani et al. (2017) without the rise."""
+    return lambda step: rate * tf.math.rsqrt(tf.maximum(step + 1, float(warmup)))
+
+
+def noam(rate: float, *, hidden: int, warmup: int) -> Schedule:
+    """A linear rise over `warmup` steps and an inverse square root: equation 3 of
+    Vaswani et al. (2017), times `rate`.
+    """
+    scale = rate * hidden**-0.5
+    return lambda step: (
+        scale * tf.minimum(tf.math.rsqrt(step + 1), (step + 1) * warmup**-1.5)
+    )
+
+
+def adam(
+    schedule: Schedule,
+    *,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+) -> Optimizer:
+    """Adam: Kingma and Ba (2015), algorithm 1."""
+
+    def slots(shape: tuple[int, ...]) -> dict[str, Slot]:
+        axes = tuple(range(len(shape)))
+        return {"mean": Slot(axes), "square": Slot(axes)}
+
+    def update(
+        step: tf.Tensor,
+        weight: tf.Tensor,
+        grad: tf.Tensor,
+        slots: Mapping[str, tf.Tensor],
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        mean = beta1 * slots["mean"] + (1 - beta1) * grad
+        square = beta2 * slots["square"] + (1 - beta2) * grad * grad
+        unbias1 = _one_minus_power(beta1, step + 1)
+        unbias2 = _one_minus_power(beta2, step + 1)
+        change = schedule(step) * (mean / unbias1)
+        weight = weight - change / (tf.sqrt(square / unbias2) + epsilon)
+        return weight, {"mean": mean, "square": square}
+
+    return Optimizer(slots, update)
+
+
+def adafactor(
+    schedule: Schedule,
+    *,
+    decay_exponent: float = 0.8,
+    clip_threshold: float = 1.0,
+    epsilon1: float = 1e-30,
+    epsilon2: float = 1e-3,
+    relative_step: bool = False,
+) -> Optimizer:
+    """Adafactor without momentum: Shazeer and Stern (2018), algorithms 4 and 5.
+
+    relative_step: whether the schedule is multiplied by max(epsilon2, RMS(weight)).
+    """
+
+    def slots(shape: tuple[int, ...]) -> dict[str, Slot]:
+        axes = tuple(range(len(shape)))
+        if len(shape) < 2:
+            return {"square": Slot(axes)}
+        return {"row": Slot(axes[:-1]), "column": Slot((*axes[:-2], axes[-1]))}
+
+    def update(
+        step: tf.Tensor,
+        weight: tf.Tensor,
+        grad: tf.Tensor,
+        slots: Mapping[str, tf.Tensor],
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        decay = 1.0 - tf.pow(step + 1, -decay_exponent)
+        square = grad * grad + epsilon1
+        if "square" in slots:
+            mean = decay * slots["square"] + (1 - decay) * square
+            kept = {"square": mean}
+            scaled = grad * tf.math.rsqrt(mean)
+        else:
+            row = decay * slots["row"] + (1 - decay) * tf.reduce_mean(square, -1)
+            column = decay * slots["column"] + (1 - decay) * tf.reduce_mean(square, -2)
+            kept = {"row": row, "column": column}
+            row_scale = row / tf.reduce_mean(row, -1, keepdims=True)
+            scaled = (
+                grad
+                * tf.expand_dims(tf.math.rsqrt(row_scale), -1)
+                * tf.expand_dims(tf.math.rsqrt(column), -2)
+            )
+        norm = tf.sqrt(tf.reduce_mean(scaled * scaled))
+        scaled = scaled / tf.maximum(1.0, norm / clip_threshold)
+        rate = schedule(step)
+        if relative_step:
+            rms = tf.sqrt(tf.reduce_mean(weight * weight))
+            rate = rate * tf.maximum(epsilon2, rms)
+        return weight - rate * scaled, kept
+
+    return Optimizer(slots, update)
+
+
+def _one_minus_power(base: float, exponent: tf.Tensor) -> tf.Tensor:
+    """1 - base**exponent, to all the digits of float32 that `base` has as a double."""
+    if base == 0.0:
+        return tf.ones_like(exponent)
+    return -tf.math.expm1(exponent * math.log(base))

@@ -1,0 +1,74 @@
+"""The one interface that experiments see: a model's training, wherever it runs."""
+
+import abc
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.parallel.model import Model
+from experiments.parallel.optimizers import Optimizer
+from experiments.parallel.topology import Topology
+
+
+class StepSettings(NamedTuple):
+    """How a step is computed, the same on every engine."""
+
+    clip_norm: float | None = None  # of the gradient over all weights
+    ema_decay: float | None = None  # of the average of weights that evaluation uses
+    accumulate: int = 1  # parts a batch is computed in, their gradients added
+    compute_dtype: str = "float32"  # or "bfloat16": of weights and floats in the loss
+    jit_compile: bool = False
+
+
+class Runtime(abc.ABC):
+    """A model being trained on some devices: what it holds, and a step of it.
+
+    Weights are float32, slots of the optimizer are sharded as their weights are, and
+    the same seed and batches give the same losses on every engine and topology.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        optimizer: Optimizer,
+        topology: Topology,
+        settings: StepSettings,
+    ) -> None:
+        self.model, self.optimizer = model, optimizer
+        self.topology, self.settings = topology, settings
+
+    @abc.abstractmethod
+    def start(self, seed: int) -> None:
+        """Makes the variables, weights drawn from `seed`, slots zero."""
+
+    @abc.abstractmethod
+    def step(
+        self, batch: Mapping[str, np.ndarray], number: int, seed: int
+    ) -> dict[str, Any]:
+        """One update on a batch, which is this process's share of the global one.
+
+        number: of the step, from 0; randomness is of seed, number and each example's
+          place in the global batch.
+
+        Returns loss (mean nats of an example), gradient_norm, and the mean of each of
+        the model's numbers: scalar tensors of the whole batch, equal on every process.
+        """
+
+    @abc.abstractmethod
+    def evaluate(
+        self, batch: Mapping[str, np.ndarray], number: int, seed: int
+    ) -> dict[str, Any]:
+        """What `step` returns but the norm, and nothing changed; of the EMA if kept."""
+
+    @abc.abstractmethod
+    def read(self) -> dict[str, np.ndarray]:
+        """Every variable whole, by name: weights/..., slots/..., ema/..., step."""
+
+    @abc.abstractmethod
+    def write(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Sets every variable; ValueError names what is missing, odd or misshapen."""
+
+    @abc.abstractmethod
+    def local_bytes(self) -> dict[str, int]:
+        """Bytes of all variables on each of this process's devices, by device."""

@@ -1,0 +1,119 @@
+"""Training on one device: a plain tf.function, by XLA where asked for."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from experiments.parallel import arithmetic
+from experiments.parallel.model import Model, Tensors
+from experiments.parallel.optimizers import Optimizer
+from experiments.parallel.randomness import Randomness
+from experiments.parallel.runtime import Runtime, StepSettings
+from experiments.parallel.topology import Topology
+from experiments.parallel.variables import (
+    check_arrays,
+    ema_name,
+    first_value,
+    variables,
+    weight_name,
+)
+
+
+class SingleDevice(Runtime):
+    """A runtime of one device, "GPU:0" say."""
+
+    def __init__(
+        self,
+        model: Model,
+        optimizer: Optimizer,
+        topology: Topology,
+        settings: StepSettings,
+        device: str,
+    ) -> None:
+        super().__init__(model, optimizer, topology, settings)
+        self._device = device
+        self._kept = variables(model, optimizer, ema=settings.ema_decay is not None)
+        self._held: dict[str, tf.Variable] = {}
+        self._step = tf.function(
+            self._update, jit_compile=settings.jit_compile, autograph=False
+        )
+        self._evaluate = tf.function(
+            self._stats, jit_compile=settings.jit_compile, autograph=False
+        )
+
+    def start(self, seed: int) -> None:
+        with tf.device(self._device):
+            self._held = {
+                name: tf.Variable(
+                    first_value(variable, self.model, seed), trainable=False
+                )
+                for name, variable in self._kept.items()
+            }
+
+    def step(
+        self, batch: Mapping[str, np.ndarray], number: int, seed: int
+    ) -> dict[str, tf.Tensor]:
+        return self._step(*self._placed(batch, number, seed))
+
+    def evaluate(
+        self, batch: Mapping[str, np.ndarray], number: int, seed: int
+    ) -> dict[str, tf.Tensor]:
+        return self._evaluate(*self._placed(batch, number, seed))
+
+    def read(self) -> dict[str, np.ndarray]:
+        return {name: held.numpy() for name, held in self._held.items()}
+
+    def write(self, arrays: Mapping[str, np.ndarray]) -> None:
+        check_arrays(self._kept, arrays, self.model)
+        for name, held in self._held.items():
+            # A copy: TensorFlow may otherwise go on in the caller's memory.
+            held.assign(np.array(arrays[name]))
+
+    def local_bytes(self) -> dict[str, int]:
+        sizes = [
+            held.shape.num_elements() * held.dtype.size for held in self._held.values()
+        ]
+        return {self._device: sum(sizes)}
+
+    def _placed(
+        self, batch: Mapping[str, np.ndarray], number: int, seed: int
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        arithmetic.check_batch(batch, num_shards=1, accumulate=self.settings.accumulate)
+        with tf.device(self._device):
+            return {
+                name: tf.convert_to_tensor(array) for name, array in batch.items()
+            }, tf.convert_to_tensor(arithmetic.step_seed(seed, number))
+
+    def _sums(
+        self, weights: Tensors, batch: Tensors, seed: tf.Tensor, *, gradients: bool
+    ) -> arithmetic.Sums:
+        size = next(iter(batch.values())).shape[0]
+        return arithmetic.sums_in_parts(
+            lambda part, first: arithmetic.sums(
+                self.model,
+                self.settings,
+                weights,
+                part,
+                Randomness(seed, first),
+                num_examples=size,
+                gradients=gradients,
+            ),
+            batch,
+            tf.constant(0),
+            self.settings.accumulate,
+        )
+
+    def _update(self, batch: Tensors, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        kept = {name: held.read_value() for name, held in self._held.items()}
+        weights = {name: kept[weight_name(name)] for name in self.model.weights}
+        stats, grads = self._sums(weights, batch, seed, gradients=True)
+        after, norm = arithmetic.update(self.optimizer, self.settings, kept, grads)
+        for name, held in self._held.items():
+            held.assign(after[name])
+        return {**stats, "gradient_norm": norm}
+
+    def _stats(self, batch: Tensors, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        named = ema_name if self.settings.ema_decay is not None else weight_name
+        weights = {n: self._held[named(n)].read_value() for n in self.model.weights}
+        return self._sums(weights, batch, seed, gradients=False).stats

@@ -1,0 +1,122 @@
+"""What is run: a stand-in model trained on its synthetic data, on any topology."""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from experiments.inference import optimize
+from experiments.parallel import engines, processes
+from experiments.parallel.model import Model
+from experiments.parallel.optimizers import Optimizer
+from experiments.parallel.runtime import StepSettings
+from experiments.parallel.topology import parse
+from experiments.records import jsonlines
+from experiments.records.media import Image
+from experiments.records.metrics import recording
+from experiments.stand_ins.data import HELD_OUT, TRAINING, Examples, batches
+from experiments.stand_ins.vector_quantized import reconstructed
+
+NUM_SHOWN = 4  # pictures beside each other
+
+
+def train(
+    *,
+    run_dir: Path,
+    seed: int,
+    model: Model,
+    examples: Examples,
+    optimizer: Optimizer,
+    loop: optimize.LoopSettings,
+    step: StepSettings,
+    batch_size: int,
+    num_held_out: int,
+    mesh: str = "batch:1",
+    kind: str | None = None,
+    resume: bool = False,
+) -> dict[str, Any]:
+    """Trains a model; with `resume`, from the newest checkpoint in `run_dir`.
+
+    batch_size: examples of all devices and processes together; num_held_out: batches.
+    mesh: its dimensions and their sizes, such as "batch:4,model:2".
+    kind: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
+
+    In `run_dir` come checkpoints/, metrics.jsonl and TensorBoard events, and
+    summary.json, which is also what comes back.
+
+    Raises ValueError for what the machine or the model cannot do, before any work;
+    `optimize.NotFinite` and `CheckpointError` as `optimize.train` does.
+    """
+    process = processes.current()
+    topology = parse(mesh)
+    model, num_traces = optimize.counting(model)
+    parts = topology.size("batch") * step.accumulate
+    if batch_size < 1 or batch_size % parts:
+        raise ValueError(
+            f"batch_size: {batch_size} examples do not divide over topology {topology} "
+            f"in {step.accumulate} parts each"
+        )
+    runtime = engines.make_runtime(model, optimizer, topology, step, kind=kind)
+
+    def of(split: int) -> Callable[[int], optimize.Batch]:
+        return batches(
+            examples,
+            seed=seed,
+            split=split,
+            batch_size=batch_size,
+            process=process.index,
+            num_processes=process.count,
+        )
+
+    data = optimize.Data(
+        name=examples.name,
+        batch_size=batch_size,
+        batch=of(TRAINING),
+        held_out=of(HELD_OUT),
+        num_held_out=num_held_out,
+    )
+    writes = process.index == 0
+    if writes:
+        parameters = sum(int(np.prod(w.shape)) for w in model.weights.values())
+        print(
+            f"{model.name}: {parameters:,} parameters\n"
+            f"{examples.name}: {examples.source}\n"
+            f"{topology}, {batch_size} examples a step",
+            flush=True,
+        )
+    with recording(run_dir) if writes else contextlib.nullcontext() as event:
+        summary = optimize.train(
+            runtime,
+            data,
+            run_dir=run_dir,
+            seed=seed,
+            settings=loop,
+            event=event,
+            resume=resume,
+            num_traces=num_traces,
+            show=_show(data) if "codebook" in model.weights else None,
+        )
+    summary = {"model": model.name, "topology": str(topology)} | summary
+    if writes:
+        text = jsonlines.dumps(summary, indent=2)
+        jsonlines.write_text(run_dir / "summary.json", text + "\n")
+        print(text, flush=True)
+    return summary
+
+
+def _show(
+    data: optimize.Data,
+) -> Callable[[dict[str, np.ndarray]], dict[str, Any]]:
+    """What the autoencoder makes of the first held-out pictures, below each of them."""
+    given = data.held_out(0)["image"][:NUM_SHOWN]  # [pictures, height, width, 3]
+
+    def show(weights: dict[str, np.ndarray]) -> dict[str, Any]:
+        held = {name: tf.constant(array) for name, array in weights.items()}
+        made = reconstructed(held, tf.constant(given))
+        rows = [np.concatenate(row, axis=1) for row in (given / 255, made)]
+        return {"pictures": Image(np.concatenate(rows, axis=0))}
+
+    return show

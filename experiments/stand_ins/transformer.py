@@ -1,0 +1,148 @@
+"""A causal transformer on tokens, standing in for the Image Transformer until it lands.
+
+Written for any mesh: DTensor wants embedding as a product with one-hot rows, einsums
+over whole heads, and a constant mask (the bands of a matrix are not to be had there).
+"""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from experiments.parallel import randomness
+from experiments.parallel.model import Model, Tensors, Weight
+from experiments.parallel.randomness import Randomness
+
+RULES = (  # heads, filter and vocabulary are cut over `model`
+    ("embedding", ("model", None)),
+    ("position", (None, None)),
+    (r"layer\d+/(query|key|value)", (None, "model", None)),
+    (r"layer\d+/out", ("model", None, None)),
+    (r"layer\d+/filter_in", (None, "model")),
+    (r"layer\d+/filter_bias", ("model",)),
+    (r"layer\d+/filter_out", ("model", None)),
+    (r".*/(scale|bias)", (None,)),
+)
+
+
+def transformer(
+    *,
+    vocabulary: int,
+    length: int,
+    hidden: int,
+    heads: int,
+    filter_size: int,
+    layers: int,
+    dropout: float = 0.1,
+) -> Model:
+    """The decoder of Vaswani et al. (2017), normalised before each part of a layer.
+
+    Batches are {"tokens": [batch, length] int32}; the nats are of all of an example's
+    tokens, each given those before it.
+
+    Raises ValueError when `hidden` does not divide by `heads`.
+    """
+    if hidden % heads:
+        raise ValueError(f"hidden: {hidden} does not divide by {heads} heads")
+    depth = hidden // heads
+
+    def loss(
+        weights: Tensors, batch: Tensors, random: Randomness
+    ) -> tuple[tf.Tensor, Tensors]:
+        tokens = batch["tokens"]  # [batch, positions]
+        if tokens.shape[1] != length:
+            raise ValueError(f"tokens: given {tokens.shape[1]} a line, wanted {length}")
+        table = weights["embedding"]
+        x = tf.einsum(
+            "bpv,vh->bph", tf.one_hot(tokens, vocabulary, dtype=table.dtype), table
+        )
+        x = tf.pad(x[:, :-1], [[0, 0], [1, 0], [0, 0]])  # each sees what is before it
+        x = x * math.sqrt(hidden) + weights["position"]
+        x = randomness.dropout(random, "embedding", x, dropout)
+        for number in range(layers):
+            x = _layer(weights, x, f"layer{number}", random, dropout)
+        x = _normalised(weights, x, "final")
+        logits = tf.cast(tf.einsum("bph,vh->bpv", x, table), tf.float32)
+        nats = tf.nn.sparse_softmax_cross_entropy_with_logits(tokens, logits)
+        return tf.reduce_sum(nats, 1), {}
+
+    weights = {
+        "embedding": Weight((vocabulary, hidden), hidden**-0.5),
+        "position": Weight((length, hidden), 0.02),
+    }
+    for number in range(layers):
+        name = f"layer{number}"
+        weights |= {
+            f"{name}/attention/scale": Weight((hidden,), mean=1.0),
+            f"{name}/attention/bias": Weight((hidden,)),
+            f"{name}/query": Weight((hidden, heads, depth), hidden**-0.5),
+            f"{name}/key": Weight((hidden, heads, depth), hidden**-0.5),
+            f"{name}/value": Weight((hidden, heads, depth), hidden**-0.5),
+            f"{name}/out": Weight((heads, depth, hidden), hidden**-0.5),
+            f"{name}/filter/scale": Weight((hidden,), mean=1.0),
+            f"{name}/filter/bias": Weight((hidden,)),
+            f"{name}/filter_in": Weight((hidden, filter_size), hidden**-0.5),
+            f"{name}/filter_bias": Weight((filter_size,)),
+            f"{name}/filter_out": Weight((filter_size, hidden), filter_size**-0.5),
+        }
+    weights |= {
+        "final/scale": Weight((hidden,), mean=1.0),
+        "final/bias": Weight((hidden,)),
+    }
+    sizes = f"{vocabulary}x{length}, {layers} layers of {hidden}/{heads}/{filter_size}"
+    return Model(
+        name=f"transformer({sizes})",
+        weights=weights,
+        loss=loss,
+        rules=RULES,
+        dims_per_example=length,
+        flops_per_example=_flops(vocabulary, length, hidden, filter_size, layers),
+    )
+
+
+def _layer(
+    weights: Tensors, x: tf.Tensor, name: str, random: Randomness, rate: float
+) -> tf.Tensor:
+    """Attention and two dense layers, from and to [batch, positions, hidden]."""
+    normal = _normalised(weights, x, f"{name}/attention")
+    query, key, value = (
+        tf.einsum("bph,hnd->bnpd", normal, weights[f"{name}/{part}"])
+        for part in ("query", "key", "value")
+    )
+    scores = tf.einsum("bnpd,bnqd->bnpq", query * query.shape[-1] ** -0.5, key)
+    shares = tf.nn.softmax(scores + tf.constant(_mask(x.shape[1]), x.dtype))
+    found = tf.einsum("bnpq,bnqd->bnpd", shares, value)
+    out = tf.einsum("bnpd,ndh->bph", found, weights[f"{name}/out"])
+    x = x + randomness.dropout(random, f"{name}/attention", out, rate)
+
+    normal = _normalised(weights, x, f"{name}/filter")
+    inner = tf.einsum("bph,hf->bpf", normal, weights[f"{name}/filter_in"])
+    inner = tf.nn.relu(inner + weights[f"{name}/filter_bias"])
+    out = tf.einsum("bpf,fh->bph", inner, weights[f"{name}/filter_out"])
+    return x + randomness.dropout(random, f"{name}/filter", out, rate)
+
+
+def _normalised(weights: Tensors, x: tf.Tensor, name: str) -> tf.Tensor:
+    """Layer normalisation: Ba, Kiros and Hinton (2016)."""
+    x = x - tf.reduce_mean(x, -1, keepdims=True)
+    square = tf.reduce_mean(x * x, -1, keepdims=True)
+    x = x * tf.math.rsqrt(square + 1e-6)
+    return x * weights[f"{name}/scale"] + weights[f"{name}/bias"]
+
+
+def _mask(length: int) -> np.ndarray:
+    """[positions, positions]: 0 where the first may see the second."""
+    return np.triu(np.full((length, length), -1e9, np.float32), 1)
+
+
+def _flops(
+    vocabulary: int, length: int, hidden: int, filter_size: int, layers: int
+) -> int:
+    """Of matrix products, forward and backward: Chowdhery et al. (2022), appendix B.
+
+    Looking a token's embedding up counts for nothing, though it is a product here.
+    """
+    layer = 4 * hidden * hidden + 2 * hidden * filter_size  # multiply-adds a token
+    attention = 2 * length * hidden
+    forward = layers * (layer + attention) + vocabulary * hidden
+    return 3 * 2 * forward * length

@@ -1,0 +1,137 @@
+"""An autoencoder with soft codes, standing in for the VQ-VAE until it lands.
+
+It has the VQ-VAE's shape: convolutions down to a grid of codes, a codebook, and
+convolutions back up.  Codes are relaxed, so its bits per dimension are no bound on any
+likelihood and stand beside nobody's.
+"""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from experiments.parallel import randomness
+from experiments.parallel.model import Model, Tensors, Weight
+from experiments.parallel.randomness import Randomness
+
+RULES = (  # DTensor has no convolution with a filter that is cut
+    (r".*filter", (None, None, None, None)),
+    (r".*bias", (None,)),
+    ("codes", (None, "model")),
+    ("codebook", ("model", None)),
+    ("log_scale", (None,)),
+)
+TEMPERATURE = 0.5  # of the relaxed codes: Jang, Gu and Poole (2017)
+
+
+def vector_quantized(*, size: int, channels: int, codes: int, code_depth: int) -> Model:
+    """Batches are {"image": [batch, size, size, 3] int32 of 0 to 255}.
+
+    The nats are those of the pixels given the codes, `pixels`, and of the codes against
+    uniform ones, `codes`.
+
+    Raises ValueError when `size` does not divide by 4.
+    """
+    if size % 4:
+        raise ValueError(f"size: {size} does not divide by 4")
+
+    def loss(
+        weights: Tensors, batch: Tensors, random: Randomness
+    ) -> tuple[tf.Tensor, Tensors]:
+        image = batch["image"]
+        if image.shape[1:] != (size, size, 3):
+            raise ValueError(
+                f"image: given {image.shape[1:]}, wanted {(size, size, 3)}"
+            )
+        logits = _encoded(weights, image)  # [batch, height, width, codes], float32
+        draw = randomness.uniform(random, "codes", tuple(logits.shape))
+        noisy = (logits - tf.math.log(-tf.math.log(draw))) / TEMPERATURE
+        means = _decoded(weights, tf.nn.softmax(noisy))
+        log_scale = tf.cast(weights["log_scale"], tf.float32)
+        pixels = _pixel_nats(image, means, log_scale)
+        log_shares = tf.nn.log_softmax(logits)
+        against = tf.reduce_sum(tf.exp(log_shares) * log_shares, -1) + math.log(codes)
+        told = {"pixels": pixels, "codes": tf.reduce_sum(against, (1, 2))}
+        return told["pixels"] + told["codes"], told
+
+    def filters(size: int, inward: int, outward: int, fan: int) -> Weight:
+        return Weight((size, size, inward, outward), fan**-0.5)
+
+    weights = {
+        "down0/filter": filters(4, 3, channels, 16 * 3),
+        "down0/bias": Weight((channels,)),
+        "down1/filter": filters(4, channels, channels, 16 * channels),
+        "down1/bias": Weight((channels,)),
+        "codes": Weight((channels, codes), channels**-0.5),
+        "codebook": Weight((codes, code_depth), 1.0),
+        # A transposed convolution's are [height, width, out, in]; 4 of 16 taps a place.
+        "up0/filter": filters(4, channels, code_depth, 4 * code_depth),
+        "up0/bias": Weight((channels,)),
+        "up1/filter": filters(4, 3, channels, 4 * channels),
+        "up1/bias": Weight((3,)),
+        "log_scale": Weight((3,), mean=-2.0),
+    }
+    sizes = f"{size}, {channels} channels, {codes} codes of {code_depth}"
+    return Model(
+        name=f"vector_quantized({sizes})",
+        weights=weights,
+        loss=loss,
+        rules=RULES,
+        dims_per_example=size * size * 3,
+        flops_per_example=_flops(size, channels, codes, code_depth),
+    )
+
+
+def reconstructed(weights: Tensors, image: tf.Tensor) -> np.ndarray:
+    """The means of pixels given each place's likeliest codes: floats from 0 to 1."""
+    logits = _encoded(weights, image)
+    likeliest = tf.one_hot(tf.argmax(logits, -1), logits.shape[-1])
+    return np.clip(_decoded(weights, likeliest).numpy() / 2 + 0.5, 0, 1)
+
+
+def _encoded(weights: Tensors, image: tf.Tensor) -> tf.Tensor:
+    """Logits of the codes: [batch, height, width, codes] float32."""
+    x = tf.cast(tf.cast(image, tf.float32) / 127.5 - 1, weights["codes"].dtype)
+    for name in ("down0", "down1"):
+        x = tf.nn.conv2d(x, weights[f"{name}/filter"], 2, "SAME")
+        x = tf.nn.relu(x + weights[f"{name}/bias"])
+    return tf.cast(tf.einsum("bhwc,ck->bhwk", x, weights["codes"]), tf.float32)
+
+
+def _decoded(weights: Tensors, shares: tf.Tensor) -> tf.Tensor:
+    """Means of pixels, -1 to 1 for 0 to 255: [batch, height, width, 3] float32."""
+    table = weights["codebook"]
+    x = tf.einsum("bhwk,kd->bhwd", tf.cast(shares, table.dtype), table)
+    for name in ("up0", "up1"):
+        filters = weights[f"{name}/filter"]
+        batch, height, width, _ = x.shape
+        shape = (batch, 2 * height, 2 * width, filters.shape[2])
+        x = tf.nn.conv2d_transpose(x, filters, shape, 2, "SAME")
+        x = x + weights[f"{name}/bias"]
+        x = tf.nn.relu(x) if name == "up0" else x
+    return tf.cast(x, tf.float32)
+
+
+def _pixel_nats(image: tf.Tensor, means: tf.Tensor, log_scale: tf.Tensor) -> tf.Tensor:
+    """[batch], under a logistic distribution cut into 256 values, the outer ones open.
+
+    Kingma et al. (2016), Improving Variational Inference with Inverse Autoregressive
+    Flow, appendix on the likelihood of pixels.
+    """
+    centre = tf.cast(image, tf.float32) / 127.5 - 1
+    inverse = tf.exp(-log_scale)
+    top = tf.cast(image == 255, tf.float32)
+    bottom = tf.cast(image == 0, tf.float32)
+    below_upper = tf.sigmoid((centre + 1 / 255 - means) * inverse) * (1 - top) + top
+    below_lower = tf.sigmoid((centre - 1 / 255 - means) * inverse) * (1 - bottom)
+    nats = -tf.math.log(tf.maximum(below_upper - below_lower, 1e-7))
+    return tf.reduce_sum(nats, (1, 2, 3))
+
+
+def _flops(size: int, channels: int, codes: int, code_depth: int) -> int:
+    """Of convolutions and products, forward and backward: thrice the forward ones."""
+    half, quarter = (size // 2) ** 2, (size // 4) ** 2
+    forward = half * 16 * 3 * channels + quarter * 16 * channels**2  # multiply-adds
+    forward += quarter * codes * (channels + code_depth)
+    forward += quarter * 16 * code_depth * channels + half * 16 * channels * 3
+    return 3 * 2 * forward

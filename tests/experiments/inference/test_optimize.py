@@ -1,0 +1,406 @@
+"""The training loop over a runtime of one device, and of what it keeps."""
+
+import json
+import os
+import signal
+import socket
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from experiments.inference import optimize
+from experiments.inference.optimize import LoopSettings, NotFinite
+from experiments.parallel import engines, optimizers, randomness, topology
+from experiments.parallel.model import Model, Weight
+from experiments.parallel.runtime import StepSettings
+from experiments.records import checkpoint, metrics
+from experiments.records.media import Image
+
+BATCH, DIM = 4, 3
+
+
+def loss(weights, batch, random):
+    """A regression, with dropout, so that a step's randomness shows."""
+    x = randomness.dropout(random, "x", batch["x"], 0.1)
+    hidden = tf.tanh(x @ weights["inner"])
+    error = tf.reduce_sum(hidden * weights["outer"], 1) - batch["y"]
+    return error * error, {"error": error}
+
+
+MODEL = Model(
+    name="regression",
+    weights={"inner": Weight((DIM, 5), 0.5), "outer": Weight((5,), 0.5)},
+    loss=loss,
+    dims_per_example=2,
+    flops_per_example=1000,
+)
+
+
+def batch(number):
+    random = np.random.default_rng(number)
+    x = random.normal(size=(BATCH, DIM)).astype(np.float32)
+    return {"x": x, "y": x.sum(1)}
+
+
+DATA = optimize.Data(
+    name="made",
+    batch_size=BATCH,
+    batch=batch,
+    held_out=lambda number: batch(1000 + number),
+    num_held_out=2,
+)
+
+
+AVERAGED = StepSettings(ema_decay=0.9)
+
+
+def made(model=MODEL, rate=0.05, step=AVERAGED):
+    optimizer = optimizers.adam(optimizers.constant(rate))
+    return engines.make_runtime(
+        model, optimizer, topology.parse("batch:1"), step, kind="CPU"
+    )
+
+
+def train(folder, runtime=None, data=DATA, **given):
+    settings = {"num_steps": 12, "log_every": 1, "measure_peak": False}
+    kept = {"resume", "show", "num_traces"}
+    settings |= {k: v for k, v in given.items() if k not in kept}
+    folder.mkdir(exist_ok=True)
+    with metrics.recording(folder, tensorboard=False) as event:
+        return optimize.train(
+            runtime or made(),
+            data,
+            run_dir=folder,
+            seed=3,
+            settings=LoopSettings(**settings),
+            event=event,
+            **{k: v for k, v in given.items() if k in kept},
+        )
+
+
+def lines(folder, kind="train"):
+    """The values of the events of a kind, the last of each step."""
+    found = [e for e in metrics.read(folder / "metrics.jsonl") if e["kind"] == kind]
+    return {e["step"]: e for e in found}
+
+
+def losses(folder):
+    return {step: line["loss"] for step, line in lines(folder).items()}
+
+
+def saved(folder):
+    return sorted(path.name for path in (folder / "checkpoints").iterdir())
+
+
+def arrays(folder, step):
+    path = folder / "checkpoints" / f"step-{step:06d}"
+    return checkpoint.load(path, about={}).arrays
+
+
+def assert_same_bits(one, two):
+    assert one.keys() == two.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], two[name], strict=True)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("straight")
+    train(folder, checkpoint_every=5, keep_last=10)
+    return folder
+
+
+def test_a_run_resumed_is_the_uninterrupted_one_bit_for_bit(tmp_path, straight):
+    train(tmp_path, num_steps=5)
+    summary = train(tmp_path, resume=True)
+    assert summary["resumed_from"] == 5 and summary["steps"] == 12
+    assert losses(tmp_path) == losses(straight)
+    assert_same_bits(arrays(tmp_path, 12), arrays(straight, 12))
+    held_out = [lines(f, "held_out")[12]["loss"] for f in (tmp_path, straight)]
+    assert held_out[0] == held_out[1]
+
+
+def test_the_loss_goes_down_and_the_held_out_loss_with_it(tmp_path):
+    runtime = made(rate=0.01)
+    summary = train(tmp_path, runtime, num_steps=300, log_every=20, evaluate_every=20)
+    line, held_out = lines(tmp_path), lines(tmp_path, "held_out")
+    assert line[300]["loss"] < 0.5 * line[20]["loss"]
+    assert list(held_out) == list(range(20, 301, 20))
+    assert held_out[300]["loss"] < 0.5 * held_out[20]["loss"]
+    assert summary["held_out"]["loss"] == held_out[300]["loss"]
+
+
+def test_a_line_is_the_mean_since_the_last_and_its_speeds_agree(tmp_path, straight):
+    summary = train(tmp_path, log_every=4, measure_peak=True)
+    one_by_one = losses(straight)
+    for step, line in lines(tmp_path).items():
+        wanted = np.mean([one_by_one[s] for s in range(step - 3, step + 1)])
+        assert line["loss"] == pytest.approx(wanted, rel=1e-6)
+        assert line["bits_per_dim"] == pytest.approx(line["loss"] / np.log(2) / 2)
+        assert {"error", "gradient_norm", "data_seconds"} <= line.keys()
+        assert line["rss_bytes"] > 1e6
+        # Weights, two slots of each, averages, and the step.
+        assert line["device_variable_bytes"] == 4 * (15 + 5) * 4 + 8
+        a_second = BATCH / line["step_seconds"]
+        assert line["examples_per_second"] == pytest.approx(a_second)
+        assert line["mfu"] == pytest.approx(
+            1000 * a_second / summary["matmul_flops_per_second"]
+        )
+    (peak,) = lines(tmp_path, "peak").values()
+    assert peak["matmul_flops_per_second"] == summary["matmul_flops_per_second"] > 1e6
+
+
+def test_checkpoints_come_at_intervals_and_at_both_ends(straight):
+    assert saved(straight) == [f"step-{s:06d}" for s in (0, 5, 10, 12)]
+
+
+def test_each_step_of_the_loop_is_one_of_the_runtime_by_hand(straight):
+    runtime = made()
+    runtime.start(3)
+    told = {n + 1: float(runtime.step(batch(n), n, 3)["loss"]) for n in range(12)}
+    assert told == losses(straight)
+    assert_same_bits(runtime.read(), arrays(straight, 12))
+
+
+class Watched:
+    """A runtime that calls back within each step."""
+
+    def __init__(self, within):
+        self._runtime, self._within = made(), within
+
+    def __getattr__(self, name):
+        return getattr(self._runtime, name)
+
+    def step(self, batch, number, seed):
+        return self._within(number, lambda: self._runtime.step(batch, number, seed))
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_within_a_step_saves_that_step_and_is_let_through(
+    tmp_path, straight, signum
+):
+    class Stopped(BaseException):
+        pass
+
+    def handle(*_):
+        raise Stopped
+
+    def within(number, step):
+        if number == 6:
+            os.kill(os.getpid(), signum)
+        return step()
+
+    before = signal.signal(signum, handle)
+    try:
+        with pytest.raises(Stopped):
+            train(tmp_path, Watched(within), log_every=100)
+        assert signal.getsignal(signum) is handle
+    finally:
+        signal.signal(signum, before)
+    assert saved(tmp_path)[-1] == "step-000007"
+    assert_same_bits(arrays(tmp_path, 7), until(straight, 7))
+    mean = np.mean([losses(straight)[s] for s in range(1, 8)])
+    assert losses(tmp_path)[7] == pytest.approx(mean, rel=1e-6)
+    train(tmp_path, resume=True)
+    assert_same_bits(arrays(tmp_path, 12), arrays(straight, 12))
+
+
+def until(straight, steps):
+    """What the uninterrupted run had after some steps."""
+    runtime = made()
+    runtime.start(3)
+    for number in range(steps):
+        runtime.step(batch(number), number, 3)
+    return runtime.read()
+
+
+def test_nothing_waits_for_the_device_between_two_lines(tmp_path):
+    fetched = []
+
+    class Later:
+        def __init__(self, value, number):
+            self._value, self._number = value, number
+
+        def __float__(self):
+            fetched.append((self._number, latest[0]))
+            return float(self._value)
+
+    latest = [0]
+
+    def within(number, step):
+        latest[0] = number
+        return {name: Later(value, number) for name, value in step().items()}
+
+    train(tmp_path, Watched(within), log_every=4)
+    when = {number: now for number, now in reversed(fetched)}
+    waited_for = [0, 3, 3, 3, 7, 7, 7, 7, 11, 11, 11, 11]  # the first is timed apart
+    assert [when[number] for number in range(12)] == waited_for
+
+
+def test_one_trace_serves_every_step_and_one_every_evaluation(tmp_path):
+    model, num_traces = optimize.counting(MODEL)
+    train(tmp_path, made(model), evaluate_every=2, num_traces=num_traces)
+    by_step = {step: line["traces"] for step, line in lines(tmp_path).items()}
+    assert by_step[1] == by_step[2] and by_step[3] == by_step[12]
+    assert by_step[12] - by_step[1] == by_step[1]  # as many for evaluating
+
+
+def test_batches_are_each_asked_for_once_and_none_beyond_the_end(tmp_path):
+    asked = []
+
+    def noted(number):
+        asked.append(number)
+        return batch(number)
+
+    train(tmp_path, data=DATA._replace(batch=noted))
+    assert asked == list(range(12))
+
+
+def test_what_making_a_batch_raises_ends_the_run_as_it_is(tmp_path):
+    def broken(number):
+        if number == 4:
+            raise OSError("the data are gone")
+        return batch(number)
+
+    with pytest.raises(OSError, match="the data are gone"):
+        train(tmp_path, data=DATA._replace(batch=broken), checkpoint_every=3)
+    assert saved(tmp_path) == ["step-000000", "step-000003"]
+
+
+# What goes wrong.
+
+SUM = Model(
+    name="sum",
+    weights={name: Weight((2,), 1.0) for name in ("a", "b", "c")},
+    loss=lambda w, b, _: (tf.reduce_sum(w["a"] + w["b"] * b["x"] + w["c"], 1), {}),
+)
+
+
+def spoilt(at):
+    def x(number):
+        value = np.ones((BATCH, 2), np.float32)
+        if number == at:
+            value[1, 1] = np.nan
+        return {"x": value}
+
+    return optimize.Data("made", BATCH, x, x)
+
+
+def test_nan_stops_with_step_gradient_and_last_good_checkpoint(tmp_path):
+    runtime = made(SUM, step=StepSettings(clip_norm=1.0))  # clipping spreads it to all
+    with pytest.raises(NotFinite) as caught:
+        train(tmp_path, runtime, spoilt(6), log_every=5, checkpoint_every=2)
+    text = str(caught.value)
+    assert text.startswith("step 7: the loss is nan, the gradient's norm nan; ")
+    assert f"the last good checkpoint is {tmp_path / 'checkpoints/step-000006'}" in text
+    assert text.endswith("in the gradient, b is not finite")
+    assert saved(tmp_path)[-1] == "step-000006"
+    assert all(np.isfinite(a).all() for a in arrays(tmp_path, 6).values())
+
+
+def test_a_weight_that_overflowed_is_named_and_not_saved(tmp_path):
+    def rate(step):
+        return tf.where(step < 4, 1.0, np.inf)
+
+    def runtime():
+        return engines.make_runtime(
+            SUM,
+            optimizers.adam(rate),
+            topology.parse("batch:1"),
+            StepSettings(),
+            kind="CPU",
+        )
+
+    with pytest.raises(NotFinite, match="step 5: weights/a, .* not finite, though"):
+        train(tmp_path / "a", runtime(), spoilt(None), checkpoint_every=1)
+    assert saved(tmp_path / "a")[-1] == "step-000004"
+    with pytest.raises(NotFinite) as caught:
+        train(tmp_path / "b", runtime(), spoilt(None), checkpoint_every=3)
+    assert "before the step weights/a, weights/b, weights/c" in str(caught.value)
+    assert str(caught.value).startswith("step 6: ")
+
+
+def test_a_checkpoint_of_another_model_is_refused_and_stays(tmp_path):
+    train(tmp_path, num_steps=2)
+    with pytest.raises(checkpoint.CheckpointError, match="model is 'regression'"):
+        train(tmp_path, made(SUM), spoilt(None), resume=True)
+    wider = MODEL._replace(weights=MODEL.weights | {"outer": Weight((6,), 0.5)})
+    with pytest.raises(checkpoint.CheckpointError, match=r"outer is float32 \[5\]"):
+        train(tmp_path, made(wider), resume=True)
+    assert arrays(tmp_path, 2)["step"] == 2
+
+
+def test_resume_without_a_checkpoint_begins(tmp_path):
+    assert train(tmp_path, resume=True)["resumed_from"] == 0
+
+
+def test_a_finished_run_resumed_evaluates_and_changes_nothing(tmp_path, straight):
+    first = train(tmp_path)
+    again = train(tmp_path, resume=True)
+    assert again["held_out"] == first["held_out"]
+    assert_same_bits(arrays(tmp_path, 12), arrays(straight, 12))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"num_steps": 0}, "num_steps: given 0"),
+        ({"log_every": 0}, "log_every: given 0"),
+        ({"keep_last": 0}, "keep_last: given 0"),
+        ({"checkpoint_every": -1}, "checkpoint_every: given -1"),
+        ({"profile_steps": (3, 3)}, "profile_steps: given"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        LoopSettings(**({"num_steps": 1} | wrong))
+
+
+# What else comes of a run.
+
+
+def test_the_profile_of_chosen_steps_is_in_the_run_folder_and_names_no_host(tmp_path):
+    train(tmp_path, profile_steps=(2, 4))
+    (path,) = tmp_path.glob("tensorboard/plugins/profile/*/*.xplane.pb")
+    assert path.stat().st_size > 0 and path.name == "host.xplane.pb"
+    assert socket.gethostname() not in str(path.relative_to(tmp_path))
+
+
+def test_evaluation_shows_pictures_of_the_average_weights(tmp_path):
+    def show(weights):
+        assert weights.keys() == MODEL.weights.keys()
+        shown.append(weights)
+        return {"inner": Image(np.clip(weights["inner"], 0, 1)[:, :, np.newaxis])}
+
+    shown = []
+    train(tmp_path, show=show, evaluate_every=6)
+    assert [e["inner"] for e in lines(tmp_path, "held_out").values()] == [
+        "media/held_out-inner-000006.png",
+        "media/held_out-inner-000012.png",
+    ]
+    np.testing.assert_array_equal(shown[1]["inner"], arrays(tmp_path, 12)["ema/inner"])
+
+
+def test_progress_tells_the_loss_and_the_time_left(tmp_path, capsys):
+    train(tmp_path)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("steps: 12 of 12, ") and last.endswith("left 0:00:00")
+
+
+def test_a_dataset_is_gone_to_by_number():
+    dataset = tf.data.Dataset.range(100).shuffle(
+        100, seed=1, reshuffle_each_iteration=False
+    )
+    batch_of = optimize.batches_of(dataset.map(lambda x: {"x": x}).batch(7))
+    ordered = [batch_of(number)["x"] for number in range(5)]
+    np.testing.assert_array_equal(batch_of(3)["x"], ordered[3])
+    np.testing.assert_array_equal(batch_of(4)["x"], ordered[4])
+    np.testing.assert_array_equal(batch_of(0)["x"], ordered[0])
+    with pytest.raises(ValueError, match="batch 15: the dataset ends before it"):
+        batch_of(15)
+
+
+def test_the_record_of_a_run_is_strict_json(straight):
+    for text in (straight / "metrics.jsonl").read_text().splitlines():
+        json.loads(text, parse_constant=lambda what: pytest.fail(what))

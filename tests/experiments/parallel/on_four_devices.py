@@ -1,0 +1,83 @@
+"""Records the graphs of a step on four logical CPU devices and writes what they hold.
+
+    python -m tests.experiments.parallel.on_four_devices results.json
+
+Here nothing is judged: test_accounting.py reads the file.
+"""
+
+import json
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from experiments.parallel import accounting, distributed, optimizers, topology
+from experiments.parallel import randomness as randomness_of
+from experiments.parallel.engines import make_runtime
+from experiments.parallel.model import Model, Weight
+from experiments.parallel.runtime import StepSettings
+
+WIDTH, INNER, BATCH = 24, 40, 16
+SGD = optimizers.Optimizer(
+    slots=lambda shape: {},
+    update=lambda step, weight, grad, slots: (weight - 0.1 * grad, {}),
+)
+PLAIN = StepSettings()
+MESHES = ("batch:1", "batch:2", "batch:4", "model:2", "model:4", "batch:2,model:2")
+
+
+def perceptron(layers=3):
+    """Dense layers, each in and out again, its inside over `model`: Megatron's cut."""
+
+    def loss(weights, batch, randomness):
+        x = batch["x"]
+        for layer in range(layers):
+            inner = tf.nn.relu(tf.matmul(x, weights[f"{layer}/in"]))
+            inner = randomness_of.dropout(randomness, str(layer), inner, 0.2)
+            x = x + tf.matmul(inner, weights[f"{layer}/out"])
+        return tf.reduce_sum(x * x, -1), {}
+
+    weights = {}
+    for layer in range(layers):
+        weights[f"{layer}/in"] = Weight((WIDTH, INNER), 0.1)
+        weights[f"{layer}/out"] = Weight((INNER, WIDTH), 0.1)
+    rules = ((".*/in", (None, "model")), (".*/out", ("model", None)))
+    return Model("perceptron", weights, loss, rules)
+
+
+def record(mesh, settings=PLAIN):
+    model = perceptron()
+    parsed = topology.parse(mesh)
+    runtime = make_runtime(model, SGD, parsed, settings, kind="CPU")
+    runtime.start(0)
+    rng = np.random.default_rng(1)
+    batches = [
+        {"x": rng.standard_normal((BATCH, WIDTH)).astype(np.float32)} for _ in range(3)
+    ]
+    with accounting.recording() as functions:
+        losses = [float(runtime.step(batches[0], 0, 0)["loss"])]
+    losses += [float(runtime.step(batches[n], n, 0)["loss"]) for n in (1, 2)]
+    return {
+        "ops": accounting.ops_of_devices(functions),
+        "collectives": [list(found) for found in accounting.collectives(functions)],
+        "gradient_bytes": accounting.gradient_bytes(model, parsed),
+        "device_bytes": accounting.device_bytes(model, SGD, parsed, settings),
+        "local_bytes": runtime.local_bytes(),
+        "losses": losses,
+    }
+
+
+def main(path):
+    topology.local_devices(4, "CPU")
+    results = {mesh: record(mesh) for mesh in MESHES}
+    compiled = StepSettings(jit_compile=True)
+    for mesh in ("batch:1", "batch:2"):
+        results[f"{mesh} compiled"] = record(mesh, compiled)
+    distributed.BUCKET_BYTES = 8 * WIDTH * INNER  # a third weight is what closes one
+    results["batch:2 in buckets"] = record("batch:2")
+    with open(path, "w") as file:
+        json.dump(results, file)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

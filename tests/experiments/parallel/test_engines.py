@@ -1,0 +1,150 @@
+"""One model trained on one device and on many: eight logical CPUs of one process."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.experiments.parallel.on_eight_devices import (
+    EVALUATED,
+    LARGER,
+    MESHES,
+    MOVES,
+    STEPS,
+)
+
+REPO = Path(__file__).resolve().parents[3]
+SHARDED = ("model:2", "model:4", "model:8", "batch:2,model:4")
+CUT = ("batch:2", "batch:4", "batch:8")
+CURVES = ("loss", "gradient_norm", "log_total")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    path = tmp_path_factory.mktemp("engines") / "results.json"
+    command = [sys.executable, "-m", "tests.experiments.parallel.on_eight_devices"]
+    ended = subprocess.run(
+        [*command, str(path)], cwd=REPO, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr[-4000:]
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def one(results):
+    return results["adam"]["batch:1"]
+
+
+def test_the_model_learns_and_dropout_and_data_move_its_loss(one):
+    losses = np.array(one["loss"])
+    assert losses[-5:].mean() < 0.8 * losses[:5].mean()
+    assert np.abs(np.diff(losses)).min() > 1e-3  # far above what must agree
+    again, other = one["evaluated"]
+    assert abs(again["loss"] - other["loss"]) > 1e-3  # the same data, another number
+
+
+@pytest.mark.parametrize("mesh", CUT + SHARDED)
+def test_twenty_steps_of_adam_are_those_of_one_device(results, one, mesh):
+    found = results["adam"][mesh]
+    for name in CURVES:
+        assert len(found[name]) == STEPS == 20
+        np.testing.assert_allclose(found[name], one[name], rtol=1e-5, err_msg=name)
+    if mesh in EVALUATED:
+        for a, b in zip(found["evaluated"], one["evaluated"], strict=True):
+            assert a == pytest.approx(b, rel=1e-5)
+
+
+def test_the_engine_is_the_one_that_the_topology_wants(results):
+    engines = {mesh: found["engine"] for mesh, found in results["adam"].items()}
+    assert engines.pop("batch:1") == "SingleDevice"
+    assert {engines.pop(mesh) for mesh in CUT} == {"DataParallel"}
+    assert set(engines) == set(SHARDED) and set(engines.values()) == {"Sharded"}
+
+
+@pytest.mark.parametrize("mesh", ["batch:1,model:1", "batch:2", "batch:2,model:2"])
+def test_adafactor_in_two_parts_is_that_of_one_device_in_one(results, mesh):
+    one, found = (results["adafactor"][name] for name in ("batch:1", mesh))
+    for name in CURVES:
+        np.testing.assert_allclose(found[name], one[name], rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("mesh", ["batch:1", "batch:2", "model:2"])
+def test_bfloat16_is_near_float32_and_keeps_float32_weights(results, one, mesh):
+    found = results["bfloat16"][mesh]
+    # Eight bits of mantissa: 2**-9 a rounding at most, of a few layers' roundings.
+    np.testing.assert_allclose(found["loss"], one["loss"][:2], rtol=2**-6)
+    assert found["loss"][0] != one["loss"][0]
+    dtypes = {name: dtype for name, (dtype, _) in found["variables"].items()}
+    assert dtypes.pop("step") == "int64" and set(dtypes.values()) == {"float32"}
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+def test_a_batch_shape_is_traced_once(results, mesh):
+    for optimizer in ("adam", "adafactor", "bfloat16"):
+        found = results[optimizer].get(mesh)
+        if found:
+            assert found["traced_steps"] == found["traced_first"] > 0
+    if mesh in LARGER:
+        found = results["adam"][mesh]
+        assert found["traced_larger"] == found["traced_first"] == 1
+
+
+def test_variables_are_read_whole_and_by_one_name_on_every_mesh(results, one):
+    for mesh, found in results["adam"].items():
+        assert found["variables"] == one["variables"], mesh
+        assert found["step"] == STEPS and found.get("changed", []) == []
+    kinds = {name.partition("/")[0] for name in one["variables"]}
+    assert kinds == {"weights", "slots", "ema", "step"}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adafactor"])
+def test_devices_hold_the_bytes_that_the_rules_say(results, optimizer):
+    for mesh, found in results[optimizer].items():
+        held = found["local_bytes"]
+        assert set(held.values()) == {found["counted_bytes"]}, mesh
+        assert sorted(held) == [f"CPU:{i}" for i in range(len(held))]
+
+
+def test_more_devices_of_the_model_dimension_hold_less_each(results):
+    held = {m: f["local_bytes"]["CPU:0"] for m, f in results["adam"].items()}
+    assert held["batch:8"] == held["batch:1"]
+    assert held["batch:1"] > held["model:2"] > held["model:4"] > held["model:8"]
+    assert held["batch:2,model:4"] == held["model:4"]
+
+
+@pytest.mark.parametrize("move", [" ".join(move) for move in MOVES])
+def test_a_run_read_on_one_mesh_goes_on_on_another(results, one, move):
+    moved = results["moved"][move]
+    assert moved["same"], "what was written is not what is read"
+    wanted = one["loss"][STEPS // 2 :]
+    np.testing.assert_allclose(moved["losses"], wanted, rtol=1e-5)
+    assert moved["bit_identical"], "the same mesh resumed twice from the same arrays"
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("mesh larger", "wanted 16 logical CPU devices"),
+        ("sharded mesh larger", "wanted 16 logical CPU devices"),
+        ("batch", "12 examples do not divide over 8 devices in 1 parts"),
+        ("batch sharded", "7 examples do not divide over 2 devices in 1 parts"),
+        ("batch parts", "15 examples do not divide over 1 devices in 2 parts"),
+        ("uneven", "{'tokens': 16, 'more': 15}"),
+        ("rule missing", "no rule matches weight 'positions'"),
+        ("rule does not divide", "of size 8 does not divide by the 3"),
+        ("dimension without rule", "over ['modle']"),
+        ("jit", "jit_compile: topology model:2"),
+        ("dtype", "given 'int8'"),
+        ("write missing", "step is missing"),
+        ("write odd", "b is not a variable of it"),
+        (
+            "write misshapen",
+            "weights/table is float32 [16, 15], wanted float32 [16, 16]",
+        ),
+    ],
+)
+def test_bad_input_is_refused_by_name(results, what, told):
+    assert results["refusals"][what] and told in results["refusals"][what]

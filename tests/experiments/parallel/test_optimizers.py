@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from experiments.parallel import optimizers
+
+
+def run(optimizer, weight, grads):
+    """Weights after each step, float32 by TensorFlow."""
+    slots = {
+        name: tf.zeros([weight.shape[axis] for axis in slot.axes])
+        for name, slot in optimizer.slots(weight.shape).items()
+    }
+    value, after = tf.constant(weight), []
+    for step, grad in enumerate(grads):
+        value, slots = optimizer.update(
+            tf.constant(float(step)), value, tf.constant(grad), slots
+        )
+        after.append(value.numpy())
+    return after
+
+
+def adam_by_hand(weight, grads, *, rate, beta1, beta2, epsilon):
+    """Kingma and Ba (2015), algorithm 1, as it is printed; float64."""
+    m = v = np.zeros(weight.shape)
+    theta, after = weight.astype(np.float64), []
+    for t, g in enumerate(grads, 1):
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
+        theta = theta - rate * m_hat / (np.sqrt(v_hat) + epsilon)
+        after.append(theta)
+    return after
+
+
+def adafactor_by_hand(weight, grads, *, rate, relative):
+    """Shazeer and Stern (2018), algorithm 4: sums of rows and columns; float64."""
+    n, m = weight.shape
+    row, column = np.zeros((n, 1)), np.zeros((1, m))
+    x, after = weight.astype(np.float64), []
+    for t, g in enumerate(grads, 1):
+        beta = 1 - t**-0.8
+        square = g.astype(np.float64) ** 2 + 1e-30
+        row = beta * row + (1 - beta) * square @ np.ones((m, 1))
+        column = beta * column + (1 - beta) * np.ones((1, n)) @ square
+        second = row @ column / np.sum(row)
+        u = g / np.sqrt(second)
+        u = u / max(1.0, np.sqrt(np.mean(u**2)))
+        alpha = rate * (max(1e-3, np.sqrt(np.mean(x**2))) if relative else 1.0)
+        x = x - alpha * u
+        after.append(x)
+    return after
+
+
+@pytest.fixture
+def problem():
+    rng = np.random.default_rng(0)
+    grads = rng.standard_normal((30, 5, 4)) * np.exp(rng.standard_normal((30, 1, 1)))
+    return rng.standard_normal((5, 4)).astype(np.float32), grads.astype(np.float32)
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.9, 0.98), (0.0, 0.99)])
+def test_adam_is_the_papers(problem, betas):
+    weight, grads = problem
+    names = dict(beta1=betas[0], beta2=betas[1], epsilon=1e-8)
+    optimizer = optimizers.adam(optimizers.constant(0.01), **names)
+    wanted = adam_by_hand(weight, grads, rate=0.01, **names)
+    for found, exact in zip(run(optimizer, weight, grads), wanted, strict=True):
+        # Half a step's rounding of a number near 1, thirty times over.
+        np.testing.assert_allclose(found, exact, atol=2e-6)
+
+
+def test_adams_first_step_is_the_rate_to_six_digits(problem):
+    weight, grads = problem
+    (after,) = run(
+        optimizers.adam(optimizers.constant(1.0)), np.zeros_like(weight), grads[:1]
+    )
+    np.testing.assert_allclose(after, -np.sign(grads[0]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_adafactor_is_the_papers(problem, relative):
+    weight, grads = problem
+    optimizer = optimizers.adafactor(optimizers.constant(0.02), relative_step=relative)
+    wanted = adafactor_by_hand(weight, grads, rate=0.02, relative=relative)
+    for found, exact in zip(run(optimizer, weight, grads), wanted, strict=True):
+        np.testing.assert_allclose(found, exact, atol=3e-6)
+
+
+def test_adafactor_keeps_rows_and_columns_of_the_last_two_axes_and_all_of_a_vector():
+    slots = optimizers.adafactor(optimizers.constant(1.0)).slots
+    assert slots((3, 4, 5)) == {
+        "row": optimizers.Slot((0, 1)),
+        "column": optimizers.Slot((0, 2)),
+    }
+    assert slots((7,)) == {"square": optimizers.Slot((0,))}
+
+
+def test_adafactor_of_a_stack_of_matrices_scales_each_by_its_own_rows(problem):
+    weight, grads = problem
+    optimizer = optimizers.adafactor(optimizers.constant(0.02), clip_threshold=1e9)
+    alone = [run(optimizer, weight, scale * grads) for scale in (1.0, 0.01)]
+    both = run(
+        optimizer,
+        np.stack([weight, weight]),
+        np.stack([grads, np.float32(0.01) * grads], 1),
+    )
+    for index in (0, 1):
+        np.testing.assert_allclose(both[-1][index], alone[index][-1], atol=2e-6)
+
+
+def rates(schedule, steps):
+    return [float(schedule(tf.constant(float(step)))) for step in steps]
+
+
+def test_constant_rises_to_its_rate_and_stays():
+    found = rates(optimizers.constant(0.4, warmup=4), [0, 1, 3, 100])
+    np.testing.assert_allclose(found, [0.1, 0.2, 0.4, 0.4], rtol=1e-6)
+    assert rates(optimizers.constant(0.4), [0]) == [pytest.approx(0.4)]
+
+
+def test_rsqrt_is_flat_through_warm_up_and_falls_as_a_root_after():
+    found = rates(optimizers.rsqrt(2.0, warmup=100), [0, 99, 399, 9999])
+    np.testing.assert_allclose(found, [0.2, 0.2, 0.1, 0.02], rtol=1e-5)
+
+
+def test_noam_is_equation_3_of_vaswani():
+    hidden, warmup = 512, 4000
+    for step in (0, 10, 3999, 4000, 90_000):
+        number = step + 1
+        exact = hidden**-0.5 * min(number**-0.5, number * warmup**-1.5)
+        (found,) = rates(optimizers.noam(1.0, hidden=hidden, warmup=warmup), [step])
+        assert found == pytest.approx(exact, rel=1e-5)

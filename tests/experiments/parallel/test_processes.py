@@ -1,0 +1,440 @@
+"""A process's place out of its environment, and processes that meet and stop as one."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import types
+from pathlib import Path
+
+import pytest
+
+from experiments.parallel import meeting, processes
+from experiments.parallel.processes import ALONE, Process
+
+REPO = Path(__file__).resolve().parents[3]
+TWO = ("a:1", "b:2")
+SLURM = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_PROCID": "2",
+    "SLURM_STEP_NUM_TASKS": "3",
+    "SLURM_STEP_NODELIST": "n[08-09]",
+    "SLURM_STEP_TASKS_PER_NODE": "2,1",
+    "SLURM_NODEID": "1",
+}
+
+
+def tf_config(cluster, kind, index):
+    task = {"type": kind, "index": index}
+    return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
+
+
+# The environment.
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {processes.COUNT: "1"},
+        SLURM,  # an srun of many independent runs, unless several are asked for
+        {"JOB_COMPLETION_INDEX": "3"},  # and so a sweep of pods
+        {"TF_CONFIG": '{"cluster": {}, "task": {}}'},
+        {"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}}'},
+    ],
+)
+def test_a_process_is_alone_unless_it_is_told_otherwise(environ):
+    assert processes.place(environ) == ALONE
+
+
+def test_without_an_index_somebody_has_to_start_them():
+    assert processes.place({}, count=2) is None
+    assert processes.place({processes.COUNT: "2"}) is None
+    batch_script = {"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}
+    assert processes.place(batch_script, count=2) is None
+    one_task = SLURM | {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}
+    assert processes.place(one_task, count=2) is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "flags", "index", "addresses"),
+    [
+        ({}, {"index": 1, "addresses": "a:1,b:2"}, 1, TWO),
+        (processes.as_environment(Process(1, 2, TWO)), {}, 1, TWO),
+        (
+            {processes.INDEX: "1"},
+            {"count": 2, "addresses": "w-{index}.s:7"},
+            1,
+            ("w-0.s:7", "w-1.s:7"),
+        ),
+        (
+            {"JOB_COMPLETION_INDEX": "1"},
+            {"count": 2, "addresses": "w-{index}.s:7"},
+            1,
+            ("w-0.s:7", "w-1.s:7"),
+        ),
+        (SLURM, {"count": 3}, 2, ("n08:10448", "n08:10449", "n09:10448")),
+        (
+            SLURM | {processes.PORT: "90"},
+            {"count": 3},
+            2,
+            ("n08:90", "n08:91", "n09:90"),
+        ),
+        (SLURM, {"count": 3, "addresses": "a:1,b:2,c:3"}, 2, ("a:1", "b:2", "c:3")),
+        (tf_config({"worker": TWO}, "worker", 1), {}, 1, TWO),
+        (tf_config({"chief": TWO[:1], "worker": TWO[1:]}, "chief", 0), {}, 0, TWO),
+        (tf_config({"chief": TWO[:1], "worker": TWO[1:]}, "worker", 0), {}, 1, TWO),
+        (
+            {"TPU_WORKER_ID": "1", "TPU_WORKER_HOSTNAMES": "a,b"},
+            {"count": 2},
+            1,
+            ("a:7070", "b:7070"),
+        ),
+        # What the supervisor tells wins over the scheduler that runs the supervisor.
+        (SLURM | processes.as_environment(Process(1, 2, TWO)), {"count": 2}, 1, TWO),
+    ],
+)
+def test_every_source_tells_the_place(environ, flags, index, addresses):
+    assert processes.place(environ, **flags) == Process(
+        index, len(addresses), addresses
+    )
+
+
+@pytest.mark.parametrize(
+    ("environ", "flags", "said"),
+    [
+        ({processes.COUNT: "3"}, {"count": 2}, "flags says 2 and PPL_NUM_PROCESSES 3"),
+        (
+            tf_config({"worker": TWO}, "worker", 1),
+            {"index": 0},
+            "flags says 0 and TF_CONFIG 1",
+        ),
+        (
+            tf_config({"worker": TWO}, "worker", 1),
+            {"addresses": "a:1,c:3"},
+            "flags says a:1,c:3 and TF_CONFIG a:1,b:2",
+        ),
+        (SLURM, {"count": 4}, "flags says 4 and Slurm 3"),
+        (
+            SLURM | {"SLURM_NODEID": "0"},
+            {"count": 3},
+            "task 2 is on node 0, wanted 1; start with srun --distribution=block",
+        ),
+        (SLURM | {"SLURM_STEP_TASKS_PER_NODE": "2(x"}, {"count": 3}, "2(x"),
+        (SLURM | {"SLURM_STEP_TASKS_PER_NODE": "3"}, {"count": 3}, "do not agree"),
+        (SLURM | {"SLURM_STEP_NODELIST": "n[1-x]"}, {"count": 3}, "'1-x'"),
+        ({"TF_CONFIG": "{"}, {}, "TF_CONFIG: not what TensorFlow reads"),
+        ({"TF_CONFIG": "[]"}, {}, "TF_CONFIG: not what TensorFlow reads"),
+        (tf_config({"worker": TWO, "ps": ["c:3"]}, "worker", 0), {}, "the job 'ps'"),
+        ({processes.INDEX: "one"}, {"count": 2}, "given 'one', wanted a whole number"),
+        ({}, {"count": 2, "index": 2, "addresses": "a:1,b:2"}, "given 2, wanted 0 to"),
+        ({}, {"count": 2, "index": 0}, "nothing says where the others are"),
+        ({}, {"index": 1}, "--process_index is given, wanted --num_processes"),
+        ({}, {"addresses": "a:1,b:2"}, "wanted --process_index beside it"),
+        ({}, {"addresses": "w{index}:1", "index": 0}, "wanted --num_processes beside"),
+        ({}, {"count": 3, "index": 0, "addresses": "a:1,b:2"}, "given 2, wanted 3"),
+        ({}, {"index": 0, "addresses": "a:1,a:1"}, "a:1 is given twice"),
+        ({}, {"index": 0, "addresses": "a:1,b"}, "given 'b', wanted host:port"),
+        ({}, {"index": 0, "addresses": "a:1,b:70000"}, "given 'b:70000', wanted"),
+        ({}, {"count": 0}, "--num_processes: given 0, wanted 1 or more"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(environ, flags, said):
+    with pytest.raises(ValueError) as error:
+        processes.place(environ, **flags)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("a", ["a"]),
+        ("a,b2", ["a", "b2"]),
+        ("n[1-3,7]", ["n1", "n2", "n3", "n7"]),
+        ("n[08-10].x,c", ["n08.x", "n09.x", "n10.x", "c"]),
+        ("r[1-2]n[5,7]", ["r1n5", "r1n7", "r2n5", "r2n7"]),
+    ],
+)
+def test_slurm_host_lists_are_read_as_scontrol_would(text, hosts):
+    assert processes.expand_hosts(text) == hosts
+
+
+def test_current_names_what_is_missing(monkeypatch):
+    for name in [*os.environ]:
+        if name.startswith(("PPL_", "SLURM_", "TF_CONFIG", "JOB_COMPLETION")):
+            monkeypatch.delenv(name)
+    assert processes.current() == ALONE
+    assert processes.connect("distribute") == ALONE and "TF_CONFIG" not in os.environ
+    assert not processes.stop_before(3, wanted=False)
+    assert processes.stop_before(3, wanted=True)
+    monkeypatch.setenv(processes.COUNT, "2")
+    with pytest.raises(ValueError, match="wanted PPL_PROCESS_INDEX"):
+        processes.current()
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("pod-7", "pod-7"), ("", "local")])
+def test_the_tpu_that_is_named_is_the_one_started(monkeypatch, name, wanted):
+    """Not a TPU: what TensorFlow is asked for."""
+    resolver = types.SimpleNamespace(connect=lambda tpu: f"resolver of {tpu}")
+    package = types.SimpleNamespace(TPUClusterResolver=resolver)
+    distribute = types.SimpleNamespace(cluster_resolver=package)
+    tensorflow = types.SimpleNamespace(distribute=distribute)
+    monkeypatch.setitem(sys.modules, "tensorflow", tensorflow)
+    monkeypatch.setenv("TPU_NAME", name)
+    assert processes.connect_tpu() == f"resolver of {wanted}"
+
+
+# Meeting.
+
+
+@pytest.fixture
+def addresses():
+    """Two free addresses."""
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(2)]
+        for one in held:
+            one.bind(("127.0.0.1", 0))
+        names = tuple(f"127.0.0.1:{one.getsockname()[1]}" for one in held)
+    return names
+
+
+def gathered(*calls):
+    """What each call of `gather` gives or raises, all made at once."""
+    found = [None] * len(calls)
+
+    def run(number, args, kwargs):
+        try:
+            found[number] = meeting.gather(*args, **kwargs)
+        except Exception as error:
+            found[number] = error
+
+    threads = [
+        threading.Thread(target=run, args=[n, args, {"seconds": 10.0, **kwargs}])
+        for n, (*args, kwargs) in enumerate(calls)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    return found
+
+
+def test_a_port_in_use_is_told_before_anything_begins():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        process = Process(0, 2, (address, "127.0.0.1:1"))
+        with pytest.raises(ValueError, match=f"{address}: port .* in use"):
+            processes.check_port(process)
+    processes.check_port(process)  # and it is free once it is free
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_process_that_never_joins_is_named_with_its_address(addresses, index):
+    began = time.monotonic()
+    with pytest.raises(TimeoutError) as error:
+        meeting.gather(index, addresses, agreed="", seconds=0.5)
+    other = 1 - index
+    said = f"never joined: process {other} at {addresses[other]}"
+    assert said in str(error.value)
+    assert time.monotonic() - began >= 0.5
+
+
+def test_those_that_joined_are_told_who_did_not(addresses):
+    nobody = ("127.0.0.1:9",)  # the discard service, which nothing serves
+    first, second = gathered(
+        (0, addresses + nobody, {"agreed": "", "seconds": 1.0}),
+        (1, addresses + nobody, {"agreed": "", "seconds": 1.0}),
+    )
+    for error in (first, second):
+        assert isinstance(error, TimeoutError)
+        assert "never joined: process 2 at 127.0.0.1:9" in str(error)
+
+
+def test_processes_of_two_configs_do_not_train_together(addresses):
+    first, second = gathered(
+        (0, addresses, {"agreed": "seed 1"}), (1, addresses, {"agreed": "seed 2"})
+    )
+    for error in (first, second):
+        assert isinstance(error, ValueError)
+        assert "process 1 was started with another config or seed" in str(error)
+
+
+def test_processes_of_other_addresses_do_not_train_together(addresses):
+    more = (*addresses, "127.0.0.1:9")
+    _, second = gathered(
+        (0, more, {"agreed": "", "seconds": 1.0}), (1, addresses, {"agreed": ""})
+    )
+    assert isinstance(second, ValueError)
+    assert "process 0 was given the addresses" in str(second)
+
+
+def test_something_else_that_answers_is_not_taken_for_a_process(addresses):
+    def close_all(server):
+        with contextlib.suppress(OSError):
+            while True:
+                server.accept()[0].close()
+
+    port = int(addresses[1].rpartition(":")[2])
+    with socket.create_server(("127.0.0.1", port)) as server:
+        threading.Thread(target=close_all, args=[server], daemon=True).start()
+        with pytest.raises(TimeoutError, match="something else answers there"):
+            meeting.gather(0, addresses, agreed="", seconds=0.5)
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_stranger_at_the_door_is_sent_away_and_the_meeting_held(addresses):
+    port = int(addresses[1].rpartition(":")[2])
+
+    def knock():
+        ends = time.monotonic() + 10
+        while time.monotonic() < ends:
+            time.sleep(0.01)
+            try:
+                door = socket.create_connection(("127.0.0.1", port), 1)
+            except OSError:  # not open yet
+                continue
+            with door, contextlib.suppress(ConnectionResetError):
+                door.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                sent_away.append(door.recv(10))
+                return
+            sent_away.append(b"")
+            return
+
+    sent_away = []
+    stranger = threading.Thread(target=knock)
+    stranger.start()
+    second = []
+    waits = threading.Thread(
+        target=lambda: second.extend(gathered((1, addresses, {"agreed": ""})))
+    )
+    waits.start()
+    stranger.join(10)
+    assert sent_away == [b""]
+    (first,) = gathered((0, addresses, {"agreed": ""}))
+    waits.join(10)
+    for gathering in (first, *second):
+        assert isinstance(gathering, meeting.Gathering)
+        gathering.close()
+
+
+# The last step.
+
+
+def trained(gathering, *, lock_step, wants_at, num_steps=50):
+    """How many steps were taken, each waiting for the other process's."""
+    for step in range(num_steps):
+        if gathering.stop_before(
+            step, wanted=wants_at is not None and step >= wants_at
+        ):
+            return step
+        lock_step(step)
+    return num_steps
+
+
+@pytest.mark.parametrize("wants", [(3, None), (None, 3), (4, 9), (0, 0), (49, None)])
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_all_stop_before_the_same_step_and_none_waits_for_another(
+    addresses, wants, ahead
+):
+    gatherings = gathered(
+        (0, addresses, {"agreed": ""}), (1, addresses, {"agreed": ""})
+    )
+    begun, changed = [-1, -1], threading.Condition()
+
+    def lock_step(index):
+        def take(step):  # ends when the other process is at most `ahead` behind
+            with changed:
+                begun[index] = step
+                changed.notify_all()
+                assert changed.wait_for(lambda: begun[1 - index] >= step - ahead, 20)
+
+        return take
+
+    ended = [None, None]
+
+    def run(index):
+        ended[index] = trained(
+            gatherings[index], lock_step=lock_step(index), wants_at=wants[index]
+        )
+
+    threads = [threading.Thread(target=run, args=[i]) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    for gathering in gatherings:
+        gathering.close()
+    assert ended[0] == ended[1]
+    asked = min(want for want in wants if want is not None)
+    assert asked <= ended[0] <= 50
+    if wants[0] == asked:  # the first process needs no word from another
+        assert ended[0] <= asked + 1 + ahead
+
+
+# Two processes as one device, through the engine.
+
+SCRIPT = """
+import json, sys
+from experiments.parallel import processes
+process = processes.connect("distribute")
+from experiments.parallel import optimizers, topology
+from experiments.parallel.engines import make_runtime
+from experiments.parallel.runtime import StepSettings
+from small_transformer import small_transformer, tokens
+
+model = small_transformer()
+adam = optimizers.adam(optimizers.constant(1e-2))
+mesh = topology.parse(f"batch:{process.count}")
+runtime = make_runtime(model, adam, mesh, StepSettings(clip_norm=1.0), kind="CPU")
+runtime.start(0)
+share = 16 // process.count
+part = slice(process.index * share, (process.index + 1) * share)
+losses = []
+for number in range(int(sys.argv[1])):
+    batch = {name: array[part] for name, array in tokens(number).items()}
+    try:
+        losses.append(float(runtime.step(batch, number, 7)["loss"]))
+    except Exception as error:
+        print(json.dumps(type(error).__name__), flush=True)
+        sys.exit(1)
+    if len(losses) == 20:
+        print(json.dumps(losses), flush=True)
+"""
+
+
+def training(num_steps, *, process=ALONE):
+    environ = os.environ | {
+        "PYTHONPATH": f"{REPO}:{Path(__file__).parent}",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    if process.count > 1:
+        environ |= processes.as_environment(process) | {processes.JOIN_SECONDS: "60"}
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(num_steps)],
+        env=environ,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def test_two_processes_train_as_one_device_does_until_one_dies(addresses):
+    pair = [training(10**6, process=Process(index, 2, addresses)) for index in range(2)]
+    try:
+        together = [json.loads(one.stdout.readline()) for one in pair]
+        pair[1].send_signal(signal.SIGKILL)
+        left, _ = pair[0].communicate(timeout=60)
+    finally:
+        for one in pair:
+            one.kill()
+            one.communicate()
+    assert json.loads(left) == "UnavailableError"  # told, and not waited for
+    alone, _ = training(20).communicate(timeout=60)
+    assert together[0] == together[1]
+    assert together[0] == pytest.approx(json.loads(alone), rel=1e-5)
+    assert together[0][-1] < together[0][0] - 1

@@ -1,0 +1,148 @@
+"""bin/train on the stand-ins, as a person runs it: real processes, real signals."""
+
+import json
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import stand_ins
+from experiments.inference.optimize import LoopSettings
+from experiments.parallel import optimizers
+from experiments.parallel.runtime import StepSettings
+from experiments.records import checkpoint, metrics
+
+REPO = Path(__file__).resolve().parents[3]
+STEPS = 400
+
+
+def command(model, folder, *more):
+    return [
+        str(REPO / "bin" / "train"),
+        f"--gin_config=configs/stand_ins/{model}.gin",
+        "--gin_config=configs/stand_ins/tiny.gin",
+        "--gin_param=optimize.LoopSettings.measure_peak=False",
+        f"--workdir={folder}",
+        "--seed=3",
+        *more,
+    ]
+
+
+LONGER = f"--gin_param=optimize.LoopSettings.num_steps={STEPS}"
+RARELY = "--gin_param=optimize.LoopSettings.checkpoint_every=1000"
+
+
+def ran(arguments):
+    return subprocess.run(arguments, cwd=REPO, capture_output=True, text=True)
+
+
+def told(folder):
+    return json.loads((folder / "run.json").read_text())
+
+
+def events(folder, kind):
+    return [e for e in metrics.read(folder / "metrics.jsonl") if e["kind"] == kind]
+
+
+def final(folder, step):
+    path = folder / "checkpoints" / f"step-{step:06d}"
+    return checkpoint.load(path, about={}).arrays
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("train") / "run"
+    done = ran(command("vector_quantized", folder, LONGER, RARELY))
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_the_tiny_autoencoder_leaves_curves_pictures_and_a_summary(uninterrupted):
+    folder, done = uninterrupted
+    assert told(folder)["status"] == "done"
+    assert "steps: 400 of 400" in done.stderr and "left 0:00:00" in done.stderr
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["steps"] == STEPS and "bits_per_dim" in summary["held_out"]
+    first, last = events(folder, "held_out")[0], events(folder, "held_out")[-1]
+    assert last["loss"] < first["loss"]
+    assert (folder / last["pictures"]).read_bytes().startswith(b"\x89PNG")
+    assert len(events(folder, "train")) == STEPS / 2
+    assert len({e["traces"] for e in events(folder, "train")[2:]}) == 1
+
+
+def test_a_run_stopped_and_resumed_ends_as_the_uninterrupted_one(
+    uninterrupted, tmp_path
+):
+    whole, _ = uninterrupted
+    folder = tmp_path / "run"
+    arguments = command("vector_quantized", folder, LONGER, RARELY)
+    with subprocess.Popen(
+        arguments, cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        path = folder / "metrics.jsonl"
+        deadline = time.monotonic() + 120
+        while not (path.exists() and '"train"' in path.read_text()):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(random.random())
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(60)
+    assert (code, told(folder)["status"]) == (75, "interrupted")
+    saved = checkpoint.newest(folder / "checkpoints")
+    stopped = int(saved.name.removeprefix("step-"))
+    assert events(folder, "train")[-1]["step"] == stopped < STEPS
+
+    done = ran([*arguments, "--resume"])
+    assert done.returncode == 0, done.stderr
+    assert told(folder)["status"] == "done"
+    assert told(folder / "attempts" / "001")["status"] == "interrupted"
+    one, two = final(whole, STEPS), final(folder, STEPS)
+    assert one.keys() == two.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], two[name], strict=True)
+    losses = [events(f, "held_out")[-1]["loss"] for f in (whole, folder)]
+    assert losses[0] == losses[1]
+
+
+def test_the_tiny_transformer_runs_on_two_devices(tmp_path):
+    folder = tmp_path / "run"
+    mesh = "--gin_param=stand_ins.train.mesh='batch:2'"
+    done = ran(command("transformer", folder, mesh))
+    assert done.returncode == 0, done.stderr
+    assert [e["step"] for e in events(folder, "train")] == [2, 4, 6]
+    names = sorted(path.name for path in (folder / "checkpoints").iterdir())
+    assert names == ["step-000002", "step-000004", "step-000006"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"mesh": "batch:3"}, "4 examples do not divide over topology batch:3"),
+        ({"step": StepSettings(accumulate=8)}, "topology batch:1 in 8 parts each"),
+        ({"batch_size": 0}, "batch_size: 0 examples"),
+        ({"mesh": "batch=2"}, "topology: given 'batch=2'"),
+        ({"mesh": "batch:1,rows:2"}, "nothing of transformer.* over"),
+        ({"kind": "TPU"}, "wanted 1 of kind TPU, this machine has 0"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(
+    tmp_path, wrong, said
+):
+    given = dict(
+        model=stand_ins.transformer(
+            vocabulary=4, length=4, hidden=8, heads=2, filter_size=8, layers=1
+        ),
+        examples=stand_ins.token_lines(length=4, vocabulary=4),
+        optimizer=optimizers.adam(optimizers.constant(0.01)),
+        loop=LoopSettings(num_steps=1),
+        step=StepSettings(),
+        batch_size=4,
+        num_held_out=1,
+    )
+    with pytest.raises(ValueError, match=said):
+        stand_ins.train(run_dir=tmp_path, seed=0, **(given | wrong))
+    assert not list(tmp_path.iterdir())
