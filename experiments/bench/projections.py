@@ -45,6 +45,10 @@ def from_measured(
             continue
         (count,) = counts
         batch = usable[0].settings["batch"]
+        if count.settings["batch"] != batch:
+            reason = f"counted with batch {count.settings['batch']}, measured {batch}"
+            yield hardware, {"status": "failed", "reason": reason}
+            continue
         step_seconds = statistics.median(
             statistics.median(made.seconds["calls"]) for made in usable
         )

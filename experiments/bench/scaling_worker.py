@@ -4,7 +4,6 @@ Reads a task, writes what it measured or counted.  TensorFlow is imported only o
 process is pinned and its threads are set.
 """
 
-import contextlib
 import importlib
 import json
 import math
@@ -21,7 +20,7 @@ import numpy as np
 
 CHECKED_STEPS = 3  # whose losses are held against those of one device
 NUM_BATCHES = 4  # that steps go round in: made before the clock runs
-RECORDED_DEVICES = 16  # the graphs of more would not fit into one message
+STEPPED_DEVICES = 64  # the graphs of 512 want more than 20 GB
 PROBE_BYTES = 256 * 2**20
 PROBE_DIM = 1024
 
@@ -33,7 +32,13 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
         return {"status": "ok"} | modes[task["mode"]](task)
     except Exception as error:
         traceback.print_exc()
-        return {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:300]}
+        return {"status": "failed", "reason": _in_short(error)}
+
+
+def _in_short(error: Exception) -> str:
+    """In one line, TensorFlow's stack of calls left out where the cause comes after."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:300]
 
 
 def probe(task: dict[str, Any]) -> dict[str, Any]:
@@ -107,52 +112,61 @@ def count(task: dict[str, Any]) -> dict[str, Any]:
     """What a step takes on a mesh: bytes on a device, operations, bytes between them.
 
     On more than one device the program is DTensor's, traced once for all of them; it is
-    stepped twice, so that it is seen to take another batch.
+    stepped twice, so that it is seen to take another batch.  A mesh too large for the
+    machine's memory is counted by way of one with fewer batch shards: a device's shard
+    and weights are the same there, and so is what it reduces; only the devices that
+    reduce together are fewer, and their number is put right.
     """
     import tensorflow as tf
 
-    # Hundreds of devices' graphs: to make each of them faster would take minutes.
+    # Many devices' graphs: to make each of them faster would take minutes.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    parts = _Parts(task)
     accounting = importlib.import_module("experiments.parallel.accounting")
-    devices, shards = parts.topology.num_devices, parts.topology.size("batch")
+    whole = _Parts(task)
+    devices, shards = whole.topology.num_devices, whole.topology.size("batch")
+    sizes, parts = {n: n for n in range(1, devices + 1)}, whole
+    if devices > STEPPED_DEVICES:
+        small, sizes = _smaller(task, devices, shards)
+        parts = _Parts(small)
+
     runtime = parts.runtime(mesh=devices > 1)
     began = time.perf_counter()
     runtime.start(task["seed"])
-    recorded = accounting.recording() if devices <= RECORDED_DEVICES else None
-    with recorded or contextlib.nullcontext([]) as functions:
+    with accounting.recording() as functions:
         losses = [float(runtime.step(parts.batches[0], 0, task["seed"])["loss"])]
     losses.append(float(runtime.step(parts.batches[1], 1, task["seed"])["loss"]))
     seconds = time.perf_counter() - began
+    found = [
+        c._replace(num_devices=sizes[c.num_devices])
+        for c in accounting.collectives(functions)
+        if c.device == "CPU:0"
+    ]
     held = runtime.local_bytes()
     wanted = accounting.device_bytes(
-        parts.model, parts.optimizer, parts.topology, parts.settings
+        whole.model, whole.optimizer, whole.topology, whole.settings
     )
-    graph = graph_of(task)
     check = {
         "passed": all(map(math.isfinite, losses))
         and set(held.values()) == {sum(wanted.values())}
-        and len(held) == devices,
+        and len(held) == parts.topology.num_devices,
         "held_bytes": sorted(set(held.values())),
         "devices": len(held),
         "losses": losses,
     }
     if not check["passed"]:
         check["reason"] = f"not the layouts' bytes ({wanted}), or a loss not finite"
-    found = accounting.collectives(functions) if recorded else smaller(task)
-    found = [c for c in found if c.device == "CPU:0"]
+    graph = graph_of(task)
+    alone = devices == shards  # a shard is on one device
     return {
         "engine": f"{type(runtime).__module__}.{type(runtime).__qualname__}",
         "seconds": {"start_and_two_steps": seconds},
         "check": check,
         "work": {
-            "parameters": sum(math.prod(w.shape) for w in parts.model.weights.values()),
+            "stepped_on": str(parts.topology),
+            "parameters": sum(math.prod(w.shape) for w in whole.model.weights.values()),
             "parameter_bytes": wanted["weights"],
             "held_bytes": max(held.values()),
-            # Of a shard, which is that of a device where it is on one.
-            "activation_bytes": graph["activation_bytes"]
-            if devices == shards
-            else None,
+            "activation_bytes": graph["activation_bytes"] if alone else None,
             "flops": graph["flops"],
             "batch_per_shard": task["batch"] // shards,
             "num_collectives": len(found),
@@ -161,34 +175,17 @@ def count(task: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def smaller(task: dict[str, Any]) -> list[Any]:
-    """The collectives of a mesh, by way of one with fewer batch shards.
-
-    A device's shard and weights are the same there, and so is what it reduces; only the
-    devices that reduce together are fewer, and their number is put right.
-    """
-    accounting = importlib.import_module("experiments.parallel.accounting")
-    topology = importlib.import_module("experiments.parallel.topology").parse(
-        task["topology"]
-    )
-    shards = topology.size("batch")
-    alone = topology.num_devices // shards  # devices of a shard
+def _smaller(
+    task: dict[str, Any], devices: int, shards: int
+) -> tuple[dict[str, Any], dict[int, int]]:
+    """The task with few batch shards, and what its groups of devices stand for."""
+    alone = devices // shards  # devices of a shard
     few = 2 if alone != 2 else 4  # never as many as those, so as to tell them apart
-    dims = [(name, few if name == "batch" else n) for name, n in topology.dims]
-    reduced = task | {
-        "topology": ",".join(f"{name}:{size}" for name, size in dims),
-        "batch": task["batch"] // shards * few,
-    }
-    parts = _Parts(reduced)
-    runtime = parts.runtime(mesh=True)
-    runtime.start(task["seed"])
-    with accounting.recording() as functions:
-        float(runtime.step(parts.batches[0], 0, task["seed"])["loss"])
-    sizes = {few: shards, alone: alone, few * alone: shards * alone}
-    return [
-        c._replace(num_devices=sizes[c.num_devices])
-        for c in accounting.collectives(functions)
-    ]
+    dims = dict(part.split(":") for part in task["topology"].split(","))
+    topology = ",".join(f"{n}:{s}" for n, s in (dims | {"batch": str(few)}).items())
+    batch = task["batch"] // shards * few
+    sizes = {few: shards, alone: alone, few * alone: devices}
+    return task | {"topology": topology, "batch": batch}, sizes
 
 
 def sent_bytes(collective: Any) -> float:

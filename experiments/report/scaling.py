@@ -44,8 +44,11 @@ HOW = (
     "shard. Activations are what the backward pass reads of the forward pass of one "
     "batch shard: countable where the shard is on one device. Collectives are those in "
     "the graph of one device's part of the step, unfused; it sends what a ring would "
-    "have it send. Models on more than one logical device may be smaller than those "
-    "measured: the weights are beside them.",
+    "have it send. Meshes of more devices than this machine's memory allows are "
+    "counted by way of one with fewer batch shards, the one stepped on: a device holds "
+    "and reduces the same there, and only the devices that reduce together are fewer, "
+    "which is put right. Models on more than one logical device may be smaller than "
+    "those measured: the weights are beside them.",
     "Projected: compute takes the share of the roofline that the measured step of one "
     "core reached, on each hardware alike, which is a supposition; then comes one "
     "all-reduce, with nothing hidden behind the compute.",
@@ -324,7 +327,8 @@ def _counted_table(page: Page) -> str:
     head = (
         "model",
         "mesh",
-        "logical devices",
+        "devices",
+        "stepped on",
         "batch a shard",
         "weights, bytes a device",
         "weights and slots held, bytes a device",
@@ -341,6 +345,7 @@ def _counted_table(page: Page) -> str:
                 _with_size(record),
                 record.settings["topology"],
                 str(record.settings["devices"]),
+                str(work.get("stepped_on") or NONE),
                 _count(work.get("batch_per_shard")),
                 _shown(trouble) if trouble else _count(work["parameter_bytes"]),
                 _count(work.get("held_bytes")),
@@ -559,7 +564,7 @@ def _count(value: float | None) -> str:
 
 
 def _shown(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;")[:160]
+    return " ".join(text.split())[:160].replace("|", "\\|").replace("<", "&lt;")
 
 
 def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
@@ -593,7 +598,7 @@ def _csv_counted(record: Record) -> dict[str, Any]:
     trouble = _trouble([record])
     names = (
         "parameters parameter_bytes held_bytes activation_bytes flops "
-        "num_collectives sent_bytes"
+        "num_collectives sent_bytes stepped_on"
     ).split()
     return {
         "kind": "counted",

@@ -74,6 +74,8 @@ def counted(topology, devices, **work):
         flops=10**6,
         batch_per_shard=4,
         sent_bytes=0,
+        num_collectives=0,
+        stepped_on=topology,
     )
     told = dict(topology=topology, devices=devices, batch=4 * devices)
     return make("counted", settings=told, work=held | work)
