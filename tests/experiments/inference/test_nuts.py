@@ -152,7 +152,7 @@ def test_on_a_circular_orbit_doubling_stops_past_half_a_turn(monkeypatch, step_s
     monkeypatch.setattr(
         stateless,
         "normal",
-        lambda seed, shape, dtype: (
+        lambda seed, shape, dtype, first: (
             tf.tile([[0.0, 1.5 * shadow]], [shape[0], 1])
             if dtype is None
             else tf.constant([[0.0, 1.5 * shadow]] * shape[0], dtype)
@@ -193,12 +193,12 @@ def selection_p_value(monkeypatch, num=40_000):
 
     uniform, calls = stateless.uniform, itertools.count()
 
-    def directions_then_uniform(seed, shape):
+    def directions_then_uniform(seed, shape, first):
         if next(calls) == 0:  # the first that a transition draws
             return tf.tile(
                 tf.constant(np.where(forwards, 0.25, 0.75))[None], [shape[0], 1]
             )
-        return uniform(seed, shape)
+        return uniform(seed, shape, first)
 
     normal = momentum * np.sqrt(inverse_mass)
     with monkeypatch.context() as patch:
@@ -206,7 +206,7 @@ def selection_p_value(monkeypatch, num=40_000):
         patch.setattr(
             stateless,
             "normal",
-            lambda seed, shape, dtype: tf.tile(
+            lambda seed, shape, dtype, first: tf.tile(
                 tf.constant(normal, dtype)[None], [shape[0], 1]
             ),
         )
