@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from experiments.records.record import Record
 from experiments.report.speedup import Spread, spread
-from experiments.report.tables import NONE, number, with_range
+from experiments.report.tables import NONE, field, number, three, with_range
 
 KINDS = ("measured", "counted", "projected")
 SCALINGS = ("weak", "strong")
@@ -153,7 +153,7 @@ def csv_text(page: Page) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({k: _field(v) for k, v in line.items()} for line in lines)
+    writer.writerows({k: field(v) for k, v in line.items()} for line in lines)
     return text.getvalue()
 
 
@@ -588,9 +588,9 @@ def _csv_measured(row: Measured) -> dict[str, Any]:
         "batch": row.batch,
         "engine": row.engine,
         "rounds": row.rounds,
-        **_three("examples_per_second", row.rate),
-        **_three("efficiency", row.efficiency),
-        **_three("communication", row.communication),
+        **three("examples_per_second", row.rate),
+        **three("efficiency", row.efficiency),
+        **three("communication", row.communication),
     }
 
 
@@ -648,14 +648,3 @@ def _csv_paper(curve: Projected, page: Page) -> Iterable[dict[str, Any]]:
             "error": work["error"][place],
             "unexplained_seconds": work["unexplained_seconds"][place],
         }
-
-
-def _three(name: str, values: Spread | None) -> dict[str, float | None]:
-    low, median, high = values or (None, None, None)
-    return {name: median, f"{name}_low": low, f"{name}_high": high}
-
-
-def _field(value: Any) -> Any:
-    if value is None:
-        return ""
-    return f"{value:.10g}" if isinstance(value, float) else value

@@ -63,7 +63,7 @@ def csv_text(rows: Sequence[Row], paper: Paper) -> str:
     writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(
-        {name: _field(line.get(name)) for name in lines[0]} for line in lines
+        {name: field(line.get(name)) for name in lines[0]} for line in lines
     )
     return text.getvalue()
 
@@ -444,14 +444,14 @@ def _csv_measured(row: Row, paper: Paper) -> dict[str, object]:
         "rows": first.problem["rows"] if first else None,
         "rounds": len(row.records),
         "unit": speedup.UNITS[row.system.group],
-        **_three("ms", row.ms),
-        **_three("leapfrogs", _work(row, "leapfrogs")),
-        **_three("gradients", _work(row, "gradients")),
-        **_three("build_seconds", _seconds(row, "build")),
-        **_three("first_seconds", _seconds(row, "first")),
+        **three("ms", row.ms),
+        **three("leapfrogs", _work(row, "leapfrogs")),
+        **three("gradients", _work(row, "gradients")),
+        **three("build_seconds", _seconds(row, "build")),
+        **three("first_seconds", _seconds(row, "first")),
         "base": speedup.OURS[row.system.group],
-        **_three("speedup", row.speedup),
-        **_three("speedup_per_leapfrog_used", row.useful_speedup),
+        **three("speedup", row.speedup),
+        **three("speedup_per_leapfrog_used", row.useful_speedup),
         "check": _check_cell(row),
         "cpu": first.hardware.get("cpu") if first else None,
         "cores": first.hardware.get("cores") if first else None,
@@ -482,12 +482,14 @@ def _csv_paper(row: PaperRow | None, paper: Paper) -> dict[str, object]:
     }
 
 
-def _three(name: str, values: Spread | None) -> dict[str, float | None]:
+def three(name: str, values: Spread | None) -> dict[str, float | None]:
+    """Median and range as three columns of a CSV file; None where there is none."""
     low, median, high = values or (None, None, None)
     return {name: median, f"{name}_low": low, f"{name}_high": high}
 
 
-def _field(value: object) -> object:
+def field(value: object) -> object:
+    """A value as a CSV file has it: nothing for None, ten digits of a float."""
     if value is None:
         return ""
     return f"{value:.10g}" if isinstance(value, float) else value
