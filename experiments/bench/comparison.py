@@ -1,19 +1,17 @@
 """Runs the systems in turn, round by round, and renders what their records say."""
 
-import contextlib
 import json
 import os
 import secrets
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.bench import reference, worker
+from experiments.bench import reference, turns, worker
 from experiments.bench.systems import SYSTEMS
 from experiments.problem import Problem, SamplerSettings
 from experiments.records import provenance, record
@@ -172,7 +170,9 @@ def _take_turn(
     environment = os.environ | _threads(task["system"]) | ON_CPU
     with (
         open(log_path, "wb") as log,
-        _process(command, cwd=REPO, env=environment, stdout=log, stderr=log) as process,
+        turns.process_group(
+            command, cwd=REPO, env=environment, stdout=log, stderr=log
+        ) as process,
     ):
         try:
             process.wait(timeout)
@@ -184,29 +184,12 @@ def _take_turn(
     return {"status": "failed", "reason": f"exit code {code}; see {log_path.name}"}
 
 
-@contextlib.contextmanager
-def _process(command: list[str], **options: Any) -> Iterator[subprocess.Popen]:
-    """A process that is gone, with all that it started, when the block ends."""
-    process = subprocess.Popen(command, start_new_session=True, **options)
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
 def _threads(system: str) -> dict[str, str]:
     """As many threads as there are cores, for every library that asks.
 
     But where the system itself says otherwise.
     """
-    cores = str(len(os.sched_getaffinity(0)))
-    names = (
-        "OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS NUMBA_NUM_THREADS "
-        "TF_NUM_INTRAOP_THREADS TF_NUM_INTEROP_THREADS"
-    ).split()
-    threads = dict.fromkeys(names, cores) | {"TF_CPP_MIN_LOG_LEVEL": "2"}
+    threads = turns.with_threads(len(os.sched_getaffinity(0)))
     return threads | SYSTEMS[system].environment
 
 

@@ -46,7 +46,7 @@ def run(
             command = [sys.executable, "-m", "experiments.bench.scaling_worker"]
             command += [str(task_path), str(result_path)]
             process = stack.enter_context(
-                _process(
+                process_group(
                     command,
                     cwd=REPO,
                     env=os.environ | _environment(threads, index, addresses),
@@ -82,7 +82,7 @@ def _wait(processes: Sequence[subprocess.Popen], timeout: float) -> None:
 
 
 @contextlib.contextmanager
-def _process(command: list[str], **options: Any) -> Iterator[subprocess.Popen]:
+def process_group(command: list[str], **options: Any) -> Iterator[subprocess.Popen]:
     """A process that is gone, with all that it started, when the block ends."""
     process = subprocess.Popen(command, start_new_session=True, **options)
     try:
@@ -93,15 +93,20 @@ def _process(command: list[str], **options: Any) -> Iterator[subprocess.Popen]:
         process.wait()
 
 
-def _environment(threads: int, index: int, addresses: Sequence[str]) -> dict[str, str]:
+def with_threads(num: int) -> dict[str, str]:
+    """The environment of a process of so many threads, for every library that asks."""
     names = (
         "OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS NUMBA_NUM_THREADS "
         "TF_NUM_INTRAOP_THREADS TF_NUM_INTEROP_THREADS"
     ).split()
+    return dict.fromkeys(names, str(num)) | {"TF_CPP_MIN_LOG_LEVEL": "2"}
+
+
+def _environment(threads: int, index: int, addresses: Sequence[str]) -> dict[str, str]:
     place = processes.Process(index, len(addresses), tuple(addresses))
     return (
-        dict.fromkeys(names, str(threads))
-        | {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
+        with_threads(threads)
+        | {"CUDA_VISIBLE_DEVICES": "-1"}
         | (processes.as_environment(place) if addresses else {})
     )
 
