@@ -9,7 +9,7 @@ ifneq ($(NUM_ROWS),)
 # A smaller problem is another one: its records and table go to a folder of their own.
 BENCH += --gin_param=datasets.load_covertype.num_rows=$(NUM_ROWS)
 BENCH += --gin_param='bench.compare.out="runs/bench-nuts-$(NUM_ROWS)"'
-BENCH += --gin_param=bench.compare.min_seconds=1.0
+BENCH += --gin_param=bench.compare.min_seconds=0.5
 endif
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 

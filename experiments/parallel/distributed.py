@@ -220,7 +220,7 @@ class DataParallel(Runtime):
                 self.settings,
                 weights,
                 part,
-                Randomness(seed, first),
+                Randomness(seed, first, training=gradients),
                 num_examples=size * self._strategy.num_replicas_in_sync,
                 gradients=gradients,
             ),

@@ -191,7 +191,7 @@ class Sharded(Runtime):
             self.settings,
             weights,
             batch,
-            Randomness(seed, first, self._drawn),
+            Randomness(seed, first, self._drawn, training=gradients),
             num_examples=size * self.settings.accumulate,
             gradients=gradients,
         )

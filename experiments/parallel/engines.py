@@ -1,5 +1,7 @@
 """Which engine runs a topology: one device, tf.distribute, or DTensor."""
 
+import os
+
 import tensorflow as tf
 
 from experiments.parallel import arithmetic, processes
@@ -9,7 +11,7 @@ from experiments.parallel.model import Model
 from experiments.parallel.optimizers import Optimizer
 from experiments.parallel.runtime import Runtime, StepSettings
 from experiments.parallel.single import SingleDevice
-from experiments.parallel.topology import KINDS, Topology, local_devices
+from experiments.parallel.topology import Topology, found_kind, local_devices
 from experiments.parallel.variables import sharding
 
 GROUP_KEYS = 1_000_000  # set aside for each strategy of a process
@@ -64,9 +66,9 @@ def make_runtime(
 
 
 def _over_devices(topology: Topology, kind: str | None) -> tf.distribute.Strategy:
-    devices = local_devices(topology.num_devices, kind)
-    if devices[0].startswith("TPU"):
+    if found_kind(kind) == "TPU":  # of a pod slice, most are on other hosts
         return _over_tpus(topology)
+    devices = local_devices(topology.num_devices, kind)
     # TensorFlow numbers the groups of its collectives from 1 anew in every strategy and
     # in DTensor, and two that meet in one process take each other for their own.
     tf.distribute.MirroredStrategy._collective_key_base += GROUP_KEYS
@@ -74,9 +76,14 @@ def _over_devices(topology: Topology, kind: str | None) -> tf.distribute.Strateg
 
 
 def _over_tpus(topology: Topology) -> tf.distribute.Strategy:
-    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="local")
-    tf.tpu.experimental.initialize_tpu_system(resolver)
-    strategy = tf.distribute.TPUStrategy(resolver)
+    """All cores of this host's TPU, or of the slice that TPU_NAME names."""
+    here = tf.config.list_physical_devices("TPU")
+    if not here and not os.environ.get("TPU_NAME"):
+        raise ValueError(
+            f"topology {topology}: wanted {topology.num_devices} of kind TPU, this "
+            "machine has 0 and TPU_NAME names no slice"
+        )
+    strategy = tf.distribute.TPUStrategy(processes.connect_tpu())
     if strategy.num_replicas_in_sync != topology.num_devices:
         raise ValueError(
             f"topology {topology}: wanted all {strategy.num_replicas_in_sync} cores "
@@ -88,8 +95,7 @@ def _over_tpus(topology: Topology) -> tf.distribute.Strategy:
 def _over_processes(topology: Topology, kind: str | None) -> tf.distribute.Strategy:
     """Each process with its own devices; it must be made before TensorFlow begins."""
     process = processes.current()
-    if kind is None:
-        kind = next(k for k in KINDS if tf.config.list_physical_devices(k))
+    kind = found_kind(kind)
     local = topology.num_devices // process.count
     there = 1 if kind == "CPU" else len(tf.config.list_physical_devices(kind))
     if kind == "TPU":

@@ -25,6 +25,7 @@ class Randomness(NamedTuple):
     first: tf.Tensor  # scalar int32: the number, in the global batch, of example 0 here
     # Puts what was drawn of all examples [batch, ...] on the devices that have them.
     share_out: Callable[[tf.Tensor], tf.Tensor] | None = None
+    training: bool = True  # False: dropout drops nothing; latent variables are drawn
 
 
 def bits(randomness: Randomness, name: str, shape: tuple[int, ...]) -> tf.Tensor:
@@ -67,11 +68,13 @@ def normal(randomness: Randomness, name: str, shape: tuple[int, ...]) -> tf.Tens
 def dropout(randomness: Randomness, name: str, x: tf.Tensor, rate: float) -> tf.Tensor:
     """`x` [batch, ...] with entries 0 at `rate`, and the rest scaled to keep its mean.
 
+    `x` itself where nothing is trained.
+
     Raises ValueError for a rate outside [0, 1).
     """
     if not 0 <= rate < 1:
         raise ValueError(f"{name}: dropout rate {rate}, wanted at least 0 and below 1")
-    if rate == 0:
+    if rate == 0 or not randomness.training:
         return x
     kept = uniform(randomness, name, tuple(x.shape)) >= rate
     return x * tf.cast(kept, x.dtype) * tf.cast(1 / (1 - rate), x.dtype)

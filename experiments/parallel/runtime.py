@@ -59,7 +59,10 @@ class Runtime(abc.ABC):
     def evaluate(
         self, batch: Mapping[str, np.ndarray], number: int, seed: int
     ) -> dict[str, Any]:
-        """What `step` returns but the norm, and nothing changed; of the EMA if kept."""
+        """What `step` returns but the norm, and nothing changed; of the EMA if kept.
+
+        Nothing is dropped out.
+        """
 
     @abc.abstractmethod
     def read(self) -> dict[str, np.ndarray]:

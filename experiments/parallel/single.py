@@ -95,7 +95,7 @@ class SingleDevice(Runtime):
                 self.settings,
                 weights,
                 part,
-                Randomness(seed, first),
+                Randomness(seed, first, training=gradients),
                 num_examples=size,
                 gradients=gradients,
             ),

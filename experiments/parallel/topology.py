@@ -44,6 +44,18 @@ def parse(text: str) -> Topology:
     return Topology(tuple(dims))
 
 
+def found_kind(kind: str | None = None) -> str:
+    """The kind asked for, or the first of `KINDS` that this machine has.
+
+    Raises ValueError for any other.
+    """
+    if kind is None:
+        return next(k for k in KINDS if tf.config.list_physical_devices(k))
+    if kind not in KINDS:
+        raise ValueError(f"kind: given {kind!r}, wanted one of {KINDS}")
+    return kind
+
+
 def local_devices(num: int, kind: str | None = None) -> list[str]:
     """`num` of this process's devices, "GPU:0" and so on; the CPU is split for them.
 
@@ -52,10 +64,7 @@ def local_devices(num: int, kind: str | None = None) -> list[str]:
     Raises ValueError when the machine lacks the devices, and when TensorFlow has
     begun with fewer logical CPU devices than asked for.
     """
-    if kind is None:
-        kind = next(k for k in KINDS if tf.config.list_physical_devices(k))
-    if kind not in KINDS:
-        raise ValueError(f"kind: given {kind!r}, wanted one of {KINDS}")
+    kind = found_kind(kind)
     if kind == "CPU":
         _split_cpu(num)
     there = len(tf.config.list_logical_devices(kind))

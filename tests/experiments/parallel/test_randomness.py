@@ -111,6 +111,7 @@ def test_dropout_drops_at_its_rate_and_keeps_the_mean():
     error = np.sqrt(0.3 * 0.7 / dropped.size)
     assert abs(np.mean(dropped == 0) - 0.3) < stats.norm.isf(ALARM / 2) * error
     assert rnd.dropout(of(), "d", x, 0) is x
+    assert rnd.dropout(of()._replace(training=False), "d", x, 0.3) is x
     assert rnd.dropout(of(), "d", tf.cast(x, tf.bfloat16), 0.5).dtype == tf.bfloat16
 
 
