@@ -277,7 +277,8 @@ def _turn(
         bench.run_dir,
         label,
         tasks,
-        threads=per_process,
+        threads=1,
+        devices=per_process,
         timeout=bench.timeout_seconds,
         connected=case.processes > 1 and not alone,
     )

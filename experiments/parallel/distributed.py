@@ -26,8 +26,9 @@ from experiments.parallel.variables import (
 )
 
 # Gradients travel in buckets of at least this, the last weights' first: a bucket may
-# go while the rest of the backward pass is computed.
-BUCKET_BYTES = 32 * 2**20
+# go while the rest of the backward pass is computed.  On two cores, with 13 MB of
+# gradients, this was 1 to 2 % faster a step than one bucket for all.
+BUCKET_BYTES = 4 * 2**20
 
 
 class DataParallel(Runtime):
