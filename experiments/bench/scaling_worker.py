@@ -86,7 +86,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     losses = [step(0)]
     first = time.perf_counter() - began
     losses += [step(number) for number in range(1, CHECKED_STEPS)]
-    _meet(task)
+    _meet(task, "ready")
     calls: list[float] = []
     began = marked = time.perf_counter()
     # Processes that reduce together must take the same steps, so their count is given.
@@ -99,6 +99,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
         now = time.perf_counter()
         calls.append(now - marked)
         marked = now
+    _meet(task, "done")  # one that ended would take its last answers with it
     return {
         "engine": f"{type(runtime).__module__}.{type(runtime).__qualname__}",
         "seconds": {"build": build, "first": first, "calls": calls},
@@ -365,14 +366,14 @@ def named(place: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _meet(task: dict[str, Any]) -> None:
-    """Waits for the others of the turn, so that what they measure overlaps."""
+def _meet(task: dict[str, Any], what: str) -> None:
+    """Waits until all of the turn are there, so that what they measure overlaps."""
     if not task["meet"]:
         return
     folder, number, count = task["meet"]
-    Path(folder, f"ready-{number}").touch()
+    Path(folder, f"{what}-{number}").touch()
     until = time.monotonic() + task["timeout_seconds"]
-    while len(list(Path(folder).glob("ready-*"))) < count:
+    while len(list(Path(folder).glob(f"{what}-*"))) < count:
         if time.monotonic() > until:
             raise TimeoutError(f"{count} processes were to meet, and not all came")
         time.sleep(0.005)
