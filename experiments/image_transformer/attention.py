@@ -105,19 +105,85 @@ def attend(
     query, key: [batch, slots, key_size]; value: [batch, slots, value_size].  Sizes are
     of all heads together.
     """
-    batch = query.shape[0]
+    batch, slots, value_size = value.shape
 
-    def split(x: tf.Tensor) -> tf.Tensor:  # [batch, blocks, heads, slots, depth]
-        depth = x.shape[-1] // heads
-        x = tf.reshape(x, (batch, blocks.num_blocks, blocks.size, heads, depth))
-        return tf.transpose(x, (0, 1, 3, 2, 4))
+    def split(x: tf.Tensor) -> tf.Tensor:  # [batch * blocks, heads, size, depth]
+        x = tf.reshape(x, (-1, blocks.size, heads, x.shape[-1] // heads))
+        return tf.transpose(x, (0, 2, 1, 3))
 
-    query = split(query * (query.shape[-1] // heads) ** -0.5)
-    key, value = (_with_memory(split(x), blocks) for x in (key, value))
-    scores = tf.matmul(query, key, transpose_b=True)
-    shares = tf.nn.softmax(scores + tf.cast(_bias(blocks), scores.dtype))
-    found = tf.transpose(tf.matmul(shares, value), (0, 1, 3, 2, 4))
-    return tf.reshape(found, (batch, blocks.num_blocks * blocks.size, -1))
+    query, key, value = split(query), split(key), split(value)
+    visible = seen(blocks)
+    if visible.shape[1] > blocks.size:
+        key, value = (
+            tf.concat([_memory(x, blocks, batch), x], axis=2) for x in (key, value)
+        )
+    unseen = np.where(np.tile(visible, (batch, 1)), 0, HIDDEN)
+    found = _found(query, key, value, tf.cast(unseen, query.dtype))
+    return tf.reshape(tf.transpose(found, (0, 2, 1, 3)), (batch, slots, value_size))
+
+
+@tf.custom_gradient
+def _found(
+    query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, unseen: tf.Tensor
+) -> tuple:
+    """Means of values by their share of each query: [blocks, heads, size, depth].
+
+    query: [blocks, heads, size, depth]; key, value: [blocks, heads, keys, depth]; bias:
+    [blocks, 1, size, keys], of the scores.
+
+    With P the shares and g a query's upstream gradient, that of its scores is
+    P (g . value - g . found): what autodiff sums over the keys is summed over the depth
+    here, and there are fewer passes over what is as large as size times keys.
+    """
+    scale = query.shape[-1] ** -0.5
+    size, keys = query.shape[2], key.shape[2]
+    later = np.triu(np.full((size, keys), HIDDEN), keys - size + 1)
+    one = tf.ones_like(query[..., :1])
+    unseen = tf.broadcast_to(unseen[:, tf.newaxis, :, tf.newaxis], (*key.shape[:3], 1))
+    scores = tf.matmul(
+        tf.concat([query * scale, one], -1),
+        tf.concat([key, unseen], -1),
+        transpose_b=True,
+    )
+    shares = tf.nn.softmax(scores + tf.cast(later, scores.dtype))
+    found = tf.matmul(shares, value)
+
+    def gradient(upstream: tf.Tensor) -> tuple:
+        by_value = tf.matmul(shares, upstream, transpose_a=True)
+        mean = tf.reduce_sum(upstream * found, -1, keepdims=True)
+        by_shares = tf.matmul(upstream, value, transpose_b=True)
+        by_scores = (by_shares - mean) * shares
+        by_query = tf.matmul(by_scores, key) * scale
+        by_key = tf.matmul(by_scores, query * scale, transpose_a=True)
+        return by_query, by_key, by_value, None
+
+    return found, gradient
+
+
+def _memory(x: tf.Tensor, blocks: Blocks, batch: int) -> tf.Tensor:
+    """Of each block's memory: [batch * blocks, heads, memory, depth].
+
+    x: of the blocks themselves, [batch * blocks, heads, size, depth].
+    """
+    if blocks.memory is None:
+        before = _before(tf.reshape(x, (batch, blocks.num_blocks, *x.shape[1:])))
+        return tf.reshape(before, x.shape)
+    _, heads, _, depth = x.shape
+    slots = tf.reshape(tf.transpose(x, (0, 2, 1, 3)), (batch, -1, heads, depth))
+    found = tf.gather(slots, np.maximum(blocks.memory, 0), axis=1)
+    found = tf.reshape(found, (-1, blocks.memory.shape[1], heads, depth))
+    return tf.transpose(found, (0, 2, 1, 3))
+
+
+@tf.custom_gradient
+def _before(x: tf.Tensor) -> tuple:
+    """Of each block the one before it, zeros before the first: [batch, blocks, ...]."""
+    more = [[0, 0]] * (x.shape.rank - 2)
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        return tf.pad(upstream[:, 1:], [[0, 0], [0, 1], *more])
+
+    return tf.pad(x[:, :-1], [[0, 0], [1, 0], *more]), gradient
 
 
 def _offsets(
@@ -132,27 +198,3 @@ def _offsets(
         np.concatenate([a.ravel(), b.ravel()]) for a, b in zip(strip, side, strict=True)
     )
     return row, column
-
-
-def _with_memory(x: tf.Tensor, blocks: Blocks) -> tf.Tensor:
-    """Memory and own slots of each block: [batch, blocks, heads, memory + size, depth].
-
-    x: [batch, blocks, heads, size, depth].
-    """
-    if blocks.memory is None:
-        if blocks.num_blocks == 1:
-            return x
-        before = tf.pad(x[:, :-1], [[0, 0], [1, 0], [0, 0], [0, 0], [0, 0]])
-        return tf.concat([before, x], axis=3)
-    batch, num_blocks, heads, size, depth = x.shape
-    flat = tf.reshape(tf.transpose(x, (0, 1, 3, 2, 4)), (batch, -1, heads, depth))
-    found = tf.gather(flat, np.maximum(blocks.memory, 0), axis=1)
-    return tf.concat([tf.transpose(found, (0, 1, 3, 2, 4)), x], axis=3)
-
-
-def _bias(blocks: Blocks) -> np.ndarray:
-    """[blocks, 1, size, memory + size]: 0 where the first may see the second."""
-    visible = seen(blocks)[:, np.newaxis, np.newaxis]
-    memory = visible.shape[-1] - blocks.size
-    causal = np.tri(blocks.size, visible.shape[-1], memory, dtype=bool)
-    return np.where(visible & causal, 0, HIDDEN).astype(np.float32)

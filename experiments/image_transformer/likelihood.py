@@ -75,8 +75,8 @@ class MixtureOfLogistics(tfd.Distribution):
 
     def _log_prob(self, value: tf.Tensor) -> tf.Tensor:
         weights, means, log_scales, coefficients = _parts(self._outputs)
-        scaled = _scaled(value, self._num_values)
-        means = means + _moved(coefficients, scaled)
+        at = scaled(value, self._num_values)
+        means = means + _moved(coefficients, at)
         inverse = tf.exp(-log_scales)
         log_width = math.log(2 / (self._num_values - 1))
         half = 1 / (self._num_values - 1)
@@ -147,34 +147,28 @@ def _parts(
     blue.
     """
     mixtures = outputs.shape[-1] // OUTPUTS
-    weights = outputs[..., :mixtures]
-    rest = tf.reshape(
-        outputs[..., mixtures:],
-        tf.concat([tf.shape(outputs)[:-1], [3, CHANNELS, mixtures]], 0),
-    )
-    means, log_scales = rest[..., 0, :, :], rest[..., 1, :, :]
-    return (
-        weights,
-        means,
-        tf.maximum(log_scales, MIN_LOG_SCALE),
-        tf.tanh(rest[..., 2, :, :]),
-    )
+    weights, *rest = tf.split(outputs, [mixtures, *[CHANNELS * mixtures] * 3], -1)
+    shape = tf.concat([tf.shape(outputs)[:-1], [CHANNELS, mixtures]], 0)
+    means, log_scales, coefficients = (tf.reshape(part, shape) for part in rest)
+    log_scales = tf.maximum(log_scales, MIN_LOG_SCALE)
+    return weights, means, log_scales, tf.tanh(coefficients)
 
 
-def _scaled(value: tf.Tensor, num_values: int) -> tf.Tensor:
+def scaled(value: tf.Tensor, num_values: int) -> tf.Tensor:
     """Float32 from -1 to 1."""
     return tf.cast(value, tf.float32) * (2 / (num_values - 1)) - 1
 
 
-def _moved(coefficients: tf.Tensor, scaled: tf.Tensor) -> tf.Tensor:
+def _moved(coefficients: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
     """By how much the channels before it move each channel's mean: [..., 3, mixtures].
 
-    scaled: [..., 3], the last of which moves nothing.
+    at: [..., 3], the scaled values, the last of which moves nothing.
     """
-    red, green = scaled[..., 0, tf.newaxis], scaled[..., 1, tf.newaxis]
-    by_red, green_by_red, blue_by_green = tf.unstack(coefficients, axis=-2)
-    moved = [tf.zeros_like(by_red), by_red * red]
-    return tf.stack([*moved, green_by_red * red + blue_by_green * green], axis=-2)
+    red, green, _ = tf.split(at, CHANNELS, -1)  # [..., 1]
+    of_red, of_both, by_green = tf.unstack(coefficients, axis=-2)
+    return tf.stack(
+        [tf.zeros_like(of_red), of_red * red, of_both * red + by_green * green], -2
+    )
 
 
 def _mixture_from(
@@ -192,16 +186,16 @@ def _mixture_from(
     uniform = noise[..., mixtures:]
     logistic = tf.math.log(uniform) - tf.math.log1p(-uniform)
     base = of_drawn(means) + temperature * tf.exp(of_drawn(log_scales)) * logistic
-    by_red, green_by_red, blue_by_green = tf.unstack(of_drawn(coefficients), axis=-1)
+    of_red, of_both, by_green = tf.unstack(of_drawn(coefficients), axis=-1)
 
     def value(x: tf.Tensor) -> tf.Tensor:  # whose edges x lies between
         nearest = tf.round((x + 1) * ((num_values - 1) / 2))
         return tf.clip_by_value(nearest, 0.0, num_values - 1.0)
 
     red = value(base[..., 0])
-    scaled_red = _scaled(red, num_values)
-    green = value(base[..., 1] + by_red * scaled_red)
-    scaled_green = _scaled(green, num_values)
-    moved = green_by_red * scaled_red + blue_by_green * scaled_green
+    scaled_red = scaled(red, num_values)
+    green = value(base[..., 1] + of_red * scaled_red)
+    scaled_green = scaled(green, num_values)
+    moved = of_both * scaled_red + by_green * scaled_green
     blue = value(base[..., 2] + moved)
     return tf.cast(tf.stack([red, green, blue], -1), tf.int32)

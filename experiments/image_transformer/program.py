@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import ppl_core as ppl
-from experiments.image_transformer import likelihood, network
+from experiments.image_transformer import attention, likelihood, network
 from experiments.image_transformer.network import Sizes
 from experiments.parallel.model import Model, Tensors
 from experiments.parallel.randomness import Randomness, bits
@@ -181,8 +181,28 @@ def model(sizes: Sizes) -> Model:
         weights=network.weights(sizes),
         loss=loss,
         dims_per_example=sizes.height * sizes.width * 3,
-        flops_per_example=0,
+        flops_per_example=flops(sizes),
     )
+
+
+def flops(sizes: Sizes) -> int:
+    """Of an image's matrix products, forward and backward.
+
+    As Chowdhery et al. (2022), PaLM, appendix B, counts them: what is recomputed does
+    not count, nor does looking an embedding up; a query counts with all of its block
+    and memory, those later than itself too, but not with slots that hold no position.
+    """
+    laid = network.blocks(sizes)
+    inward = 3 if sizes.likelihood == "dmol" else 0
+    dense = inward + network.outputs_of_position(sizes)
+    dense += sizes.layers * (
+        2 * (sizes.key_size + sizes.value_size) + 2 * sizes.filter_size
+    )
+    own = (laid.position.reshape(laid.num_blocks, -1) >= 0).sum(1)  # [blocks]
+    pairs = int(own @ attention.seen(laid).sum(1))
+    attended = sizes.layers * pairs * (sizes.key_size + sizes.value_size)
+    forward = len(laid.order) * dense * sizes.hidden + attended  # multiply-adds
+    return 3 * 2 * forward
 
 
 def image_transformer(**sizes: Any) -> Model:
