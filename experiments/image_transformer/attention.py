@@ -128,12 +128,13 @@ def _found(
 ) -> tuple:
     """Means of values by their share of each query: [blocks, heads, size, depth].
 
-    query: [blocks, heads, size, depth]; key, value: [blocks, heads, keys, depth]; bias:
-    [blocks, 1, size, keys], of the scores.
+    query: [blocks, heads, size, depth]; key, value: [blocks, heads, keys, depth], the
+      last `size` of which are the block's own; unseen: [blocks, keys], HIDDEN or 0.
 
-    With P the shares and g a query's upstream gradient, that of its scores is
-    P (g . value - g . found): what autodiff sums over the keys is summed over the depth
-    here, and there are fewer passes over what is as large as size times keys.
+    What a key adds to every score of it is one more coordinate, and so are the means
+    that the gradient takes off: no mask is as large as the scores, and memory is passed
+    over less often.  With P the shares and g a query's upstream gradient, that of its scores is
+    P (g . value - g . found), whose last term autodiff would sum over the keys.
     """
     scale = query.shape[-1] ** -0.5
     size, keys = query.shape[2], key.shape[2]
@@ -151,8 +152,11 @@ def _found(
     def gradient(upstream: tf.Tensor) -> tuple:
         by_value = tf.matmul(shares, upstream, transpose_a=True)
         mean = tf.reduce_sum(upstream * found, -1, keepdims=True)
-        by_shares = tf.matmul(upstream, value, transpose_b=True)
-        by_scores = (by_shares - mean) * shares
+        by_scores = shares * tf.matmul(
+            tf.concat([upstream, -mean], -1),
+            tf.concat([value, tf.ones_like(value[..., :1])], -1),
+            transpose_b=True,
+        )
         by_query = tf.matmul(by_scores, key) * scale
         by_key = tf.matmul(by_scores, query * scale, transpose_a=True)
         return by_query, by_key, by_value, None

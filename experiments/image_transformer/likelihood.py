@@ -102,7 +102,6 @@ class MixtureOfLogistics(tfd.Distribution):
         return _mixture_from(self._outputs, noise, self._num_values, 1.0)
 
 
-Categorical = ppl.Categorical
 PixelMixture = ppl.make_random_variable(MixtureOfLogistics)
 
 

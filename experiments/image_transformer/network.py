@@ -24,6 +24,13 @@ ATTENTIONS = ("local_1d", "local_2d")
 POSITIONS = ("learned", "sinusoidal")
 EPSILON = 1e-6  # added to the variance of units
 GAIN = 0.2  # of first weights over those that keep the variance: T2T's
+RULES = (  # heads and filter are cut over `model`
+    (r"layer\d+/(query|key|value|filter_in)", (None, "model")),
+    (r"layer\d+/(out|filter_out)", ("model", None)),
+    (r"layer\d+/filter_in_bias", ("model",)),
+    ("embedding|row|column|merge|outputs", (None, None)),
+    (r".*(scale|bias)", (None,)),
+)
 # (query, key, value), each [batch, positions, size of all heads] -> what they find.
 Attend = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -57,28 +64,18 @@ class Sizes(NamedTuple):
 
 def check(sizes: Sizes) -> None:
     """Raises ValueError for what no model can be made of."""
-    for name in ("likelihood", "attention", "positions"):
-        known = {
-            "likelihood": LIKELIHOODS,
-            "attention": ATTENTIONS,
-            "positions": POSITIONS,
-        }[name]
+    for name, known in {
+        "likelihood": LIKELIHOODS,
+        "attention": ATTENTIONS,
+        "positions": POSITIONS,
+    }.items():
         if getattr(sizes, name) not in known:
             raise ValueError(
                 f"{name}: given {getattr(sizes, name)!r}, wanted one of {known}"
             )
-    for name, least in {
-        "height": 1,
-        "width": 1,
-        "layers": 1,
-        "heads": 1,
-        "hidden": 1,
-        "key_size": 1,
-        "value_size": 1,
-        "filter_size": 1,
-        "num_mixtures": 1,
-        "num_values": 2,
-    }.items():
+    counts = ("height", "width", "layers", "heads", "hidden", "key_size", "value_size")
+    for name in (*counts, "filter_size", "num_mixtures", "num_values"):
+        least = 2 if name == "num_values" else 1
         if getattr(sizes, name) < least:
             raise ValueError(
                 f"{name}: given {getattr(sizes, name)}, wanted {least} or more"
@@ -100,22 +97,20 @@ def check(sizes: Sizes) -> None:
     if sizes.attention == "local_1d":
         if not isinstance(sizes.block, int) or sizes.block < 1:
             raise ValueError(
-                f"block: given {sizes.block!r}, wanted a number of positions from 1"
+                f"block: given {sizes.block!r}, wanted a number of positions, from 1"
             )
         if sizes.flange is not None:
             raise ValueError(
-                f"flange: given {sizes.flange!r}, wanted None with local_1d, whose "
+                f"flange: given {sizes.flange}, wanted None with local_1d, whose "
                 "memory is the block before"
             )
         return
-    for name, least in (("block", 1), ("flange", 0)):
-        pair = getattr(sizes, name)
-        if name == "flange" and pair is None:
-            continue
-        if not isinstance(pair, tuple | list) or len(pair) != 2 or min(pair) < least:
+    flange = (0, 0) if sizes.flange is None else sizes.flange
+    for name, pair, least in (("block", sizes.block, 1), ("flange", flange, 0)):
+        if not isinstance(pair, tuple) or len(pair) != 2 or min(pair) < least:
             raise ValueError(
-                f"{name}: given {pair!r}, wanted (rows, columns) from {least} with "
-                "local_2d"
+                f"{name}: given {pair!r}, wanted a tuple (rows, columns) from {least} "
+                "with local_2d"
             )
 
 
@@ -132,9 +127,8 @@ def blocks(sizes: Sizes) -> attention.Blocks:
     rows, columns, _ = grid(sizes)
     if sizes.attention == "local_1d":
         return attention.local_1d(rows * columns, sizes.block)
-    return attention.local_2d(
-        rows, columns, tuple(sizes.block), tuple(sizes.flange or sizes.block)
-    )
+    flange = sizes.block if sizes.flange is None else sizes.flange
+    return attention.local_2d(rows, columns, sizes.block, flange)
 
 
 def outputs_of_position(sizes: Sizes) -> int:
@@ -291,7 +285,12 @@ def outputs_in_order(
         x = tf.gather(tf.pad(x, [[0, 0], [0, 1], [0, 0]]), place, axis=1)
     attend = functools.partial(attention.attend, blocks=laid, heads=sizes.heads)
     for number in range(sizes.layers):
-        x = layer(sizes, weights, number, x, attend, random)
+
+        def one(x: tf.Tensor, own: Tensors, number: int = number) -> tf.Tensor:
+            return layer(sizes, own, number, x, attend, random)
+
+        own = {n: w for n, w in weights.items() if n.startswith(f"layer{number}/")}
+        x = (tf.recompute_grad(one) if sizes.recompute else one)(x, own)
     if filled:
         x = tf.gather(x, laid.slot[laid.order], axis=1)
     return outputs(weights, x)

@@ -17,6 +17,9 @@ from experiments.parallel.model import Model, Tensors
 from experiments.parallel.randomness import Randomness, bits
 
 tfd = tfp.distributions
+# (sizes, weights, number, seed) -> so many images' values, [number, positions, values]
+# int32 in the order of generation.
+Draw = Callable[[Sizes, Tensors, int, tf.Tensor], tf.Tensor]
 
 
 class AutoregressiveImage(tfd.Distribution):
@@ -51,8 +54,8 @@ class AutoregressiveImage(tfd.Distribution):
     def log_probs_in_order(self, image: tf.Tensor) -> tf.Tensor:
         """Of each position, as they are generated: [batch, positions]."""
         values = network.in_order(self._sizes, image)
-        of = self._given(values)
-        return of.log_prob(values if of.event_shape.rank else values[..., 0])
+        one_each = values.shape[-1] == 1
+        return self._given(values).log_prob(values[..., 0] if one_each else values)
 
     def _batch_shape(self) -> tf.TensorShape:
         return tf.TensorShape([])
@@ -87,10 +90,12 @@ def image_given_weights(
     sizes: Sizes,
     num_images: int,
     random: Randomness | None = None,
+    draw: Draw | None = None,
 ) -> ppl.RandomVariable:
     """p(image | weights): the model of the paper's section 3.1, as a program.
 
     random: of the units dropped; None: none are.
+    draw: what to draw with; None: `draw_naively`.
     """
 
     def given(values: tf.Tensor) -> tfd.Distribution:
@@ -102,7 +107,7 @@ def image_given_weights(
     return autoregressive_image(
         sizes,
         given,
-        functools.partial(draw_naively, sizes, weights),
+        functools.partial(draw or draw_naively, sizes, weights),
         sample_shape=num_images,
         name="image",
     )
@@ -181,6 +186,7 @@ def model(sizes: Sizes) -> Model:
         weights=network.weights(sizes),
         loss=loss,
         dims_per_example=sizes.height * sizes.width * 3,
+        rules=network.RULES,
         flops_per_example=flops(sizes),
     )
 
@@ -189,17 +195,15 @@ def flops(sizes: Sizes) -> int:
     """Of an image's matrix products, forward and backward.
 
     As Chowdhery et al. (2022), PaLM, appendix B, counts them: what is recomputed does
-    not count, nor does looking an embedding up; a query counts with all of its block
-    and memory, those later than itself too, but not with slots that hold no position.
+    not count, nor do looking an embedding up and merging channels; a query counts with
+    all of its block and memory, those later than itself too, but not with slots that
+    hold no position.
     """
     laid = network.blocks(sizes)
-    inward = 3 if sizes.likelihood == "dmol" else 0
-    dense = inward + network.outputs_of_position(sizes)
-    dense += sizes.layers * (
-        2 * (sizes.key_size + sizes.value_size) + 2 * sizes.filter_size
-    )
-    own = (laid.position.reshape(laid.num_blocks, -1) >= 0).sum(1)  # [blocks]
-    pairs = int(own @ attention.seen(laid).sum(1))
+    layer = 2 * (sizes.key_size + sizes.value_size + sizes.filter_size)
+    dense = sizes.layers * layer + network.outputs_of_position(sizes)
+    queries = (laid.position.reshape(laid.num_blocks, -1) >= 0).sum(1)  # [blocks]
+    pairs = int(queries @ attention.seen(laid).sum(1))
     attended = sizes.layers * pairs * (sizes.key_size + sizes.value_size)
     forward = len(laid.order) * dense * sizes.hidden + attended  # multiply-adds
     return 3 * 2 * forward
