@@ -43,7 +43,7 @@ def tfds_images(
     convert_grey: bool = False,
     skip_corrupt: bool = False,
     cache_bytes: int = 2**29,
-    num_threads: int = 4,
+    num_threads: int = 2,
 ) -> Images:
     """The images of a data set that `tfds build` has prepared; nothing is downloaded.
 

@@ -57,7 +57,7 @@ def image_files(
     convert_grey: bool = False,
     skip_corrupt: bool = False,
     cache_bytes: int = CACHE_BYTES,
-    num_threads: int = 4,
+    num_threads: int = 2,
 ) -> Images:
     """The PNG and JPEG files of a folder, with all folders in it, or of a zip.
 
