@@ -133,8 +133,8 @@ def _found(
 
     What a key adds to every score of it is one more coordinate, and so are the means
     that the gradient takes off: no mask is as large as the scores, and memory is passed
-    over less often.  With P the shares and g a query's upstream gradient, that of its scores is
-    P (g . value - g . found), whose last term autodiff would sum over the keys.
+    over less often.  With P the shares and g a query's upstream gradient, that of its
+    scores is P (g . value - g . found), whose last term autodiff sums over the keys.
     """
     scale = query.shape[-1] ** -0.5
     size, keys = query.shape[2], key.shape[2]

@@ -165,9 +165,9 @@ def _moved(coefficients: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
     """
     red, green, _ = tf.split(at, CHANNELS, -1)  # [..., 1]
     of_red, of_both, by_green = tf.unstack(coefficients, axis=-2)
-    return tf.stack(
-        [tf.zeros_like(of_red), of_red * red, of_both * red + by_green * green], -2
-    )
+    green_by = of_red * red
+    blue_by = of_both * red + by_green * green
+    return tf.stack([tf.zeros_like(green_by), green_by, blue_by], -2)
 
 
 def _mixture_from(
