@@ -61,7 +61,11 @@ def attended(query, key, value, visible, heads):
     return np.concatenate(found, -1)
 
 
-def log_probs(sizes, weights, image):
+def nothing_dropped(name, x):
+    return x
+
+
+def log_probs(sizes, weights, image, dropped=nothing_dropped):
     """Of each position as they are generated: [positions].  image: [h, w, 3]."""
     w = {name: np.asarray(weight, float) for name, weight in weights.items()}
     order = places(sizes)
@@ -72,19 +76,19 @@ def log_probs(sizes, weights, image):
     x = np.zeros((len(order), sizes.hidden))
     for i, ((_, c), value) in enumerate(zip(order[:-1], values[:-1], strict=True)):
         x[i + 1] = embedded(sizes, w, value, c)
-    x += np.array([signal(sizes, w, r, c) for r, c in order])
+    x = dropped("input", x + np.array([signal(sizes, w, r, c) for r, c in order]))
     visible = mask(sizes)
-    for number in range(sizes.layers):
+    for layer in (f"layer{number}" for number in range(sizes.layers)):
         own = {
-            n.partition("/")[2]: v
-            for n, v in w.items()
-            if n.startswith(f"layer{number}/")
+            n.partition("/")[2]: v for n, v in w.items() if n.startswith(f"{layer}/")
         }
         q, k, v = x @ own["query"], x @ own["key"], x @ own["value"]
         found = attended(q, k, v, visible, sizes.heads) @ own["out"]
+        found = dropped(f"{layer}/attention", found)
         x = normalised(x + found, own["attention/scale"], own["attention/bias"])
         inner = np.maximum(x @ own["filter_in"] + own["filter_in_bias"], 0)
         found = inner @ own["filter_out"] + own["filter_out_bias"]
+        found = dropped(f"{layer}/filter", found)
         x = normalised(x + found, own["filter/scale"], own["filter/bias"])
     outputs = x @ w["outputs"] + w.get("outputs_bias", 0)
     if sizes.likelihood == "dmol":

@@ -15,7 +15,7 @@ from scipy import stats
 import ppl_core as ppl
 from experiments.image_transformer import Sizes, image_transformer, network, program
 from experiments.image_transformer.program import image_given_weights
-from experiments.parallel import arithmetic
+from experiments.parallel import arithmetic, randomness
 from experiments.parallel.model import draw
 from experiments.parallel.randomness import Randomness
 from experiments.parallel.runtime import StepSettings
@@ -373,6 +373,23 @@ def test_dropout_is_of_the_seed_and_only_where_asked_for():
     np.testing.assert_allclose(
         whole, without(weights, {"image": images}, RANDOM)[0], rtol=1e-6
     )
+
+
+def test_units_are_dropped_before_each_addition_every_time_anew():
+    sizes = sizes_of(dropout=0.4, block=9)  # no slot is without a position
+    weights, images = weights_of(sizes), images_of(sizes, 2)
+
+    def dropped(number, name, x):
+        ones = tf.ones((1, *x.shape))
+        of = Randomness(RANDOM.seed, tf.constant(number))
+        return x * randomness.dropout(of, name, ones, 0.4)[0].numpy()
+
+    wanted = [
+        plain.log_probs(sizes, weights, image, functools.partial(dropped, number)).sum()
+        for number, image in enumerate(images)
+    ]
+    nats, _ = program.model(sizes).loss(weights, {"image": images}, RANDOM)
+    np.testing.assert_allclose(-nats, wanted, rtol=1e-4)
 
 
 def test_half_of_a_sinusoidal_signal_is_the_rows_and_half_the_columns():
