@@ -1,5 +1,14 @@
 """Arrays and where they came from; the names that a config may use are listed here."""
 
 from experiments.datasets.covertype import load_covertype
+from experiments.datasets.crops import natural_image_crops
+from experiments.datasets.image_builders import tfds_images
+from experiments.datasets.images_on_disk import image_array, image_files
 
-__all__ = ["load_covertype"]
+__all__ = [
+    "image_array",
+    "image_files",
+    "load_covertype",
+    "natural_image_crops",
+    "tfds_images",
+]

@@ -1,0 +1,343 @@
+"""Images of a person's own: a folder or zip of PNG and JPEG files, or an npz."""
+
+import io
+import lzma
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from experiments.datasets.image_decoding import (
+    Cache,
+    CorruptImageError,
+    Encoded,
+    Fit,
+    check_colour,
+    check_fit,
+    check_large_enough,
+    decoded,
+    fitted,
+)
+from experiments.datasets.images import Images, Split
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+CACHE_BYTES = 2**29
+BROKEN = (  # what comes of reading a zip that is damaged, or packed in an odd way
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,  # encrypted
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+
+
+class _Found(NamedTuple):
+    """What one path holds."""
+
+    name: str  # with a number of its content, since a path says nothing
+    split: Split
+    num_skipped: int = 0
+
+
+def image_files(
+    *,
+    path: Path | str,
+    size: int,
+    held_out_path: Path | str | None = None,
+    held_out_share: float = 0.1,
+    fit: str = "crop",
+    flip: bool = True,
+    convert_grey: bool = False,
+    skip_corrupt: bool = False,
+    cache_bytes: int = CACHE_BYTES,
+    num_threads: int = 2,
+) -> Images:
+    """The PNG and JPEG files of a folder, with all folders in it, or of a zip.
+
+    Files are told by their suffixes and numbered by their names; hidden ones are left
+    alone.  The header of each is read at once, with `skip_corrupt` the whole of it.
+
+    held_out_path: where those held out are; None: `held_out_share` of the others is,
+      chosen once and for all.
+    fit: "crop", the square of `size` in the middle; "box", the largest square there
+      made smaller by a box filter.
+    flip: whether half of the images trained on are mirrored.
+    convert_grey: whether grey images are taken, with all three channels alike.
+    skip_corrupt: whether corrupt files are counted and left out; the name and the
+      source tell how many.
+    cache_bytes: of images kept once decoded.
+
+    Raises FileNotFoundError for a path that is not there, CorruptImageError for a
+    corrupt file, and ValueError for one that is grey, transparent or smaller than
+    wanted, for no files at all, and for too few of them to hold some out; each names
+    the file.
+    """
+    wanted = Fit(size, fit, convert_grey)
+    check_fit(wanted)
+    cache = Cache(cache_bytes)
+
+    def found(place: Path) -> _Found:
+        name, files = _listed(place)
+        images = decoded(
+            files,
+            wanted,
+            skip_corrupt=skip_corrupt,
+            check_all=True,
+            cache=cache,
+            num_threads=num_threads,
+        )
+        if not images.num_images:
+            raise ValueError(f"{place}: all {images.num_skipped} images are corrupt")
+        split = Split(images.num_images, lambda number, _: images.image(number))
+        return _Found(name, split, images.num_skipped)
+
+    place = Path(path)
+    whole = found(place)
+    if held_out_path is None:
+        training, held_out = _cut(place, whole, held_out_share)
+    else:
+        training, held_out = whole, found(_other(place, held_out_path))
+    return _images("image_files", training, held_out, wanted, flip, num_threads)
+
+
+def image_array(
+    *,
+    path: Path | str,
+    size: int,
+    array: str | None = None,
+    held_out_path: Path | str | None = None,
+    held_out_array: str | None = None,
+    held_out_share: float = 0.1,
+    fit: str = "crop",
+    flip: bool = True,
+    convert_grey: bool = False,
+) -> Images:
+    """The images of an array [images, height, width, 3] uint8 in an npz.
+
+    It is held in memory whole.
+
+    array, held_out_array: names in the npz; None: the only one that there is.
+    held_out_path: of an npz with those held out; None: the same one where
+      `held_out_array` is given, and else `held_out_share` of the others is held out,
+      chosen once and for all.
+
+    The rest is as `image_files` has it.  Raises FileNotFoundError for a path that is
+    not there, and ValueError, naming the file, for one that is no npz or damaged, for
+    a name that is not in it, another dtype or shape, grey images unless they are to be
+    converted, images smaller than wanted, and too few of them.
+    """
+    wanted = Fit(size, fit, convert_grey)
+    check_fit(wanted)
+    place = Path(path)
+    whole = _of_array(place, array, wanted)
+    if held_out_path is not None:
+        other = _other(place, held_out_path)
+        training, held_out = whole, _of_array(other, held_out_array, wanted)
+    elif held_out_array is not None:
+        if held_out_array == array:
+            raise ValueError(f"{place}: {array!r} is to be trained on and held out")
+        training, held_out = whole, _of_array(place, held_out_array, wanted)
+    else:
+        training, held_out = _cut(place, whole, held_out_share)
+    # Making a batch is copying, which holds Python's lock: threads are of no use.
+    return _images("image_array", training, held_out, wanted, flip, num_threads=1)
+
+
+def _images(
+    kind: str,
+    training: _Found,
+    held_out: _Found,
+    fit: Fit,
+    flip: bool,
+    num_threads: int,
+) -> Images:
+    same = training.name == held_out.name  # cut from one
+    num_skipped = training.num_skipped + (0 if same else held_out.num_skipped)
+    skipped = f", {num_skipped} corrupt skipped" if num_skipped else ""
+    given = training.name if same else f"{training.name}, {held_out.name}"
+    counts = f"{training.split.num_images} + {held_out.split.num_images}"
+    return Images(
+        name=f"{kind}({given}, {fit.how} {fit.size}, {counts} images{skipped})",
+        source=f"{given}: {counts} images (training + held out){skipped}",
+        size=fit.size,
+        training=training.split,
+        held_out=held_out.split,
+        flip=flip,
+        num_threads=num_threads,
+    )
+
+
+def _other(place: Path, held_out_path: Path | str) -> Path:
+    other = Path(held_out_path)
+    if other.resolve() == place.resolve():
+        raise ValueError(f"{other}: is to be trained on and held out")
+    return other
+
+
+def _cut(place: Path, whole: _Found, share: float) -> tuple[_Found, _Found]:
+    """What is trained on and, of the same, what is held out."""
+    num_images = whole.split.num_images or 0
+    num_held_out = max(1, round(share * num_images))
+    if not 0 < share < 1:
+        raise ValueError(f"held_out_share: given {share}, wanted between 0 and 1")
+    if num_held_out >= num_images:
+        raise ValueError(
+            f"{place}: {num_images} images, wanted at least 2, of which some are to be "
+            "held out"
+        )
+    # Chosen at random, since neighbours by name are often alike; and always the same,
+    # whatever the seed of a run, so that what one trains on no other is judged by.
+    order = np.random.default_rng(0).permutation(num_images)
+    numbers = np.sort(order[num_held_out:]), np.sort(order[:num_held_out])
+    return (
+        whole._replace(split=_some_of(whole.split, numbers[0])),
+        whole._replace(split=_some_of(whole.split, numbers[1])),
+    )
+
+
+def _some_of(split: Split, numbers: np.ndarray) -> Split:
+    return Split(
+        len(numbers), lambda number, random: split.image(int(numbers[number]), random)
+    )
+
+
+# Files.
+
+
+def _listed(place: Path) -> tuple[str, Encoded]:
+    """The image files of a folder or zip by number, and a name of all of them."""
+    if place.is_dir():
+        files = [path for path in place.rglob("*") if path.is_file()]
+        sizes = {
+            path.relative_to(place).as_posix(): path.stat().st_size for path in files
+        }
+
+        def open_one(name: str) -> BinaryIO:
+            return (place / name).open("rb")
+
+    elif zipfile.is_zipfile(_existing(place)):
+        try:
+            archive = zipfile.ZipFile(place)
+        except BROKEN as error:
+            raise ValueError(f"{place}: a damaged zip ({error})") from error
+        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        sizes = {entry.filename: entry.file_size for entry in entries}
+
+        def open_one(name: str) -> BinaryIO:
+            return io.BytesIO(archive.read(name))
+
+    else:
+        raise ValueError(f"{place}: wanted a folder or a zip of PNG and JPEG files")
+
+    names = sorted(name for name in sizes if _is_image(name))
+    if not names:
+        raise ValueError(f"{place}: no PNG or JPEG among its {len(sizes)} files")
+
+    def label(number: int) -> str:
+        return f"{place}/{names[number]}"
+
+    def open_number(number: int) -> BinaryIO:
+        try:
+            return open_one(names[number])
+        except BROKEN as error:
+            raise CorruptImageError(f"{label(number)}: damaged ({error})") from error
+
+    return (
+        _named(place, [f"{name} {sizes[name]}" for name in names]),
+        Encoded(len(names), label, open_number),
+    )
+
+
+def _is_image(name: str) -> bool:
+    """By suffix; what is hidden, and what one system adds to its zips, is none."""
+    parts = name.split("/")
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return name.lower().endswith(SUFFIXES) and not hidden
+
+
+def _existing(place: Path) -> Path:
+    if not place.is_file():
+        raise FileNotFoundError(f"{place}: no such file or folder")
+    return place
+
+
+def _named(place: Path, contents: Sequence[str]) -> str:
+    return f"{place.name} {zlib.crc32('\n'.join(contents).encode()):08x}"
+
+
+# Arrays.
+
+
+def _of_array(place: Path, name: str | None, fit: Fit) -> _Found:
+    """The images of one array of an npz, which is looked at before it is read."""
+    if not zipfile.is_zipfile(_existing(place)):
+        raise ValueError(f"{place}: no npz, or a damaged one")
+    entries = _read(place, lambda archive: archive.infolist())
+    held = {entry.filename.removesuffix(".npy"): entry for entry in entries}
+    if name is None and len(held) != 1:
+        raise ValueError(f"{place}: holds {sorted(held)}, wanted one of them named")
+    name = next(iter(held)) if name is None else name
+    if name not in held:
+        raise ValueError(f"{place}: holds {sorted(held)}, wanted {name!r}")
+
+    entry = held[name]
+    shape, dtype = _read(place, lambda archive: _array_header(archive, entry))
+    _check_array(f"{place}: {name}", shape, dtype, fit)
+    pixels = _read(place, lambda archive: _array(archive, entry))
+
+    def image(number: int, _: np.random.Generator) -> np.ndarray:
+        one = pixels[number]
+        if one.ndim == 2 or one.shape[2] == 1:
+            one = np.broadcast_to(one.reshape(*one.shape[:2], 1), (*one.shape[:2], 3))
+        if one.shape[:2] == (fit.size, fit.size):
+            return one
+        return fitted(Image.fromarray(np.ascontiguousarray(one)), fit)
+
+    content = [f"{entry.filename} {entry.file_size} {entry.CRC}"]
+    return _Found(_named(place, content), Split(len(pixels), image))
+
+
+def _read[Out](place: Path, read: Callable[[zipfile.ZipFile], Out]) -> Out:
+    try:
+        with zipfile.ZipFile(place) as archive:
+            return read(archive)
+    except BROKEN as error:
+        raise ValueError(f"{place}: a damaged npz ({error})") from error
+
+
+def _array_header(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo
+) -> tuple[tuple[int, ...], np.dtype]:
+    with archive.open(entry) as stream:
+        version = np.lib.format.read_magic(stream)
+        if version == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+        else:
+            shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
+    return shape, dtype
+
+
+def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(entry) as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def _check_array(label: str, shape: tuple[int, ...], dtype: np.dtype, fit: Fit) -> None:
+    if dtype != np.uint8:
+        raise ValueError(f"{label} is {dtype}, wanted uint8 from 0 to 255")
+    is_grey = len(shape) == 3 or len(shape) == 4 and shape[3] == 1
+    if not is_grey and (len(shape) != 4 or shape[3] != 3):
+        raise ValueError(
+            f"{label} has shape {shape}, wanted [images, height, width, 3]"
+        )
+    check_colour(label, is_grey, fit)
+    if not shape[0]:
+        raise ValueError(f"{label} has shape {shape}, wanted at least one image")
+    check_large_enough(label, shape[1], shape[2], fit)

@@ -1,0 +1,356 @@
+"""The Image Transformer's layers as functions of weights, one at a time.
+
+A position's input is what was generated just before it; its outputs say what its own
+values may be.  Training runs the layers over all positions at once, a sampler over one
+after another: both are made of the functions here.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from experiments.image_transformer import attention, likelihood
+from experiments.image_transformer.likelihood import CHANNELS, OUTPUTS
+from experiments.parallel import randomness
+from experiments.parallel.model import Tensors, Weight
+from experiments.parallel.randomness import Randomness
+
+LIKELIHOODS = ("categorical", "dmol")
+ATTENTIONS = ("local_1d", "local_2d")
+POSITIONS = ("learned", "sinusoidal")
+EPSILON = 1e-6  # added to the variance of units
+GAIN = 0.2  # of first weights over those that keep the variance: T2T's
+RULES = (  # heads and filter are cut over `model`
+    (r"layer\d+/(query|key|value|filter_in)", (None, "model")),
+    (r"layer\d+/(out|filter_out)", ("model", None)),
+    (r"layer\d+/filter_in_bias", ("model",)),
+    ("embedding|row|column|merge|outputs", (None, None)),
+    (r".*(scale|bias)", (None,)),
+)
+# (query, key, value), each [batch, positions, size of all heads] -> what they find.
+Attend = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+class Sizes(NamedTuple):
+    """What a model is: everything but its weights.
+
+    Key and value sizes are totals over heads, as in T2T.
+    """
+
+    height: int  # pixels
+    width: int
+    layers: int
+    heads: int
+    hidden: int
+    key_size: int
+    value_size: int
+    filter_size: int
+    # Positions of a block; (rows, columns) of them in two dimensions, where a row has
+    # a position for each pixel, or for each of its channels if categorical.
+    block: int | tuple[int, int]
+    likelihood: str = "categorical"  # of each sub-pixel; or "dmol", of each pixel
+    attention: str = "local_1d"  # or "local_2d"
+    flange: tuple[int, int] | None = None  # in two dimensions; None: as block
+    positions: str = "learned"  # or "sinusoidal"
+    num_mixtures: int = 10  # of "dmol"
+    dropout: float = 0.0
+    recompute: bool = False  # of a layer, its input alone is kept for the gradient
+    num_values: int = 256  # of a sub-pixel
+
+
+def check(sizes: Sizes) -> None:
+    """Raises ValueError for what no model can be made of."""
+    for name, known in {
+        "likelihood": LIKELIHOODS,
+        "attention": ATTENTIONS,
+        "positions": POSITIONS,
+    }.items():
+        if getattr(sizes, name) not in known:
+            raise ValueError(
+                f"{name}: given {getattr(sizes, name)!r}, wanted one of {known}"
+            )
+    counts = ("height", "width", "layers", "heads", "hidden", "key_size", "value_size")
+    for name in (*counts, "filter_size", "num_mixtures", "num_values"):
+        least = 2 if name == "num_values" else 1
+        if getattr(sizes, name) < least:
+            raise ValueError(
+                f"{name}: given {getattr(sizes, name)}, wanted {least} or more"
+            )
+    for name in ("key_size", "value_size"):
+        if getattr(sizes, name) % sizes.heads:
+            raise ValueError(
+                f"{name}: {getattr(sizes, name)} does not divide by {sizes.heads} heads"
+            )
+    if sizes.positions == "sinusoidal" and sizes.hidden % 4:
+        raise ValueError(
+            f"hidden: {sizes.hidden} does not divide by 4, the sines and cosines of "
+            "rows and columns"
+        )
+    if not 0 <= sizes.dropout < 1:
+        raise ValueError(
+            f"dropout: given {sizes.dropout}, wanted at least 0 and below 1"
+        )
+    if sizes.attention == "local_1d":
+        if not isinstance(sizes.block, int) or sizes.block < 1:
+            raise ValueError(
+                f"block: given {sizes.block!r}, wanted a number of positions, from 1"
+            )
+        if sizes.flange is not None:
+            raise ValueError(
+                f"flange: given {sizes.flange}, wanted None with local_1d, whose "
+                "memory is the block before"
+            )
+        return
+    flange = (0, 0) if sizes.flange is None else sizes.flange
+    for name, pair, least in (("block", sizes.block, 1), ("flange", flange, 0)):
+        if not isinstance(pair, tuple) or len(pair) != 2 or min(pair) < least:
+            raise ValueError(
+                f"{name}: given {pair!r}, wanted a tuple (rows, columns) from {least} "
+                "with local_2d"
+            )
+
+
+def grid(sizes: Sizes) -> tuple[int, int, int]:
+    """Rows and columns of positions, and the values that a position has."""
+    if sizes.likelihood == "dmol":
+        return sizes.height, sizes.width, CHANNELS
+    return sizes.height, sizes.width * CHANNELS, 1
+
+
+@functools.cache
+def blocks(sizes: Sizes) -> attention.Blocks:
+    """Where the positions stand, and in what order they are generated."""
+    rows, columns, _ = grid(sizes)
+    if sizes.attention == "local_1d":
+        return attention.local_1d(rows * columns, sizes.block)
+    flange = sizes.block if sizes.flange is None else sizes.flange
+    return attention.local_2d(rows, columns, sizes.block, flange)
+
+
+def outputs_of_position(sizes: Sizes) -> int:
+    """How many numbers say what a position's values may be."""
+    if sizes.likelihood == "dmol":
+        return OUTPUTS * sizes.num_mixtures
+    return sizes.num_values
+
+
+def weights(sizes: Sizes) -> dict[str, Weight]:
+    """Every weight by name."""
+    rows, columns, _ = grid(sizes)
+    hidden, filter_size = sizes.hidden, sizes.filter_size
+
+    def dense(inward: int, outward: int) -> Weight:
+        return Weight((inward, outward), GAIN * inward**-0.5)
+
+    if sizes.likelihood == "dmol":
+        made = {
+            "merge": Weight((CHANNELS, hidden), CHANNELS**-0.5),
+            "merge_bias": Weight((hidden,)),
+        }
+    else:
+        made = {
+            "embedding": Weight((CHANNELS * sizes.num_values, hidden), hidden**-0.5)
+        }
+    if sizes.positions == "learned":
+        made |= {
+            "row": Weight((rows, hidden), hidden**-0.5),
+            "column": Weight((columns, hidden), hidden**-0.5),
+        }
+    for number in range(sizes.layers):
+        name = f"layer{number}"
+        made |= {
+            f"{name}/query": dense(hidden, sizes.key_size),
+            f"{name}/key": dense(hidden, sizes.key_size),
+            f"{name}/value": dense(hidden, sizes.value_size),
+            f"{name}/out": dense(sizes.value_size, hidden),
+            f"{name}/attention/scale": Weight((hidden,), mean=1.0),
+            f"{name}/attention/bias": Weight((hidden,)),
+            f"{name}/filter_in": dense(hidden, filter_size),
+            f"{name}/filter_in_bias": Weight((filter_size,)),
+            f"{name}/filter_out": dense(filter_size, hidden),
+            f"{name}/filter_out_bias": Weight((hidden,)),
+            f"{name}/filter/scale": Weight((hidden,), mean=1.0),
+            f"{name}/filter/bias": Weight((hidden,)),
+        }
+    made["outputs"] = dense(hidden, outputs_of_position(sizes))
+    if sizes.likelihood == "categorical":
+        made["outputs_bias"] = Weight((sizes.num_values,))
+    return made
+
+
+def in_order(sizes: Sizes, image: tf.Tensor) -> tf.Tensor:
+    """The values of an image as they are generated: [batch, positions, values].
+
+    image: [batch, height, width, 3].
+    """
+    rows, columns, depth = grid(sizes)
+    values = tf.reshape(image, (-1, rows * columns, depth))
+    if sizes.attention == "local_1d":
+        return values
+    return tf.gather(values, blocks(sizes).order, axis=1)
+
+
+def as_image(sizes: Sizes, values: tf.Tensor) -> tf.Tensor:
+    """The image [batch, height, width, 3] of values in the order of generation."""
+    if sizes.attention == "local_2d":
+        values = tf.gather(values, np.argsort(blocks(sizes).order), axis=1)
+    return tf.reshape(values, (-1, sizes.height, sizes.width, CHANNELS))
+
+
+def embedded(
+    sizes: Sizes, weights: Tensors, values: tf.Tensor, places: np.ndarray | tf.Tensor
+) -> tf.Tensor:
+    """The values of some positions, as the next ones get them: [batch, places, hidden].
+
+    values: [batch, places, values].
+    places: [places], which in the order of generation they are.
+    """
+    if sizes.likelihood == "dmol":
+        dtype = weights["merge"].dtype
+        scaled = tf.cast(likelihood.scaled(values, sizes.num_values), dtype)
+        return tf.nn.relu(_dense(scaled, weights["merge"], weights["merge_bias"]))
+    channel = tf.gather(blocks(sizes).order % CHANNELS, places)
+    rows = values[..., 0] + channel * sizes.num_values
+    return tf.gather(weights["embedding"], rows) * math.sqrt(sizes.hidden)
+
+
+def signal(sizes: Sizes, weights: Tensors, places: np.ndarray | tf.Tensor) -> tf.Tensor:
+    """What tells places in the order of generation apart: [places, hidden]."""
+    rows, columns, _ = grid(sizes)
+    at = tf.gather(blocks(sizes).order, places)
+    if sizes.positions == "learned":
+        row, column = weights["row"], weights["column"]
+        root = math.sqrt(sizes.hidden)
+        return root * (tf.gather(row, at // columns) + tf.gather(column, at % columns))
+    dtype = next(iter(weights.values())).dtype
+    row, column = _waves(rows, sizes.hidden // 2), _waves(columns, sizes.hidden // 2)
+    found = [tf.gather(row, at // columns), tf.gather(column, at % columns)]
+    return tf.cast(tf.concat(found, -1), dtype)
+
+
+def layer(
+    sizes: Sizes,
+    weights: Tensors,
+    number: int,
+    x: tf.Tensor,
+    attend: Attend,
+    random: Randomness | None = None,
+) -> tf.Tensor:
+    """Attention and two dense layers, each with dropout, addition and normalisation.
+
+    x: [batch, positions, hidden], as is what comes back.
+    attend: of all positions, or of one and what was remembered.
+    random: None where nothing is dropped.
+    """
+    own = functools.partial(_weight, weights, f"layer{number}")
+    query, key, value = (_dense(x, own(part)) for part in ("query", "key", "value"))
+    found = _dense(attend(query, key, value), own("out"))
+    found = _dropped(sizes, found, random, f"layer{number}/attention")
+    x = _normalised(x + found, own("attention/scale"), own("attention/bias"))
+
+    inner = tf.nn.relu(_dense(x, own("filter_in"), own("filter_in_bias")))
+    found = _dense(inner, own("filter_out"), own("filter_out_bias"))
+    found = _dropped(sizes, found, random, f"layer{number}/filter")
+    return _normalised(x + found, own("filter/scale"), own("filter/bias"))
+
+
+def outputs(weights: Tensors, x: tf.Tensor) -> tf.Tensor:
+    """Logits, or parameters of a mixture, float32: [batch, positions, outputs]."""
+    x, weight = (tf.cast(part, tf.float32) for part in (x, weights["outputs"]))
+    bias = weights.get("outputs_bias")
+    return _dense(x, weight, None if bias is None else tf.cast(bias, tf.float32))
+
+
+def outputs_in_order(
+    sizes: Sizes, weights: Tensors, values: tf.Tensor, random: Randomness | None = None
+) -> tf.Tensor:
+    """Every position's outputs given the values before it, in one pass.
+
+    values: [batch, positions, values] in the order of generation, as are the outputs,
+      [batch, positions, outputs] float32.
+    """
+    laid = blocks(sizes)
+    every = np.arange(len(laid.order))
+    x = embedded(sizes, weights, values[:, :-1], every[:-1])
+    x = tf.pad(x, [[0, 0], [1, 0], [0, 0]]) + signal(sizes, weights, every)
+    x = _dropped(sizes, x, random, "input")
+    filled = len(laid.position) > len(every)
+    if filled:  # slots without a position hold zeros
+        place = np.full(len(laid.position), len(every))
+        place[laid.slot[laid.order]] = every
+        x = tf.gather(tf.pad(x, [[0, 0], [0, 1], [0, 0]]), place, axis=1)
+    attend = functools.partial(attention.attend, blocks=laid, heads=sizes.heads)
+    for number in range(sizes.layers):
+
+        def one(x: tf.Tensor, own: Tensors, number: int = number) -> tf.Tensor:
+            return layer(sizes, own, number, x, attend, random)
+
+        own = {n: w for n, w in weights.items() if n.startswith(f"layer{number}/")}
+        x = (tf.recompute_grad(one) if sizes.recompute else one)(x, own)
+    if filled:
+        x = tf.gather(x, laid.slot[laid.order], axis=1)
+    return outputs(weights, x)
+
+
+def _weight(weights: Tensors, prefix: str, name: str) -> tf.Tensor:
+    return weights[f"{prefix}/{name}"]
+
+
+def _dense(x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
+    """[..., inward] to [..., outward], as one product."""
+    *leading, inward = x.shape
+    made = tf.matmul(tf.reshape(x, (-1, inward)), weight)
+    if bias is not None:
+        made = tf.nn.bias_add(made, bias)  # whose gradient is faster than a sum
+    return tf.reshape(made, (*leading, weight.shape[-1]))
+
+
+@tf.custom_gradient
+def _normalised(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tuple:
+    """Layer normalisation, Ba, Kiros and Hinton (2016), in float32.
+
+    With y the normalised units, of deviation d and scale s, and g the upstream
+    gradient, that of x is (s g - mean(s g) - y mean(s g y)) / d: fewer passes over
+    memory than autodiff's.
+    """
+    size, dtype = x.shape[-1], x.dtype
+    x, scale = tf.cast(x, tf.float32), tf.cast(scale, tf.float32)
+    x = x - tf.reduce_mean(x, -1, keepdims=True)
+    inverse = tf.math.rsqrt(tf.reduce_mean(x * x, -1, keepdims=True) + EPSILON)
+    x = x * inverse
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        upstream = tf.cast(upstream, tf.float32)
+        product = upstream * x
+        mean, along = (
+            _dense(part, scale[:, tf.newaxis] / size) for part in (upstream, product)
+        )
+        by_x = (upstream * scale - mean - x * along) * inverse
+        by_scale = tf.raw_ops.BiasAddGrad(out_backprop=product)
+        by_bias = tf.raw_ops.BiasAddGrad(out_backprop=upstream)
+        return tuple(tf.cast(by, dtype) for by in (by_x, by_scale, by_bias))
+
+    return tf.cast(x * scale + tf.cast(bias, tf.float32), dtype), gradient
+
+
+def _dropped(
+    sizes: Sizes, x: tf.Tensor, random: Randomness | None, name: str
+) -> tf.Tensor:
+    if random is None:
+        return x
+    return randomness.dropout(random, name, x, sizes.dropout)
+
+
+def _waves(count: int, size: int) -> np.ndarray:
+    """Sines and cosines of 0 to `count`, of wavelengths 2 pi to 20,000 pi: T2T's.
+
+    [count, size] float32, the sines first.
+    """
+    number = size // 2
+    rates = np.exp(-np.log(1e4) * np.arange(number) / max(number - 1, 1))
+    angles = np.arange(count)[:, np.newaxis] * rates
+    return np.concatenate([np.sin(angles), np.cos(angles)], 1).astype(np.float32)
