@@ -177,7 +177,9 @@ def model(sizes: Sizes) -> Model:
         log_prob = log_likelihood(observed={"image": image})
         return -log_prob(weights, sizes, image.shape[0], random)["image"], {}
 
-    kind = f"{sizes.attention} {sizes.block} {sizes.positions}, {sizes.likelihood}"
+    flange = "" if sizes.flange is None else f" within {sizes.flange}"
+    kind = f"{sizes.attention} {sizes.block}{flange}, {sizes.positions} positions, "
+    kind += sizes.likelihood
     return Model(
         name=(
             f"image_transformer({sizes.height}x{sizes.width}, {sizes.layers} layers of "

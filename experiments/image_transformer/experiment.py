@@ -1,0 +1,260 @@
+"""What is run: an Image Transformer trained on images, judged and sampled from."""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from experiments.datasets.images import (
+    Images,
+    held_out_batches,
+    num_held_out_batches,
+    training_batches,
+)
+from experiments.image_transformer import network, program
+from experiments.image_transformer.network import Sizes
+from experiments.inference import optimize
+from experiments.parallel import engines, processes
+from experiments.parallel.model import Tensors
+from experiments.parallel.optimizers import Optimizer
+from experiments.parallel.runtime import StepSettings
+from experiments.parallel.topology import parse
+from experiments.records import jsonlines
+from experiments.records.media import Image
+from experiments.records.metrics import recording
+
+NUM_VALUES = 256  # of images of 8 bits
+GAP = 2  # white pixels between the pictures of a grid
+HIDDEN_GREY = 128  # of what a completion is not told
+
+
+def train(
+    *,
+    run_dir: Path,
+    seed: int,
+    sizes: Sizes,
+    images: Images,
+    optimizer: Optimizer,
+    loop: optimize.LoopSettings,
+    step: StepSettings,
+    batch_size: int,
+    num_held_out: int | None = None,
+    num_samples: int = 4,
+    temperature: float = 1.0,
+    mesh: str = "batch:1",
+    kind: str | None = None,
+    resume: bool = False,
+) -> dict[str, Any]:
+    """Trains the model; with `resume`, from the newest checkpoint in `run_dir`.
+
+    Bits per dimension are of whole images held out, exactly as the model has them.
+
+    batch_size: images of all devices and processes together.
+    num_held_out: batches to judge by; None: every whole batch of what is held out.
+    num_samples: images drawn at every evaluation, and as many held-out ones completed
+      from the first half of their positions; 0: none.
+    temperature: of what is drawn.
+    mesh: its dimensions and their sizes, such as "batch:4,model:2".
+    kind: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
+
+    In `run_dir` come checkpoints/, metrics.jsonl, media/ with the samples and the
+    completions, TensorBoard events with both, and summary.json, which is also what
+    comes back.
+
+    Raises ValueError for what the machine, the model or the images cannot do, before
+    any work; `optimize.NotFinite` and `CheckpointError` as `optimize.train` does.
+    Tran et al. (2018), section 4.1.
+    """
+    process = processes.current()
+    topology = parse(mesh)
+    _check_fit(sizes, images)
+    parts = topology.size("batch") * step.accumulate
+    if batch_size < 1 or batch_size % parts:
+        raise ValueError(
+            f"batch_size: {batch_size} examples do not divide over topology {topology} "
+            f"in {step.accumulate} parts each"
+        )
+    share = {
+        "batch_size": batch_size,
+        "process": process.index,
+        "num_processes": process.count,
+    }
+    data = optimize.Data(
+        name=images.name,
+        batch_size=batch_size,
+        batch=training_batches(images, seed=seed, **share),
+        held_out=held_out_batches(images, **share),
+        num_held_out=_num_held_out(images, batch_size, num_held_out),
+    )
+    model, num_traces = optimize.counting(program.model(sizes))
+    runtime = engines.make_runtime(model, optimizer, topology, step, kind=kind)
+    # From here on TensorFlow may begin: the runtime has said on which devices.
+    writes = process.index == 0
+    show = None
+    if num_samples:
+        # All processes take part in reading the weights, and the first alone draws.
+        show = _show(sizes, images, seed, num_samples, temperature) if writes else _no
+    if writes:
+        parameters = sum(int(np.prod(w.shape)) for w in model.weights.values())
+        print(
+            f"{model.name}: {parameters:,} parameters\n"
+            f"{images.source}\n"
+            f"{topology}, {batch_size} examples a step, judged by "
+            f"{data.num_held_out * batch_size} images held out",
+            flush=True,
+        )
+    with recording(run_dir) if writes else contextlib.nullcontext() as event:
+        summary = optimize.train(
+            runtime,
+            data,
+            run_dir=run_dir,
+            seed=seed,
+            settings=loop,
+            event=event,
+            resume=resume,
+            num_traces=num_traces,
+            show=show,
+        )
+    summary = {
+        "model": model.name,
+        "images": images.name,
+        "source": images.source,
+        "num_held_out_images": data.num_held_out * batch_size,
+        "topology": str(topology),
+    } | summary
+    if writes:
+        text = jsonlines.dumps(summary, indent=2)
+        jsonlines.write_text(run_dir / "summary.json", text + "\n")
+        print(text, flush=True)
+    return summary
+
+
+def _check_fit(sizes: Sizes, images: Images) -> None:
+    if (sizes.height, sizes.width) != (images.size, images.size):
+        raise ValueError(
+            f"sizes: a model of {sizes.height} x {sizes.width} pixels, wanted the "
+            f"{images.size} x {images.size} of {images.name}"
+        )
+    if sizes.num_values != NUM_VALUES:
+        raise ValueError(
+            f"num_values: given {sizes.num_values}, wanted the {NUM_VALUES} of images"
+        )
+
+
+def _num_held_out(images: Images, batch_size: int, wanted: int | None) -> int:
+    """The batches to judge by: those wanted, or all that there are."""
+    there = num_held_out_batches(images, batch_size)
+    if wanted is None:
+        if there is None:
+            raise ValueError(
+                f"num_held_out: given None, wanted a number of batches: there is no "
+                f"end to {images.name}"
+            )
+        return there
+    if wanted < 0 or (there is not None and wanted > there):
+        raise ValueError(
+            f"num_held_out: given {wanted} batches of {batch_size}, {images.name} has "
+            f"{images.held_out.num_images} images held out"
+        )
+    return wanted
+
+
+def _no(weights: dict[str, np.ndarray]) -> dict[str, Any]:
+    return {}
+
+
+def _show(
+    sizes: Sizes, images: Images, seed: int, num_samples: int, temperature: float
+) -> Callable[[dict[str, np.ndarray]], dict[str, Any]]:
+    """What weights draw: some images, and below some held out what they make of half.
+
+    The same seed and the same images at every evaluation, so that they compare.
+    """
+    held_out = held_out_batches(images, batch_size=num_samples)(0)["image"]
+    half = len(network.blocks(sizes).order) // 2
+    values = np.array(network.in_order(sizes, tf.constant(held_out)))
+    values[:, half:] = HIDDEN_GREY
+    masked = network.as_image(sizes, tf.constant(values)).numpy()
+    drawing_seed = tf.constant([seed, 0], tf.int32)
+
+    def show(weights: dict[str, np.ndarray]) -> dict[str, Any]:
+        held = {name: tf.constant(array) for name, array in weights.items()}
+        drawn = _sample(held, sizes, drawing_seed, num_samples, temperature=temperature)
+        completed = _sample(
+            held,
+            sizes,
+            drawing_seed,
+            num_samples,
+            temperature=temperature,
+            given=tf.constant(held_out),
+            given_positions=half,
+        )
+        rows = max(1, int(num_samples**0.5))
+        return {
+            "samples": Image(grid(np.asarray(drawn), rows)),
+            "completions": Image(
+                grid(np.concatenate([held_out, masked, np.asarray(completed)]), 3)
+            ),
+        }
+
+    return show
+
+
+def _sample(
+    weights: Tensors,
+    sizes: Sizes,
+    seed: tf.Tensor,
+    num_images: int,
+    *,
+    temperature: float = 1.0,
+    given: tf.Tensor | None = None,
+    given_positions: int = 0,
+) -> np.ndarray:
+    """Images of the model, [num_images, height, width, 3] int32, drawn naively.
+
+    given: images of which so many positions, in the order of generation, are kept.
+    """
+    rows, columns, depth = network.grid(sizes)
+    shape = (num_images, rows * columns, depth)
+    start = np.zeros(shape, np.int32)
+    if given is not None:
+        held = network.in_order(sizes, given).numpy()
+        start[:, :given_positions] = held[:, :given_positions]
+
+    @tf.function
+    def drawn(weights: Tensors, start: tf.Tensor) -> tf.Tensor:
+        def body(place: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            outputs = network.outputs_in_order(sizes, weights, values)[:, place]
+            random = program.random_at(seed, place)
+            one = program.draw_values(sizes, outputs, random, temperature)
+            here = tf.one_hot(place, shape[1], dtype=tf.int32)[:, tf.newaxis]
+            return place + 1, values + one[:, tf.newaxis] * here
+
+        _, values = tf.while_loop(
+            lambda place, _: place < shape[1],
+            body,
+            (tf.constant(given_positions), start),
+            parallel_iterations=1,
+            maximum_iterations=shape[1] - given_positions,
+        )
+        return network.as_image(sizes, values)
+
+    return drawn(weights, tf.constant(start)).numpy()
+
+
+def grid(images: np.ndarray, rows: int) -> np.ndarray:
+    """The images beside and below each other, row by row: [height, width, 3] uint8.
+
+    images: [images, height, width, 3] of 0 to 255; what a last row lacks is white.
+    """
+    num_images, height, width, _ = images.shape
+    columns = -(-num_images // rows)
+    cell = (height + GAP, width + GAP)
+    made = np.full((rows * cell[0] - GAP, columns * cell[1] - GAP, 3), 255, np.uint8)
+    for number, image in enumerate(images):
+        top, left = number // columns * cell[0], number % columns * cell[1]
+        made[top : top + height, left : left + width] = image
+    return made
