@@ -14,11 +14,10 @@ from experiments.datasets.images import (
     num_held_out_batches,
     training_batches,
 )
-from experiments.image_transformer import network, program
+from experiments.image_transformer import network, program, sampling
 from experiments.image_transformer.network import Sizes
 from experiments.inference import optimize
 from experiments.parallel import engines, processes
-from experiments.parallel.model import Tensors
 from experiments.parallel.optimizers import Optimizer
 from experiments.parallel.runtime import StepSettings
 from experiments.parallel.topology import parse
@@ -182,67 +181,27 @@ def _show(
 
     def show(weights: dict[str, np.ndarray]) -> dict[str, Any]:
         held = {name: tf.constant(array) for name, array in weights.items()}
-        drawn = _sample(held, sizes, drawing_seed, num_samples, temperature=temperature)
-        completed = _sample(
+        drawn = sampling.sample(
+            held, sizes, drawing_seed, num_samples, temperature=temperature
+        )
+        completed = sampling.sample(
             held,
             sizes,
             drawing_seed,
             num_samples,
             temperature=temperature,
-            given=tf.constant(held_out),
+            given=held_out,
             given_positions=half,
         )
         rows = max(1, int(num_samples**0.5))
         return {
-            "samples": Image(grid(np.asarray(drawn), rows)),
+            "samples": Image(grid(drawn, rows)),
             "completions": Image(
-                grid(np.concatenate([held_out, masked, np.asarray(completed)]), 3)
+                grid(np.concatenate([held_out, masked, completed]), 3)
             ),
         }
 
     return show
-
-
-def _sample(
-    weights: Tensors,
-    sizes: Sizes,
-    seed: tf.Tensor,
-    num_images: int,
-    *,
-    temperature: float = 1.0,
-    given: tf.Tensor | None = None,
-    given_positions: int = 0,
-) -> np.ndarray:
-    """Images of the model, [num_images, height, width, 3] int32, drawn naively.
-
-    given: images of which so many positions, in the order of generation, are kept.
-    """
-    rows, columns, depth = network.grid(sizes)
-    shape = (num_images, rows * columns, depth)
-    start = np.zeros(shape, np.int32)
-    if given is not None:
-        held = network.in_order(sizes, given).numpy()
-        start[:, :given_positions] = held[:, :given_positions]
-
-    @tf.function
-    def drawn(weights: Tensors, start: tf.Tensor) -> tf.Tensor:
-        def body(place: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            outputs = network.outputs_in_order(sizes, weights, values)[:, place]
-            random = program.random_at(seed, place)
-            one = program.draw_values(sizes, outputs, random, temperature)
-            here = tf.one_hot(place, shape[1], dtype=tf.int32)[:, tf.newaxis]
-            return place + 1, values + one[:, tf.newaxis] * here
-
-        _, values = tf.while_loop(
-            lambda place, _: place < shape[1],
-            body,
-            (tf.constant(given_positions), start),
-            parallel_iterations=1,
-            maximum_iterations=shape[1] - given_positions,
-        )
-        return network.as_image(sizes, values)
-
-    return drawn(weights, tf.constant(start)).numpy()
 
 
 def grid(images: np.ndarray, rows: int) -> np.ndarray:
