@@ -20,7 +20,7 @@ import tensorflow as tf
 from experiments import stand_ins
 from experiments.inference import optimize
 from experiments.parallel import engines, optimizers, topology
-from experiments.parallel.model import Model, draw
+from experiments.parallel.model import Model, draw, num_parameters
 from experiments.parallel.randomness import Randomness
 from experiments.parallel.runtime import StepSettings
 from experiments.records import metrics, provenance
@@ -167,14 +167,14 @@ def markdown(
 ) -> str:
     """The table: medians and ranges over the rounds, ratios taken within each."""
     machine = provenance.hardware()
-    parameters = sum(int(np.prod(w.shape)) for w in model.weights.values())
     flops = model.flops_per_example * BATCH
     lines = [
         "# Cost of a training step through runtime and loop",
         "",
         f"{machine['cpu']}, {machine['cores']} cores, one device; {model.name}, "
-        f"{parameters:,} parameters, {BATCH} examples a step; {ROUNDS} rounds of "
-        f"{STEPS} steps in turn. Measured matmul peak: {peak / 1e9:.0f} GFLOP/s.",
+        f"{num_parameters(model):,} parameters, {BATCH} examples a step; {ROUNDS} "
+        f"rounds of {STEPS} steps in turn. Measured matmul peak: {peak / 1e9:.0f} "
+        "GFLOP/s.",
         "",
         "| case | s a step, median (range) | ours over it | MFU | loss at the end |",
         "|---|---|---|---|---|",

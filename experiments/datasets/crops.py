@@ -15,7 +15,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from experiments.datasets.image_decoding import BROKEN, CorruptImageError
+from experiments.datasets.image_decoding import (
+    BROKEN,
+    CorruptImageError,
+    Fit,
+    check_fit,
+    check_large_enough,
+)
 from experiments.datasets.images import Images, Split
 
 KIND = "natural-image crops"
@@ -60,8 +66,7 @@ def natural_image_crops(
     whole numbers from 1, FileNotFoundError where an installed package does not hold
     its photograph, and CorruptImageError where that is damaged.
     """
-    if size < 1:
-        raise ValueError(f"size: given {size}, wanted at least 1 pixel")
+    check_fit(Fit(size))
     if not scales or min(scales) < 1 or any(int(s) != s for s in scales):
         raise ValueError(f"scales: given {scales}, wanted whole numbers from 1")
     splits = [
@@ -128,10 +133,6 @@ def _sums(photograph: _Photograph, least: int) -> np.ndarray:
             pixels = np.asarray(image.convert("RGB"), np.int32)
     except BROKEN as error:
         raise CorruptImageError(f"{path}: damaged ({error})") from error
-    if min(pixels.shape[:2]) < least:
-        height, width = pixels.shape[:2]
-        raise ValueError(
-            f"{path}: {height} x {width} pixels, wanted at least {least} x {least}"
-        )
+    check_large_enough(str(path), *pixels.shape[:2], Fit(least))
     table = pixels.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32)
     return np.pad(table, [(1, 0), (1, 0), (0, 0)])

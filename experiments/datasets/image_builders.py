@@ -14,7 +14,6 @@ import numpy as np
 from experiments.datasets.image_decoding import (
     Cache,
     CorruptImageError,
-    Decoded,
     Encoded,
     Fit,
     check_colour,
@@ -22,7 +21,7 @@ from experiments.datasets.image_decoding import (
     check_large_enough,
     decoded,
 )
-from experiments.datasets.images import Images, Split
+from experiments.datasets.images import Images
 
 DEFAULT_DATA_DIR = "~/tensorflow_datasets"  # of TensorFlow Datasets itself
 VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -88,27 +87,23 @@ def tfds_images(
             cache=cache,
             num_threads=num_threads,
         )
-        if not images.num_images:
+        if not images.split.num_images:
             raise ValueError(f"{label}: all images of {name!r} are corrupt")
         found.append(images)
 
     num_skipped = sum(images.num_skipped for images in found)
     skipped = f", {num_skipped} corrupt skipped" if num_skipped else ""
-    counts = " + ".join(str(images.num_images) for images in found)
+    counts = " + ".join(str(images.split.num_images) for images in found)
     given = f"{held.info.full_name}, {training} and {held_out}"
     return Images(
         name=f"tfds_images({given}, {fit} {size}, {counts} images{skipped})",
         source=f"TensorFlow Datasets {given}: {counts} images{skipped}",
         size=size,
-        training=_as_split(found[0]),
-        held_out=_as_split(found[1]),
+        training=found[0].split,
+        held_out=found[1].split,
         flip=flip,
         num_threads=num_threads,
     )
-
-
-def _as_split(images: Decoded) -> Split:
-    return Split(images.num_images, lambda number, _: images.image(number))
 
 
 def _prepared(builder: str, data_dir: Path | str | None) -> Path:

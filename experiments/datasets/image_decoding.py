@@ -10,6 +10,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from experiments.datasets.images import Split
+
 FITS = ("crop", "box")
 FORMATS = ("PNG", "JPEG")
 GREY_MODES = ("1", "L", "LA", "I", "I;16")
@@ -50,11 +52,10 @@ class Fit(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """Square images by number."""
+    """Square images by number, read-only."""
 
-    num_images: int
+    split: Split
     num_skipped: int  # corrupt ones, which have no number
-    image: Callable[[int], np.ndarray]  # [size, size, 3] uint8, read-only
 
 
 class Cache:
@@ -201,14 +202,11 @@ def decoded(
     if not skip_corrupt:
         for _ in _on_threads(look, numbers if check_all else numbers[:1], num_threads):
             pass
-        return Decoded(encoded.num_images, 0, image)
+        return Decoded(Split(encoded.num_images, lambda number, _: image(number)), 0)
     sound = list(_on_threads(is_sound, numbers, num_threads))
     kept = np.flatnonzero(sound)
-    return Decoded(
-        len(kept),
-        encoded.num_images - len(kept),
-        lambda number: image(int(kept[number])),
-    )
+    split = Split(len(kept), lambda number, _: image(int(kept[number])))
+    return Decoded(split, encoded.num_images - len(kept))
 
 
 def _on_threads[Out](

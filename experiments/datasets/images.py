@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.datasets.batches import process_share
+
 TRAINING, HELD_OUT = 0, 1  # numbered apart, so that they draw apart
 
 
@@ -49,7 +51,7 @@ def training_batches(
     Raises ValueError when it does not divide, and for fewer images than a batch.
     """
     split = images.training
-    share = _share(batch_size, num_processes)
+    share = process_share(batch_size, num_processes)
     _check_enough(images, "training", split, batch_size)
     num_images = split.num_images
 
@@ -86,7 +88,7 @@ def held_out_batches(
     Raises ValueError as `training_batches` does, and for a batch after the last.
     """
     split = images.held_out
-    share = _share(batch_size, num_processes)
+    share = process_share(batch_size, num_processes)
     _check_enough(images, "held out", split, batch_size)
     num_batches = num_held_out_batches(images, batch_size)
 
@@ -116,15 +118,6 @@ def num_held_out_batches(images: Images, batch_size: int) -> int | None:
     """How many whole batches are held out; None where there is no end to them."""
     num_images = images.held_out.num_images
     return None if num_images is None else num_images // batch_size
-
-
-def _share(batch_size: int, num_processes: int) -> int:
-    if batch_size < 1 or batch_size % num_processes:
-        raise ValueError(
-            f"batch_size: {batch_size} examples do not divide over "
-            f"{num_processes} processes"
-        )
-    return batch_size // num_processes
 
 
 def _check_enough(images: Images, which: str, split: Split, batch_size: int) -> None:

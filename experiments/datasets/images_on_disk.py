@@ -93,10 +93,9 @@ def image_files(
             cache=cache,
             num_threads=num_threads,
         )
-        if not images.num_images:
+        if not images.split.num_images:
             raise ValueError(f"{place}: all {images.num_skipped} images are corrupt")
-        split = Split(images.num_images, lambda number, _: images.image(number))
-        return _Found(name, split, images.num_skipped)
+        return _Found(name, *images)
 
     place = Path(path)
     whole = found(place)

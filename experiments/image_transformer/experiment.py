@@ -1,6 +1,5 @@
 """What is run: an Image Transformer trained on images, judged and sampled from."""
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,12 @@ from experiments.datasets.images import (
 from experiments.image_transformer import network, program, sampling
 from experiments.image_transformer.network import Sizes
 from experiments.inference import optimize
-from experiments.parallel import engines, processes
+from experiments.parallel import arithmetic, engines, processes
+from experiments.parallel.model import num_parameters
 from experiments.parallel.optimizers import Optimizer
 from experiments.parallel.runtime import StepSettings
 from experiments.parallel.topology import parse
-from experiments.records import jsonlines
 from experiments.records.media import Image
-from experiments.records.metrics import recording
 
 NUM_VALUES = 256  # of images of 8 bits
 GAP = 2  # white pixels between the pictures of a grid
@@ -70,12 +68,7 @@ def train(
     process = processes.current()
     topology = parse(mesh)
     _check_fit(sizes, images)
-    parts = topology.size("batch") * step.accumulate
-    if batch_size < 1 or batch_size % parts:
-        raise ValueError(
-            f"batch_size: {batch_size} examples do not divide over topology {topology} "
-            f"in {step.accumulate} parts each"
-        )
+    arithmetic.check_batch_size(batch_size, topology, step.accumulate)
     share = {
         "batch_size": batch_size,
         "process": process.index,
@@ -93,42 +86,33 @@ def train(
     # From here on TensorFlow may begin: the runtime has said on which devices.
     writes = process.index == 0
     show = None
-    if num_samples:
-        # All processes take part in reading the weights, and the first alone draws.
-        show = _show(sizes, images, seed, num_samples, temperature) if writes else _no
+    if writes and num_samples:
+        show = _show(sizes, images, seed, num_samples, temperature)
     if writes:
-        parameters = sum(int(np.prod(w.shape)) for w in model.weights.values())
         print(
-            f"{model.name}: {parameters:,} parameters\n"
+            f"{model.name}: {num_parameters(model):,} parameters\n"
             f"{images.source}\n"
             f"{topology}, {batch_size} examples a step, judged by "
             f"{data.num_held_out * batch_size} images held out",
             flush=True,
         )
-    with recording(run_dir) if writes else contextlib.nullcontext() as event:
-        summary = optimize.train(
-            runtime,
-            data,
-            run_dir=run_dir,
-            seed=seed,
-            settings=loop,
-            event=event,
-            resume=resume,
-            num_traces=num_traces,
-            show=show,
-        )
-    summary = {
-        "model": model.name,
-        "images": images.name,
-        "source": images.source,
-        "num_held_out_images": data.num_held_out * batch_size,
-        "topology": str(topology),
-    } | summary
-    if writes:
-        text = jsonlines.dumps(summary, indent=2)
-        jsonlines.write_text(run_dir / "summary.json", text + "\n")
-        print(text, flush=True)
-    return summary
+    return optimize.run(
+        runtime,
+        data,
+        run_dir=run_dir,
+        seed=seed,
+        settings=loop,
+        about={
+            "model": model.name,
+            "images": images.name,
+            "source": images.source,
+            "num_held_out_images": data.num_held_out * batch_size,
+            "topology": str(topology),
+        },
+        resume=resume,
+        num_traces=num_traces,
+        show=show,
+    )
 
 
 def _check_fit(sizes: Sizes, images: Images) -> None:
@@ -161,10 +145,6 @@ def _num_held_out(images: Images, batch_size: int, wanted: int | None) -> int:
     return wanted
 
 
-def _no(weights: dict[str, np.ndarray]) -> dict[str, Any]:
-    return {}
-
-
 def _show(
     sizes: Sizes, images: Images, seed: int, num_samples: int, temperature: float
 ) -> Callable[[dict[str, np.ndarray]], dict[str, Any]]:
@@ -177,7 +157,7 @@ def _show(
     values = np.array(network.in_order(sizes, tf.constant(held_out)))
     values[:, half:] = HIDDEN_GREY
     masked = network.as_image(sizes, tf.constant(values)).numpy()
-    drawing_seed = tf.constant([seed, 0], tf.int32)
+    drawing_seed = arithmetic.step_seed(seed, 0)
 
     def show(weights: dict[str, np.ndarray]) -> dict[str, Any]:
         held = {name: tf.constant(array) for name, array in weights.items()}

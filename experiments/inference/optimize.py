@@ -20,8 +20,8 @@ from experiments.parallel import arithmetic, processes
 from experiments.parallel.model import Model, Tensors
 from experiments.parallel.randomness import Randomness
 from experiments.parallel.runtime import Runtime
-from experiments.records import checkpoint
-from experiments.records.metrics import Event
+from experiments.records import checkpoint, jsonlines
+from experiments.records.metrics import Event, recording
 from experiments.records.progress import progress
 
 Batch = Mapping[str, np.ndarray]
@@ -197,6 +197,46 @@ def train(
         "held_out": held_out,
         "matmul_flops_per_second": speed.peak,
     }
+
+
+def run(
+    runtime: Runtime,
+    data: Data,
+    *,
+    run_dir: Path,
+    seed: int,
+    settings: LoopSettings,
+    about: Mapping[str, Any],
+    resume: bool = False,
+    num_traces: Callable[[], int] | None = None,
+    show: Callable[[dict[str, np.ndarray]], dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """Trains as `train` does, and records it; returns the summary.
+
+    about: what the summary says of the run before how it ended.
+
+    In `run_dir` come metrics.jsonl, TensorBoard events and summary.json besides, of the
+    first process, which also prints the summary.  Raises what `train` does.
+    """
+    writes = processes.current().index == 0
+    with recording(run_dir) if writes else contextlib.nullcontext() as event:
+        ended = train(
+            runtime,
+            data,
+            run_dir=run_dir,
+            seed=seed,
+            settings=settings,
+            event=event,
+            resume=resume,
+            num_traces=num_traces,
+            show=show,
+        )
+    summary = {**about, **ended}
+    if writes:
+        text = jsonlines.dumps(summary, indent=2)
+        jsonlines.write_text(run_dir / "summary.json", text + "\n")
+        print(text, flush=True)
+    return summary
 
 
 def counting(model: Model) -> tuple[Model, Callable[[], int]]:

@@ -10,6 +10,7 @@ from experiments.parallel.model import Model, Tensors
 from experiments.parallel.optimizers import Optimizer
 from experiments.parallel.randomness import Randomness
 from experiments.parallel.runtime import StepSettings
+from experiments.parallel.topology import Topology
 from experiments.parallel.variables import (
     STEP,
     ema_name,
@@ -41,6 +42,15 @@ def check_settings(settings: StepSettings) -> None:
     if settings.ema_decay is not None and not 0 <= settings.ema_decay < 1:
         raise ValueError(
             f"ema_decay: given {settings.ema_decay}, wanted at least 0 and below 1"
+        )
+
+
+def check_batch_size(batch_size: int, topology: Topology, accumulate: int) -> None:
+    """Raises ValueError unless a global batch divides over the devices and parts."""
+    if batch_size < 1 or batch_size % (topology.size("batch") * accumulate):
+        raise ValueError(
+            f"batch_size: {batch_size} examples do not divide over topology {topology} "
+            f"in {accumulate} parts each"
         )
 
 

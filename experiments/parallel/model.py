@@ -1,5 +1,6 @@
 """What is trained, as functions of plain tensors; where it runs is the runtime's."""
 
+import math
 import zlib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -36,6 +37,11 @@ class Model(NamedTuple):
     rules: tuple[tuple[str, tuple[str | None, ...]], ...] = ()
     dims_per_example: int = 1  # of the data that the nats are of: for bits/dim
     flops_per_example: int = 0  # forward and backward; 0 where not known
+
+
+def num_parameters(model: Model) -> int:
+    """Numbers in all of the model's weights."""
+    return sum(math.prod(weight.shape) for weight in model.weights.values())
 
 
 def draw(weight: Weight, name: str, seed: int) -> np.ndarray:

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.datasets.batches import process_share
+
 TRAINING, HELD_OUT = 0, 1  # numbered apart, so that no example is in both
 
 
@@ -65,12 +67,7 @@ def batches(
 
     Raises ValueError when it does not divide.
     """
-    if batch_size < 1 or batch_size % num_processes:
-        raise ValueError(
-            f"batch_size: {batch_size} examples do not divide over "
-            f"{num_processes} processes"
-        )
-    share = batch_size // num_processes
+    share = process_share(batch_size, num_processes)
 
     def batch(number: int) -> Mapping[str, np.ndarray]:
         first = number * batch_size + process * share

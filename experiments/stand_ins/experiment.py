@@ -1,6 +1,5 @@
 """What is run: a stand-in model trained on its synthetic data, on any topology."""
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,14 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.inference import optimize
-from experiments.parallel import engines, processes
-from experiments.parallel.model import Model
+from experiments.parallel import arithmetic, engines, processes
+from experiments.parallel.model import Model, num_parameters
 from experiments.parallel.optimizers import Optimizer
 from experiments.parallel.runtime import StepSettings
 from experiments.parallel.topology import parse
-from experiments.records import jsonlines
 from experiments.records.media import Image
-from experiments.records.metrics import recording
 from experiments.stand_ins.data import HELD_OUT, TRAINING, Examples, batches
 from experiments.stand_ins.vector_quantized import reconstructed
 
@@ -53,12 +50,7 @@ def train(
     process = processes.current()
     topology = parse(mesh)
     model, num_traces = optimize.counting(model)
-    parts = topology.size("batch") * step.accumulate
-    if batch_size < 1 or batch_size % parts:
-        raise ValueError(
-            f"batch_size: {batch_size} examples do not divide over topology {topology} "
-            f"in {step.accumulate} parts each"
-        )
+    arithmetic.check_batch_size(batch_size, topology, step.accumulate)
     runtime = engines.make_runtime(model, optimizer, topology, step, kind=kind)
 
     def of(split: int) -> Callable[[int], optimize.Batch]:
@@ -78,33 +70,24 @@ def train(
         held_out=of(HELD_OUT),
         num_held_out=num_held_out,
     )
-    writes = process.index == 0
-    if writes:
-        parameters = sum(int(np.prod(w.shape)) for w in model.weights.values())
+    if process.index == 0:
         print(
-            f"{model.name}: {parameters:,} parameters\n"
+            f"{model.name}: {num_parameters(model):,} parameters\n"
             f"{examples.name}: {examples.source}\n"
             f"{topology}, {batch_size} examples a step",
             flush=True,
         )
-    with recording(run_dir) if writes else contextlib.nullcontext() as event:
-        summary = optimize.train(
-            runtime,
-            data,
-            run_dir=run_dir,
-            seed=seed,
-            settings=loop,
-            event=event,
-            resume=resume,
-            num_traces=num_traces,
-            show=_show(data) if "codebook" in model.weights else None,
-        )
-    summary = {"model": model.name, "topology": str(topology)} | summary
-    if writes:
-        text = jsonlines.dumps(summary, indent=2)
-        jsonlines.write_text(run_dir / "summary.json", text + "\n")
-        print(text, flush=True)
-    return summary
+    return optimize.run(
+        runtime,
+        data,
+        run_dir=run_dir,
+        seed=seed,
+        settings=loop,
+        about={"model": model.name, "topology": str(topology)},
+        resume=resume,
+        num_traces=num_traces,
+        show=_show(data) if "codebook" in model.weights else None,
+    )
 
 
 def _show(

@@ -5,7 +5,6 @@ import io
 import json
 import shutil
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,8 +20,8 @@ from experiments.inference.optimize import LoopSettings
 from experiments.parallel import optimizers
 from experiments.parallel.runtime import StepSettings
 from experiments.records import checkpoint, metrics
+from tests.programs import REPO, train_command
 
-REPO = Path(__file__).resolve().parents[3]
 SIZE = 8
 DATA_SETS = {  # that a config names: its splits, and the folder of its version
     "celeba_hq": ("celeb_a_hq/256/2.0.0", ("train",)),
@@ -69,15 +68,8 @@ def data_dir(tmp_path_factory):
 
 
 def command(config, folder, *more):
-    return [
-        str(REPO / "bin" / "train"),
-        f"--gin_config=configs/image_transformer/{config}.gin",
-        "--gin_config=configs/image_transformer/tiny.gin",
-        "--gin_param=optimize.LoopSettings.measure_peak=False",
-        f"--workdir={folder}",
-        "--seed=3",
-        *more,
-    ]
+    configs = (f"image_transformer/{config}", "image_transformer/tiny")
+    return train_command(*configs, workdir=folder, more=more)
 
 
 def data_in(folder):

@@ -2,9 +2,6 @@
 
 import functools
 import itertools
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +18,8 @@ from experiments.parallel.randomness import Randomness
 from experiments.parallel.runtime import StepSettings
 from tests.experiments.image_transformer import plain
 from tests.helpers import ALARM
+from tests.programs import told_by
 
-REPO = Path(__file__).resolve().parents[3]
 RANDOM = Randomness(tf.constant([1, 2]), tf.constant(0))
 SIZES = dict(
     height=3,
@@ -454,16 +451,7 @@ MESHES = ("batch:1", "batch:2", "model:2")
 
 @pytest.fixture(scope="module")
 def losses():
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("on_meshes.py")), *MESHES],
-        cwd=REPO,
-        env={"PYTHONPATH": str(REPO), "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    (line,) = [x for x in done.stdout.splitlines() if x.startswith("RESULT ")]
-    return json.loads(line.removeprefix("RESULT "))
+    return told_by(Path(__file__).with_name("on_meshes.py"), *MESHES)
 
 
 @pytest.mark.parametrize("kind", ["categorical", "dmol"])

@@ -1,28 +1,17 @@
 """A run stopped on one mesh and resumed on another is the run of one device."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-REPO = Path(__file__).resolve().parents[3]
+from tests.programs import told_by
+
 PAIRS = ("batch:2 batch:1", "batch:1 batch:2,model:2")  # three steps on each
 
 
 @pytest.fixture(scope="module")
 def told():
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("on_meshes.py")), *PAIRS],
-        cwd=REPO,
-        env={"PYTHONPATH": str(REPO), "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    (line,) = [x for x in done.stdout.splitlines() if x.startswith("RESULT ")]
-    return json.loads(line.removeprefix("RESULT "))
+    return told_by(Path(__file__).with_name("on_meshes.py"), *PAIRS)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,21 +14,14 @@ from experiments.inference.optimize import LoopSettings
 from experiments.parallel import optimizers
 from experiments.parallel.runtime import StepSettings
 from experiments.records import checkpoint, metrics
+from tests.programs import REPO, train_command
 
-REPO = Path(__file__).resolve().parents[3]
 STEPS = 400
 
 
 def command(model, folder, *more):
-    return [
-        str(REPO / "bin" / "train"),
-        f"--gin_config=configs/stand_ins/{model}.gin",
-        "--gin_config=configs/stand_ins/tiny.gin",
-        "--gin_param=optimize.LoopSettings.measure_peak=False",
-        f"--workdir={folder}",
-        "--seed=3",
-        *more,
-    ]
+    configs = (f"stand_ins/{model}", "stand_ins/tiny")
+    return train_command(*configs, workdir=folder, more=more)
 
 
 LONGER = f"--gin_param=optimize.LoopSettings.num_steps={STEPS}"
