@@ -1,6 +1,8 @@
 """The posterior of data in shards: each shard's share on its own, and their sum."""
 
 import contextlib
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -23,14 +25,15 @@ def unconstrain_shards(
     shards: Sequence[Shard],
     *,
     streams: int = 1,
+    shards_a_call: int = 16,
     dtype: tf.DType = tf.float64,
 ) -> Unconstrained:
     """The posterior given all shards, whose data are independent given the latents.
 
     It is what `unconstrain` makes of the whole data: log prob and gradient are sums
-    over shards, with the prior once.  Each shard is compiled by XLA for itself, so that
-    its data are read for the log prob and read again for the gradient while they are
-    still in cache, which one pass over everything and then another cannot have.
+    over shards, with the prior once.  XLA computes one shard after another, so that the
+    data of each are read for the log prob and read again for the gradient while they
+    are still in cache, which one pass over everything and then another cannot have.
 
     Shards may be on several devices, each of which adds up its own: the vectors go
     there, a log prob and a gradient come back, and the data stay.  Not within a
@@ -40,12 +43,19 @@ def unconstrain_shards(
 
     streams: how many shards of a device are under way at once, each on a thread of
       TensorFlow's inter-op pool.
+    shards_a_call: how many shards at most are compiled into one call, which costs ten
+      microseconds or more however little it does; compiling takes longer for it.
 
     Raises ValueError as `unconstrain` does, when there is no shard, and for a device
     that is not there, instead of which TensorFlow would take another.
     """
     if not shards:
         raise ValueError("unconstrain_shards: given no shard, wanted at least one")
+    if streams < 1 or shards_a_call < 1:
+        raise ValueError(
+            f"unconstrain_shards: given {streams} streams and {shards_a_call} shards a "
+            "call, wanted at least 1 of each"
+        )
     _check_devices({shard.device for shard in shards} - {None})
     shards = [_placed(shard) for shard in shards]
     first = unconstrain(
@@ -54,14 +64,24 @@ def unconstrain_shards(
     if len(shards) == 1 and shards[0].device is None:
         return first
 
+    @tf.function(autograph=False)  # traced once for all shards of a shape
     def share(vectors: tf.Tensor, args: tuple, observed: dict, prior: bool) -> tuple:
         posterior = unconstrain(
             program, *args, observed=observed, dtype=dtype, prior=prior
         )
         return posterior.log_prob_and_grad(vectors)
 
+    def shares(vectors: tf.Tensor, data: list, prior: bool) -> tuple:
+        done: list[tuple[tf.Tensor, tf.Tensor]] = []
+        for args, observed in data:
+            done.append(share(vectors, args, observed, prior and not done))
+            # Each waits for the last, or XLA would read all of them before any twice;
+            # it knows no control dependencies and must assume that 0 times this counts.
+            vectors += 0.0 * done[-1][1]
+        return _sum(done)
+
     # Its gradient is its own work, and so on its device; a tape around would not be.
-    compiled = tf.function(share, jit_compile=True, autograph=False)
+    compiled = tf.function(shares, jit_compile=True, autograph=False)
     by_device: dict[str | None, list[Shard]] = {}
     for shard in shards:
         by_device.setdefault(shard.device, []).append(shard)
@@ -70,19 +90,14 @@ def unconstrain_shards(
         done: list[tuple[tf.Tensor, tf.Tensor]] = []
         with _on(device):
             vectors = tf.identity(vectors)
-            for i, shard in enumerate(by_device[device]):
-                # Each waits for its stream's last, or all would be read before any
-                # twice.
+            calls = _calls(by_device[device], streams, shards_a_call)
+            for i, call in enumerate(calls):
+                # Each waits for its stream's last, for the same reason.
                 before = [done[i - streams][1]] if i >= streams else []
+                data = [(shard.args, shard.observed) for shard in call]
                 with tf.control_dependencies(before):
-                    done.append(
-                        compiled(
-                            tf.identity(vectors),
-                            shard.args,
-                            shard.observed,
-                            shard is shards[0],
-                        )
-                    )
+                    first_of_all = call[0] is shards[0]
+                    done.append(compiled(tf.identity(vectors), data, first_of_all))
             return _sum(done)
 
     def log_prob_and_grad(vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -92,6 +107,14 @@ def unconstrain_shards(
         log_prob_and_grad=log_prob_and_grad,
         log_prob=lambda vectors: log_prob_and_grad(vectors)[0],
     )
+
+
+def _calls(shards: list[Shard], streams: int, at_most: int) -> list[list[Shard]]:
+    """The shards in order, a list a call: about as many in each, as many a stream."""
+    rounds = math.ceil(len(shards) / (streams * at_most))
+    count = min(len(shards), rounds * streams)
+    edges = [i * len(shards) // count for i in range(count + 1)]
+    return [shards[i:j] for i, j in itertools.pairwise(edges)]
 
 
 def _placed(shard: Shard) -> Shard:

@@ -68,7 +68,7 @@ def sample(
     )
     num_chains = end_chain - first_chain
     folder = _folder_of(run_dir, process.index)
-    blocks = traced.blocks(problem, num_chains=num_chains, num_devices=num_devices)
+    blocks = traced.blocks(problem, num_devices=num_devices)
     density = traced.posterior(problem, blocks)
     (folder / "draws").mkdir(parents=True, exist_ok=resume)
     chunks = _saved(folder)

@@ -15,7 +15,8 @@ from experiments.nuts.program import logistic_regression
 from experiments.parallel import topology
 from experiments.problem import Draws, Problem, SamplerSettings
 
-BLOCK_BYTES = 2 << 20  # of features and logits: what a core's cache holds
+# Of features: they and what is made of them stay in a core's own cache of 1 MB.
+BLOCK_BYTES = 768 << 10
 
 
 class Block(NamedTuple):
@@ -28,14 +29,13 @@ class Block(NamedTuple):
 def blocks(
     problem: Problem,
     *,
-    num_chains: int = 1,
     num_devices: int = 1,
     whole: bool = False,
     block_bytes: int | None = None,
 ) -> list[Block]:
     """The problem's rows, in order: an equal share a device, cut to fit a cache.
 
-    block_bytes: of features and logits; None: BLOCK_BYTES.
+    block_bytes: of features; None: BLOCK_BYTES.
     whole: whether a device's share is one block, as it always is on an accelerator.
 
     Raises ValueError when there are fewer rows than devices, or fewer devices than
@@ -53,8 +53,7 @@ def blocks(
     for device, (first, last) in zip(devices, itertools.pairwise(edges), strict=True):
         size = last - first
         if not whole and not _on_accelerator():
-            row_bytes = 4 * (problem.dim + num_chains)
-            size = math.ceil(size / math.ceil(size * row_bytes / block_bytes))
+            size = math.ceil(size / math.ceil(size * 4 * problem.dim / block_bytes))
         made += [
             Block(slice(i, min(i + size, last)), device)
             for i in range(first, last, size)
@@ -101,9 +100,7 @@ def prepare(
     num_devices: int = 1,
 ) -> Callable[[], Draws]:
     """Traces and compiles, and returns the function that samples."""
-    parts = blocks(
-        problem, num_chains=settings.num_chains, num_devices=num_devices, whole=whole
-    )
+    parts = blocks(problem, num_devices=num_devices, whole=whole)
     return chain.prepare(
         posterior(problem, parts).log_prob_and_grad,
         start=np.repeat(problem.start[np.newaxis], settings.num_chains, 0),
@@ -127,11 +124,7 @@ def log_prob_and_grad(
     num_chains: points at once, as a sampler of so many chains would have them.
     """
     parts = blocks(
-        problem,
-        num_chains=num_chains,
-        num_devices=num_devices,
-        whole=whole,
-        block_bytes=block_bytes,
+        problem, num_devices=num_devices, whole=whole, block_bytes=block_bytes
     )
     return chain.evaluate(
         posterior(problem, parts).log_prob_and_grad,

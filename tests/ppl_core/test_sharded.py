@@ -37,9 +37,14 @@ def whole():
 
 @pytest.mark.parametrize("cuts", [(), (5,), (2, 4, 6, 8)])
 @pytest.mark.parametrize("streams", [1, 2])
+@pytest.mark.parametrize("shards_a_call", [1, 2, 16])
 @pytest.mark.parametrize("chains", [1, 3])
-def test_log_prob_and_gradient_are_those_of_the_whole(whole, cuts, streams, chains):
-    parts = ppl.unconstrain_shards(regression, shards(*cuts), streams=streams)
+def test_log_prob_and_gradient_are_those_of_the_whole(
+    whole, cuts, streams, shards_a_call, chains
+):
+    parts = ppl.unconstrain_shards(
+        regression, shards(*cuts), streams=streams, shards_a_call=shards_a_call
+    )
     vectors = tf.constant(VECTORS[:chains])
     log_prob, grad = parts.log_prob_and_grad(vectors)
     expected = whole.log_prob_and_grad(vectors)

@@ -70,10 +70,12 @@ def refused(function, *args, **kwargs):
 def main(arrays_path, json_path):
     topology.local_devices(max(COUNTS))
     problem = made_problem()
-    traced.BLOCK_BYTES = 2000  # some 50 rows a block: on 1 to 4 devices several each
+    traced.BLOCK_BYTES = (
+        200  # some 8 rows a block: more than a call takes on 1 and 2 devices
+    )
     arrays, told = {}, {}
     for num in COUNTS:
-        blocks = traced.blocks(problem, num_chains=CHAINS, num_devices=num)
+        blocks = traced.blocks(problem, num_devices=num)
         told[f"blocks{num}"] = [
             [block.rows.start, block.rows.stop, block.device] for block in blocks
         ]

@@ -1,6 +1,7 @@
 """The rows over several devices: the same draws, each device's work on it alone."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -70,14 +71,29 @@ def ops_on(told, num):
     return found
 
 
+def calls_on(told, num):
+    """Calls of compiled blocks by device, each of at most 16: as many a stream."""
+    blocks = Counter(device for _, _, device in told[f"blocks{num}"])
+    assert max(blocks.values()) > 1
+    streams = max(1, len(os.sched_getaffinity(0)) // num)
+    return {
+        device: min(count, math.ceil(count / (16 * streams)) * streams)
+        for device, count in blocks.items()
+    }
+
+
+def test_a_device_of_two_makes_several_calls(done):
+    assert min(calls_on(done[1], 2).values()) > 1
+
+
 @pytest.mark.parametrize("num", SEVERAL)
 def test_a_device_computes_its_own_blocks_and_adds_them_up(done, num):
-    """A compiled share is one call, its gradient in it."""
+    """A call's compiled shares have their gradients in it."""
     _, told = done
-    blocks = Counter(device for _, _, device in told[f"blocks{num}"])
+    calls = calls_on(told, num)
     ops = ops_on(told, num)
-    assert ops.keys() == blocks.keys()
-    for device, count in blocks.items():
+    assert ops.keys() == calls.keys()
+    for device, count in calls.items():
         if device == "CPU:0":  # and the sampler's two calls
             assert ops[device]["PartitionedCall"] == count + 2
         else:
@@ -102,11 +118,11 @@ def test_only_coefficients_log_prob_and_gradient_travel(done, num):
         for device, op, maker in told[f"ops{num}"]
         if op in ("_Send", "_HostSend")
     )
-    blocks = Counter(device for _, _, device in told[f"blocks{num}"])
+    calls = calls_on(told, num)
     others = num - 1
     wanted = Counter({("CPU:0", "PartitionedCall"): others})  # the coefficients
-    for device in blocks.keys() - {"CPU:0"}:
-        maker = "AddN" if blocks[device] > 1 else "PartitionedCall"
+    for device in calls.keys() - {"CPU:0"}:
+        maker = "AddN" if calls[device] > 1 else "PartitionedCall"
         wanted[device, maker] += 2
     loops = 2  # of draws, and of leapfrogs
     wanted["CPU:0", "LoopCond"] = wanted["CPU:0", "Const"] = loops * others
