@@ -24,6 +24,10 @@ FLOORS = {  # package or module: what of ours it may import, besides itself
         "experiments.records",
     ),
     "experiments.baselines": ("experiments.problem", "experiments.inference"),
+    "experiments.baselines.pixelcnn": (
+        "experiments.parallel",
+        "experiments.image_transformer",
+    ),
     "experiments.nuts": ("ppl_core", *SHARED, "experiments.parallel"),
     "experiments.image_transformer": ("ppl_core", *SHARED, "experiments.parallel"),
     "experiments.stand_ins": (*SHARED, "experiments.parallel"),

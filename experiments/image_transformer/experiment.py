@@ -17,7 +17,7 @@ from experiments.image_transformer import network, program, sampling
 from experiments.image_transformer.network import Sizes
 from experiments.inference import optimize
 from experiments.parallel import arithmetic, engines, processes
-from experiments.parallel.model import num_parameters
+from experiments.parallel.model import Model, num_parameters
 from experiments.parallel.optimizers import Optimizer
 from experiments.parallel.runtime import StepSettings
 from experiments.parallel.topology import parse
@@ -38,6 +38,7 @@ def train(
     loop: optimize.LoopSettings,
     step: StepSettings,
     batch_size: int,
+    model: Model | None = None,
     num_held_out: int | None = None,
     num_samples: int = 4,
     temperature: float = 1.0,
@@ -50,6 +51,8 @@ def train(
     Bits per dimension are of whole images held out, exactly as the model has them.
 
     batch_size: images of all devices and processes together.
+    model: another that is trained alike, on images of these sizes, and draws none;
+      None: the Image Transformer of these sizes.
     num_held_out: batches to judge by; None: every whole batch of what is held out.
     num_samples: images drawn at every evaluation, and as many held-out ones completed
       from the first half of their positions; 0: none.
@@ -68,6 +71,11 @@ def train(
     process = processes.current()
     topology = parse(mesh)
     _check_fit(sizes, images)
+    if model is not None and num_samples:
+        raise ValueError(
+            f"num_samples: given {num_samples}, wanted 0 with another model than the "
+            "Image Transformer, which alone is drawn from"
+        )
     arithmetic.check_batch_size(batch_size, topology, step.accumulate)
     share = {
         "batch_size": batch_size,
@@ -81,7 +89,7 @@ def train(
         held_out=held_out_batches(images, **share),
         num_held_out=_num_held_out(images, batch_size, num_held_out),
     )
-    model, num_traces = optimize.counting(program.model(sizes))
+    model, num_traces = optimize.counting(model or program.model(sizes))
     runtime = engines.make_runtime(model, optimizer, topology, step, kind=kind)
     # From here on TensorFlow may begin: the runtime has said on which devices.
     writes = process.index == 0

@@ -14,6 +14,7 @@ from PIL import Image
 
 import ppl_core as ppl
 from experiments import datasets, image_transformer
+from experiments.baselines import pixelcnn
 from experiments.datasets.images import Images, Split, held_out_batches
 from experiments.image_transformer import experiment, program
 from experiments.inference.optimize import LoopSettings
@@ -135,6 +136,30 @@ def test_every_config_trains_judges_and_draws_when_it_is_tiny(config, run_of):
         assert pixels(folder / event["completions"]).shape == (28, 18, 3)
     shown = next((folder / "tensorboard").iterdir()).read_bytes()
     assert b"held_out/samples" in shown and b"held_out/completions" in shown
+
+
+def test_the_pixelcnn_is_trained_and_judged_on_the_same_images(run_of, tmp_path):
+    folder, ours = tmp_path / "run", run_of("natural_crops32")[0]
+    done = ran(
+        command(
+            "pixelcnn32",
+            folder,
+            "--gin_param=image_transformer.train.num_samples=0",
+            "--gin_param=pixelcnn.model.layers=2",
+            "--gin_param=pixelcnn.model.channels=4",
+        )
+    )
+    assert done.returncode == 0, done.stderr
+    given, wanted = (
+        json.loads((f / "summary.json").read_text()) for f in (folder, ours)
+    )
+    for name in ("images", "source", "num_held_out_images", "steps"):
+        assert given[name] == wanted[name]
+    assert given["model"].startswith("pixelcnn(8x8")
+    held_out = events(folder, "held_out")
+    assert [event["step"] for event in held_out] == [3, 6]
+    assert all(7 < event["bits_per_dim"] < 10 for event in held_out)
+    assert not any("samples" in event for event in held_out)
 
 
 def test_a_run_gone_on_with_ends_as_one_that_never_stopped(run_of, data_dir, tmp_path):
@@ -301,6 +326,11 @@ def test_a_grid_has_the_images_row_by_row():
         ({"mesh": "batch:3"}, "8 examples do not divide over topology batch:3"),
         ({"step": StepSettings(accumulate=16)}, "topology batch:1 in 16 parts each"),
         ({"batch_size": 0}, "batch_size: 0 examples"),
+        (
+            {"model": pixelcnn.model(height=4, width=4, layers=1, channels=2)}
+            | {"num_samples": 1},
+            "num_samples: given 1, wanted 0 with another model",
+        ),
         ({"kind": "TPU"}, "wanted 1 of kind TPU, this machine has 0"),
     ],
 )
