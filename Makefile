@@ -14,14 +14,14 @@ endif
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .PHONY: help setup peers test lint bench-nuts bench-eager bench-scaling bench-step
-.PHONY: check-large report clean
+.PHONY: bench-image-transformer check-large report clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-23s %s\n", $$1, $$2}' Makefile
 
 setup: .venv/.complete  ## the environment in .venv, from requirements.lock
 
-peers: .venv/.peers  ## NumPyro, nutpie and BlackJAX too: more rows in the table
+peers: .venv/.peers  ## NumPyro, nutpie, BlackJAX and Flax too: more rows in the tables
 
 test: setup  ## every test
 	$(PYTHON) -m pytest -q -n 2
@@ -39,6 +39,9 @@ bench-eager: setup  ## what one random variable costs in eager mode, beside plai
 
 bench-scaling: setup  ## training on more cores, devices and processes; projected to 512
 	bin/bench --gin_config=configs/bench/scaling.gin
+
+bench-image-transformer: setup  ## its step beside TensorFlow by hand, Keras, Flax; sampling
+	bin/bench --gin_config=configs/bench/image_transformer.gin
 
 bench-step: setup  ## what runtime and loop add to a training step written by hand
 	$(PYTHON) -m experiments.bench.step_cost

@@ -1,6 +1,11 @@
-"""The contract of every compared system: a problem in, draws out, NumPy only."""
+"""The contracts of compared systems, NumPy only.
+
+A sampler is given a problem and gives draws; a training is given weights and takes
+steps.
+"""
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -81,6 +86,24 @@ def gradients_computed(leapfrogs: np.ndarray) -> int:
     leapfrogs: [chains, draws], the useful ones.
     """
     return int(leapfrogs.shape[0] * leapfrogs.max(axis=0).sum())
+
+
+class AdamSettings(NamedTuple):
+    """Adam at a constant rate: Kingma and Ba (2015), algorithm 1."""
+
+    rate: float = 1e-4
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+
+class Training(NamedTuple):
+    """A model's training as a system does it, compiled or about to be."""
+
+    # Of images [batch, height, width, 3] int32: takes a step, and gives the mean nats
+    # of an image before it.
+    step: Callable[[np.ndarray], float]
+    weights: Callable[[], dict[str, np.ndarray]]  # as they are now, by name
 
 
 class Unavailable(Exception):

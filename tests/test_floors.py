@@ -49,6 +49,11 @@ FLOORS = {  # package or module: what of ours it may import, besides itself
         "experiments.parallel",
         "experiments.stand_ins",
     ),
+    "experiments.bench.image_transformer_worker": (
+        *SHARED,
+        "experiments.parallel",
+        "experiments.image_transformer",
+    ),
     "experiments.bench.eager_cost": ("ppl_core", "experiments.records"),
     "experiments.report": ("experiments.records",),
     "experiments.launch": (

@@ -1,6 +1,7 @@
 """The comparison harnesses: systems take turns, each in a fresh process."""
 
 from experiments.bench.comparison import compare
+from experiments.bench.image_transformer import measure
 from experiments.bench.scaling import scale
 
-__all__ = ["compare", "scale"]
+__all__ = ["compare", "measure", "scale"]

@@ -26,15 +26,18 @@ def run(
     timeout: float,
     devices: int = 1,
     connected: bool = False,
+    worker: str = "experiments.bench.scaling_worker",
 ) -> list[dict[str, Any]]:
     """Runs the tasks side by side, each in a fresh process, and returns their results.
+
+    worker: the module that reads a task's file and writes its result's.
 
     connected: whether they are to train together.
     devices: of each, that work at once.
     threads: of each device, for every library that asks.
 
-    A result has a status, "ok" or "failed" with the reason; once one has failed the
-    others are ended.
+    A result has a status, "ok", or "failed" or "skipped" with the reason; once one has
+    failed the others are ended.
     """
     addresses = _free_addresses(len(tasks)) if connected else ()
     started = []
@@ -45,7 +48,7 @@ def run(
             result_path = stem.with_suffix(".json")
             task_path.write_text(json.dumps(task))
             log = stack.enter_context(open(stem.with_suffix(".log"), "wb"))
-            command = [sys.executable, "-m", "experiments.bench.scaling_worker"]
+            command = [sys.executable, "-m", worker]
             command += [str(task_path), str(result_path)]
             process = stack.enter_context(
                 process_group(
@@ -113,7 +116,7 @@ def _environment(
         # An operation that were cut over the threads of all would wait for the other
         # devices' at every step: 6 % slower here than devices that keep to their own.
         | {"TF_NUM_INTEROP_THREADS": str(threads * devices)}
-        | {"CUDA_VISIBLE_DEVICES": "-1"}
+        | {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
         | (processes.as_environment(place) if addresses else {})
     )
 

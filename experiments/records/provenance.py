@@ -15,7 +15,8 @@ REPO = Path(__file__).resolve().parents[2]
 
 PACKAGES = (
     "tensorflow tensorflow-probability tf-keras numpy scipy scikit-learn gin-config "
-    "pystan httpstan pymc pytensor arviz jax jaxlib numpyro nutpie blackjax numba"
+    "pystan httpstan pymc pytensor arviz keras jax jaxlib flax optax numpyro nutpie "
+    "blackjax numba"
 ).split()
 
 THREAD_VARIABLES = (

@@ -35,6 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 paper_path=RESULTS / "paper_scaling.json",
                 out_dir=results,
             )
+        for name, render in (
+            ("image_transformer", page.render_image_transformer),
+            ("image_transformer_learning", page.render_learning),
+        ):
+            path = results / "records" / f"{name}.jsonl"
+            if path.exists():
+                render(records_path=path, out_dir=results)
     except (OSError, ValueError) as error:
         print(f"report: {error}", file=sys.stderr)
         return 2

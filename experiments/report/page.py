@@ -3,7 +3,15 @@
 from pathlib import Path
 
 from experiments.records import record
-from experiments.report import plots, scaling, scaling_plots, speedup, tables
+from experiments.report import (
+    image_transformer,
+    learning,
+    plots,
+    scaling,
+    scaling_plots,
+    speedup,
+    tables,
+)
 
 
 def render_nuts(*, records_path: Path, paper_path: Path, out_dir: Path) -> None:
@@ -51,3 +59,42 @@ def render_scaling(*, records_path: Path, paper_path: Path, out_dir: Path) -> No
         path = out_dir / "tables" / name
         path.write_text(text, encoding="utf-8", newline="\n")
     scaling_plots.draw(found, out_dir / "plots")
+
+
+def render_image_transformer(*, records_path: Path, out_dir: Path) -> None:
+    """Writes tables/image_transformer.{md,csv} under `out_dir`.
+
+    Of the records, only the newest benchmark of training and that of sampling are
+    rendered.  Raises as `render_nuts` does.
+    """
+    if not records_path.is_file():
+        raise FileNotFoundError(
+            f"records: no file {records_path}, wanted one that a benchmark wrote"
+        )
+    found = image_transformer.read_page(record.read(records_path))
+    (out_dir / "tables").mkdir(parents=True, exist_ok=True)
+    for name, text in (
+        ("image_transformer.md", image_transformer.markdown(found)),
+        ("image_transformer.csv", image_transformer.csv_text(found)),
+    ):
+        path = out_dir / "tables" / name
+        path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def render_learning(*, records_path: Path, out_dir: Path) -> None:
+    """Writes tables/image_transformer_learning.md and the plot of that name.
+
+    Of the records, only the curves made together last are rendered.  Raises as
+    `render_nuts` does.
+    """
+    if not records_path.is_file():
+        raise FileNotFoundError(
+            f"records: no file {records_path}, wanted one that "
+            "`python -m experiments.bench.learning` wrote"
+        )
+    curves = learning.newest(record.read(records_path))
+    for folder in ("tables", "plots"):
+        (out_dir / folder).mkdir(parents=True, exist_ok=True)
+    path = out_dir / "tables" / "image_transformer_learning.md"
+    path.write_text(learning.markdown(curves), encoding="utf-8", newline="\n")
+    learning.draw(curves, out_dir / "plots" / "image_transformer_learning.png")

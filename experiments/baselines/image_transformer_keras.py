@@ -1,0 +1,254 @@
+"""The Image Transformer in Keras 3: layers, `compile` and `train_on_batch`."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from experiments.problem import AdamSettings, Training
+
+NOTE = "layers of Keras 3 and keras.ops on TensorFlow, Keras's Adam"
+HIDDEN = -1e9
+
+
+def prepare(
+    sizes: Any,
+    weights: Mapping[str, np.ndarray],
+    adam: AdamSettings,
+    *,
+    jit_compile: bool | str = "auto",
+) -> Training:
+    """The training of these sizes (`image_transformer.Sizes`), from these weights.
+
+    jit_compile: by XLA, as Keras's `compile` has it.
+
+    Raises ValueError for what it cannot: it has attention in one dimension, learned
+    positions and blocks that divide the image.
+    """
+    model = ImageTransformer(sizes)
+    shape = (1, sizes.height, sizes.width, 3)
+    model(ops.zeros(shape, "int32"))
+    held = model.by_name()
+    for name, array in weights.items():
+        held[name].assign(array)
+    model.compile(
+        optimizer=Adam(
+            adam.rate, beta_1=adam.beta1, beta_2=adam.beta2, epsilon=adam.epsilon
+        ),
+        loss=dmol_nats if sizes.likelihood == "dmol" else categorical_nats,
+        jit_compile=jit_compile,
+    )
+
+    def step(image: np.ndarray) -> float:
+        model.reset_metrics()  # else the loss is the mean over all steps
+        return float(model.train_on_batch(image, image))
+
+    return Training(
+        step=step,
+        weights=lambda: {
+            name: ops.convert_to_numpy(variable) for name, variable in held.items()
+        },
+    )
+
+
+class Adam(keras.optimizers.Adam):
+    """Keras's Adam, of an embedding's gradient added up.
+
+    Keras squares the parts of such a gradient, one for each time that a row was looked
+    up, before it adds them: another second moment.
+    """
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        """Updates the variables by their gradients."""
+        super().apply([tf.convert_to_tensor(g) for g in grads], trainable_variables)
+
+
+class ImageTransformer(keras.Model):
+    """Images [batch, height, width, 3] to outputs [batch, positions, outputs]."""
+
+    def __init__(self, sizes: Any) -> None:
+        super().__init__()
+        self.dmol = sizes.likelihood == "dmol"
+        if self.dmol:
+            self.merge = keras.layers.Dense(sizes.hidden, "relu")
+        else:
+            self.embedding = keras.layers.Embedding(3 * 256, sizes.hidden)
+        self.positions = Positions(sizes)
+        self.blocks = [Layer(sizes) for _ in range(sizes.layers)]
+        num_outputs = 10 * sizes.num_mixtures if self.dmol else 256
+        self.outputs_of = keras.layers.Dense(num_outputs, use_bias=not self.dmol)
+        self.root = math.sqrt(sizes.hidden)
+
+    def call(self, image: Any) -> Any:
+        batch = ops.shape(image)[0]
+        if self.dmol:
+            values = ops.reshape(image, (batch, -1, 3))
+            x = self.merge(ops.cast(values, "float32") / 127.5 - 1)
+        else:
+            rows = image + 256 * np.arange(3, dtype=np.int32)
+            x = self.embedding(ops.reshape(rows, (batch, -1))) * self.root
+        x = self.positions(ops.pad(x[:, :-1], [[0, 0], [1, 0], [0, 0]]))
+        for block in self.blocks:
+            x = block(x)
+        return self.outputs_of(x)
+
+    def by_name(self) -> dict[str, Any]:
+        """The variables by the names that the compared systems share."""
+        if self.dmol:
+            held = {"merge": self.merge.kernel, "merge_bias": self.merge.bias}
+        else:
+            held = {
+                "embedding": self.embedding.embeddings,
+                "outputs_bias": self.outputs_of.bias,
+            }
+        held |= {"row": self.positions.row, "column": self.positions.column}
+        held["outputs"] = self.outputs_of.kernel
+        for number, block in enumerate(self.blocks):
+            for name, variable in block.by_name().items():
+                held[f"layer{number}/{name}"] = variable
+        return held
+
+
+class Positions(keras.layers.Layer):
+    """Adds to every position the sum of what its row and its column learned."""
+
+    def __init__(self, sizes: Any) -> None:
+        super().__init__()
+        columns = sizes.width * (1 if sizes.likelihood == "dmol" else 3)
+        self.root = math.sqrt(sizes.hidden)
+        self.row = self.add_weight(shape=(sizes.height, sizes.hidden), name="row")
+        self.column = self.add_weight(shape=(columns, sizes.hidden), name="column")
+
+    def call(self, x: Any) -> Any:
+        signal = ops.expand_dims(self.row, 1) + self.column
+        return x + self.root * ops.reshape(signal, x.shape[1:])
+
+
+class Layer(keras.layers.Layer):
+    """Attention and two dense layers, each with addition and normalisation."""
+
+    def __init__(self, sizes: Any) -> None:
+        super().__init__()
+
+        def dense(size: int) -> keras.layers.Layer:
+            return keras.layers.Dense(size, use_bias=False)
+
+        self.query, self.key = dense(sizes.key_size), dense(sizes.key_size)
+        self.value, self.out = dense(sizes.value_size), dense(sizes.hidden)
+        self.attend = LocalAttention(sizes)
+        self.filter_in = keras.layers.Dense(sizes.filter_size, "relu")
+        self.filter_out = keras.layers.Dense(sizes.hidden)
+        self.after_attention = keras.layers.LayerNormalization(epsilon=1e-6)
+        self.after_filter = keras.layers.LayerNormalization(epsilon=1e-6)
+
+    def call(self, x: Any) -> Any:
+        found = self.attend(self.query(x), self.key(x), self.value(x))
+        x = self.after_attention(x + self.out(found))
+        return self.after_filter(x + self.filter_out(self.filter_in(x)))
+
+    def by_name(self) -> dict[str, Any]:
+        return {
+            "query": self.query.kernel,
+            "key": self.key.kernel,
+            "value": self.value.kernel,
+            "out": self.out.kernel,
+            "attention/scale": self.after_attention.gamma,
+            "attention/bias": self.after_attention.beta,
+            "filter_in": self.filter_in.kernel,
+            "filter_in_bias": self.filter_in.bias,
+            "filter_out": self.filter_out.kernel,
+            "filter_out_bias": self.filter_out.bias,
+            "filter/scale": self.after_filter.gamma,
+            "filter/bias": self.after_filter.beta,
+        }
+
+
+class LocalAttention(keras.layers.Layer):
+    """Each position sees its own block up to itself, and all of the block before."""
+
+    def __init__(self, sizes: Any) -> None:
+        super().__init__()
+        if sizes.attention != "local_1d" or sizes.positions != "learned":
+            raise ValueError(
+                f"sizes: given {sizes.attention!r} and {sizes.positions!r}, wanted "
+                "'local_1d' and 'learned'"
+            )
+        depth = 3 if sizes.likelihood == "dmol" else 1
+        positions = sizes.height * sizes.width * 3 // depth
+        size = sizes.block
+        if positions % size or positions < 2 * size:
+            raise ValueError(
+                f"block: given {size}, wanted one that divides {positions} positions "
+                "into two or more"
+            )
+        self.sizes, self.num_blocks = sizes, positions // size
+        own = np.triu(np.full((size, size), HIDDEN, np.float32), 1)
+        bias = np.concatenate([np.zeros_like(own), own], 1)
+        bias = np.repeat(bias[np.newaxis, np.newaxis], self.num_blocks, 0)
+        bias[0, :, :, :size] = HIDDEN
+        self.bias = bias  # [blocks, 1, size, 2 size]
+
+    def call(self, query: Any, key: Any, value: Any) -> Any:
+        heads, size = self.sizes.heads, self.sizes.block
+
+        def split(y: Any) -> Any:  # [batch, blocks, heads, size, depth]
+            y = ops.reshape(y, (-1, self.num_blocks, size, heads, y.shape[-1] // heads))
+            return ops.transpose(y, (0, 1, 3, 2, 4))
+
+        def with_previous(y: Any) -> Any:
+            before = ops.pad(y[:, :-1], [[0, 0], [1, 0], [0, 0], [0, 0], [0, 0]])
+            return ops.concatenate([before, y], 3)
+
+        query = split(query) * (self.sizes.key_size // heads) ** -0.5
+        key, value = with_previous(split(key)), with_previous(split(value))
+        scores = ops.matmul(query, ops.swapaxes(key, -1, -2)) + self.bias
+        found = ops.matmul(ops.softmax(scores), value)
+        found = ops.transpose(found, (0, 1, 3, 2, 4))
+        return ops.reshape(found, (-1, self.num_blocks * size, self.sizes.value_size))
+
+
+def categorical_nats(image: Any, logits: Any) -> Any:
+    """Of each image: [batch]."""
+    labels = ops.reshape(image, ops.shape(logits)[:2])
+    each = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+    return ops.sum(each, -1)
+
+
+def dmol_nats(image: Any, outputs: Any) -> Any:
+    """Of each image: [batch].
+
+    A discretised mixture of logistics, Salimans et al. (2017), PixelCNN++, section 2,
+    with the logarithm of a bin's mass as the sum of those of three factors.
+    """
+    mixtures = outputs.shape[-1] // 10
+    positions = outputs.shape[1]
+    x = ops.cast(ops.reshape(image, (-1, positions, 3, 1)), "float32")
+    at = x / 127.5 - 1
+    logits = outputs[..., :mixtures]
+    rest = ops.reshape(outputs[..., mixtures:], (-1, positions, 3, 3, mixtures))
+    means, log_scales, coefficients = rest[:, :, 0], rest[:, :, 1], rest[:, :, 2]
+    log_scales = ops.maximum(log_scales, -7.0)
+    c = ops.tanh(coefficients)
+    red, green = at[:, :, 0], at[:, :, 1]
+    means = means + ops.stack(
+        [
+            ops.zeros_like(c[:, :, 0]),
+            c[:, :, 0] * red,
+            c[:, :, 1] * red + c[:, :, 2] * green,
+        ],
+        2,
+    )
+    inverse = ops.exp(-log_scales)
+    upper = (at + 1 / 255 - means) * inverse
+    lower = (at - 1 / 255 - means) * inverse
+    below = ops.where(x < 255, ops.log_sigmoid(upper), 0.0)
+    above = ops.where(x > 0, ops.log_sigmoid(-lower), 0.0)
+    inside = ops.logical_and(x > 0, x < 255)
+    between = ops.where(inside, ops.log(-ops.expm1(-2 / 255 * inverse)), 0.0)
+    log_probs = ops.sum(below + above + between, 2)
+    mixed = ops.logsumexp(log_probs + ops.log_softmax(logits), -1)
+    return -ops.sum(mixed, -1)

@@ -1,0 +1,195 @@
+"""The Image Transformer written by hand in TensorFlow: plain ops and autodiff.
+
+What the program, traced and run by the runtime, takes longer or shorter than this is
+what language and runtime cost.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from experiments.problem import AdamSettings, Training
+
+NOTE = "plain operations and autodiff; Adam by TensorFlow's fused kernel"
+HIDDEN = -1e9
+
+
+def prepare(
+    sizes: Any, weights: Mapping[str, np.ndarray], adam: AdamSettings
+) -> Training:
+    """The training of these sizes (`image_transformer.Sizes`), from these weights.
+
+    Raises ValueError for what it cannot: it has attention in one dimension, learned
+    positions and blocks that divide the image.
+    """
+    w = {name: tf.Variable(array) for name, array in weights.items()}
+    slots = {
+        name: (tf.Variable(tf.zeros_like(v)), tf.Variable(tf.zeros_like(v)))
+        for name, v in w.items()
+    }
+    taken = tf.Variable(0, dtype=tf.int64)
+    nats = dmol_nats if sizes.likelihood == "dmol" else categorical_nats
+    bias = attention_bias(sizes)
+
+    @tf.function
+    def step(image: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(nats(outputs(w, sizes, image, bias), image))
+        gradients = tape.gradient(loss, w)
+        count = tf.cast(taken.assign_add(1), tf.float32)
+        power1, power2 = adam.beta1**count, adam.beta2**count
+        for name, gradient in gradients.items():
+            mean, square = slots[name]
+            tf.raw_ops.ResourceApplyAdam(
+                var=w[name].handle,
+                m=mean.handle,
+                v=square.handle,
+                beta1_power=power1,
+                beta2_power=power2,
+                lr=adam.rate,
+                beta1=adam.beta1,
+                beta2=adam.beta2,
+                epsilon=adam.epsilon * tf.sqrt(1 - power2),  # as algorithm 1 has it
+                grad=tf.convert_to_tensor(gradient),
+            )
+        return loss
+
+    return Training(
+        step=lambda image: float(step(tf.constant(image))),
+        weights=lambda: {name: v.numpy() for name, v in w.items()},
+    )
+
+
+def attention_bias(sizes: Any) -> np.ndarray:
+    """What is added to scores, [blocks, 1, size, 2 size]: HIDDEN where not seen.
+
+    The first half of the keys are those of the block before, which the first block
+    lacks.
+    """
+    if sizes.attention != "local_1d" or sizes.positions != "learned":
+        raise ValueError(
+            f"sizes: given {sizes.attention!r} and {sizes.positions!r}, wanted "
+            "'local_1d' and 'learned'"
+        )
+    depth = 3 if sizes.likelihood == "dmol" else 1
+    positions = sizes.height * sizes.width * 3 // depth
+    if positions % sizes.block or positions < 2 * sizes.block:
+        raise ValueError(
+            f"block: given {sizes.block}, wanted one that divides {positions} "
+            "positions into two or more"
+        )
+    own = np.triu(np.full((sizes.block, sizes.block), HIDDEN, np.float32), 1)
+    bias = np.concatenate([np.zeros_like(own), own], 1)
+    bias = np.repeat(bias[np.newaxis, np.newaxis], positions // sizes.block, 0)
+    bias[0, :, :, : sizes.block] = HIDDEN
+    return bias
+
+
+def outputs(
+    w: Mapping[str, Any], sizes: Any, image: tf.Tensor, bias: np.ndarray
+) -> tf.Tensor:
+    """Each position's outputs given the values before it: [batch, positions, outputs].
+
+    image: [batch, height, width, 3] int32.
+    """
+    batch = image.shape[0]
+    root = math.sqrt(sizes.hidden)
+    if sizes.likelihood == "dmol":
+        values = tf.reshape(image, (batch, -1, 3))
+        scaled = tf.cast(values, tf.float32) / 127.5 - 1
+        x = tf.nn.relu(scaled @ w["merge"] + w["merge_bias"])
+    else:
+        channel = 256 * np.arange(3, dtype=np.int32)
+        rows = tf.reshape(image + channel, (batch, -1))
+        x = tf.gather(w["embedding"], rows) * root
+    x = tf.pad(x[:, :-1], [[0, 0], [1, 0], [0, 0]])
+    signal = w["row"][:, tf.newaxis] + w["column"]
+    x += root * tf.reshape(signal, (-1, sizes.hidden))
+    for number in range(sizes.layers):
+        own = {
+            name.partition("/")[2]: v
+            for name, v in w.items()
+            if name.startswith(f"layer{number}/")
+        }
+        found = attention(own, sizes, x, bias) @ own["out"]
+        x = layer_norm(x + found, own["attention/scale"], own["attention/bias"])
+        inner = tf.nn.relu(x @ own["filter_in"] + own["filter_in_bias"])
+        found = inner @ own["filter_out"] + own["filter_out_bias"]
+        x = layer_norm(x + found, own["filter/scale"], own["filter/bias"])
+    made = x @ w["outputs"]
+    return made + w["outputs_bias"] if "outputs_bias" in w else made
+
+
+def attention(
+    w: Mapping[str, Any], sizes: Any, x: tf.Tensor, bias: np.ndarray
+) -> tf.Tensor:
+    """What every position finds in its block and the one before."""
+    blocks = bias.shape[0]
+
+    def split(y: tf.Tensor) -> tf.Tensor:  # [batch, blocks, heads, size, depth]
+        depth = y.shape[-1] // sizes.heads
+        y = tf.reshape(y, (-1, blocks, sizes.block, sizes.heads, depth))
+        return tf.transpose(y, (0, 1, 3, 2, 4))
+
+    def with_previous(y: tf.Tensor) -> tf.Tensor:
+        before = tf.pad(y[:, :-1], [[0, 0], [1, 0], [0, 0], [0, 0], [0, 0]])
+        return tf.concat([before, y], 3)
+
+    query = split(x @ w["query"]) * (sizes.key_size // sizes.heads) ** -0.5
+    key = with_previous(split(x @ w["key"]))
+    value = with_previous(split(x @ w["value"]))
+    shares = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + bias)
+    found = tf.transpose(tf.matmul(shares, value), (0, 1, 3, 2, 4))
+    return tf.reshape(found, (-1, blocks * sizes.block, sizes.value_size))
+
+
+def layer_norm(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """Ba, Kiros and Hinton (2016)."""
+    mean, variance = tf.nn.moments(x, -1, keepdims=True)
+    return tf.nn.batch_normalization(x, mean, variance, bias, scale, 1e-6)
+
+
+def categorical_nats(logits: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
+    """Of each image: [batch]."""
+    labels = tf.reshape(image, (image.shape[0], -1))
+    each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    return tf.reduce_sum(each, -1)
+
+
+def dmol_nats(outputs: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
+    """Of each image: [batch].
+
+    A discretised mixture of logistics, Salimans et al. (2017), PixelCNN++, section 2,
+    with the logarithm of a bin's mass as the sum of those of three factors.
+    """
+    mixtures = outputs.shape[-1] // 10
+    batch, positions = outputs.shape[:2]
+    x = tf.cast(tf.reshape(image, (batch, positions, 3, 1)), tf.float32)
+    at = x / 127.5 - 1
+    logits = outputs[..., :mixtures]
+    rest = tf.reshape(outputs[..., mixtures:], (batch, positions, 3, 3, mixtures))
+    means, log_scales, coefficients = tf.unstack(rest, axis=2)
+    log_scales = tf.maximum(log_scales, -7.0)
+    c = tf.tanh(coefficients)
+    red, green = at[:, :, 0], at[:, :, 1]
+    means += tf.stack(
+        [
+            tf.zeros_like(c[:, :, 0]),
+            c[:, :, 0] * red,
+            c[:, :, 1] * red + c[:, :, 2] * green,
+        ],
+        2,
+    )
+    inverse = tf.exp(-log_scales)
+    upper = (at + 1 / 255 - means) * inverse
+    lower = (at - 1 / 255 - means) * inverse
+    below = tf.where(x < 255, tf.math.log_sigmoid(upper), 0.0)
+    above = tf.where(x > 0, tf.math.log_sigmoid(-lower), 0.0)
+    inside = tf.logical_and(x > 0, x < 255)
+    between = tf.where(inside, tf.math.log(-tf.math.expm1(-2 / 255 * inverse)), 0.0)
+    log_probs = tf.reduce_sum(below + above + between, 2)
+    mixed = tf.reduce_logsumexp(log_probs + tf.nn.log_softmax(logits), -1)
+    return -tf.reduce_sum(mixed, -1)

@@ -1,0 +1,285 @@
+"""The Image Transformer's training and sampling, timed beside others'.
+
+Training: the same model in other systems, from the same weights, on the same images;
+systems take turns, each turn a fresh process.  A system whose first loss is not ours
+gets no ratio.  Sampling: the cached sampler on small and large images, and the naive
+one, which computes everything anew for each position.
+"""
+
+import json
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments.bench import turns
+from experiments.records import provenance, record
+from experiments.records.run_dir import CheckFailed, utc_now
+from experiments.report import page
+
+REPO = Path(__file__).resolve().parents[2]
+WORKER = "experiments.bench.image_transformer_worker"
+BITS_TOLERANCE = 1e-4  # bits/dim before the first update
+LATER_TOLERANCE = 1e-3  # relative, of the losses after updates
+RATE = 1e-4  # of plain Adam
+OURS = "ours"
+
+
+class System(NamedTuple):
+    """One way to train the model."""
+
+    module: str  # of experiments.baselines; "": ours
+    variant: dict[str, Any] = {}  # keywords of its `prepare`
+
+
+SYSTEMS = {
+    OURS: System(""),
+    "handwritten_tf": System("image_transformer_tf"),
+    "keras": System("image_transformer_keras", {"jit_compile": False}),
+    "keras_xla": System("image_transformer_keras", {"jit_compile": True}),
+    "flax": System("image_transformer_flax"),
+}
+PHASES = ("training", "sampling")
+
+
+class _Bench(NamedTuple):
+    run_dir: Path
+    seed: int
+    timeout_seconds: float
+    origin: dict[str, Any]
+
+
+def measure(
+    *,
+    run_dir: Path,
+    seed: int,
+    training: Mapping[str, Mapping[str, Any]],
+    sampling: Mapping[str, Mapping[str, Any]],
+    rounds: int,
+    out: str,
+    phases: Sequence[str] = PHASES,
+    timeout_seconds: float = 600.0,
+) -> Path:
+    """Measures training and sampling; appends the records and renders what they say.
+
+    training: by name, a problem's `sizes` (fields of `image_transformer.Sizes`),
+      `batch`, `systems` (of SYSTEMS), `min_seconds` and `min_calls` of a turn.
+    sampling: by name, an image's `sizes`, the `batches` drawn at once, `min_seconds`,
+      `min_calls` and `positions_per_call` of a turn, and `naive_places`: at how many
+      positions the naive sampler is timed, 0 where it is not.
+    out: folder of records/, tables/ and plots/, from the repository's root.
+    phases: which of PHASES.
+
+    Returns the table's path.  Raises ValueError for unknown systems or phases, and
+    CheckFailed when a turn of ours failed, or another's first loss is not ours.
+    """
+    _check_arguments(training, phases, rounds)
+    origin = json.loads((run_dir / "provenance.json").read_text())
+    origin = {key: value for key, value in origin.items() if key != "hardware"}
+    origin["bench_id"] = f"{utc_now()}-{secrets.token_hex(3)}"
+    bench = _Bench(run_dir, seed, timeout_seconds, origin)
+
+    kept: list[record.Record] = []
+    first_bits: dict[str, list[float]] = {}
+    out_of_race: set[str] = set()
+    for number in range(1, rounds + 1):
+        kept.append(_probe(bench, number))
+        if "training" in phases:
+            for name, given in training.items():
+                for system in given["systems"]:
+                    if f"{name}/{system}" in out_of_race:
+                        continue
+                    made = _train(bench, number, name, given, system, first_bits)
+                    if made.status != "ok":
+                        out_of_race.add(f"{name}/{system}")
+                    _keep(bench, kept, made, rounds)
+        if "sampling" in phases:
+            for name, given in sampling.items():
+                for batch in given["batches"]:
+                    for sampler in ("cached", "naive"):
+                        if sampler == "cached" or given["naive_places"]:
+                            made = _sample(bench, number, name, given, batch, sampler)
+                            _keep(bench, kept, made, rounds)
+    out_dir = REPO / out
+    records_path = out_dir / "records" / "image_transformer.jsonl"
+    for made in kept:  # together, so that a benchmark cut short leaves the last one
+        record.append(records_path, made)
+    page.render_image_transformer(records_path=records_path, out_dir=out_dir)
+    print(f"wrote {out}/tables", flush=True)
+    wrong = {
+        f"{made.system}, round {made.round}": made.reason or made.check.get("reason")
+        for made in kept
+        if made.status == "failed"
+        or (made.status == "ok" and not made.check.get("passed"))
+    }
+    if wrong:
+        raise CheckFailed(str(wrong))
+    return out_dir / "tables" / "image_transformer.md"
+
+
+def _check_arguments(
+    training: Mapping[str, Mapping[str, Any]], phases: Sequence[str], rounds: int
+) -> None:
+    named = {system for given in training.values() for system in given["systems"]}
+    unknown = sorted(named - set(SYSTEMS)) + sorted(set(phases) - set(PHASES))
+    if unknown or not phases or rounds < 1:
+        raise ValueError(
+            f"measure: given {unknown}, phases {list(phases)} and {rounds} rounds, "
+            f"wanted systems of {list(SYSTEMS)}, some of {PHASES} and at least 1"
+        )
+    for name, given in training.items():
+        if given["systems"][0] != OURS:
+            raise ValueError(
+                f"{name}: the first system is {given['systems'][0]!r}, wanted "
+                f"{OURS!r}, whose first loss the others are held against"
+            )
+
+
+def _keep(
+    bench: _Bench, kept: list[record.Record], made: record.Record, rounds: int
+) -> None:
+    kept.append(made)
+    record.append(bench.run_dir / "records.jsonl", made)
+    print(f"round {made.round}/{rounds}  {_told(made)}", flush=True)
+
+
+def _probe(bench: _Bench, number: int) -> record.Record:
+    return _turn(
+        bench,
+        number,
+        system="probe",
+        task={"mode": "probe"},
+        problem={"name": "square matrix products, float32"},
+    )
+
+
+def _train(
+    bench: _Bench,
+    number: int,
+    name: str,
+    given: Mapping[str, Any],
+    system: str,
+    first_bits: dict[str, list[float]],
+) -> record.Record:
+    """One system's steps, its losses held against ours."""
+    task = {
+        "mode": "train",
+        "sizes": dict(given["sizes"]),
+        "batch": given["batch"],
+        "rate": RATE,
+        "min_seconds": given["min_seconds"],
+        "min_calls": given["min_calls"],
+        **SYSTEMS[system]._asdict(),
+    }
+    made = _turn(
+        bench,
+        number,
+        system=f"{name}/{system}",
+        task=task,
+        problem={"name": name, "sizes": dict(given["sizes"]), "batch": given["batch"]},
+    )
+    if made.status != "ok":
+        return made
+    bits = made.check.pop("bits_per_dim")
+    if system == OURS:
+        first_bits.setdefault(name, bits)
+    made.check.update(check_bits(bits, first_bits.get(name)))
+    return made
+
+
+def check_bits(bits: Sequence[float], wanted: Sequence[float] | None) -> dict[str, Any]:
+    """Whether the bits/dim of a system's first steps are ours.
+
+    Those before any update to 1e-4; those after, in which rounding and where Adam adds
+    its epsilon show, to 1e-3 of them.
+    """
+    check: dict[str, Any] = {"bits_per_dim": list(bits), "tolerance": BITS_TOLERANCE}
+    if wanted is None:
+        return check | {"passed": False, "reason": "ours gave nothing to hold it to"}
+    first = abs(bits[0] - wanted[0])
+    later = max(abs(a / b - 1) for a, b in zip(bits, wanted, strict=True))
+    check |= {"bits_error": first, "later_error": later}
+    check["passed"] = first <= BITS_TOLERANCE and later <= LATER_TOLERANCE
+    if not check["passed"]:
+        check["reason"] = (
+            f"its bits/dim are off by {first:.1e} at first and by {later:.1e} of them "
+            "after updates"
+        )
+    return check
+
+
+def _sample(
+    bench: _Bench,
+    number: int,
+    name: str,
+    given: Mapping[str, Any],
+    batch: int,
+    sampler: str,
+) -> record.Record:
+    task = {"sizes": dict(given["sizes"]), "batch": batch}
+    if sampler == "naive":
+        task |= {"mode": "naive", "num_places": given["naive_places"]}
+    else:
+        names = ("min_seconds", "min_calls", "positions_per_call")
+        task |= {"mode": "sample"} | {key: given[key] for key in names}
+    return _turn(
+        bench,
+        number,
+        system=f"{name}/{sampler}_{batch}",
+        task=task,
+        problem={"name": name, "sizes": dict(given["sizes"]), "batch": batch},
+    )
+
+
+def _turn(
+    bench: _Bench,
+    number: int,
+    *,
+    system: str,
+    task: dict[str, Any],
+    problem: dict[str, Any],
+) -> record.Record:
+    """A fresh process of as many threads as cores, and the record of it."""
+    cores = len(os.sched_getaffinity(0))
+    task = task | {"seed": bench.seed}
+    when = {"started_at": utc_now(), "load_average": round(os.getloadavg()[0], 2)}
+    (result,) = turns.run(
+        bench.run_dir,
+        f"round{number}-{system.replace('/', '-')}",
+        [task],
+        threads=cores,
+        timeout=bench.timeout_seconds,
+        worker=WORKER,
+    )
+    told = {key: result[key] for key in ("model", "source") if key in result}
+    settings = {key: value for key, value in task.items() if key != "sizes"}
+    check = {"passed": result["status"] == "ok"}
+    if "bits_per_dim" in result:
+        check["bits_per_dim"] = result["bits_per_dim"]
+    return record.Record(
+        experiment="image_transformer",
+        system=system,
+        round=number,
+        problem=problem | told,
+        hardware=provenance.hardware() | {"device": "cpu", "threads": cores},
+        settings=settings,
+        status=result["status"],
+        reason=result.get("reason", ""),
+        note=result.get("note", ""),
+        seconds=result.get("seconds", {}),
+        work=result.get("work", {}),
+        check=check,
+        provenance=bench.origin | when,
+    )
+
+
+def _told(made: record.Record) -> str:
+    if made.status != "ok":
+        return f"{made.system:32} {made.status}: {made.reason}"
+    verdict = "" if made.check["passed"] else f"  WRONG: {made.check['reason']}"
+    seconds = made.seconds["calls"]
+    if "examples" in made.work:
+        return f"{made.system:32} {1000 * min(seconds):9.1f} ms a step{verdict}"
+    a_position = sum(seconds) / sum(made.work["positions"])
+    return f"{made.system:32} {1000 * a_position:9.3f} ms a position{verdict}"
