@@ -30,3 +30,26 @@ def test_the_committed_plot_is_there_and_can_be_drawn_again(rendered):
     for folder in (rendered, RESULTS):
         plot = folder / "plots" / "nuts_speedup.png"
         assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+OTHERS = {  # what renders a file of records, once it is committed, and into what
+    "image_transformer": (
+        page.render_image_transformer,
+        ("image_transformer.md", "image_transformer.csv"),
+    ),
+    "image_transformer_learning": (
+        page.render_learning,
+        ("image_transformer_learning.md",),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in OTHERS if (RESULTS / "records" / f"{n}.jsonl").exists()]
+)
+def test_the_image_transformers_tables_are_what_its_records_say(name, tmp_path):
+    render, tables = OTHERS[name]
+    render(records_path=RESULTS / "records" / f"{name}.jsonl", out_dir=tmp_path)
+    for table in tables:
+        committed = (RESULTS / "tables" / table).read_bytes()
+        assert (tmp_path / "tables" / table).read_bytes() == committed

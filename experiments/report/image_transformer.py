@@ -100,15 +100,15 @@ def read_page(records: Sequence[Record]) -> Page:
     """The rows of the newest benchmark's records, in the order of its turns.
 
     Training and sampling are each of the newest benchmark that has any, for no ratio is
-    between them.  Raises ValueError for no records.
+    between them.  Raises ValueError where there are none.
     """
-    if not records:
-        raise ValueError("records: given none, wanted those of a benchmark")
     kept: list[Record] = []
     for modes in (("train",), ("sample", "naive")):
         found = [r for r in records if r.settings["mode"] in modes]
         last = found[-1].provenance["bench_id"] if found else ""
         kept += [r for r in found if r.provenance["bench_id"] == last]
+    if not kept:
+        raise ValueError(f"records: given {len(records)}, wanted a benchmark's turns")
     benches = {r.provenance["bench_id"] for r in kept}
     probes = [
         r

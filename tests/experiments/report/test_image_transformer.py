@@ -1,0 +1,201 @@
+"""The Image Transformer's page from made-up records: rows, ratios and verdicts."""
+
+import csv
+import io
+
+import pytest
+
+from experiments.records import record as records
+from experiments.records.record import Record
+from experiments.report import __main__ as command
+from experiments.report import image_transformer as report
+from experiments.report import learning
+
+SECONDS = {"ours": 1.0, "handwritten_tf": 1.25, "keras": 0.8, "flax": 2.0}
+PEAK, FLOPS = 1e11, 6e10
+
+
+def make(system, mode, number=1, *, bench="b1", **changes):
+    fields = dict(
+        experiment="image_transformer",
+        system=system,
+        round=number,
+        problem=dict(name="crops32", batch=4, model="a model", source="crops"),
+        hardware=dict(cpu="Some CPU", cores=2, threads=2),
+        settings=dict(mode=mode),
+        status="ok",
+        seconds={},
+        work={},
+        check=dict(passed=True, bits_per_dim=[8.0, 7.5, 7.0]),
+        provenance=dict(
+            bench_id=bench, started_at="2025-03-04T05:06:07Z", load_average=1.0
+        ),
+    )
+    return Record(**(fields | changes))
+
+
+def a_round(number, slower=1.0, **changes):
+    peak = dict(matmul_flops_per_second=PEAK)
+    made = [make("probe", "probe", number, work=peak, **changes)]
+    for system, seconds in SECONDS.items():
+        made.append(
+            make(
+                f"crops32/{system}",
+                "train",
+                number,
+                seconds=dict(build=1.0, first=2.0, calls=[slower * seconds, 9.0, 0.0]),
+                work=dict(examples=[4] * 3, flops=FLOPS, parameters=12),
+                **changes,
+            )
+        )
+    for problem, sampler, ms, positions in (
+        ("crops64", "cached", 2.0, 4096),
+        ("crops64", "naive", 400.0, 4096),
+        ("paper256", "cached", 2.1, 65536),
+    ):
+        calls = 2 if sampler == "cached" else 1
+        made.append(
+            make(
+                f"{problem}/{sampler}_1",
+                "naive" if sampler == "naive" else "sample",
+                number,
+                seconds=dict(first=3.0, calls=[slower * ms / 1000 * calls] * 4),
+                work=dict(positions=[calls] * 4, positions_of_image=positions),
+                **changes,
+            )
+        )
+    return made
+
+
+def claims(page):
+    return {verdict.claim: verdict for verdict in report.judge(page)}
+
+
+def test_ratios_are_of_medians_within_a_round_and_ranges_over_them():
+    page = report.read_page([*a_round(1), *a_round(2, slower=1.1)])
+    found = claims(page)
+    by_hand = found["step, crops32: ours / handwritten TensorFlow"]
+    assert by_hand.measured == pytest.approx([0.8] * 3) and by_hand.reached
+    peers = found["step, crops32: ours / Keras 3 (the fastest of Keras 3 and Flax)"]
+    assert peers.measured == pytest.approx([1.25] * 3) and not peers.reached
+    mfu = found["MFU, crops32, ours"]
+    assert mfu.measured == pytest.approx([0.6 / 1.1, (0.6 + 0.6 / 1.1) / 2, 0.6])
+    assert mfu.reached
+    naive = found["sampling 1 of crops64: naive, multiplied out / ours"]
+    assert naive.measured == pytest.approx([200.0] * 3) and naive.reached
+    grown = found["a position of 1 images: paper256 / crops64"]
+    assert grown.measured == pytest.approx([1.05] * 3) and grown.reached
+
+
+def test_the_page_has_every_number_with_its_range_and_says_what_was_multiplied_out():
+    text = report.markdown(report.read_page([*a_round(1), *a_round(2, slower=1.1)]))
+    assert "| **ours** | 1,050 (1,000-1,100) |" in text
+    assert "57.3 % (54.5-60.0)" in text and "0.800x" in text
+    assert "8.00000 | 7.00000 |" in text
+    # 4,096 positions of 0.4 s, the median round's 5 % more.
+    assert "1,720 (multiplied out)" in text
+    assert "Images: crops" in text and "Some CPU, 2 cores, 2 threads" in text
+    assert text.count("**not reached**") == 1
+
+
+def test_one_that_is_not_installed_takes_up_its_row_and_the_rest_are_judged():
+    held = [
+        make(
+            r.system,
+            "train",
+            status="skipped",
+            reason="not installed: pip install flax (make peers)",
+            check=dict(passed=False),
+        )
+        if r.system == "crops32/flax"
+        else r
+        for r in a_round(1)
+    ]
+    page = report.read_page(held)
+    assert "not installed: pip install flax (make peers)" in report.markdown(page)
+    (claim,) = (c for c in claims(page) if "Keras" in c)
+    assert claim.endswith("Keras 3 (the fastest; without JAX and Flax)")
+    lines = list(csv.DictReader(io.StringIO(report.csv_text(page))))
+    (flax,) = (line for line in lines if line["system"] == "flax")
+    assert flax["status"] == "skipped" and flax["seconds"] == ""
+
+
+def test_a_wrong_loss_in_one_round_leaves_no_number():
+    held = a_round(1)
+    wrong = dict(passed=False, reason="its bits/dim are off", bits_per_dim=[9.0] * 3)
+    other = [
+        make(r.system, "train", 2, seconds=r.seconds, work=r.work, check=wrong)
+        for r in held
+        if r.system == "crops32/handwritten_tf"
+    ]
+    page = report.read_page([*held, *other])
+    verdict = claims(page)["step, crops32: ours / handwritten TensorFlow"]
+    assert verdict.measured is None and "off" in verdict.trouble
+    assert "its bits/dim are off (in round 2)" in report.markdown(page)
+
+
+def test_only_the_newest_benchmark_of_each_kind_is_shown():
+    old, new = a_round(1, slower=3.0, bench="old"), a_round(1, bench="new")
+    new = [r for r in new if r.settings["mode"] in ("probe", "train")]
+    page = report.read_page([*old, *new])
+    (ours,) = (row for row in page.trained if row.system == "ours")
+    assert ours.seconds == {1: 1.0}
+    assert {row.records[0].provenance["bench_id"] for row in page.sampled} == {"old"}
+    assert page.peaks == {1: PEAK}
+
+
+@pytest.mark.parametrize("held", [[], [make("probe", "probe")]])
+def test_records_without_a_turn_are_an_error(held):
+    with pytest.raises(ValueError, match="records: given"):
+        report.read_page(held)
+
+
+def curve(system, bits, bench="b1"):
+    steps = [10, 20, 30][: len(bits)]
+    return make(
+        system,
+        "",
+        bench=bench,
+        problem=dict(
+            name="crops",
+            model=f"{system}()",
+            source="crops of photographs",
+            num_held_out_images=64,
+            batch_size=16,
+        ),
+        work=dict(
+            parameters=5,
+            step_seconds=0.5,
+            train_steps=steps,
+            train_bits_per_dim=bits,
+            held_out_steps=steps,
+            held_out_bits_per_dim=bits,
+        ),
+        provenance=dict(
+            bench_id=bench, argv=["bin/train", "--seed=0"], commit="abc", dirty=False
+        ),
+    )
+
+
+def test_report_renders_both_where_their_records_are(tmp_path, record):
+    records.append(tmp_path / "records" / "nuts.jsonl", record("ppl_core"))
+    for made in a_round(1):
+        records.append(tmp_path / "records" / "image_transformer.jsonl", made)
+    path = tmp_path / "records" / "image_transformer_learning.jsonl"
+    old = [curve("A", [9.0, 8.0], "old"), curve("B", [9.0, 8.0], "old")]
+    for made in [*old, curve("A", [7.0, 6.0, 5.0]), curve("B", [7.5, 6.5])]:
+        records.append(path, made)
+    assert command.main([f"--results={tmp_path}"]) == 0
+    text = (tmp_path / "tables" / "image_transformer_learning.md").read_text()
+    # At the steps at which both were judged, and those made together last.
+    assert "| 20 | 6.0000 | 6.5000 |" in text and "5.0000" not in text
+    assert "9.0000" not in text
+    assert "crops of photographs" in text and "`bin/train --seed=0`" in text
+    plot = tmp_path / "plots" / "image_transformer_learning.png"
+    assert plot.stat().st_size > 10_000
+    assert (tmp_path / "tables" / "image_transformer.csv").exists()
+
+
+def test_no_curves_are_an_error():
+    with pytest.raises(ValueError, match="given none"):
+        learning.newest([])
