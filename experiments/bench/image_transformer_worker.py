@@ -23,7 +23,7 @@ from experiments.image_transformer import Sizes, image_transformer, network, sam
 from experiments.image_transformer.program import draw_values, random_at
 from experiments.inference import optimize
 from experiments.parallel import engines, optimizers, topology
-from experiments.parallel.model import Model, draw
+from experiments.parallel.model import Model, draw, num_parameters
 from experiments.parallel.runtime import StepSettings
 from experiments.problem import AdamSettings, Training, Unavailable
 
@@ -95,7 +95,7 @@ def train(task: dict[str, Any]) -> dict[str, Any]:
         "work": {
             "examples": [task["batch"]] * len(calls),
             "flops": model.flops_per_example * task["batch"],
-            "parameters": sum(math.prod(w.shape) for w in model.weights.values()),
+            "parameters": num_parameters(model),
         },
         "bits_per_dim": [
             loss / math.log(2) / model.dims_per_example for loss in losses
