@@ -159,11 +159,7 @@ def update(
 
     kept: every variable before it, by name.
     """
-    squares = [tf.reduce_sum(grad * grad) for grad in grads.values()]
-    norm = tf.sqrt(tf.add_n(squares))
-    if settings.clip_norm is not None:
-        scale = tf.minimum(1.0, settings.clip_norm / norm)
-        grads = {name: grad * scale for name, grad in grads.items()}
+    grads, norm = _clipped(settings, grads)
     step = tf.cast(kept[STEP], tf.float32)
     after = {STEP: kept[STEP] + 1}
     for name, grad in grads.items():
@@ -179,6 +175,46 @@ def update(
                 weight - average
             )
     return after, norm
+
+
+def update_in_place(
+    optimizer: Optimizer,
+    settings: StepSettings,
+    held: Mapping[str, tf.Variable],
+    grads: Tensors,
+) -> tf.Tensor:
+    """`update` of the variables themselves, by the optimizer's `apply`: the norm.
+
+    held: every variable, by name, on the device that this is called on.
+    """
+    if optimizer.apply is None:
+        raise ValueError("optimizer: given one without apply, wanted one with it")
+    grads, norm = _clipped(settings, grads)
+    step = tf.cast(held[STEP].read_value(), tf.float32)
+    held[STEP].assign_add(1)
+    for name, grad in grads.items():
+        weight = held[weight_name(name)]
+        slots = optimizer.slots(weight.shape)
+        optimizer.apply(
+            step, weight, grad, {slot: held[slot_name(name, slot)] for slot in slots}
+        )
+        if settings.ema_decay is not None:
+            average = held[ema_name(name)]
+            difference = weight.read_value() - average.read_value()
+            average.assign_add((1 - settings.ema_decay) * difference)
+    return norm
+
+
+def _clipped(
+    settings: StepSettings, grads: Tensors
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """The gradients, and their norm before."""
+    squares = [tf.reduce_sum(grad * grad) for grad in grads.values()]
+    norm = tf.sqrt(tf.add_n(squares))
+    if settings.clip_norm is None:
+        return dict(grads), norm
+    scale = tf.minimum(1.0, settings.clip_norm / norm)
+    return {name: grad * scale for name, grad in grads.items()}, norm
 
 
 def _stats(

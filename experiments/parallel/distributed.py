@@ -47,6 +47,8 @@ class DataParallel(Runtime):
         self._num_local = len(strategy.extended.worker_devices)
         self._kept = variables(model, optimizer, ema=settings.ema_decay is not None)
         self._held: dict[str, tf.Variable] = {}
+        # XLA makes one pass of an update without a kernel for it.
+        self._in_place = optimizer.apply is not None and not settings.jit_compile
         self._step = tf.function(self._run_step, autograph=False)
         self._evaluate = tf.function(self._run_evaluate, autograph=False)
         # XLA compiles what is between collectives, never a collective.
@@ -134,9 +136,8 @@ class DataParallel(Runtime):
         return {name: shares(array) for name, array in batch.items()}, seed
 
     def _run_step(self, batch: Tensors, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        step = self._replica_step(
-            self._once(self._gradients, batch), self._once_updated()
-        )
+        updated = None if self._in_place else self._once_updated()
+        step = self._replica_step(self._once(self._gradients, batch), updated)
         return self._first(self._strategy.run(step, (batch, seed)))
 
     def _run_evaluate(self, batch: Tensors, seed: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -171,11 +172,19 @@ class DataParallel(Runtime):
             for name, value in results.items()
         }
 
-    def _replica_step(self, sums: Callable, updated: Callable) -> Callable:
+    def _replica_step(self, sums: Callable, updated: Callable | None) -> Callable:
         def step(batch: Tensors, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-            kept = {name: held.read_value() for name, held in self._held.items()}
-            weights = {name: kept[weight_name(name)] for name in self.model.weights}
+            weights = {
+                name: self._held[weight_name(name)].read_value()
+                for name in self.model.weights
+            }
             stats, grads = self._all(sums, weights, batch, seed)
+            if updated is None:
+                norm = arithmetic.update_in_place(
+                    self.optimizer, self.settings, self._held, grads
+                )
+                return {**stats, "gradient_norm": norm}
+            kept = {name: held.read_value() for name, held in self._held.items()}
             after, norm = updated(kept, grads)
             for name, held in self._held.items():
                 held.assign(after[name])

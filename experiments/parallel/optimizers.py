@@ -24,6 +24,12 @@ class Optimizer(NamedTuple):
         [tf.Tensor, tf.Tensor, tf.Tensor, Mapping[str, tf.Tensor]],
         tuple[tf.Tensor, dict[str, tf.Tensor]],
     ]
+    # The same of variables, which it changes, where one kernel does it in one pass over
+    # memory; None: there is none.
+    apply: (
+        Callable[[tf.Tensor, tf.Variable, tf.Tensor, Mapping[str, tf.Variable]], None]
+        | None
+    ) = None
 
 
 def constant(rate: float, *, warmup: int = 0) -> Schedule:
@@ -73,7 +79,30 @@ def adam(
         weight = weight - change / (tf.sqrt(square / unbias2) + epsilon)
         return weight, {"mean": mean, "square": square}
 
-    return Optimizer(slots, update)
+    def apply(
+        step: tf.Tensor,
+        weight: tf.Variable,
+        grad: tf.Tensor,
+        slots: Mapping[str, tf.Variable],
+    ) -> None:
+        # TensorFlow's kernel adds epsilon before the square's bias is taken off, and
+        # knows 1 - beta**step to float32 alone: so it is given none to take off.
+        unbias1 = _one_minus_power(beta1, step + 1)
+        root = tf.sqrt(_one_minus_power(beta2, step + 1))
+        tf.raw_ops.ResourceApplyAdam(
+            var=weight.handle,
+            m=slots["mean"].handle,
+            v=slots["square"].handle,
+            beta1_power=0.0,
+            beta2_power=0.0,
+            lr=schedule(step) * root / unbias1,
+            beta1=beta1,
+            beta2=beta2,
+            epsilon=epsilon * root,
+            grad=grad,
+        )
+
+    return Optimizer(slots, update, apply)
 
 
 def adafactor(

@@ -35,6 +35,8 @@ class SingleDevice(Runtime):
         self._device = device
         self._kept = variables(model, optimizer, ema=settings.ema_decay is not None)
         self._held: dict[str, tf.Variable] = {}
+        # XLA makes one pass of an update without a kernel for it.
+        self._in_place = optimizer.apply is not None and not settings.jit_compile
         self._step = tf.function(
             self._update, jit_compile=settings.jit_compile, autograph=False
         )
@@ -108,7 +110,11 @@ class SingleDevice(Runtime):
         kept = {name: held.read_value() for name, held in self._held.items()}
         weights = {name: kept[weight_name(name)] for name in self.model.weights}
         stats, grads = self._sums(weights, batch, seed, gradients=True)
-        after, norm = arithmetic.update(self.optimizer, self.settings, kept, grads)
+        given = (self.optimizer, self.settings)
+        if self._in_place:
+            norm = arithmetic.update_in_place(*given, self._held, grads)
+            return {**stats, "gradient_norm": norm}
+        after, norm = arithmetic.update(*given, kept, grads)
         for name, held in self._held.items():
             held.assign(after[name])
         return {**stats, "gradient_norm": norm}

@@ -20,6 +20,24 @@ def run(optimizer, weight, grads):
     return after
 
 
+def run_in_place(optimizer, weight, grads):
+    """The same, of variables, in a compiled step as the engines have it."""
+    slots = {
+        name: tf.Variable(tf.zeros([weight.shape[axis] for axis in slot.axes]))
+        for name, slot in optimizer.slots(weight.shape).items()
+    }
+    held, after = tf.Variable(weight), []
+
+    @tf.function
+    def step(number, grad):
+        optimizer.apply(number, held, grad, slots)
+
+    for number, grad in enumerate(grads):
+        step(tf.constant(float(number)), tf.constant(grad))
+        after.append(held.numpy())
+    return after
+
+
 def adam_by_hand(weight, grads, *, rate, beta1, beta2, epsilon):
     """Kingma and Ba (2015), algorithm 1, as it is printed; float64."""
     m = v = np.zeros(weight.shape)
@@ -59,20 +77,24 @@ def problem():
     return rng.standard_normal((5, 4)).astype(np.float32), grads.astype(np.float32)
 
 
+# An epsilon that large makes it tell where it is added.
+@pytest.mark.parametrize("epsilon", [1e-8, 0.1])
+@pytest.mark.parametrize("way", [run, run_in_place])
 @pytest.mark.parametrize("betas", [(0.9, 0.999), (0.9, 0.98), (0.0, 0.99)])
-def test_adam_is_the_papers(problem, betas):
+def test_adam_is_the_papers(problem, betas, way, epsilon):
     weight, grads = problem
-    names = dict(beta1=betas[0], beta2=betas[1], epsilon=1e-8)
+    names = dict(beta1=betas[0], beta2=betas[1], epsilon=epsilon)
     optimizer = optimizers.adam(optimizers.constant(0.01), **names)
     wanted = adam_by_hand(weight, grads, rate=0.01, **names)
-    for found, exact in zip(run(optimizer, weight, grads), wanted, strict=True):
+    for found, exact in zip(way(optimizer, weight, grads), wanted, strict=True):
         # Half a step's rounding of a number near 1, thirty times over.
         np.testing.assert_allclose(found, exact, atol=2e-6)
 
 
-def test_adams_first_step_is_the_rate_to_six_digits(problem):
+@pytest.mark.parametrize("way", [run, run_in_place])
+def test_adams_first_step_is_the_rate_to_six_digits(problem, way):
     weight, grads = problem
-    (after,) = run(
+    (after,) = way(
         optimizers.adam(optimizers.constant(1.0)), np.zeros_like(weight), grads[:1]
     )
     np.testing.assert_allclose(after, -np.sign(grads[0]), rtol=1e-6)
