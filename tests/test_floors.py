@@ -42,6 +42,7 @@ FLOORS = {  # package or module: what of ours it may import, besides itself
     "experiments.bench.step_cost": (
         *SHARED,
         "experiments.parallel",
+        "experiments.report",
         "experiments.stand_ins",
     ),
     "experiments.bench.scaling_worker": (

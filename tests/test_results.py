@@ -26,6 +26,14 @@ def test_the_committed_table_is_what_its_records_say(rendered, name):
     assert (rendered / "tables" / name).read_bytes() == committed
 
 
+def test_the_committed_cost_of_a_step_is_what_its_records_say(tmp_path):
+    page.render_step_cost(
+        records_path=RESULTS / "records" / "step_cost.jsonl", out_dir=tmp_path
+    )
+    committed = (RESULTS / "tables" / "step_cost.md").read_bytes()
+    assert (tmp_path / "tables" / "step_cost.md").read_bytes() == committed
+
+
 def test_the_committed_plot_is_there_and_can_be_drawn_again(rendered):
     for folder in (rendered, RESULTS):
         plot = folder / "plots" / "nuts_speedup.png"

@@ -10,6 +10,7 @@ from experiments.report import (
     scaling,
     scaling_plots,
     speedup,
+    step_cost,
     tables,
 )
 
@@ -98,3 +99,18 @@ def render_learning(*, records_path: Path, out_dir: Path) -> None:
     path = out_dir / "tables" / "image_transformer_learning.md"
     path.write_text(learning.markdown(curves), encoding="utf-8", newline="\n")
     learning.draw(curves, out_dir / "plots" / "image_transformer_learning.png")
+
+
+def render_step_cost(*, records_path: Path, out_dir: Path) -> None:
+    """Writes tables/step_cost.md under `out_dir`, of the newest benchmark's records.
+
+    Raises as `render_nuts` does.
+    """
+    if not records_path.is_file():
+        raise FileNotFoundError(
+            f"records: no file {records_path}, wanted one that a benchmark wrote"
+        )
+    path = out_dir / "tables" / "step_cost.md"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = step_cost.markdown(record.read(records_path))
+    path.write_text(text, encoding="utf-8", newline="\n")
