@@ -5,6 +5,8 @@
 Here nothing is judged: test_accounting.py reads the file.
 """
 
+import contextlib
+import itertools
 import json
 import sys
 
@@ -26,15 +28,20 @@ PLAIN = StepSettings()
 MESHES = ("batch:1", "batch:2", "batch:4", "model:2", "model:4", "batch:2,model:2")
 
 
-def perceptron(layers=3):
-    """Dense layers, each in and out again, its inside over `model`: Megatron's cut."""
+def perceptron(layers=3, misplaced=()):
+    """Dense layers, each in and out again, its inside over `model`: Megatron's cut.
+
+    misplaced: layers that are on the first device, whoever computes the others.
+    """
 
     def loss(weights, batch, randomness):
         x = batch["x"]
         for layer in range(layers):
-            inner = tf.nn.relu(tf.matmul(x, weights[f"{layer}/in"]))
-            inner = randomness_of.dropout(randomness, str(layer), inner, 0.2)
-            x = x + tf.matmul(inner, weights[f"{layer}/out"])
+            wrong = layer in misplaced
+            with tf.device("CPU:0") if wrong else contextlib.nullcontext():
+                inner = tf.nn.relu(tf.matmul(x, weights[f"{layer}/in"]))
+                inner = randomness_of.dropout(randomness, str(layer), inner, 0.2)
+                x = x + tf.matmul(inner, weights[f"{layer}/out"])
         return tf.reduce_sum(x * x, -1), {}
 
     weights = {}
@@ -45,8 +52,23 @@ def perceptron(layers=3):
     return Model("perceptron", weights, loss, rules)
 
 
-def record(mesh, settings=PLAIN):
-    model = perceptron()
+def products_of_devices(functions):
+    """How many products of matrices each device has."""
+    found = {}
+    for graph in itertools.chain(*functions):
+        for node in graph.node:
+            if node.op.endswith("MatMul"):  # oneDNN's are named so too
+                index = tf.DeviceSpec.from_string(node.device).device_index
+                found[f"CPU:{index}"] = found.get(f"CPU:{index}", 0) + 1
+    return found
+
+
+def record(mesh, settings=PLAIN, *, misplaced=()):
+    """What a step's graphs hold.
+
+    Of a misplaced one not what travels: TensorFlow does not say how large that is.
+    """
+    model = perceptron(misplaced=misplaced)
     parsed = topology.parse(mesh)
     runtime = make_runtime(model, SGD, parsed, settings, kind="CPU")
     runtime.start(0)
@@ -59,7 +81,12 @@ def record(mesh, settings=PLAIN):
     losses += [float(runtime.step(batches[n], n, 0)["loss"]) for n in (1, 2)]
     return {
         "ops": accounting.ops_of_devices(functions),
-        "collectives": [list(found) for found in accounting.collectives(functions)],
+        "products": products_of_devices(functions),
+        "collectives": (
+            []
+            if misplaced
+            else [list(found) for found in accounting.collectives(functions)]
+        ),
         "gradient_bytes": accounting.gradient_bytes(model, parsed),
         "device_bytes": accounting.device_bytes(model, SGD, parsed, settings),
         "local_bytes": runtime.local_bytes(),
@@ -73,6 +100,7 @@ def main(path):
     compiled = StepSettings(jit_compile=True)
     for mesh in ("batch:1", "batch:2"):
         results[f"{mesh} compiled"] = record(mesh, compiled)
+    results["batch:2 misplaced"] = record("batch:2", misplaced=(1,))
     distributed.BUCKET_BYTES = 8 * WIDTH * INNER  # a third weight is what closes one
     results["batch:2 in buckets"] = record("batch:2")
     with open(path, "w") as file:
