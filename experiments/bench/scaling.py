@@ -33,25 +33,41 @@ class Subject(NamedTuple):
 
     label: str
     model: str  # the function that makes it, of the options
-    examples: str  # the function that makes its examples, of some of the options:
-    examples_options: tuple[str, ...]
-    paper: str  # the paper's model that it stands in for
+    examples: str  # the function that makes its examples, whose arguments are options:
+    examples_options: Mapping[str, str]  # by argument
+    batches: str  # the function that makes batches of the examples
+    source: str  # of the examples
+    paper: str  # the paper's model that it is or stands in for
 
 
+SYNTHETIC = "synthetic data, made from the seed"
 SUBJECTS = {
     "transformer": Subject(
         label="transformer (stand-in for the Image Transformer)",
         model="experiments.stand_ins:transformer",
         examples="experiments.stand_ins:token_lines",
-        examples_options=("length", "vocabulary"),
+        examples_options={"length": "length", "vocabulary": "vocabulary"},
+        batches="experiments.stand_ins.data:batches",
+        source=SYNTHETIC,
         paper="image_transformer",
     ),
     "vector_quantized": Subject(
         label="VQ-VAE-shaped model (stand-in for the VQ-VAE)",
         model="experiments.stand_ins:vector_quantized",
         examples="experiments.stand_ins:blob_images",
-        examples_options=("size",),
+        examples_options={"size": "size"},
+        batches="experiments.stand_ins.data:batches",
+        source=SYNTHETIC,
         paper="vq_vae",
+    ),
+    "image_transformer": Subject(
+        label="Image Transformer",
+        model="experiments.image_transformer:image_transformer",
+        examples="experiments.datasets:natural_image_crops",
+        examples_options={"size": "height"},
+        batches="experiments.datasets.images:training_batches",
+        source=("natural-image crops, of photographs in scikit-learn and scikit-image"),
+        paper="image_transformer",
     ),
 }
 
@@ -525,8 +541,10 @@ def _task(bench: _Bench, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         "model": subject.model,
         "examples": subject.examples,
         "examples_options": {
-            name: given["options"][name] for name in subject.examples_options
+            argument: given["options"][option]
+            for argument, option in subject.examples_options.items()
         },
+        "batches": subject.batches,
         "options": dict(given["options"]),
         "seed": bench.seed,
         "min_seconds": bench.min_seconds,
@@ -544,7 +562,7 @@ def _problem(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
         "label": SUBJECTS[name].label,
-        "source": "synthetic data, made from the seed",
+        "source": SUBJECTS[name].source,
         "options": dict(options),
     }
 

@@ -336,11 +336,9 @@ class _Parts:
         self.model = named(task["model"])(**task["options"])
         self.optimizer = optimizers.adam(optimizers.constant(1e-4))
         self.settings = runtime.StepSettings()
-        data = importlib.import_module("experiments.stand_ins.data")
-        batch = data.batches(
+        batch = named(task["batches"])(
             named(task["examples"])(**task["examples_options"]),
             seed=task["seed"],
-            split=data.TRAINING,
             batch_size=task["batch"],
             process=task["process"],
             num_processes=task["processes"],

@@ -60,6 +60,7 @@ class Measured(NamedTuple):
 
     subject: str
     label: str
+    source: str  # of the data
     case: str
     scaling: str
     devices: int
@@ -206,6 +207,7 @@ def _measured(records: Sequence[Record]) -> Iterable[Measured]:
         yield Measured(
             subject=subject,
             label=held[0].problem["label"],
+            source=held[0].problem["source"],
             case=case,
             scaling=scaling,
             devices=devices,
@@ -279,14 +281,24 @@ def _header(page: Page) -> str:
     return "\n".join(
         (
             f"- Machine: {machine(page)}; {days[-1]}",
-            "- Models: stand-ins for the paper's, on synthetic data; the paper's own "
-            "are not built yet",
+            f"- Models: {_models(page)}",
             f"- Rounds: {rounds}, in which the cases take turns, each in fresh "
             "processes",
             f"- Published: {page.paper['source']}; {page.paper['hardware']}; "
             f"{page.paper['protocol']}",
         )
     )
+
+
+def _models(page: Page) -> str:
+    """Each that was measured or counted, and what it was trained on."""
+    told = [r for r in page.records if r.settings["kind"] in ("measured", "counted")]
+    found = {}
+    for record in told:
+        if "label" in record.problem:  # not the probe
+            name, problem = record.problem["label"], record.problem
+            found.setdefault(name, f"{name}, on {problem['source']}")
+    return "; ".join(found.values()) or "none yet"
 
 
 def _measured_tables(page: Page) -> Iterable[str]:

@@ -31,7 +31,7 @@ def figure_names(page: Page) -> list[str]:
 
 
 def draw(page: Page, folder: Path) -> None:
-    """Writes one PNG for each of the paper's models, its stand-in's curves beside it.
+    """Writes one PNG for each of the paper's models, our model's curves beside it.
 
     A panel without anything to show says why.
     """
@@ -40,7 +40,7 @@ def draw(page: Page, folder: Path) -> None:
         FigureCanvasAgg(figure)
         axes = figure.subplots(2, 2)
         curves = [c for c in page.paper_projected if c.subject == model["id"]]
-        subject = model["stand_in"]
+        subject = model["subject"]
         _draw_paper(axes[0, 0], model, curves)
         _draw_efficiency(axes[0, 1], model, curves)
         rows = [row for row in page.measured if row.subject == subject]
@@ -125,7 +125,7 @@ def _draw_measured(axes: Axes, rows: Sequence[Measured], page: Page) -> None:
     """Examples a second over this machine's cores, weak scaling, with ranges."""
     weak = [row for row in rows if row.scaling == "weak" and row.rate]
     base = next((row for row in weak if row.case == "one_device"), None)
-    title = "Measured here, stand-in, weak scaling"
+    title = "Measured here, weak scaling"
     if base is None or base.rate is None:
         _empty(axes, title, "not measured")
         return
@@ -151,7 +151,7 @@ def _draw_measured(axes: Axes, rows: Sequence[Measured], page: Page) -> None:
 
 def _draw_projected(axes: Axes, curves: Sequence[Projected]) -> None:
     """Examples a second projected from the measured step, log axes."""
-    title = "Projected from the measured step, stand-in"
+    title = "Projected from the measured step"
     usable = [curve for curve in curves if not curve.trouble]
     if not usable:
         _empty(axes, title, "not projected")
@@ -248,11 +248,10 @@ def _finish(axes: Axes, title: str, x: str, y: str) -> None:
 
 
 def _caption(page: Page, model: dict[str, object], rows: Sequence[Measured]) -> str:
-    named = rows[0].label if rows else "the stand-in"
+    named = f"{rows[0].label}, on {rows[0].source}" if rows else "nothing yet"
     said = [
         f"Above: published points and the projection of that model, calibrated by its "
-        f"one-chip figure. Below: another model, a {named}, on synthetic data; the "
-        "paper's own is not built yet.",
+        f"one-chip figure. Below: {named}.",
         "Published hardware: " + str(page.paper["hardware"]) + ".",
         f"Measured: {scaling.machine(page)}, one thread a device, pinned; medians and "
         "ranges over the rounds.",

@@ -56,7 +56,7 @@ def batches(
     examples: Examples,
     *,
     seed: int,
-    split: int,
+    split: int = TRAINING,
     batch_size: int,
     process: int = 0,
     num_processes: int = 1,

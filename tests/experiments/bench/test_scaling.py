@@ -25,6 +25,23 @@ SUBJECT = {
     "counted_batch_per_shard": 1,
     "counted_topologies": ["batch:2,model:2"],
 }
+IMAGE_SUBJECT = SUBJECT | {
+    "options": {
+        "height": 8,
+        "width": 8,
+        "layers": 1,
+        "heads": 2,
+        "hidden": 16,
+        "key_size": 8,
+        "value_size": 8,
+        "filter_size": 32,
+        "block": 16,
+        "likelihood": "dmol",
+        "dropout": 0.1,
+    },
+}
+SUBJECTS = {"transformer": SUBJECT, "image_transformer": IMAGE_SUBJECT}
+each_subject = pytest.mark.parametrize("subject", SUBJECTS)
 CORES = min(2, len(os.sched_getaffinity(0)))
 
 
@@ -45,7 +62,7 @@ def run(folder, **changes):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scaling")
-    run(folder)
+    run(folder, subjects=SUBJECTS)
     return folder
 
 
@@ -68,9 +85,10 @@ def test_every_turn_runs_and_passes_its_check(records):
     assert {r.settings["kind"] for r in records} == set(scaling.PHASES)
 
 
+@each_subject
 @pytest.mark.skipif(CORES < 2, reason="a device is a core here, and there is one")
-def test_every_case_trains_as_one_device_does_dropout_and_all(records):
-    cases = of(records, kind="measured", subject="transformer")
+def test_every_case_trains_as_one_device_does_dropout_and_all(records, subject):
+    cases = of(records, kind="measured", subject=subject)
     assert [r.settings["case"] for r in cases] == [
         "one_device",
         "one_device",
@@ -86,8 +104,9 @@ def test_every_case_trains_as_one_device_does_dropout_and_all(records):
     assert engines["one_process"] != engines["one_device"]
 
 
-def test_bytes_on_a_mesh_are_counted_and_those_between_its_devices(records):
-    whole, cut = of(records, kind="counted")
+@each_subject
+def test_bytes_on_a_mesh_are_counted_and_those_between_its_devices(records, subject):
+    whole, cut = of(records, kind="counted", subject=subject)
     assert whole.work["held_bytes"] > cut.work["held_bytes"] > 0
     # Weights, and two slots of Adam as large; and the step.
     for made in (whole, cut):
@@ -96,22 +115,28 @@ def test_bytes_on_a_mesh_are_counted_and_those_between_its_devices(records):
     assert whole.work["num_collectives"] == 0 and whole.work["sent_bytes"] == 0
     assert cut.work["num_collectives"] > 0
     assert cut.work["sent_bytes"] >= cut.work["parameter_bytes"]  # (2 - 1) / 2, twice
+    assert whole.work["flops"] == 2 * cut.work["flops"] > 0  # of twice the batch
     assert cut.work["activation_bytes"] is None  # of a shard that is on two devices
 
 
 def test_the_page_is_rendered_beside_the_records(folder):
     text = (folder / "tables" / "scaling.md").read_text()
     assert "stand-in" in text and "## Counted" in text
+    assert "Image Transformer, on natural-image crops" in text
     for name in ("scaling_image_transformer.png", "scaling_vq_vae.png"):
         assert (folder / "plots" / name).stat().st_size > 10_000
 
 
-def test_a_projection_begins_with_the_step_that_was_measured(records):
+@each_subject
+def test_a_projection_begins_with_the_step_that_was_measured(records, subject):
     (core,) = (
-        r for r in of(records, against="measured") if "cores" in r.settings["on"]
+        r
+        for r in of(records, against="measured", subject=subject)
+        if "cores" in r.settings["on"]
     )
     seconds = core.settings["calibration"]["step_seconds"]
-    measured = of(records, kind="measured", case="one_device", batch=2)[0]
+    one_device = dict(kind="measured", case="one_device", batch=2)
+    measured = of(records, subject=subject, **one_device)[0]
     calls = sorted(measured.seconds["calls"])
     assert calls[0] <= seconds <= calls[-1]
     assert core.work["examples_per_second"][0] == pytest.approx(2 / seconds)
@@ -225,6 +250,25 @@ def test_a_step_of_the_transformer_has_the_operations_of_its_formula():
     looked_up = 2 * 2 * OPTIONS["length"] * OPTIONS["vocabulary"] * OPTIONS["hidden"]
     assert found["flops"] == 2 * (model.flops_per_example + looked_up)
     assert found["activation_bytes"] > 0
+
+
+def test_a_step_of_the_image_transformer_has_the_operations_of_its_formula():
+    task = dict(
+        scaling._task(
+            scaling._Bench(None, 0, 0.0, 0.0, {}), "image_transformer", IMAGE_SUBJECT
+        ),
+        topology="batch:1",
+        batch=2,
+        process=0,
+        processes=1,
+    )
+    options = IMAGE_SUBJECT["options"]
+    found = scaling_worker.graph_of(task)
+    model = scaling_worker.named(task["model"])(**options)
+    formula = 2 * model.flops_per_example
+    # The formula leaves out the merging of channels, what marks a key as not to be
+    # seen and a query's mean, each a coordinate more, and the means of normalisation.
+    assert formula < found["flops"] < 1.2 * formula
 
 
 def test_a_loop_is_not_counted_as_if_it_turned_once():

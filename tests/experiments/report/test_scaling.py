@@ -30,9 +30,11 @@ def make(kind, number=1, *, bench="b1", **changes):
         experiment="scaling",
         system=f"transformer/{kind}",
         round=number,
-        problem=dict(name="transformer", label="transformer (stand-in)"),
+        problem=dict(
+            name="transformer", label="transformer (stand-in)", source="made data"
+        ),
         hardware=dict(cpu="Some CPU", cores=2),
-        settings=dict(kind=kind, subject="transformer"),
+        settings=dict(kind=kind, subject="image_transformer"),
         status="ok",
         seconds={},
         work={},
