@@ -293,7 +293,7 @@ def _header(page: Page) -> str:
 def _models(page: Page) -> str:
     """Each that was measured or counted, and what it was trained on."""
     told = [r for r in page.records if r.settings["kind"] in ("measured", "counted")]
-    found = {}
+    found: dict[str, str] = {}
     for record in told:
         if "label" in record.problem:  # not the probe
             name, problem = record.problem["label"], record.problem
