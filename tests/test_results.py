@@ -61,3 +61,20 @@ def test_the_image_transformers_tables_are_what_its_records_say(name, tmp_path):
     for table in tables:
         committed = (RESULTS / "tables" / table).read_bytes()
         assert (tmp_path / "tables" / table).read_bytes() == committed
+
+
+@pytest.fixture(scope="module")
+def scaling(tmp_path_factory):
+    out_dir = tmp_path_factory.mktemp("scaling")
+    page.render_scaling(
+        records_path=RESULTS / "records" / "scaling.jsonl",
+        paper_path=RESULTS / "paper_scaling.json",
+        out_dir=out_dir,
+    )
+    return out_dir
+
+
+@pytest.mark.parametrize("name", ["scaling.md", "scaling.csv"])
+def test_the_committed_scaling_table_is_what_its_records_say(scaling, name):
+    committed = (RESULTS / "tables" / name).read_bytes()
+    assert (scaling / "tables" / name).read_bytes() == committed

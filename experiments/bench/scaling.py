@@ -559,9 +559,12 @@ def _when() -> dict[str, Any]:
 
 
 def _problem(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    label = SUBJECTS[name].label
+    if "height" in options:  # beside the paper's, whose images are larger
+        label += f", {options['height']}x{options['width']} pixels"
     return {
         "name": name,
-        "label": SUBJECTS[name].label,
+        "label": label,
         "source": SUBJECTS[name].source,
         "options": dict(options),
     }
