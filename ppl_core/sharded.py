@@ -31,9 +31,10 @@ def unconstrain_shards(
     """The posterior given all shards, whose data are independent given the latents.
 
     It is what `unconstrain` makes of the whole data: log prob and gradient are sums
-    over shards, with the prior once.  XLA computes one shard after another, so that the
-    data of each are read for the log prob and read again for the gradient while they
-    are still in cache, which one pass over everything and then another cannot have.
+    over shards, with the prior once.  Within a call of XLA one shard follows another,
+    so that the data of each are read for the log prob and read again for the gradient
+    while they are still in cache, which one pass over everything and then another
+    cannot have.
 
     Shards may be on several devices, each of which adds up its own: the vectors go
     there, a log prob and a gradient come back, and the data stay.  Not within a
@@ -46,7 +47,8 @@ def unconstrain_shards(
     shards_a_call: how many shards at most are compiled into one call, which costs ten
       microseconds or more however little it does; compiling takes longer for it.
 
-    Raises ValueError as `unconstrain` does, when there is no shard, and for a device
+    Raises ValueError as `unconstrain` does, when there is no shard, for less than one
+    stream or shard a call, and for a device
     that is not there, instead of which TensorFlow would take another.
     """
     if not shards:
@@ -77,7 +79,9 @@ def unconstrain_shards(
             done.append(share(vectors, args, observed, prior and not done))
             # Each waits for the last, or XLA would read all of them before any twice;
             # it knows no control dependencies and must assume that 0 times this counts.
-            vectors += 0.0 * done[-1][1]
+            grad = done[-1][1]
+            zero = tf.where(tf.math.is_finite(grad), 0.0 * grad, tf.zeros_like(grad))
+            vectors += zero
         return _sum(done)
 
     # Its gradient is its own work, and so on its device; a tape around would not be.
@@ -92,7 +96,7 @@ def unconstrain_shards(
             vectors = tf.identity(vectors)
             calls = _calls(by_device[device], streams, shards_a_call)
             for i, call in enumerate(calls):
-                # Each waits for its stream's last, for the same reason.
+                # A call waits for its stream's last, for the same reason.
                 before = [done[i - streams][1]] if i >= streams else []
                 data = [(shard.args, shard.observed) for shard in call]
                 with tf.control_dependencies(before):

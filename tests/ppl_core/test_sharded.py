@@ -102,3 +102,26 @@ def test_shards_of_one_shape_share_a_trace():
 def test_no_shard_is_an_error():
     with pytest.raises(ValueError, match="no shard"):
         ppl.unconstrain_shards(regression, [])
+
+
+@pytest.mark.parametrize("given", [(0, 1), (1, 0)])
+def test_no_stream_or_no_shard_a_call_is_an_error(given):
+    streams, shards_a_call = given
+    with pytest.raises(ValueError, match="wanted at least 1 of each"):
+        ppl.unconstrain_shards(
+            regression, shards(5), streams=streams, shards_a_call=shards_a_call
+        )
+
+
+def test_an_infinite_gradient_of_one_shard_leaves_the_others_as_they_are():
+    def rooted(x):
+        slope = ppl.Normal(0.0, 1.0, name="slope")
+        return ppl.Normal(tf.sqrt(tf.abs(slope)) * x, 1.0, name="y")
+
+    vectors = tf.constant([[0.0], [0.5]])  # the root's slope at 0 is infinite
+    whole = ppl.unconstrain(rooted, X, observed={"y": Y})
+    parts = ppl.unconstrain_shards(rooted, shards(3, 6))
+    log_prob, _ = parts.log_prob_and_grad(vectors)
+    expected = whole.log_prob_and_grad(vectors)[0]
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(log_prob, expected, rtol=1e-6)

@@ -71,7 +71,7 @@ def main(arrays_path, json_path):
     topology.local_devices(max(COUNTS))
     problem = made_problem()
     traced.BLOCK_BYTES = (
-        200  # some 8 rows a block: more than a call takes on 1 and 2 devices
+        200  # 9 rows a block: on 1 and 2 devices more than a call takes
     )
     arrays, told = {}, {}
     for num in COUNTS:
