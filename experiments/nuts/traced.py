@@ -15,8 +15,8 @@ from experiments.nuts.program import logistic_regression
 from experiments.parallel import topology
 from experiments.problem import Draws, Problem, SamplerSettings
 
-# Of features: with one chain they and what is made of them stay in a core's own cache of
-# 1 MB.  Logits of many chains do not count: blocks were too small for a matrix product.
+# Of features: with one chain they and what is made of them stay in a core's own cache
+# of 1 MB.  Logits of many chains do not count: blocks were too small for a product.
 BLOCK_BYTES = 768 << 10
 
 
