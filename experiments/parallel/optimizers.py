@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 Schedule = Callable[[tf.Tensor], tf.Tensor]  # step from 0, float32 -> learning rate
@@ -86,9 +87,11 @@ def adam(
         slots: Mapping[str, tf.Variable],
     ) -> None:
         # TensorFlow's kernel adds epsilon before the square's bias is taken off, and
-        # knows 1 - beta**step to float32 alone: so it is given none to take off.
-        unbias1 = _one_minus_power(beta1, step + 1)
-        root = tf.sqrt(_one_minus_power(beta2, step + 1))
+        # knows 1 - beta**step to float32 alone: so it is given none to take off.  Its
+        # 1 - beta is that of the nearest float32, 1.3e-5 from 1 - 0.999, and so is the
+        # bias of what it keeps.
+        unbias1 = _one_minus_power(float(np.float32(beta1)), step + 1)
+        root = tf.sqrt(_one_minus_power(float(np.float32(beta2)), step + 1))
         tf.raw_ops.ResourceApplyAdam(
             var=weight.handle,
             m=slots["mean"].handle,
