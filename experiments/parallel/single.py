@@ -107,13 +107,16 @@ class SingleDevice(Runtime):
         )
 
     def _update(self, batch: Tensors, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        kept = {name: held.read_value() for name, held in self._held.items()}
-        weights = {name: kept[weight_name(name)] for name in self.model.weights}
+        weights = {
+            name: self._held[weight_name(name)].read_value()
+            for name in self.model.weights
+        }
         stats, grads = self._sums(weights, batch, seed, gradients=True)
         given = (self.optimizer, self.settings)
         if self._in_place:
             norm = arithmetic.update_in_place(*given, self._held, grads)
             return {**stats, "gradient_norm": norm}
+        kept = {name: held.read_value() for name, held in self._held.items()}
         after, norm = arithmetic.update(*given, kept, grads)
         for name, held in self._held.items():
             held.assign(after[name])

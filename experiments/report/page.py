@@ -1,5 +1,6 @@
 """From a file of records to the files that people look at."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from experiments.records import record
@@ -22,19 +23,13 @@ def render_nuts(*, records_path: Path, paper_path: Path, out_dir: Path) -> None:
     FileNotFoundError when there is no file of records, ValueError when it is empty, of
     another schema, or does not make one table.
     """
-    if not records_path.is_file():
-        raise FileNotFoundError(
-            f"records: no file {records_path}, wanted one that a benchmark wrote"
-        )
-    rows = speedup.compare(speedup.newest_bench(record.read(records_path)))
+    rows = speedup.compare(speedup.newest_bench(_records(records_path)))
     paper = speedup.read_paper(paper_path)
-    for name, text in (
-        ("nuts_speedup.md", tables.markdown(rows, paper)),
-        ("nuts_speedup.csv", tables.csv_text(rows, paper)),
-    ):
-        path = out_dir / "tables" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", newline="\n")
+    made = {
+        "nuts_speedup.md": tables.markdown(rows, paper),
+        "nuts_speedup.csv": tables.csv_text(rows, paper),
+    }
+    _write_tables(out_dir, made)
     path = out_dir / "plots" / "nuts_speedup.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     plots.nuts_speedup(rows, paper, path)
@@ -46,19 +41,13 @@ def render_scaling(*, records_path: Path, paper_path: Path, out_dir: Path) -> No
     Of the records, only the newest benchmark of each kind is rendered.  Raises as
     `render_nuts` does.
     """
-    if not records_path.is_file():
-        raise FileNotFoundError(
-            f"records: no file {records_path}, wanted one that a benchmark wrote"
-        )
-    found = scaling.read_page(record.read(records_path), paper_path)
-    for folder in ("tables", "plots"):
-        (out_dir / folder).mkdir(parents=True, exist_ok=True)
-    for name, text in (
-        ("scaling.md", scaling.markdown(found)),
-        ("scaling.csv", scaling.csv_text(found)),
-    ):
-        path = out_dir / "tables" / name
-        path.write_text(text, encoding="utf-8", newline="\n")
+    found = scaling.read_page(_records(records_path), paper_path)
+    made = {
+        "scaling.md": scaling.markdown(found),
+        "scaling.csv": scaling.csv_text(found),
+    }
+    _write_tables(out_dir, made)
+    (out_dir / "plots").mkdir(parents=True, exist_ok=True)
     scaling_plots.draw(found, out_dir / "plots")
 
 
@@ -68,18 +57,12 @@ def render_image_transformer(*, records_path: Path, out_dir: Path) -> None:
     Of the records, only the newest benchmark of training and that of sampling are
     rendered.  Raises as `render_nuts` does.
     """
-    if not records_path.is_file():
-        raise FileNotFoundError(
-            f"records: no file {records_path}, wanted one that a benchmark wrote"
-        )
-    found = image_transformer.read_page(record.read(records_path))
-    (out_dir / "tables").mkdir(parents=True, exist_ok=True)
-    for name, text in (
-        ("image_transformer.md", image_transformer.markdown(found)),
-        ("image_transformer.csv", image_transformer.csv_text(found)),
-    ):
-        path = out_dir / "tables" / name
-        path.write_text(text, encoding="utf-8", newline="\n")
+    found = image_transformer.read_page(_records(records_path))
+    made = {
+        "image_transformer.md": image_transformer.markdown(found),
+        "image_transformer.csv": image_transformer.csv_text(found),
+    }
+    _write_tables(out_dir, made)
 
 
 def render_learning(*, records_path: Path, out_dir: Path) -> None:
@@ -88,17 +71,12 @@ def render_learning(*, records_path: Path, out_dir: Path) -> None:
     Of the records, only the curves made together last are rendered.  Raises as
     `render_nuts` does.
     """
-    if not records_path.is_file():
-        raise FileNotFoundError(
-            f"records: no file {records_path}, wanted one that "
-            "`python -m experiments.bench.learning` wrote"
-        )
-    curves = learning.newest(record.read(records_path))
-    for folder in ("tables", "plots"):
-        (out_dir / folder).mkdir(parents=True, exist_ok=True)
-    path = out_dir / "tables" / "image_transformer_learning.md"
-    path.write_text(learning.markdown(curves), encoding="utf-8", newline="\n")
-    learning.draw(curves, out_dir / "plots" / "image_transformer_learning.png")
+    command = "`python -m experiments.bench.learning`"
+    curves = learning.newest(_records(records_path, command))
+    _write_tables(out_dir, {"image_transformer_learning.md": learning.markdown(curves)})
+    plots_dir = out_dir / "plots"
+    plots_dir.mkdir(parents=True, exist_ok=True)
+    learning.draw(curves, plots_dir / "image_transformer_learning.png")
 
 
 def render_step_cost(*, records_path: Path, out_dir: Path) -> None:
@@ -106,11 +84,20 @@ def render_step_cost(*, records_path: Path, out_dir: Path) -> None:
 
     Raises as `render_nuts` does.
     """
-    if not records_path.is_file():
+    text = step_cost.markdown(_records(records_path))
+    _write_tables(out_dir, {"step_cost.md": text})
+
+
+def _records(path: Path, maker: str = "a benchmark") -> list[record.Record]:
+    if not path.is_file():
         raise FileNotFoundError(
-            f"records: no file {records_path}, wanted one that a benchmark wrote"
+            f"records: no file {path}, wanted one that {maker} wrote"
         )
-    path = out_dir / "tables" / "step_cost.md"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = step_cost.markdown(record.read(records_path))
-    path.write_text(text, encoding="utf-8", newline="\n")
+    return record.read(path)
+
+
+def _write_tables(out_dir: Path, texts: Mapping[str, str]) -> None:
+    folder = out_dir / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
