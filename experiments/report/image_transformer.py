@@ -8,7 +8,15 @@ from typing import Any, NamedTuple
 
 from experiments.records.record import Record
 from experiments.report.speedup import Spread, spread, trouble
-from experiments.report.tables import NONE, field, number, three, with_range
+from experiments.report.tables import (
+    NONE,
+    cell_of_text,
+    field,
+    number,
+    table_of_numbers,
+    three,
+    with_range,
+)
 
 OURS, BY_HAND = "ours", "handwritten_tf"
 PEERS = ("keras", "keras_xla", "flax")
@@ -319,7 +327,7 @@ def _training_table(rows: Sequence[Trained]) -> str:
         name = SYSTEMS.get(row.system, row.system)
         name = f"**{name}**" if row is ours else name
         if row.trouble:
-            lines.append((name, _shown(row.trouble), *(NONE,) * 7))
+            lines.append((name, cell_of_text(row.trouble), *(NONE,) * 7))
             continue
         batch = row.records[0].problem["batch"]
         ratio = None if row is ours else _ratio(ours.seconds, row.seconds)
@@ -337,7 +345,7 @@ def _training_table(rows: Sequence[Trained]) -> str:
                 f"{bits[-1]:.5f}",
             )
         )
-    return _table(head, lines)
+    return table_of_numbers(head, lines)
 
 
 def _sampling_table(page: Page) -> str:
@@ -356,7 +364,7 @@ def _sampling_table(page: Page) -> str:
         name = PROBLEMS.get(row.problem, row.problem)
         sampler = "ours, cached" if row.sampler == CACHED else "naive"
         if row.trouble:
-            said = _shown(row.trouble)
+            said = cell_of_text(row.trouble)
             lines.append((name, sampler, str(row.batch), said, *(NONE,) * 4))
             continue
         work = [r.work for r in row.records]
@@ -374,14 +382,14 @@ def _sampling_table(page: Page) -> str:
                 with_range(spread(r.seconds["first"] for r in row.records)),
             )
         )
-    return _table(head, lines)
+    return table_of_numbers(head, lines)
 
 
 def _targets(page: Page) -> str:
     lines = []
     for verdict in judge(page):
         if verdict.measured is None:
-            said = f"not measured ({_shown(verdict.trouble)})"
+            said = f"not measured ({cell_of_text(verdict.trouble)})"
             lines.append((verdict.claim, verdict.wanted, NONE, said))
             continue
         percent = verdict.wanted.endswith("%")
@@ -389,7 +397,7 @@ def _targets(page: Page) -> str:
         said = "reached" if verdict.reached else "**not reached**"
         lines.append((verdict.claim, verdict.wanted, shown, said))
     head = ("what", "wanted", "measured, median (range)", "by the median")
-    return _table(head, lines)
+    return table_of_numbers(head, lines)
 
 
 def _notes(page: Page) -> Iterable[str]:
@@ -401,7 +409,7 @@ def _notes(page: Page) -> Iterable[str]:
         if r.note
     }
     for name, note in notes.items():
-        yield f"{name}: {_shown(note)}."
+        yield f"{name}: {cell_of_text(note)}."
     loads = [r.provenance.get("load_average") for r in page.records]
     known = [float(load) for load in loads if load is not None]
     if known:
@@ -435,15 +443,6 @@ def _times(values: Spread | None) -> str:
         f"{value:.3f}" if value < 10 else number(value) for value in values
     )
     return f"{median}x ({low}-{high})" if low != high else f"{median}x"
-
-
-def _shown(text: str) -> str:
-    return " ".join(text.split())[:160].replace("|", "\\|").replace("<", "&lt;")
-
-
-def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rule = ["---"] + ["---:"] * (len(head) - 1)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))
 
 
 # As CSV.

@@ -14,7 +14,15 @@ from typing import Any, NamedTuple
 
 from experiments.records.record import Record
 from experiments.report.speedup import Spread, spread
-from experiments.report.tables import NONE, field, number, three, with_range
+from experiments.report.tables import (
+    NONE,
+    cell_of_text,
+    field,
+    number,
+    table_of_numbers,
+    three,
+    with_range,
+)
 
 KINDS = ("measured", "counted", "projected")
 SCALINGS = ("weak", "strong")
@@ -340,14 +348,14 @@ def _measured_tables(page: Page) -> Iterable[str]:
                 str(row.devices),
                 str(row.processes),
                 str(row.batch),
-                with_range(row.rate) if row.rate else _shown(row.trouble),
+                with_range(row.rate) if row.rate else cell_of_text(row.trouble),
                 _ratio(row.efficiency),
                 _ratio(row.communication),
             )
             for row in rows
         ]
         yield f"### {scaling.capitalize()} scaling"
-        yield _table(head, lines)
+        yield table_of_numbers(head, lines)
 
 
 def _counted_table(page: Page) -> str:
@@ -374,7 +382,7 @@ def _counted_table(page: Page) -> str:
                 str(record.settings["devices"]),
                 str(work.get("stepped_on") or NONE),
                 _count(work.get("batch_per_shard")),
-                _shown(trouble) if trouble else _count(work["parameter_bytes"]),
+                cell_of_text(trouble) if trouble else _count(work["parameter_bytes"]),
                 _count(work.get("held_bytes")),
                 _count(work.get("activation_bytes")),
                 _count(work.get("flops")),
@@ -382,7 +390,7 @@ def _counted_table(page: Page) -> str:
                 _count(work.get("sent_bytes")),
             )
         )
-    return _table(head, lines) if lines else "Not counted yet."
+    return table_of_numbers(head, lines) if lines else "Not counted yet."
 
 
 def _with_size(record: Record) -> str:
@@ -396,7 +404,7 @@ def _projected_tables(page: Page) -> Iterable[str]:
     for subject in dict.fromkeys(curve.subject for curve in page.projected):
         curves = [curve for curve in page.projected if curve.subject == subject]
         yield f"### {curves[0].label}"
-        said = [f"- {c.on}: {_shown(c.trouble)}" for c in curves if c.trouble]
+        said = [f"- {c.on}: {cell_of_text(c.trouble)}" for c in curves if c.trouble]
         usable = [curve for curve in curves if not curve.trouble]
         if usable:
             held = usable[0].record.settings
@@ -422,7 +430,7 @@ def _projected_tables(page: Page) -> Iterable[str]:
                 cells.append(number(rates[place]))
                 cells.append(f"{rates[place] / (devices * rates[0]):.3f}")
             lines.append(tuple(cells))
-        yield _table(head, lines)
+        yield table_of_numbers(head, lines)
 
 
 def _paper_tables(page: Page) -> Iterable[str]:
@@ -467,7 +475,7 @@ def _paper_tables(page: Page) -> Iterable[str]:
             f"gradients. Least-squares slope: published {theirs:.2f} (printed "
             f"{held['slope']:.2f}), projected {ours:.2f} examples/s a chip."
         )
-        yield _table(head, lines)
+        yield table_of_numbers(head, lines)
 
 
 def _account(page: Page) -> str:
@@ -588,15 +596,6 @@ def _error(value: float | None) -> str:
 
 def _count(value: float | None) -> str:
     return NONE if value is None else f"{value:,.0f}"
-
-
-def _shown(text: str) -> str:
-    return " ".join(text.split())[:160].replace("|", "\\|").replace("<", "&lt;")
-
-
-def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rule = ["---"] + ["---:"] * (len(head) - 1)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))
 
 
 # CSV.

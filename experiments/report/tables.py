@@ -493,3 +493,14 @@ def field(value: object) -> object:
     if value is None:
         return ""
     return f"{value:.10g}" if isinstance(value, float) else value
+
+
+def table_of_numbers(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, all but its first column set to the right."""
+    rule = ["---"] + ["---:"] * (len(head) - 1)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))
+
+
+def cell_of_text(text: str) -> str:
+    """What was said, as one short line that a Markdown cell can hold."""
+    return " ".join(text.split())[:160].replace("|", "\\|").replace("<", "&lt;")
