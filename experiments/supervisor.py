@@ -5,6 +5,7 @@ the others cannot go on: all are ended and started again from the last checkpoin
 """
 
 import contextlib
+import ctypes
 import functools
 import json
 import os
@@ -25,6 +26,7 @@ from experiments.records import jsonlines, run_dir
 GRACE_SECONDS = 10.0  # for the others to fail by themselves, and to say how
 JOIN_SECONDS = 120.0
 POLL_SECONDS = 0.1
+PARENT_DEATH_SIGNAL = 1  # prctl's PR_SET_PDEATHSIG
 SUPERVISED = "PPL_SUPERVISED"  # set for a process that ends with its supervisor
 EVENTS = "supervisor.jsonl"  # in the run's folder: what died, and when
 
@@ -102,6 +104,10 @@ def follow() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     if os.environ.pop(SUPERVISED, None):
+        # Linux does so by itself.  A thread may come too late: what was written to is
+        # gone by then too, and the process would record a failure of its own.
+        with contextlib.suppress(AttributeError):
+            ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
         threading.Thread(target=wait, daemon=True).start()
 
 
