@@ -87,6 +87,14 @@ def test_ratios_are_of_medians_within_a_round_and_ranges_over_them():
     assert grown.measured == pytest.approx([1.05] * 3) and grown.reached
 
 
+def test_a_round_whose_peak_was_disturbed_is_held_to_the_highest():
+    low = make("probe", "probe", 2, work=dict(matmul_flops_per_second=PEAK / 3))
+    calm = [r for r in a_round(2) if r.settings["mode"] != "probe"]
+    page = report.read_page([*a_round(1), *calm, low])
+    assert claims(page)["MFU, crops32, ours"].measured == pytest.approx([0.6] * 3)
+    assert page.peaks == {1: PEAK, 2: PEAK / 3}
+
+
 def test_the_page_has_every_number_with_its_range_and_says_what_was_multiplied_out():
     text = report.markdown(report.read_page([*a_round(1), *a_round(2, slower=1.1)]))
     assert "| **ours** | 1,050 (1,000-1,100) |" in text
