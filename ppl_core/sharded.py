@@ -48,8 +48,8 @@ def unconstrain_shards(
       microseconds or more however little it does; compiling takes longer for it.
 
     Raises ValueError as `unconstrain` does, when there is no shard, for less than one
-    stream or shard a call, and for a device
-    that is not there, instead of which TensorFlow would take another.
+    stream or shard a call, and for a device that is not there, instead of which
+    TensorFlow would take another.
     """
     if not shards:
         raise ValueError("unconstrain_shards: given no shard, wanted at least one")

@@ -1,5 +1,6 @@
 """The committed tables are what the committed records say."""
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -7,74 +8,53 @@ import pytest
 from experiments.report import page
 
 RESULTS = Path(__file__).parents[1] / "results"
-
-
-@pytest.fixture(scope="module")
-def rendered(tmp_path_factory):
-    out_dir = tmp_path_factory.mktemp("results")
-    page.render_nuts(
-        records_path=RESULTS / "records" / "nuts.jsonl",
-        paper_path=RESULTS / "paper.json",
-        out_dir=out_dir,
-    )
-    return out_dir
-
-
-@pytest.mark.parametrize("name", ["nuts_speedup.md", "nuts_speedup.csv"])
-def test_the_committed_table_is_what_its_records_say(rendered, name):
-    committed = (RESULTS / "tables" / name).read_bytes()
-    assert (rendered / "tables" / name).read_bytes() == committed
-
-
-def test_the_committed_cost_of_a_step_is_what_its_records_say(tmp_path):
-    page.render_step_cost(
-        records_path=RESULTS / "records" / "step_cost.jsonl", out_dir=tmp_path
-    )
-    committed = (RESULTS / "tables" / "step_cost.md").read_bytes()
-    assert (tmp_path / "tables" / "step_cost.md").read_bytes() == committed
-
-
-def test_the_committed_plot_is_there_and_can_be_drawn_again(rendered):
-    for folder in (rendered, RESULTS):
-        plot = folder / "plots" / "nuts_speedup.png"
-        assert plot.read_bytes().startswith(b"\x89PNG")
-
-
-OTHERS = {  # what renders a file of records, once it is committed, and into what
+RENDERED = {  # what renders a file of records, and into which tables and plots
+    "nuts": (
+        functools.partial(page.render_nuts, paper_path=RESULTS / "paper.json"),
+        ("nuts_speedup.md", "nuts_speedup.csv"),
+        ("nuts_speedup.png",),
+    ),
+    "scaling": (
+        functools.partial(
+            page.render_scaling, paper_path=RESULTS / "paper_scaling.json"
+        ),
+        ("scaling.md", "scaling.csv"),
+        ("scaling_image_transformer.png", "scaling_vq_vae.png"),
+    ),
+    "step_cost": (page.render_step_cost, ("step_cost.md",), ()),
     "image_transformer": (
         page.render_image_transformer,
         ("image_transformer.md", "image_transformer.csv"),
+        (),
     ),
     "image_transformer_learning": (
         page.render_learning,
         ("image_transformer_learning.md",),
+        ("image_transformer_learning.png",),
     ),
 }
 
 
-@pytest.mark.parametrize(
-    "name", [n for n in OTHERS if (RESULTS / "records" / f"{n}.jsonl").exists()]
-)
-def test_the_image_transformers_tables_are_what_its_records_say(name, tmp_path):
-    render, tables = OTHERS[name]
-    render(records_path=RESULTS / "records" / f"{name}.jsonl", out_dir=tmp_path)
+@pytest.fixture(scope="module", params=RENDERED)
+def rendered(request, tmp_path_factory):
+    """Tables and plots of a file of records, and where they were rendered again."""
+    render, tables, plots = RENDERED[request.param]
+    out_dir = tmp_path_factory.mktemp(request.param)
+    records_path = RESULTS / "records" / f"{request.param}.jsonl"
+    render(records_path=records_path, out_dir=out_dir)
+    return tables, plots, out_dir
+
+
+def test_the_committed_tables_are_what_their_records_say(rendered):
+    tables, _, out_dir = rendered
     for table in tables:
         committed = (RESULTS / "tables" / table).read_bytes()
-        assert (tmp_path / "tables" / table).read_bytes() == committed
+        assert (out_dir / "tables" / table).read_bytes() == committed
 
 
-@pytest.fixture(scope="module")
-def scaling(tmp_path_factory):
-    out_dir = tmp_path_factory.mktemp("scaling")
-    page.render_scaling(
-        records_path=RESULTS / "records" / "scaling.jsonl",
-        paper_path=RESULTS / "paper_scaling.json",
-        out_dir=out_dir,
-    )
-    return out_dir
-
-
-@pytest.mark.parametrize("name", ["scaling.md", "scaling.csv"])
-def test_the_committed_scaling_table_is_what_its_records_say(scaling, name):
-    committed = (RESULTS / "tables" / name).read_bytes()
-    assert (scaling / "tables" / name).read_bytes() == committed
+def test_the_committed_plots_are_there_and_can_be_drawn_again(rendered):
+    _, plots, out_dir = rendered
+    for name in plots:
+        for folder in (out_dir, RESULTS):
+            plot = folder / "plots" / name
+            assert plot.read_bytes().startswith(b"\x89PNG")

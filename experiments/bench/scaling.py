@@ -66,7 +66,7 @@ SUBJECTS = {
         examples="experiments.datasets:natural_image_crops",
         examples_options={"size": "height"},
         batches="experiments.datasets.images:training_batches",
-        source=("natural-image crops, of photographs in scikit-learn and scikit-image"),
+        source="natural-image crops, of photographs in scikit-learn and scikit-image",
         paper="image_transformer",
     ),
 }

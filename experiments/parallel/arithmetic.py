@@ -177,6 +177,14 @@ def update(
     return after, norm
 
 
+def updates_in_place(optimizer: Optimizer, settings: StepSettings) -> bool:
+    """Whether `update_in_place` is to be taken: where the optimizer has a kernel.
+
+    XLA makes one pass of an update without it.
+    """
+    return optimizer.apply is not None and not settings.jit_compile
+
+
 def update_in_place(
     optimizer: Optimizer,
     settings: StepSettings,

@@ -47,8 +47,7 @@ class DataParallel(Runtime):
         self._num_local = len(strategy.extended.worker_devices)
         self._kept = variables(model, optimizer, ema=settings.ema_decay is not None)
         self._held: dict[str, tf.Variable] = {}
-        # XLA makes one pass of an update without a kernel for it.
-        self._in_place = optimizer.apply is not None and not settings.jit_compile
+        self._in_place = arithmetic.updates_in_place(optimizer, settings)
         self._step = tf.function(self._run_step, autograph=False)
         self._evaluate = tf.function(self._run_evaluate, autograph=False)
         # XLA compiles what is between collectives, never a collective.

@@ -35,8 +35,7 @@ class SingleDevice(Runtime):
         self._device = device
         self._kept = variables(model, optimizer, ema=settings.ema_decay is not None)
         self._held: dict[str, tf.Variable] = {}
-        # XLA makes one pass of an update without a kernel for it.
-        self._in_place = optimizer.apply is not None and not settings.jit_compile
+        self._in_place = arithmetic.updates_in_place(optimizer, settings)
         self._step = tf.function(
             self._update, jit_compile=settings.jit_compile, autograph=False
         )

@@ -30,9 +30,7 @@ def render_nuts(*, records_path: Path, paper_path: Path, out_dir: Path) -> None:
         "nuts_speedup.csv": tables.csv_text(rows, paper),
     }
     _write_tables(out_dir, made)
-    path = out_dir / "plots" / "nuts_speedup.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    plots.nuts_speedup(rows, paper, path)
+    plots.nuts_speedup(rows, paper, _folder(out_dir, "plots") / "nuts_speedup.png")
 
 
 def render_scaling(*, records_path: Path, paper_path: Path, out_dir: Path) -> None:
@@ -47,8 +45,7 @@ def render_scaling(*, records_path: Path, paper_path: Path, out_dir: Path) -> No
         "scaling.csv": scaling.csv_text(found),
     }
     _write_tables(out_dir, made)
-    (out_dir / "plots").mkdir(parents=True, exist_ok=True)
-    scaling_plots.draw(found, out_dir / "plots")
+    scaling_plots.draw(found, _folder(out_dir, "plots"))
 
 
 def render_image_transformer(*, records_path: Path, out_dir: Path) -> None:
@@ -74,9 +71,8 @@ def render_learning(*, records_path: Path, out_dir: Path) -> None:
     command = "`python -m experiments.bench.learning`"
     curves = learning.newest(_records(records_path, command))
     _write_tables(out_dir, {"image_transformer_learning.md": learning.markdown(curves)})
-    plots_dir = out_dir / "plots"
-    plots_dir.mkdir(parents=True, exist_ok=True)
-    learning.draw(curves, plots_dir / "image_transformer_learning.png")
+    plot = _folder(out_dir, "plots") / "image_transformer_learning.png"
+    learning.draw(curves, plot)
 
 
 def render_step_cost(*, records_path: Path, out_dir: Path) -> None:
@@ -96,8 +92,13 @@ def _records(path: Path, maker: str = "a benchmark") -> list[record.Record]:
     return record.read(path)
 
 
-def _write_tables(out_dir: Path, texts: Mapping[str, str]) -> None:
-    folder = out_dir / "tables"
+def _folder(out_dir: Path, name: str) -> Path:
+    folder = out_dir / name
     folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _write_tables(out_dir: Path, texts: Mapping[str, str]) -> None:
+    folder = _folder(out_dir, "tables")
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")

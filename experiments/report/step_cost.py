@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from experiments.records.record import Record
 from experiments.report.speedup import Spread, newest_bench, spread
+from experiments.report.tables import NONE, table_of_numbers
 
 CASES = {
     "ours": "runtime and loop",
@@ -34,27 +35,28 @@ def markdown(records: Sequence[Record]) -> str:
     hardware, problem = any_record.hardware, any_record.problem
     peak = any_record.work["matmul_flops_per_second"]
     rounds = len(by_case["ours"])
-    lines = [
+    parts = [
         "# Cost of a training step through runtime and loop",
-        "",
         f"{hardware['cpu']}, {hardware['cores']} cores, one device; "
         f"{str(any_record.provenance['started_at'])[:10]}; {problem['name']} "
         f"({problem['source']}), {problem['parameters']:,} parameters, "
         f"{any_record.settings['batch']} examples a step; {rounds} rounds of "
         f"{any_record.settings['steps']} steps in turn. Measured matmul peak: "
         f"{peak / 1e9:.0f} GFLOP/s; MFU is over it.",
-        "",
-        "| case | s a step, median (range) | ours over it (range) | MFU | loss at the "
-        "end |",
-        "| --- | ---: | ---: | ---: | ---: |",
     ]
-    told = {}
+    head = (
+        "case",
+        "s a step, median (range)",
+        "ours over it (range)",
+        "MFU",
+        "loss at the end",
+    )
+    lines, told = [], {}
     for name, held in by_case.items():
         failed = [r for r in held.values() if not r.check["passed"]]
         if failed:
-            lines.append(
-                f"| {CASES[name]} | wrong: loss not that of ours | - | - | - |"
-            )
+            said = "wrong: loss not that of ours"
+            lines.append((CASES[name], said, NONE, NONE, NONE))
             continue
         seconds = {number: r.seconds["step"] for number, r in held.items()}
         ratios = [
@@ -64,13 +66,18 @@ def markdown(records: Sequence[Record]) -> str:
         ]
         mfu = any_record.work["flops"] / statistics.median(seconds.values()) / peak
         told[name] = (spread(ratios).median, mfu)
-        ratio = "-" if name == "ours" else _range(spread(ratios))
+        ratio = NONE if name == "ours" else _range(spread(ratios))
         lines.append(
-            f"| {CASES[name]} | {_range(spread(seconds.values()))} | {ratio} | "
-            f"{mfu:.0%} | {next(iter(held.values())).check['loss']:.5f} |"
+            (
+                CASES[name],
+                _range(spread(seconds.values())),
+                ratio,
+                f"{mfu:.0%}",
+                f"{next(iter(held.values())).check['loss']:.5f}",
+            )
         )
-    lines += ["", *_verdicts(told)]
-    return "\n".join(lines) + "\n"
+    parts += [table_of_numbers(head, lines), "\n".join(_verdicts(told))]
+    return "\n\n".join(parts) + "\n"
 
 
 def _verdicts(told: dict[str, tuple[float, float]]) -> list[str]:
