@@ -5,7 +5,6 @@ import io
 import os
 import re
 import struct
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,9 +18,10 @@ from experiments.datasets.image_decoding import (
     check_colour,
     check_fit,
     check_large_enough,
+    check_reading,
     decoded,
 )
-from experiments.datasets.images import Images
+from experiments.datasets.images import Images, Part, check_apart
 
 DEFAULT_DATA_DIR = "~/tensorflow_datasets"  # of TensorFlow Datasets itself
 VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -67,6 +67,7 @@ def tfds_images(
     """
     wanted = Fit(size, fit, convert_grey)
     check_fit(wanted)
+    check_reading(cache_bytes, num_threads)
     folder = _prepared(builder, data_dir)
     import tensorflow_datasets as tfds  # seconds, and only where it is asked for
 
@@ -74,7 +75,7 @@ def tfds_images(
     label = f"{held.info.full_name} in {folder}"
     _check_feature(label, held.info.features, feature, wanted)
     splits = [_split(label, held.info, name) for name in (training, held_out)]
-    _check_apart(label, splits, (training, held_out))
+    check_apart(_parts(splits[0], training), _parts(splits[1], held_out))
     cache = Cache(cache_bytes)
     found = []
     for name, split in zip((training, held_out), splits, strict=True):
@@ -155,22 +156,16 @@ def _split(label: str, info: Any, name: str) -> Any:
     return split
 
 
-def _check_apart(label: str, splits: Sequence[Any], names: Sequence[str]) -> None:
-    """Raises ValueError where an image would be trained on and held out."""
-    training, held_out = (
-        {
-            part.filename: range(part.skip, part.skip + part.take)
-            for part in split.file_instructions
-        }
-        for split in splits
-    )
-    for filename in training.keys() & held_out.keys():
-        one, two = training[filename], held_out[filename]
-        if max(one.start, two.start) < min(one.stop, two.stop):
-            raise ValueError(
-                f"{label}: {names[0]!r}, to be trained on, and {names[1]!r}, held out, "
-                "share images"
-            )
+def _parts(split: Any, name: str) -> list[Part]:
+    """What of the files a split is: some have several parts in one file."""
+    return [
+        Part(
+            part.filename,
+            f"{part.filename}, of {name!r}",
+            range(part.skip, part.skip + part.take),
+        )
+        for part in split.file_instructions
+    ]
 
 
 def _encoded(

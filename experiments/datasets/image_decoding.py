@@ -92,6 +92,14 @@ def check_fit(fit: Fit) -> None:
         raise ValueError(f"fit: given {fit.how!r}, wanted one of {FITS}")
 
 
+def check_reading(cache_bytes: int, num_threads: int) -> None:
+    """Raises ValueError for a cache below nothing, and for no threads to read with."""
+    if cache_bytes < 0:
+        raise ValueError(f"cache_bytes: given {cache_bytes}, wanted 0 or more")
+    if num_threads < 1:
+        raise ValueError(f"num_threads: given {num_threads}, wanted 1 or more")
+
+
 def check_large_enough(label: str, height: int, width: int, fit: Fit) -> None:
     """Raises ValueError, naming the image, where it is smaller than wanted."""
     if min(height, width) < fit.size:
@@ -140,11 +148,7 @@ def decode(stream: BinaryIO, label: str, fit: Fit) -> np.ndarray:
                 image = ImageOps.exif_transpose(image)
         except BROKEN as error:
             raise CorruptImageError(f"{label}: damaged ({error})") from error
-        if image.mode in ALPHA_MODES or "transparency" in image.info:
-            image = image.convert("RGBA")
-            least, _ = image.getchannel("A").getextrema()
-            if least < 255:
-                raise ValueError(f"{label}: is transparent, wanted opaque pixels")
+        image = _opaque(image, label)
         if image.mode.startswith("I"):  # of 16 bits, and `convert` would clip them
             wide = np.asarray(image, np.int64)
             image = Image.fromarray((wide >> 8).astype(np.uint8))
@@ -152,9 +156,17 @@ def decode(stream: BinaryIO, label: str, fit: Fit) -> np.ndarray:
 
 
 def check_header(stream: BinaryIO, label: str, fit: Fit) -> None:
-    """Raises what `decode` does, as far as the beginning of the file tells."""
-    with _opened(stream, label, fit):
-        pass
+    """Raises what `decode` does, as far as the beginning of the file tells.
+
+    One with alpha is decoded whole: only its pixels tell whether they are opaque.
+    """
+    with _opened(stream, label, fit) as image:
+        if _has_alpha(image):
+            try:
+                image.load()
+            except BROKEN as error:
+                raise CorruptImageError(f"{label}: damaged ({error})") from error
+            _opaque(image, label)
 
 
 def decoded(
@@ -228,4 +240,19 @@ def _opened(stream: BinaryIO, label: str, fit: Fit) -> Image.Image:
     width, height = image.size
     check_large_enough(label, height, width, fit)
     check_colour(label, image.mode in GREY_MODES, fit)
+    return image
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ALPHA_MODES or "transparency" in image.info
+
+
+def _opaque(image: Image.Image, label: str) -> Image.Image:
+    """The loaded image, found to hide nothing."""
+    if not _has_alpha(image):
+        return image
+    image = image.convert("RGBA")
+    least, _ = image.getchannel("A").getextrema()
+    if least < 255:
+        raise ValueError(f"{label}: is transparent, wanted opaque pixels")
     return image

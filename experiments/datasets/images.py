@@ -2,7 +2,7 @@
 
 import concurrent.futures
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ TRAINING, HELD_OUT = 0, 1  # numbered apart, so that they draw apart
 
 
 class Split(NamedTuple):
-    """Images by number; those of two splits are never the same."""
+    """Images by number; `check_apart` is for those who make two of them."""
 
     num_images: int | None  # None: as many as are asked for
     # (number, a generator of its own) -> [size, size, 3] uint8
@@ -30,6 +30,29 @@ class Images(NamedTuple):
     held_out: Split
     flip: bool = False  # whether half of those trained on are mirrored left to right
     num_threads: int = 1  # that make a batch
+
+
+class Part(NamedTuple):
+    """Some of the images of a file."""
+
+    file: Hashable  # the same for the same file, however it is reached
+    label: str  # what an error calls them
+    numbers: range = range(1)  # which of the file's images
+
+
+def check_apart(training: Iterable[Part], held_out: Iterable[Part]) -> None:
+    """Raises ValueError, naming it, where an image is trained on and held out."""
+    of_file: dict[Hashable, list[Part]] = {}
+    for part in training:
+        of_file.setdefault(part.file, []).append(part)
+    for part in held_out:
+        for other in of_file.get(part.file, ()):
+            first = max(part.numbers.start, other.numbers.start)
+            if first < min(part.numbers.stop, other.numbers.stop):
+                also = f", as {other.label}" if other.label != part.label else ""
+                raise ValueError(
+                    f"{part.label}: is to be trained on and held out{also}"
+                )
 
 
 def training_batches(

@@ -19,10 +19,11 @@ from experiments.datasets.image_decoding import (
     check_colour,
     check_fit,
     check_large_enough,
+    check_reading,
     decoded,
     fitted,
 )
-from experiments.datasets.images import Images, Split
+from experiments.datasets.images import Images, Part, Split, check_apart
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 CACHE_BYTES = 2**29
@@ -38,10 +39,27 @@ BROKEN = (  # what comes of reading a zip that is damaged, or packed in an odd w
 )
 
 
+class _Listed(NamedTuple):
+    """The image files of one path."""
+
+    place: Path
+    name: str  # with a number of its content, since a path says nothing
+    files: Encoded
+    parts: tuple[Part, ...]  # each file by itself
+
+
+class _Chosen(NamedTuple):
+    """An array of an npz, not read yet."""
+
+    place: Path
+    name: str
+    entry: zipfile.ZipInfo
+
+
 class _Found(NamedTuple):
     """What one path holds."""
 
-    name: str  # with a number of its content, since a path says nothing
+    name: str  # as it was listed
     split: Split
     num_skipped: int = 0
 
@@ -76,17 +94,18 @@ def image_files(
 
     Raises FileNotFoundError for a path that is not there, CorruptImageError for a
     corrupt file, and ValueError for one that is grey, transparent or smaller than
-    wanted, for no files at all, and for too few of them to hold some out; each names
-    the file.
+    wanted, for no files at all, for too few of them to hold some out, and for one that
+    both paths hold; each names the file.
     """
     wanted = Fit(size, fit, convert_grey)
     check_fit(wanted)
+    check_reading(cache_bytes, num_threads)
+    _check_share(held_out_share)
     cache = Cache(cache_bytes)
 
-    def found(place: Path) -> _Found:
-        name, files = _listed(place)
+    def found(listed: _Listed) -> _Found:
         images = decoded(
-            files,
+            listed.files,
             wanted,
             skip_corrupt=skip_corrupt,
             check_all=True,
@@ -94,16 +113,27 @@ def image_files(
             num_threads=num_threads,
         )
         if not images.split.num_images:
-            raise ValueError(f"{place}: all {images.num_skipped} images are corrupt")
-        return _Found(name, *images)
+            raise ValueError(
+                f"{listed.place}: all {images.num_skipped} images are corrupt"
+            )
+        return _Found(listed.name, *images)
 
-    place = Path(path)
-    whole = found(place)
+    whole = _listed(Path(path))
     if held_out_path is None:
-        training, held_out = _cut(place, whole, held_out_share)
+        training, held_out = _cut(whole.place, found(whole), held_out_share)
     else:
-        training, held_out = whole, found(_other(place, held_out_path))
-    return _images("image_files", training, held_out, wanted, flip, num_threads)
+        other = _listed(Path(held_out_path))
+        check_apart(whole.parts, other.parts)
+        training, held_out = found(whole), found(other)
+    return _images(
+        "image_files",
+        training,
+        held_out,
+        wanted,
+        flip,
+        num_threads,
+        is_cut=held_out_path is None,
+    )
 
 
 def image_array(
@@ -130,23 +160,28 @@ def image_array(
     The rest is as `image_files` has it.  Raises FileNotFoundError for a path that is
     not there, and ValueError, naming the file, for one that is no npz or damaged, for
     a name that is not in it, another dtype or shape, grey images unless they are to be
-    converted, images smaller than wanted, and too few of them.
+    converted, images smaller than wanted, too few of them, and for an array that is
+    held out and trained on, be it a copy.
     """
     wanted = Fit(size, fit, convert_grey)
     check_fit(wanted)
-    place = Path(path)
-    whole = _of_array(place, array, wanted)
-    if held_out_path is not None:
-        other = _other(place, held_out_path)
-        training, held_out = whole, _of_array(other, held_out_array, wanted)
-    elif held_out_array is not None:
-        if held_out_array == array:
-            raise ValueError(f"{place}: {array!r} is to be trained on and held out")
-        training, held_out = whole, _of_array(place, held_out_array, wanted)
+    _check_share(held_out_share)
+    whole = _chosen(Path(path), array)
+    is_cut = held_out_path is None and held_out_array is None
+    if is_cut:
+        training, held_out = _cut(
+            whole.place, _of_array(whole, wanted), held_out_share
+        )
     else:
-        training, held_out = _cut(place, whole, held_out_share)
+        other = _chosen(
+            Path(path if held_out_path is None else held_out_path), held_out_array
+        )
+        check_apart([_part(whole)], [_part(other)])
+        training, held_out = _of_array(whole, wanted), _of_array(other, wanted)
     # Making a batch is copying, which holds Python's lock: threads are of no use.
-    return _images("image_array", training, held_out, wanted, flip, num_threads=1)
+    return _images(
+        "image_array", training, held_out, wanted, flip, num_threads=1, is_cut=is_cut
+    )
 
 
 def _images(
@@ -156,11 +191,12 @@ def _images(
     fit: Fit,
     flip: bool,
     num_threads: int,
+    is_cut: bool,
 ) -> Images:
-    same = training.name == held_out.name  # cut from one
-    num_skipped = training.num_skipped + (0 if same else held_out.num_skipped)
+    """is_cut: whether both are of one path, or of the same array."""
+    num_skipped = training.num_skipped + (0 if is_cut else held_out.num_skipped)
     skipped = f", {num_skipped} corrupt skipped" if num_skipped else ""
-    given = training.name if same else f"{training.name}, {held_out.name}"
+    given = training.name if is_cut else f"{training.name}, {held_out.name}"
     counts = f"{training.split.num_images} + {held_out.split.num_images}"
     return Images(
         name=f"{kind}({given}, {fit.how} {fit.size}, {counts} images{skipped})",
@@ -173,19 +209,15 @@ def _images(
     )
 
 
-def _other(place: Path, held_out_path: Path | str) -> Path:
-    other = Path(held_out_path)
-    if other.resolve() == place.resolve():
-        raise ValueError(f"{other}: is to be trained on and held out")
-    return other
+def _check_share(share: float) -> None:
+    if not 0 < share < 1:
+        raise ValueError(f"held_out_share: given {share}, wanted between 0 and 1")
 
 
 def _cut(place: Path, whole: _Found, share: float) -> tuple[_Found, _Found]:
     """What is trained on and, of the same, what is held out."""
     num_images = whole.split.num_images or 0
     num_held_out = max(1, round(share * num_images))
-    if not 0 < share < 1:
-        raise ValueError(f"held_out_share: given {share}, wanted between 0 and 1")
     if num_held_out >= num_images:
         raise ValueError(
             f"{place}: {num_images} images, wanted at least 2, of which some are to be "
@@ -210,13 +242,16 @@ def _some_of(split: Split, numbers: np.ndarray) -> Split:
 # Files.
 
 
-def _listed(place: Path) -> tuple[str, Encoded]:
+def _listed(place: Path) -> _Listed:
     """The image files of a folder or zip by number, and a name of all of them."""
     if place.is_dir():
-        files = [path for path in place.rglob("*") if path.is_file()]
-        sizes = {
-            path.relative_to(place).as_posix(): path.stat().st_size for path in files
+        held = {
+            path.relative_to(place).as_posix(): path.stat()
+            for path in place.rglob("*")
+            if path.is_file()
         }
+        sizes = {name: file.st_size for name, file in held.items()}
+        same = {name: (file.st_dev, file.st_ino) for name, file in held.items()}
 
         def open_one(name: str) -> BinaryIO:
             return (place / name).open("rb")
@@ -228,6 +263,8 @@ def _listed(place: Path) -> tuple[str, Encoded]:
             raise ValueError(f"{place}: a damaged zip ({error})") from error
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         sizes = {entry.filename: entry.file_size for entry in entries}
+        whole = place.stat()
+        same = {name: (whole.st_dev, whole.st_ino, name) for name in sizes}
 
         def open_one(name: str) -> BinaryIO:
             return io.BytesIO(archive.read(name))
@@ -248,9 +285,11 @@ def _listed(place: Path) -> tuple[str, Encoded]:
         except BROKEN as error:
             raise CorruptImageError(f"{label(number)}: damaged ({error})") from error
 
-    return (
+    return _Listed(
+        place,
         _named(place, [f"{name} {sizes[name]}" for name in names]),
         Encoded(len(names), label, open_number),
+        tuple(Part(same[name], f"{place}/{name}") for name in names),
     )
 
 
@@ -274,8 +313,8 @@ def _named(place: Path, contents: Sequence[str]) -> str:
 # Arrays.
 
 
-def _of_array(place: Path, name: str | None, fit: Fit) -> _Found:
-    """The images of one array of an npz, which is looked at before it is read."""
+def _chosen(place: Path, name: str | None) -> _Chosen:
+    """The array of that name in an npz, or the only one that there is."""
     if not zipfile.is_zipfile(_existing(place)):
         raise ValueError(f"{place}: no npz, or a damaged one")
     entries = _read(place, lambda archive: archive.infolist())
@@ -285,8 +324,18 @@ def _of_array(place: Path, name: str | None, fit: Fit) -> _Found:
     name = next(iter(held)) if name is None else name
     if name not in held:
         raise ValueError(f"{place}: holds {sorted(held)}, wanted {name!r}")
+    return _Chosen(place, name, held[name])
 
-    entry = held[name]
+
+def _part(chosen: _Chosen) -> Part:
+    """The array by its content: a copy is the same."""
+    content = (chosen.entry.file_size, chosen.entry.CRC)
+    return Part(content, f"{chosen.place}: {chosen.name!r}")
+
+
+def _of_array(chosen: _Chosen, fit: Fit) -> _Found:
+    """The images of an array, which is looked at before it is read."""
+    place, name, entry = chosen
     shape, dtype = _read(place, lambda archive: _array_header(archive, entry))
     _check_array(f"{place}: {name}", shape, dtype, fit)
     pixels = _read(place, lambda archive: _array(archive, entry))

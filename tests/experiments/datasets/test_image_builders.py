@@ -118,9 +118,20 @@ def test_a_share_of_a_split_may_be_held_out(data_dir):
     assert (images.training.num_images, images.held_out.num_images) == (18, 6)
     found = all_of(images.training) + all_of(images.held_out)
     assert bytes_of(found) == bytes_of(pixels(number) for number in range(NUM))
-    for training, held_out in (("train[:80%]", "train[75%:]"), ("train", "train")):
-        with pytest.raises(ValueError, match="share images"):
+    for training, held_out in (
+        ("train[:80%]", "train[75%:]"),
+        ("train", "train"),
+        # Two parts of one file, of which the first is shared, then the last.
+        ("train[:25%]+train[75%:]", "train[:25%]"),
+        ("train[:25%]+train[75%:]", "train[80%:]"),
+    ):
+        said = "-train.*: is to be trained on and held out"
+        with pytest.raises(ValueError, match=said):
             of(data_dir, training=training, held_out=held_out)
+    images = of(
+        data_dir, training="train[:25%]+train[75%:]", held_out="train[25%:75%]"
+    )
+    assert (images.training.num_images, images.held_out.num_images) == (12, 12)
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 2**20])
@@ -180,6 +191,7 @@ def test_a_data_set_that_is_not_prepared_is_named_with_the_command(
         ({"size": 9}, "image: 8 x 8 pixels, wanted at least 9 x 9"),
         ({"size": 9, "builder": "tiny_pictures/any_size"}, "record 0: 8 x 8 pixels"),
         ({"builder": "tiny_pictures/grey"}, "image: a grey image, wanted colour"),
+        ({"num_threads": 0}, "num_threads: given 0, wanted 1 or more"),
     ],
 )
 def test_what_a_data_set_has_not_is_refused(data_dir, given, said):

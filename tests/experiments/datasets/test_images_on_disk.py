@@ -84,8 +84,45 @@ def test_those_held_out_may_have_a_folder_of_their_own(folder, tmp_path):
     other = fill(tmp_path / "judged", num=3)
     images = image_files(path=folder, size=SIZE, held_out_path=other)
     assert (images.training.num_images, images.held_out.num_images) == (10, 3)
-    with pytest.raises(ValueError, match="is to be trained on and held out"):
-        image_files(path=folder, size=SIZE, held_out_path=folder)
+
+
+def test_a_folder_is_not_held_out_of_itself_nor_of_one_around_it(folder, tmp_path):
+    inside = folder / "part0"
+    link = tmp_path / "linked"
+    link.symlink_to(folder)
+    for training, held_out in [
+        (folder, folder),
+        (folder, inside),
+        (inside, folder),
+        (folder, link),
+        (folder, folder / ".." / folder.name / "part0"),
+    ]:
+        said = f"{held_out}/.*000.png: is to be trained on and held out"
+        with pytest.raises(ValueError, match=said):
+            image_files(path=training, size=SIZE, held_out_path=held_out)
+    # Before any is looked at: one that is corrupt is not met.
+    (inside / "aaa.png").write_bytes(b"")
+    (folder / "part1" / "aaa.png").write_bytes(b"")
+    with pytest.raises(ValueError, match="000.png: is to be trained on and held out"):
+        image_files(path=folder, size=SIZE, held_out_path=inside)
+
+
+def test_a_file_that_two_folders_or_a_zip_share_is_not_held_out(folder, tmp_path):
+    other = fill(tmp_path / "judged", num=3)
+    (other / "again.png").hardlink_to(folder / "part1" / "003.png")
+    said = "judged/again.png: is to be trained on and held out, as .*part1/003.png"
+    with pytest.raises(ValueError, match=said):
+        image_files(path=folder, size=SIZE, held_out_path=other)
+    path = zipped(folder, tmp_path / "pictures.zip")
+    with pytest.raises(ValueError, match="zip/part0/000.png: is to be trained on and"):
+        image_files(path=path, size=SIZE, held_out_path=path)
+
+
+def test_two_folders_of_one_name_with_files_alike_are_told_apart(folder, tmp_path):
+    other = tmp_path / "judged" / folder.name
+    shutil.copytree(folder, other)
+    images = image_files(path=folder, size=SIZE, held_out_path=other)
+    assert "10 + 10 images" in images.name and images.name.count(folder.name) == 2
 
 
 def test_the_name_is_of_what_is_in_the_files_not_of_where_they_are(folder, tmp_path):
@@ -251,12 +288,19 @@ def test_images_too_small_or_of_another_kind_are_named(folder, data, said):
         image_files(path=folder, size=SIZE)
 
 
-def test_a_transparent_image_is_named_when_it_is_met(folder):
+@pytest.mark.parametrize("skip_corrupt", [False, True])
+def test_a_transparent_image_is_named_before_any_is_trained_on(folder, skip_corrupt):
     clear = np.zeros((SIZE, SIZE, 4), np.uint8)
     (folder / "clear.png").write_bytes(encoded(clear))
-    images = image_files(path=folder, size=SIZE)
     with pytest.raises(ValueError, match="clear.png: is transparent, wanted opaque"):
-        all_of(images.training), all_of(images.held_out)
+        image_files(path=folder, size=SIZE, skip_corrupt=skip_corrupt)
+
+
+def test_a_palette_with_a_colour_to_see_through_is_transparent(folder):
+    image = Image.fromarray(pixels(0)).convert("P")
+    image.save(folder / "clear.png", transparency=image.getpixel((0, 0)))
+    with pytest.raises(ValueError, match="clear.png: is transparent, wanted opaque"):
+        image_files(path=folder, size=SIZE)
 
 
 def test_places_that_hold_no_images_say_so(tmp_path):
@@ -280,6 +324,8 @@ def test_places_that_hold_no_images_say_so(tmp_path):
         ({"fit": "stretch"}, "fit: given 'stretch', wanted one of"),
         ({"held_out_share": 0.0}, "held_out_share: given 0.0"),
         ({"held_out_share": 0.99}, "10 images, wanted at least 2"),
+        ({"num_threads": 0}, "num_threads: given 0, wanted 1 or more"),
+        ({"cache_bytes": -1}, "cache_bytes: given -1, wanted 0 or more"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(folder, given, said):
@@ -321,6 +367,19 @@ def test_arrays_to_train_on_and_held_out_may_be_two(npz, tmp_path):
     shutil.copy(path, tmp_path / "other.npz")
     again = image_array(**(given | {"held_out_path": tmp_path / "other.npz"}))
     np.testing.assert_array_equal(all_of(again.held_out), wanted)
+
+
+def test_an_array_is_not_held_out_of_itself_nor_of_a_copy(npz, tmp_path):
+    path = npz(a=several())
+    shutil.copy(path, tmp_path / "copy.npz")
+    for more in (
+        {"held_out_array": "a"},
+        {"held_out_path": path},
+        {"held_out_path": tmp_path / "copy.npz"},
+        {"array": "a", "held_out_path": path, "held_out_array": "a"},
+    ):
+        with pytest.raises(ValueError, match="npz: 'a': is to be trained on and held"):
+            image_array(path=path, size=SIZE, **more)
 
 
 def test_the_name_of_an_array_is_of_its_content(npz):
