@@ -13,7 +13,7 @@ from experiments.datasets.images import (
     num_held_out_batches,
     training_batches,
 )
-from experiments.image_transformer import network, program, sampling
+from experiments.image_transformer import likelihood, network, program, sampling
 from experiments.image_transformer.network import Sizes
 from experiments.inference import optimize
 from experiments.parallel import arithmetic, engines, processes
@@ -70,12 +70,8 @@ def train(
     """
     process = processes.current()
     topology = parse(mesh)
-    _check_fit(sizes, images)
-    if model is not None and num_samples:
-        raise ValueError(
-            f"num_samples: given {num_samples}, wanted 0 with another model than the "
-            "Image Transformer, which alone is drawn from"
-        )
+    _check_fit(sizes, images, model)
+    _check_drawing(images, model, num_samples, temperature)
     arithmetic.check_batch_size(batch_size, topology, step.accumulate)
     share = {
         "batch_size": batch_size,
@@ -123,15 +119,40 @@ def train(
     )
 
 
-def _check_fit(sizes: Sizes, images: Images) -> None:
+def _check_fit(sizes: Sizes, images: Images, model: Model | None) -> None:
     if (sizes.height, sizes.width) != (images.size, images.size):
         raise ValueError(
             f"sizes: a model of {sizes.height} x {sizes.width} pixels, wanted the "
             f"{images.size} x {images.size} of {images.name}"
         )
+    dims = sizes.height * sizes.width * likelihood.CHANNELS
+    if model is not None and model.dims_per_example != dims:
+        raise ValueError(
+            f"model: {model.name} has {model.dims_per_example:,} sub-pixels, wanted "
+            f"the {dims:,} of {images.name}"
+        )
     if sizes.num_values != NUM_VALUES:
         raise ValueError(
             f"num_values: given {sizes.num_values}, wanted the {NUM_VALUES} of images"
+        )
+
+
+def _check_drawing(
+    images: Images, model: Model | None, num_samples: int, temperature: float
+) -> None:
+    sampling.check_temperature(temperature)
+    if num_samples < 0:
+        raise ValueError(f"num_samples: given {num_samples}, wanted 0 or more")
+    if model is not None and num_samples:
+        raise ValueError(
+            f"num_samples: given {num_samples}, wanted 0 with another model than the "
+            "Image Transformer, which alone is drawn from"
+        )
+    there = images.held_out.num_images
+    if there is not None and num_samples > there:
+        raise ValueError(
+            f"num_samples: given {num_samples}, wanted at most the {there} images held "
+            f"out of {images.name}, of which as many are completed"
         )
 
 

@@ -180,6 +180,8 @@ def model(sizes: Sizes) -> Model:
     flange = "" if sizes.flange is None else f" within {sizes.flange}"
     kind = f"{sizes.attention} {sizes.block}{flange}, {sizes.positions} positions, "
     kind += sizes.likelihood
+    if sizes.dropout:  # in the name: a checkpoint of another rate is another model's
+        kind += f", dropout {sizes.dropout}"
     return Model(
         name=(
             f"image_transformer({sizes.height}x{sizes.width}, {sizes.layers} layers of "

@@ -88,6 +88,14 @@ def sample(
     return _images(sizes, made)
 
 
+def check_temperature(temperature: float) -> None:
+    """Raises ValueError for what nothing can be drawn at."""
+    if not (math.isfinite(temperature) and temperature >= 0):
+        raise ValueError(
+            f"temperature: given {temperature}, wanted 0 or more, and finite"
+        )
+
+
 @functools.cache
 def _loop(sizes: Sizes) -> Callable:
     """The compiled loop over places: one program for all numbers of them.
@@ -242,8 +250,7 @@ def _check_numbers(
 ) -> None:
     if num_images < 1:
         raise ValueError(f"num_images: given {num_images}, wanted 1 or more")
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise ValueError(f"temperature: given {temperature}, wanted 0 or more")
+    check_temperature(temperature)
     if not 0 <= given_positions <= positions:
         raise ValueError(
             f"given_positions: given {given_positions}, wanted 0 to the {positions} of "

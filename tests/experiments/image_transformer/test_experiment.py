@@ -235,6 +235,13 @@ SIZES = image_transformer.Sizes(
 )
 
 
+def blank(number, _):
+    return np.zeros((4, 4, 3), np.uint8)
+
+
+FEW = Images("few", "this test", 4, Split(20, blank), Split(4, blank))
+
+
 def given(**more):
     return {
         "seed": 1,
@@ -331,6 +338,18 @@ def test_a_grid_has_the_images_row_by_row():
             | {"num_samples": 1},
             "num_samples: given 1, wanted 0 with another model",
         ),
+        (
+            {"model": pixelcnn.model(height=8, width=8, layers=1, channels=2)}
+            | {"num_samples": 0},
+            "model: pixelcnn.* has 192 sub-pixels, wanted the 48 of natural-image",
+        ),
+        ({"num_samples": -1}, "num_samples: given -1, wanted 0 or more"),
+        (
+            {"images": FEW, "num_samples": 5},
+            "num_samples: given 5, wanted at most the 4 images held out of few",
+        ),
+        ({"temperature": -0.5}, "temperature: given -0.5, wanted 0 or more"),
+        ({"temperature": float("nan")}, "temperature: given nan, wanted 0 or more"),
         ({"kind": "TPU"}, "wanted 1 of kind TPU, this machine has 0"),
     ],
 )

@@ -357,6 +357,12 @@ def test_bfloat16_is_close_to_float32(kind):
         assert apart < 0.15, name
 
 
+def test_the_name_tells_dropout_rates_apart():
+    names = [program.model(sizes_of(dropout=rate)).name for rate in (0.0, 0.1, 0.3)]
+    assert len(set(names)) == 3 and "dropout" not in names[0]
+    assert names[1].endswith(", dropout 0.1)")
+
+
 def test_dropout_is_of_the_seed_and_only_where_asked_for():
     sizes = sizes_of(dropout=0.4)
     weights, images = weights_of(sizes), images_of(sizes, 2)
