@@ -50,6 +50,12 @@ FLOORS = {  # package or module: what of ours it may import, besides itself
         "experiments.parallel",
         "experiments.stand_ins",
     ),
+    "experiments.bench.image_transformer": (
+        "experiments.bench.turns",
+        "experiments.image_transformer",
+        "experiments.records",
+        "experiments.report",
+    ),
     "experiments.bench.image_transformer_worker": (
         *SHARED,
         "experiments.parallel",

@@ -9,6 +9,7 @@ one, which computes everything anew for each position.
 import json
 import os
 import secrets
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +42,15 @@ SYSTEMS = {
     "flax": System("image_transformer_flax"),
 }
 PHASES = ("training", "sampling")
+TRAINING_KEYS = ("sizes", "batch", "systems", "min_seconds", "min_calls")
+SAMPLING_KEYS = (
+    "sizes",
+    "batches",
+    "min_seconds",
+    "min_calls",
+    "positions_per_call",
+    "naive_places",
+)
 
 
 class _Bench(NamedTuple):
@@ -71,10 +81,11 @@ def measure(
     out: folder of records/, tables/ and plots/, from the repository's root.
     phases: which of PHASES.
 
-    Returns the table's path.  Raises ValueError for unknown systems or phases, and
-    CheckFailed when a turn of ours failed, or another's first loss is not ours.
+    Returns the table's path.  Raises ValueError, before anything runs, for unknown
+    systems, phases and keys, and sizes of which no model can be made; CheckFailed when
+    a turn of ours failed, or another's first loss is not ours.
     """
-    _check_arguments(training, phases, rounds)
+    _check_arguments(training, sampling, phases, rounds)
     origin = json.loads((run_dir / "provenance.json").read_text())
     origin = {key: value for key, value in origin.items() if key != "hardware"}
     origin["bench_id"] = f"{utc_now()}-{secrets.token_hex(3)}"
@@ -119,8 +130,32 @@ def measure(
 
 
 def _check_arguments(
-    training: Mapping[str, Mapping[str, Any]], phases: Sequence[str], rounds: int
+    training: Mapping[str, Mapping[str, Any]],
+    sampling: Mapping[str, Mapping[str, Any]],
+    phases: Sequence[str],
+    rounds: int,
 ) -> None:
+    for name, given in training.items():
+        turns.check_keys(f"training, {name}", given, TRAINING_KEYS)
+        _check_sizes(f"training, {name}", given["sizes"])
+        counts = {"batch": 1, "min_calls": 1, "min_seconds": 0}
+        _check_least(f"training, {name}", given, counts)
+    for name, given in sampling.items():
+        turns.check_keys(f"sampling, {name}", given, SAMPLING_KEYS)
+        positions = _check_sizes(f"sampling, {name}", given["sizes"])
+        counts = {"positions_per_call": 1, "min_calls": 1, "min_seconds": 0}
+        _check_least(f"sampling, {name}", given, counts | {"naive_places": 0})
+        if not given["batches"] or min(given["batches"]) < 1:
+            raise ValueError(
+                f"sampling, {name}: batches: given {given['batches']}, wanted some, "
+                "of 1 image or more"
+            )
+        if given["positions_per_call"] >= positions:
+            raise ValueError(
+                f"sampling, {name}: positions_per_call: given "
+                f"{given['positions_per_call']}, wanted fewer than the {positions} of "
+                "an image, for the first call is not timed"
+            )
     named = {system for given in training.values() for system in given["systems"]}
     unknown = sorted(named - set(SYSTEMS)) + sorted(set(phases) - set(PHASES))
     if unknown or not phases or rounds < 1:
@@ -129,10 +164,38 @@ def _check_arguments(
             f"wanted systems of {list(SYSTEMS)}, some of {PHASES} and at least 1"
         )
     for name, given in training.items():
-        if given["systems"][0] != OURS:
+        if list(given["systems"])[:1] != [OURS]:
             raise ValueError(
-                f"{name}: the first system is {given['systems'][0]!r}, wanted "
-                f"{OURS!r}, whose first loss the others are held against"
+                f"{name}: systems: given {list(given['systems'])}, wanted {OURS!r} "
+                "first, whose first loss the others are held against"
+            )
+
+
+def _check_sizes(what: str, given: Mapping[str, Any]) -> int:
+    """The positions of an image of these sizes.
+
+    Raises ValueError for sizes of which no model can be made.
+    """
+    from experiments.image_transformer import Sizes, network  # TensorFlow: seconds
+
+    wanted = [name for name in Sizes._fields if name not in Sizes._field_defaults]
+    turns.check_keys(f"{what}: sizes", given, wanted, tuple(Sizes._field_defaults))
+    sizes = Sizes(**given)
+    try:
+        network.check(sizes)
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error
+    rows, columns, _ = network.grid(sizes)
+    return rows * columns
+
+
+def _check_least(
+    what: str, given: Mapping[str, Any], counts: Mapping[str, float]
+) -> None:
+    for name, least in counts.items():
+        if not given[name] >= least:
+            raise ValueError(
+                f"{what}: {name}: given {given[name]}, wanted {least} or more"
             )
 
 
@@ -280,6 +343,7 @@ def _told(made: record.Record) -> str:
     verdict = "" if made.check["passed"] else f"  WRONG: {made.check['reason']}"
     seconds = made.seconds["calls"]
     if "examples" in made.work:
-        return f"{made.system:32} {1000 * min(seconds):9.1f} ms a step{verdict}"
+        a_step = 1000 * statistics.median(seconds)
+        return f"{made.system:32} {a_step:9.1f} ms a step{verdict}"
     a_position = sum(seconds) / sum(made.work["positions"])
     return f"{made.system:32} {1000 * a_position:9.3f} ms a position{verdict}"

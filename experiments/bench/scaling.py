@@ -153,6 +153,14 @@ def _check_arguments(
             f"{rounds} rounds, wanted some of {list(SUBJECTS)}, some of {PHASES} and "
             "at least 1"
         )
+    counted = ("counted_topologies", "counted_batch_per_shard")
+    for name, given in subjects.items():
+        turns.check_keys(
+            f"scale: {name}",
+            given,
+            ("options", "batch_per_device", *(counted if "counted" in phases else ())),
+            (*counted, "counted_options"),
+        )
     if min(counts) != 1 or max(counts) > cores:
         raise ValueError(
             f"device_counts: given {list(counts)}, wanted 1 and others up to the "

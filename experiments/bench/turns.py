@@ -8,13 +8,30 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.parallel import processes
 
 REPO = Path(__file__).resolve().parents[2]
+
+
+def check_keys(
+    what: str,
+    given: Mapping[str, Any],
+    wanted: Collection[str],
+    optional: Collection[str] = (),
+) -> None:
+    """Raises ValueError, naming them, for keys that nothing reads and missing ones."""
+    unknown = [key for key in given if key not in {*wanted, *optional}]
+    missing = [key for key in wanted if key not in given]
+    if unknown or missing:
+        also = f" and perhaps {list(optional)}" if optional else ""
+        raise ValueError(
+            f"{what}: given {unknown}, which nothing reads, and without {missing}; "
+            f"wanted {list(wanted)}{also}"
+        )
 
 
 def run(

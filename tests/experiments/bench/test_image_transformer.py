@@ -126,7 +126,40 @@ def test_a_turn_that_takes_too_long_is_a_failed_record_and_fails_the_run(tmp_pat
         ),
         (
             {"training": {"a": TRAINING["crops32"] | {"systems": ["keras"]}}},
-            "the first system is 'keras'",
+            r"systems: given \['keras'\], wanted 'ours' first",
+        ),
+        ({"training": {"a": TRAINING["crops32"] | {"systems": []}}}, "wanted 'ours'"),
+        (
+            {"training": {"a": TRAINING["crops32"] | {"min_secs": 1}}},
+            r"training, a: given \['min_secs'\], which nothing reads",
+        ),
+        (
+            {"training": {"a": {"sizes": SIZES, "systems": SYSTEMS}}},
+            r"without \['batch', 'min_seconds', 'min_calls'\]",
+        ),
+        (
+            {"training": {"a": TRAINING["crops32"] | {"min_calls": 0}}},
+            "training, a: min_calls: given 0, wanted 1 or more",
+        ),
+        (
+            {"sampling": {"b": SAMPLING["crops64"] | {"sizes": SIZES | {"head": 1}}}},
+            r"sampling, b: sizes: given \['head'\], which nothing reads",
+        ),
+        (
+            {"sampling": {"b": SAMPLING["crops64"] | {"sizes": SIZES | {"heads": 3}}}},
+            "sampling, b: key_size: 4 does not divide by 3 heads",
+        ),
+        (
+            {"sampling": {"b": SAMPLING["crops64"] | {"batches": [0]}}},
+            r"sampling, b: batches: given \[0\]",
+        ),
+        (
+            {"sampling": {"b": SAMPLING["crops64"] | {"positions_per_call": 0}}},
+            "sampling, b: positions_per_call: given 0, wanted 1 or more",
+        ),
+        (
+            {"sampling": {"b": SAMPLING["crops64"] | {"positions_per_call": 16}}},
+            "positions_per_call: given 16, wanted fewer than the 16 of an image",
         ),
     ],
 )

@@ -161,6 +161,14 @@ def test_turns_that_take_too_long_are_failed_records_and_fail_the_run(tmp_path):
         ({"phases": ["guessed"]}, "guessed"),
         ({"device_counts": [1, 4096]}, "cores of this machine"),
         ({"device_counts": [2]}, "wanted 1 and others"),
+        (
+            {"subjects": {"transformer": SUBJECT | {"batch_per_devise": 2}}},
+            r"transformer: given \['batch_per_devise'\], which nothing reads",
+        ),
+        (
+            {"subjects": {"transformer": {"options": OPTIONS, "batch_per_device": 2}}},
+            r"without \['counted_topologies', 'counted_batch_per_shard'\]",
+        ),
     ],
 )
 def test_bad_arguments_are_errors_before_anything_runs(tmp_path, changes, said):
