@@ -1,5 +1,6 @@
 """The Image Transformer's benchmark on a tiny model: processes, records, a page."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -186,6 +187,12 @@ def test_losses_that_are_not_ours_fail_the_check_and_get_no_ratio(records):
     claims = {v.claim: v for v in report.judge(page)}
     verdict = claims["step, crops32: ours / handwritten TensorFlow"]
     assert verdict.measured is None and not verdict.reached
+
+
+def test_a_turn_tells_its_median(records):
+    ours = records["crops32/ours"]
+    made = dataclasses.replace(ours, seconds={"calls": [1.0, 9.0, 2.0]})
+    assert "2000.0 ms a step" in image_transformer._told(made)
 
 
 def made_run(folder, model, *, steps=4, status="done"):

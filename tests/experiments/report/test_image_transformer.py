@@ -93,6 +93,28 @@ def test_a_round_whose_peak_was_disturbed_is_held_to_the_highest():
     page = report.read_page([*a_round(1), *calm, low])
     assert claims(page)["MFU, crops32, ours"].measured == pytest.approx([0.6] * 3)
     assert page.peaks == {1: PEAK, 2: PEAK / 3}
+    said = (
+        "Disturbed: round 2, whose peak of matrix products, 33.3 GFLOP/s, was 33% of "
+        "the best round's (below 80%)."
+    )
+    assert said in report.markdown(page)
+
+
+def test_rounds_near_the_best_are_not_called_disturbed_and_others_by_their_kind():
+    assert report.disturbed({1: 1.0, 2: 0.81, 3: 0.79}) == {3: 0.79}
+    assert "Disturbed" not in report.markdown(report.read_page(a_round(1)))
+    slow = dict(matmul_flops_per_second=PEAK / 2)
+    old = [*a_round(1, bench="old"), make("probe", "probe", 2, bench="old", work=slow)]
+    new = [r for r in a_round(1, bench="new") if r.settings["mode"] == "train"]
+    page = report.read_page([*old, *new])
+    assert page.peaks == {} and page.sampling_peaks == {1: PEAK, 2: PEAK / 2}
+    assert "Disturbed: round 2 of sampling, whose" in report.markdown(page)
+
+
+def test_the_page_says_what_a_ratio_is_of():
+    text = report.markdown(report.read_page(a_round(1)))
+    assert "attention and of layer normalisation by formulas written by hand" in text
+    assert "not of what the language and the runtime cost" in text
 
 
 def test_the_page_has_every_number_with_its_range_and_says_what_was_multiplied_out():
@@ -123,9 +145,44 @@ def test_one_that_is_not_installed_takes_up_its_row_and_the_rest_are_judged():
     assert "not installed: pip install flax (make peers)" in report.markdown(page)
     (claim,) = (c for c in claims(page) if "Keras" in c)
     assert claim.endswith("Keras 3 (the fastest; without JAX and Flax)")
+    # The fastest of those that ran may not be the fastest: no verdict, though a ratio.
+    verdict = claims(page)[claim]
+    assert not verdict.reached and verdict.measured == pytest.approx([1.25] * 3)
+    (line,) = (x for x in report.markdown(page).splitlines() if claim in x)
+    assert line.endswith("| 1.250x | not measured (without JAX and Flax) |")
     lines = list(csv.DictReader(io.StringIO(report.csv_text(page))))
     (flax,) = (line for line in lines if line["system"] == "flax")
     assert flax["status"] == "skipped" and flax["seconds"] == ""
+
+
+def test_peers_of_which_none_ran_are_not_measured():
+    held = [
+        r
+        for r in a_round(1)
+        if r.system not in ("crops32/keras", "crops32/flax")
+    ]
+    page = report.read_page(held)
+    claim = "step, crops32: ours / the fastest of Keras 3 and Flax"
+    assert claims(page)[claim].measured is None
+    said = f"{claim} | at most 1x | - | not measured (without Keras 3, JAX and Flax) |"
+    assert said in report.markdown(page)
+    # Either program of Keras stands for it, and one of them that failed is missed.
+    for status, without in (
+        ("ok", "without JAX and Flax"),
+        ("failed", "without Keras 3, jit_compile, JAX and Flax"),
+    ):
+        xla = make(
+            "crops32/keras_xla",
+            "train",
+            status=status,
+            reason="" if status == "ok" else "out of memory",
+            seconds=dict(build=1.0, first=2.0, calls=[0.5]),
+            work=dict(examples=[4], flops=FLOPS, parameters=12),
+        )
+        (verdict,) = (
+            v for c, v in claims(report.read_page([*held, xla])).items() if "Keras" in c
+        )
+        assert verdict.trouble == without
 
 
 def test_a_wrong_loss_in_one_round_leaves_no_number():
