@@ -3,21 +3,66 @@
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from experiments.records.record import Record
 
-COLORS = ("#c8553d", "#4a6fa5", "#2c7a4b")
+# Of curves, one after another: colours first, then another line.
+STYLES = [
+    (color, line)
+    for line in ("o-", "s--", "^:")
+    for color in ("#c8553d", "#4a6fa5", "#2c7a4b")
+]
+TITLE = "What is learned in as many steps"
 
 
 def newest(records: Sequence[Record]) -> list[Record]:
-    """The curves that were made together last; ValueError for no records."""
+    """The curves that were made together last.
+
+    Raises ValueError for no records, for more curves than can be told apart, and for
+    curves that were not trained on and judged by the same, or never at the same step.
+    """
     if not records:
         raise ValueError("records: given none, wanted a learning curve's")
     last = records[-1].provenance["bench_id"]
-    return [r for r in records if r.provenance["bench_id"] == last]
+    curves = [r for r in records if r.provenance["bench_id"] == last]
+    if len(curves) > len(STYLES):
+        raise ValueError(
+            f"records: given {len(curves)} curves, wanted at most the {len(STYLES)} "
+            "that a plot tells apart"
+        )
+    for r in curves[1:]:
+        if _seen(r) != _seen(curves[0]):
+            raise ValueError(
+                f"records: {r.system} saw {_seen(r)}, wanted what {curves[0].system} "
+                f"saw, {_seen(curves[0])}"
+            )
+    if not _common_steps(curves):
+        raise ValueError(
+            f"records: no step at which all of {[r.system for r in curves]} were "
+            "judged, wanted one at least"
+        )
+    return curves
+
+
+def _seen(record: Record) -> dict[str, Any]:
+    """What a model was trained on and judged by."""
+    names = ("source", "num_held_out_images", "batch_size")
+    return {name: record.problem[name] for name in names} | {
+        "seed": record.settings.get("seed")
+    }
+
+
+def _common_steps(curves: Sequence[Record]) -> list[int]:
+    """At which all were judged."""
+    return sorted(set.intersection(*(set(r.work["held_out_steps"]) for r in curves)))
+
+
+def _who(curves: Sequence[Record]) -> str:
+    return {1: "It saw", 2: "Both saw the same"}.get(len(curves), "All saw the same")
 
 
 def markdown(curves: Sequence[Record]) -> str:
@@ -30,7 +75,7 @@ def markdown(curves: Sequence[Record]) -> str:
         )
         for r in curves
     ]
-    steps = sorted(set.intersection(*(set(held) for held in by_step)))
+    steps = _common_steps(curves)
     head = ("step", *names)
     rule = ["---:"] * len(head)
     lines = [
@@ -38,9 +83,9 @@ def markdown(curves: Sequence[Record]) -> str:
     ]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))
     parts = [
-        "# What is learned in as many steps",
+        f"# {TITLE}",
         f"Bits/dim of {problem['num_held_out_images']} images held out, exact, of "
-        f"whole images. Images: {problem['source']}. Both saw the same "
+        f"whole images. Images: {problem['source']}. {_who(curves)} "
         f"{problem['batch_size']} images at each step.",
         table,
         "\n".join(_notes(curves)),
@@ -54,13 +99,20 @@ def _notes(curves: Sequence[Record]) -> list[str]:
         hardware = r.hardware
         commit = r.provenance.get("commit")
         dirty = ", with uncommitted changes" if r.provenance.get("dirty") else ""
+        averaged = "weights averaged when judged; " if _is_averaged(r) else ""
         said.append(
-            f"- {r.system}: {r.problem['model']}; {r.work['step_seconds']:.2f} s a "
+            f"- {r.system}: {r.problem['model']}; {averaged}"
+            f"{r.work['step_seconds']:.2f} s a "
             f"step, median; {hardware.get('cpu')}, {hardware.get('cores')} cores, "
             f"{str(r.provenance.get('started_at'))[:10]}; commit {commit}{dirty}; "
             f"`{' '.join(r.provenance['argv'])}`."
         )
     return said
+
+
+def _is_averaged(record: Record) -> bool:
+    """Whether what was judged is known to be a moving average of weights."""
+    return bool(record.settings.get("averaged"))
 
 
 def draw(curves: Sequence[Record], path: Path) -> None:
@@ -69,8 +121,9 @@ def draw(curves: Sequence[Record], path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.08, 0.2, 0.89, 0.7))
     lows = []
-    for record, color in zip(curves, COLORS, strict=False):
+    for record, (color, line) in zip(curves, STYLES, strict=False):
         work = record.work
+        averaged = ", weights averaged" if _is_averaged(record) else ""
         axes.plot(
             work["train_steps"],
             work["train_bits_per_dim"],
@@ -82,11 +135,11 @@ def draw(curves: Sequence[Record], path: Path) -> None:
         axes.plot(
             work["held_out_steps"],
             work["held_out_bits_per_dim"],
-            "o-",
+            line,
             color=color,
             linewidth=1.8,
             markersize=4.5,
-            label=f"{record.system}: held out, weights averaged",
+            label=f"{record.system}: held out{averaged}",
         )
         lows += [min(work["held_out_bits_per_dim"]), min(work["train_bits_per_dim"])]
     axes.set_ylim(min(lows) - 0.1, 8.0)
@@ -102,16 +155,18 @@ def draw(curves: Sequence[Record], path: Path) -> None:
     figure.text(
         0.015,
         0.96,
-        "Image Transformer and a PixelCNN of its size, as many steps",
+        TITLE,
         fontsize=12.5,
         fontweight="bold",
         verticalalignment="center",
     )
     problem = curves[0].problem
+    machines = dict.fromkeys(
+        f"{r.hardware.get('cpu')}, {r.hardware.get('cores')} cores" for r in curves
+    )
     caption = (
         f"{problem['source']}. {problem['num_held_out_images']} images held out; "
-        f"{problem['batch_size']} trained on a step. Machine: "
-        f"{curves[0].hardware.get('cpu')}, {curves[0].hardware.get('cores')} cores."
+        f"{problem['batch_size']} trained on a step. Machine: {'; '.join(machines)}."
     )
     figure.text(0.015, 0.02, "\n".join(textwrap.wrap(caption, 140)), fontsize=8)
     figure.savefig(path, dpi=130)

@@ -195,8 +195,11 @@ def test_a_turn_tells_its_median(records):
     assert "2000.0 ms a step" in image_transformer._told(made)
 
 
-def made_run(folder, model, *, steps=4, status="done"):
-    """What bin/train leaves of a run, as far as a curve is made of it."""
+def made_run(folder, model, *, steps=4, status="done", lacks=(), kinds=2):
+    """What bin/train leaves of a run, as far as a curve is made of it.
+
+    lacks: what its summary does not say.  kinds: 1 where nothing held out is judged.
+    """
     folder.mkdir()
     images = "natural-image crops(size=8)"
     for name, told in {
@@ -217,16 +220,21 @@ def made_run(folder, model, *, steps=4, status="done"):
             "hardware": {"cpu": "a CPU", "cores": 2},
         },
     }.items():
+        told = {key: value for key, value in told.items() if key not in lacks}
         (folder / f"{name}.json").write_text(json.dumps(told))
     for step in range(1, steps + 1):
-        for kind in ("train", "held_out")[: 1 if step % 2 else 2]:
+        for kind in ("train", "held_out")[: 1 if step % 2 else kinds]:
             event = {"kind": kind, "step": step, "bits_per_dim": 8 - step / 10}
             event |= {"step_seconds": 0.5} if kind == "train" else {}
             jsonlines.append(folder / "metrics.jsonl", event)
     checkpoint.save(
         folder / "checkpoints",
         steps,
-        {"weights/a": np.zeros((3, 4)), "slots/a/mean": np.zeros((3, 4))},
+        {
+            "weights/a": np.zeros((3, 4)),
+            "slots/a/mean": np.zeros((3, 4)),
+            "ema/a": np.zeros((3, 4)),
+        },
         about={"model": model, "data": images, "seed": 0, "batch_size": 2},
         keep_last=1,
     )
@@ -245,6 +253,7 @@ def test_two_runs_become_curves_a_table_and_a_plot(tmp_path, capsys):
         assert made.work["held_out_bits_per_dim"] == [7.8, 7.6]
         assert made.work["train_steps"] == [1, 2, 3, 4]
         assert made.work["parameters"] == 12
+        assert made.settings["averaged"]
     text = (tmp_path / "tables" / "image_transformer_learning.md").read_text()
     assert "| 4 | 7.6000 | 7.6000 |" in text and "PixelCNN, 12 weights" in text
     plot = tmp_path / "plots" / "image_transformer_learning.png"
@@ -253,7 +262,15 @@ def test_two_runs_become_curves_a_table_and_a_plot(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"steps": 6}, "steps 6, wanted"), ({"status": "failed"}, "wanted 'done'")],
+    [
+        ({"steps": 6}, "steps 6, wanted"),
+        ({"status": "failed"}, "wanted 'done'"),
+        ({"kinds": 1}, "two: no bits/dim of what was held out, wanted some"),
+        (
+            {"lacks": ("num_held_out_images",)},
+            "two: its summary has no ['num_held_out_images'], wanted a run of training",
+        ),
+    ],
 )
 def test_runs_that_do_not_compare_make_no_curves(tmp_path, capsys, changes, said):
     runs = [
