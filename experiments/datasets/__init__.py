@@ -4,11 +4,13 @@ from experiments.datasets.covertype import load_covertype
 from experiments.datasets.crops import natural_image_crops
 from experiments.datasets.image_builders import tfds_images
 from experiments.datasets.images_on_disk import image_array, image_files
+from experiments.datasets.tones import synthetic_tones
 
 __all__ = [
     "image_array",
     "image_files",
     "load_covertype",
     "natural_image_crops",
+    "synthetic_tones",
     "tfds_images",
 ]
