@@ -57,8 +57,8 @@ def audio_files(
     held_out_match: a regular expression; files in whose names (with their folders) it
       is found are held out.
     held_out_share: of the files, where neither is given: those whose names have the
-      lowest hashes, so that a file stays on its side when others come or go.  All clips
-      of a file are on one side.
+      lowest hashes, so that few change sides when others come or go.  All clips of a
+      file are on one side.
     short: what becomes of files shorter than a clip: "skip" leaves them out, "pad"
       makes a clip of each, with zeros after it, which are easily foretold and count as
       samples.  Either way they are counted.
