@@ -108,8 +108,8 @@ def _checked(given: Prepared, name: str, form: Form) -> Any:
     label = f"{given.label}: {name}"
     if not isinstance(feature, tfds.features.Audio):
         raise ValueError(f"{label} is {feature}, wanted audio")
-    told_content = feature.to_json_content()
-    if told_content.lazy_decode or told_content.encoding not in ("", "NONE"):
+    content = feature.to_json_content()
+    if content.lazy_decode or content.encoding not in ("", "NONE"):
         raise ValueError(f"{label}: is kept encoded, wanted its samples")
     if not feature.sample_rate:
         raise ValueError(f"{label}: of no known rate, wanted samples a second")
