@@ -123,7 +123,7 @@ def test_recordings_are_resampled_mixed_and_padded_as_files_are(data_dir):
     ("kind", "given", "said"),
     [
         ("short", {"held_out": "test"}, r"has splits \['train'\], given 'test'"),
-        ("short", {"held_out": "train"}, "share recordings"),
+        ("short", {"held_out": "train"}, "is to be trained on and held out"),
         ("short", {"feature": "label"}, "label is Scalar.*wanted audio"),
         ("short", {"feature": "sound"}, "wanted a feature 'sound'"),
         ("short", {"length": 100}, r"'train\[:50%\]': no clips, 3 shorter than"),
