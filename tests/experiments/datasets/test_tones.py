@@ -63,7 +63,7 @@ def test_the_tones_are_called_synthetic_wherever_they_are_named(audio):
     ("given", "said"),
     [
         ({"length": 0}, "length: given 0"),
-        ({"length": 8, "rate": 3000}, "rate: given 3000, wanted at least 3521"),
+        ({"length": 8, "rate": 3000}, "rate: given 3000, wanted at least 3520"),
         ({"length": 8, "most_strings": 0}, "most_strings: given 0"),
     ],
 )
