@@ -13,6 +13,7 @@ def test_a_string_is_the_recursion_of_karplus_and_strong():
     found = plucked(period=4.5, damping=0.9, length=40, random=random)
     wanted = np.zeros(45)  # five before the beginning
     burst = np.random.default_rng(5).uniform(-1.0, 1.0, 4)
+    burst -= burst.mean()
     for n in range(40):
         burst_now = burst[n] if n < 4 else 0.0
         wanted[n + 5] = burst_now + 0.9 * (wanted[n + 1] + wanted[n]) / 2
