@@ -10,10 +10,11 @@ import tensorflow as tf
 from experiments.datasets.images import (
     Images,
     held_out_batches,
-    num_held_out_batches,
+    num_judged,
     training_batches,
 )
 from experiments.image_transformer import network, program, sampling
+from experiments.image_transformer.likelihood import CHANNELS
 from experiments.image_transformer.network import Sizes
 from experiments.inference import optimize
 from experiments.parallel import arithmetic, engines, processes
@@ -87,7 +88,7 @@ def train(
         batch_size=batch_size,
         batch=training_batches(images, seed=seed, **share),
         held_out=held_out_batches(images, **share),
-        num_held_out=_num_held_out(images, batch_size, num_held_out),
+        num_held_out=num_judged(images, batch_size, num_held_out),
     )
     model, num_traces = optimize.counting(model or program.model(sizes))
     runtime = engines.make_runtime(model, optimizer, topology, step, kind=kind)
@@ -129,28 +130,14 @@ def _check_fit(sizes: Sizes, images: Images) -> None:
             f"sizes: a model of {sizes.height} x {sizes.width} pixels, wanted the "
             f"{images.size} x {images.size} of {images.name}"
         )
+    if sizes.channels != CHANNELS:
+        raise ValueError(
+            f"channels: given {sizes.channels}, wanted the {CHANNELS} of images"
+        )
     if sizes.num_values != NUM_VALUES:
         raise ValueError(
             f"num_values: given {sizes.num_values}, wanted the {NUM_VALUES} of images"
         )
-
-
-def _num_held_out(images: Images, batch_size: int, wanted: int | None) -> int:
-    """The batches to judge by: those wanted, or all that there are."""
-    there = num_held_out_batches(images, batch_size)
-    if wanted is None:
-        if there is None:
-            raise ValueError(
-                f"num_held_out: given None, wanted a number of batches: there is no "
-                f"end to {images.name}"
-            )
-        return there
-    if wanted < 0 or (there is not None and wanted > there):
-        raise ValueError(
-            f"num_held_out: given {wanted} batches of {batch_size}, {images.name} has "
-            f"{images.held_out.num_images} images held out"
-        )
-    return wanted
 
 
 def _show(
