@@ -80,5 +80,26 @@ def num_held_out_batches(images: Images, batch_size: int) -> int | None:
     return num_whole_batches(images.held_out.num_images, batch_size)
 
 
+def num_judged(images: Images, batch_size: int, num_held_out: int | None) -> int:
+    """The batches to judge by: those wanted, or with None all that there are.
+
+    Raises ValueError for more than there are, and for None where there is no end.
+    """
+    there = num_held_out_batches(images, batch_size)
+    if num_held_out is None:
+        if there is None:
+            raise ValueError(
+                f"num_held_out: given None, wanted a number of batches: there is no "
+                f"end to {images.name}"
+            )
+        return there
+    if num_held_out < 0 or (there is not None and num_held_out > there):
+        raise ValueError(
+            f"num_held_out: given {num_held_out} batches of {batch_size}, "
+            f"{images.name} has {images.held_out.num_images} images held out"
+        )
+    return num_held_out
+
+
 def _examples(images: Images, split: Split) -> Examples:
     return Examples(images.name, "images", "image", *split, images.num_threads)
