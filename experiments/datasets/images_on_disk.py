@@ -169,9 +169,7 @@ def image_array(
     whole = _chosen(Path(path), array)
     is_cut = held_out_path is None and held_out_array is None
     if is_cut:
-        training, held_out = _cut(
-            whole.place, _of_array(whole, wanted), held_out_share
-        )
+        training, held_out = _cut(whole.place, _of_array(whole, wanted), held_out_share)
     else:
         other = _chosen(
             Path(path if held_out_path is None else held_out_path), held_out_array

@@ -128,9 +128,7 @@ def test_a_share_of_a_split_may_be_held_out(data_dir):
         said = "-train.*: is to be trained on and held out"
         with pytest.raises(ValueError, match=said):
             of(data_dir, training=training, held_out=held_out)
-    images = of(
-        data_dir, training="train[:25%]+train[75%:]", held_out="train[25%:75%]"
-    )
+    images = of(data_dir, training="train[:25%]+train[75%:]", held_out="train[25%:75%]")
     assert (images.training.num_images, images.held_out.num_images) == (12, 12)
 
 
