@@ -1,3 +1,23 @@
+"""Learning curves of finished runs side by side, as records.
+
+    python -m experiments.bench.learning RUN RUN [--out=results]
+
+Each RUN is the folder of a `bin/train` run on images, such as those of
+configs/image_transformer/natural_crops32.gin and configs/image_transformer/
+pixelcnn32.gin.  They must have had the same images, batches and steps.
+"""
+
+import argparse
+import json
+import secrets
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.records import checkpoint, jsonlines, record
+from experiments.records.run_dir import utc_now
 from experiments.report import learning as report
 from experiments.report import page
 

@@ -260,9 +260,7 @@ def judge(page: Page) -> list[Verdict]:
     return verdicts
 
 
-def _against_peers(
-    problem: str, ours: Trained, peers: Sequence[Trained]
-) -> Verdict:
+def _against_peers(problem: str, ours: Trained, peers: Sequence[Trained]) -> Verdict:
     """Against the fastest of Keras 3 and Flax, which wants all of them to have run."""
     able = [row for row in peers if row.seconds]
     there = {row.system for row in peers}
@@ -482,9 +480,9 @@ def _disturbances(page: Page) -> Iterable[str]:
             of = f" of {what}" if what else ""
             yield (
                 f"Disturbed: round {i}{of}, whose peak of matrix products, "
-                f"{number(peaks[i] / 1e9)} GFLOP/s, was {share:.0%} of the best round's "
-                f"(below {DISTURBED:.0%}). It is counted with the others, and widens "
-                "the ranges."
+                f"{number(peaks[i] / 1e9)} GFLOP/s, was {share:.0%} of the best "
+                f"round's (below {DISTURBED:.0%}). It is counted with the others, "
+                "and widens the ranges."
             )
 
 

@@ -1,3 +1,216 @@
+"""The Image Transformer's page from made-up records: rows, ratios and verdicts."""
+
+import csv
+import io
+
+import pytest
+
+from experiments.records import record as records
+from experiments.records.record import Record
+from experiments.report import __main__ as command
+from experiments.report import image_transformer as report
+from experiments.report import learning
+
+SECONDS = {"ours": 1.0, "handwritten_tf": 1.25, "keras": 0.8, "flax": 2.0}
+PEAK, FLOPS = 1e11, 6e10
+
+
+def make(system, mode, number=1, *, bench="b1", **changes):
+    fields = dict(
+        experiment="image_transformer",
+        system=system,
+        round=number,
+        problem=dict(name="crops32", batch=4, model="a model", source="crops"),
+        hardware=dict(cpu="Some CPU", cores=2, threads=2),
+        settings=dict(mode=mode),
+        status="ok",
+        seconds={},
+        work={},
+        check=dict(passed=True, bits_per_dim=[8.0, 7.5, 7.0]),
+        provenance=dict(
+            bench_id=bench, started_at="2025-03-04T05:06:07Z", load_average=1.0
+        ),
+    )
+    return Record(**(fields | changes))
+
+
+def a_round(number, slower=1.0, **changes):
+    peak = dict(matmul_flops_per_second=PEAK)
+    made = [make("probe", "probe", number, work=peak, **changes)]
+    for system, seconds in SECONDS.items():
+        made.append(
+            make(
+                f"crops32/{system}",
+                "train",
+                number,
+                seconds=dict(build=1.0, first=2.0, calls=[slower * seconds, 9.0, 0.0]),
+                work=dict(examples=[4] * 3, flops=FLOPS, parameters=12),
+                **changes,
+            )
+        )
+    for problem, sampler, ms, positions in (
+        ("crops64", "cached", 2.0, 4096),
+        ("crops64", "naive", 400.0, 4096),
+        ("paper256", "cached", 2.1, 65536),
+    ):
+        calls = 2 if sampler == "cached" else 1
+        made.append(
+            make(
+                f"{problem}/{sampler}_1",
+                "naive" if sampler == "naive" else "sample",
+                number,
+                seconds=dict(first=3.0, calls=[slower * ms / 1000 * calls] * 4),
+                work=dict(positions=[calls] * 4, positions_of_image=positions),
+                **changes,
+            )
+        )
+    return made
+
+
+def claims(page):
+    return {verdict.claim: verdict for verdict in report.judge(page)}
+
+
+def test_ratios_are_of_medians_within_a_round_and_ranges_over_them():
+    page = report.read_page([*a_round(1), *a_round(2, slower=1.1)])
+    found = claims(page)
+    by_hand = found["step, crops32: ours / handwritten TensorFlow"]
+    assert by_hand.measured == pytest.approx([0.8] * 3) and by_hand.reached
+    peers = found["step, crops32: ours / Keras 3 (the fastest of Keras 3 and Flax)"]
+    assert peers.measured == pytest.approx([1.25] * 3) and not peers.reached
+    mfu = found["MFU, crops32, ours"]
+    assert mfu.measured == pytest.approx([0.6 / 1.1, (0.6 + 0.6 / 1.1) / 2, 0.6])
+    assert mfu.reached
+    naive = found["sampling 1 of crops64: naive, multiplied out / ours"]
+    assert naive.measured == pytest.approx([200.0] * 3) and naive.reached
+    grown = found["a position of 1 images: paper256 / crops64"]
+    assert grown.measured == pytest.approx([1.05] * 3) and grown.reached
+
+
+def test_a_round_whose_peak_was_disturbed_is_held_to_the_highest():
+    low = make("probe", "probe", 2, work=dict(matmul_flops_per_second=PEAK / 3))
+    calm = [r for r in a_round(2) if r.settings["mode"] != "probe"]
+    page = report.read_page([*a_round(1), *calm, low])
+    assert claims(page)["MFU, crops32, ours"].measured == pytest.approx([0.6] * 3)
+    assert page.peaks == {1: PEAK, 2: PEAK / 3}
+    said = (
+        "Disturbed: round 2, whose peak of matrix products, 33.3 GFLOP/s, was 33% of "
+        "the best round's (below 80%)."
+    )
+    assert said in report.markdown(page)
+
+
+def test_rounds_near_the_best_are_not_called_disturbed_and_others_by_their_kind():
+    assert report.disturbed({1: 1.0, 2: 0.81, 3: 0.79}) == {3: 0.79}
+    assert "Disturbed" not in report.markdown(report.read_page(a_round(1)))
+    slow = dict(matmul_flops_per_second=PEAK / 2)
+    old = [*a_round(1, bench="old"), make("probe", "probe", 2, bench="old", work=slow)]
+    new = [r for r in a_round(1, bench="new") if r.settings["mode"] == "train"]
+    page = report.read_page([*old, *new])
+    assert page.peaks == {} and page.sampling_peaks == {1: PEAK, 2: PEAK / 2}
+    assert "Disturbed: round 2 of sampling, whose" in report.markdown(page)
+
+
+def test_the_page_says_what_a_ratio_is_of():
+    text = report.markdown(report.read_page(a_round(1)))
+    assert "attention and of layer normalisation by formulas written by hand" in text
+    assert "not of what the language and the runtime cost" in text
+
+
+def test_the_page_has_every_number_with_its_range_and_says_what_was_multiplied_out():
+    text = report.markdown(report.read_page([*a_round(1), *a_round(2, slower=1.1)]))
+    assert "| **ours** | 1,050 (1,000-1,100) |" in text
+    assert "57.3 % (54.5-60.0)" in text and "0.800x" in text
+    assert "8.00000 | 7.00000 |" in text
+    # 4,096 positions of 0.4 s, the median round's 5 % more.
+    assert "| 1,720 |" in text and "multiplied out" in text
+    assert "Images: crops" in text and "Some CPU, 2 cores, 2 threads" in text
+    assert text.count("**not reached**") == 1
+
+
+def test_one_that_is_not_installed_takes_up_its_row_and_the_rest_are_judged():
+    held = [
+        make(
+            r.system,
+            "train",
+            status="skipped",
+            reason="not installed: pip install flax (make peers)",
+            check=dict(passed=False),
+        )
+        if r.system == "crops32/flax"
+        else r
+        for r in a_round(1)
+    ]
+    page = report.read_page(held)
+    assert "not installed: pip install flax (make peers)" in report.markdown(page)
+    (claim,) = (c for c in claims(page) if "Keras" in c)
+    assert claim.endswith("Keras 3 (the fastest; without JAX and Flax)")
+    # The fastest of those that ran may not be the fastest: no verdict, though a ratio.
+    verdict = claims(page)[claim]
+    assert not verdict.reached and verdict.measured == pytest.approx([1.25] * 3)
+    (line,) = (x for x in report.markdown(page).splitlines() if claim in x)
+    assert line.endswith("| 1.250x | not measured (without JAX and Flax) |")
+    lines = list(csv.DictReader(io.StringIO(report.csv_text(page))))
+    (flax,) = (line for line in lines if line["system"] == "flax")
+    assert flax["status"] == "skipped" and flax["seconds"] == ""
+
+
+def test_peers_of_which_none_ran_are_not_measured():
+    held = [r for r in a_round(1) if r.system not in ("crops32/keras", "crops32/flax")]
+    page = report.read_page(held)
+    claim = "step, crops32: ours / the fastest of Keras 3 and Flax"
+    assert claims(page)[claim].measured is None
+    said = f"{claim} | at most 1x | - | not measured (without Keras 3, JAX and Flax) |"
+    assert said in report.markdown(page)
+    # Either program of Keras stands for it, and one of them that failed is missed.
+    for status, without in (
+        ("ok", "without JAX and Flax"),
+        ("failed", "without Keras 3, jit_compile, JAX and Flax"),
+    ):
+        xla = make(
+            "crops32/keras_xla",
+            "train",
+            status=status,
+            reason="" if status == "ok" else "out of memory",
+            seconds=dict(build=1.0, first=2.0, calls=[0.5]),
+            work=dict(examples=[4], flops=FLOPS, parameters=12),
+        )
+        (verdict,) = (
+            v for c, v in claims(report.read_page([*held, xla])).items() if "Keras" in c
+        )
+        assert verdict.trouble == without
+
+
+def test_a_wrong_loss_in_one_round_leaves_no_number():
+    held = a_round(1)
+    wrong = dict(passed=False, reason="its bits/dim are off", bits_per_dim=[9.0] * 3)
+    other = [
+        make(r.system, "train", 2, seconds=r.seconds, work=r.work, check=wrong)
+        for r in held
+        if r.system == "crops32/handwritten_tf"
+    ]
+    page = report.read_page([*held, *other])
+    verdict = claims(page)["step, crops32: ours / handwritten TensorFlow"]
+    assert verdict.measured is None and "off" in verdict.trouble
+    assert "its bits/dim are off (in round 2)" in report.markdown(page)
+
+
+def test_only_the_newest_benchmark_of_each_kind_is_shown():
+    old, new = a_round(1, slower=3.0, bench="old"), a_round(1, bench="new")
+    new = [r for r in new if r.settings["mode"] in ("probe", "train")]
+    page = report.read_page([*old, *new])
+    (ours,) = (row for row in page.trained if row.system == "ours")
+    assert ours.seconds == {1: 1.0}
+    assert {row.records[0].provenance["bench_id"] for row in page.sampled} == {"old"}
+    assert page.peaks == {1: PEAK}
+
+
+@pytest.mark.parametrize("held", [[], [make("probe", "probe")]])
+def test_records_without_a_turn_are_an_error(held):
+    with pytest.raises(ValueError, match="records: given"):
+        report.read_page(held)
+
+
 def curve(system, bits, bench="b1", **changes):
     steps = [10, 20, 30][: len(bits)]
     fields = dict(
@@ -53,7 +266,9 @@ def test_what_is_said_of_curves_is_what_their_records_say():
 
 def test_every_curve_is_drawn_and_told_apart(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(learning.Figure, "savefig", lambda self, *_, **__: drawn.append(self))
+    monkeypatch.setattr(
+        learning.Figure, "savefig", lambda self, *_, **__: drawn.append(self)
+    )
     curves = [curve(str(number), [7.0, 6.0 - number]) for number in range(4)]
     curves[1] = curve("1", [7.0, 5.0], settings=dict(averaged=True))
     learning.draw(curves, tmp_path / "plot.png")
