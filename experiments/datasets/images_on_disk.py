@@ -1,20 +1,24 @@
 """Images of a person's own: a folder or zip of PNG and JPEG files, or an npz."""
 
-import io
-import lzma
 import zipfile
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from experiments.datasets.image_decoding import (
+from experiments.datasets.files import (
+    BROKEN_ZIP,
+    CACHE_BYTES,
     Cache,
-    CorruptImageError,
-    Encoded,
+    check_apart,
+    check_share,
+    existing,
+    listed,
+    named,
+)
+from experiments.datasets.image_decoding import (
     Fit,
     check_colour,
     check_fit,
@@ -25,17 +29,6 @@ from experiments.datasets.image_decoding import (
 from experiments.datasets.images import Images, Split
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-CACHE_BYTES = 2**29
-BROKEN = (  # what comes of reading a zip that is damaged, or packed in an odd way
-    OSError,
-    EOFError,
-    ValueError,
-    RuntimeError,  # encrypted
-    NotImplementedError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-)
 
 
 class _Found(NamedTuple):
@@ -74,7 +67,7 @@ def image_files(
       source tell how many.
     cache_bytes: of images kept once decoded.
 
-    Raises FileNotFoundError for a path that is not there, CorruptImageError for a
+    Raises FileNotFoundError for a path that is not there, CorruptFileError for a
     corrupt file, and ValueError for one that is grey, transparent or smaller than
     wanted, for no files at all, and for too few of them to hold some out; each names
     the file.
@@ -84,7 +77,7 @@ def image_files(
     cache = Cache(cache_bytes)
 
     def found(place: Path) -> _Found:
-        name, files = _listed(place)
+        name, _, files = listed(place, SUFFIXES, "PNG or JPEG")
         images = decoded(
             files,
             wanted,
@@ -175,8 +168,7 @@ def _images(
 
 def _other(place: Path, held_out_path: Path | str) -> Path:
     other = Path(held_out_path)
-    if other.resolve() == place.resolve():
-        raise ValueError(f"{other}: is to be trained on and held out")
+    check_apart(place, other)
     return other
 
 
@@ -184,8 +176,7 @@ def _cut(place: Path, whole: _Found, share: float) -> tuple[_Found, _Found]:
     """What is trained on and, of the same, what is held out."""
     num_images = whole.split.num_images or 0
     num_held_out = max(1, round(share * num_images))
-    if not 0 < share < 1:
-        raise ValueError(f"held_out_share: given {share}, wanted between 0 and 1")
+    check_share(share)
     if num_held_out >= num_images:
         raise ValueError(
             f"{place}: {num_images} images, wanted at least 2, of which some are to be "
@@ -207,76 +198,12 @@ def _some_of(split: Split, numbers: np.ndarray) -> Split:
     )
 
 
-# Files.
-
-
-def _listed(place: Path) -> tuple[str, Encoded]:
-    """The image files of a folder or zip by number, and a name of all of them."""
-    if place.is_dir():
-        files = [path for path in place.rglob("*") if path.is_file()]
-        sizes = {
-            path.relative_to(place).as_posix(): path.stat().st_size for path in files
-        }
-
-        def open_one(name: str) -> BinaryIO:
-            return (place / name).open("rb")
-
-    elif zipfile.is_zipfile(_existing(place)):
-        try:
-            archive = zipfile.ZipFile(place)
-        except BROKEN as error:
-            raise ValueError(f"{place}: a damaged zip ({error})") from error
-        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-        sizes = {entry.filename: entry.file_size for entry in entries}
-
-        def open_one(name: str) -> BinaryIO:
-            return io.BytesIO(archive.read(name))
-
-    else:
-        raise ValueError(f"{place}: wanted a folder or a zip of PNG and JPEG files")
-
-    names = sorted(name for name in sizes if _is_image(name))
-    if not names:
-        raise ValueError(f"{place}: no PNG or JPEG among its {len(sizes)} files")
-
-    def label(number: int) -> str:
-        return f"{place}/{names[number]}"
-
-    def open_number(number: int) -> BinaryIO:
-        try:
-            return open_one(names[number])
-        except BROKEN as error:
-            raise CorruptImageError(f"{label(number)}: damaged ({error})") from error
-
-    return (
-        _named(place, [f"{name} {sizes[name]}" for name in names]),
-        Encoded(len(names), label, open_number),
-    )
-
-
-def _is_image(name: str) -> bool:
-    """By suffix; what is hidden, and what one system adds to its zips, is none."""
-    parts = name.split("/")
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return name.lower().endswith(SUFFIXES) and not hidden
-
-
-def _existing(place: Path) -> Path:
-    if not place.is_file():
-        raise FileNotFoundError(f"{place}: no such file or folder")
-    return place
-
-
-def _named(place: Path, contents: Sequence[str]) -> str:
-    return f"{place.name} {zlib.crc32('\n'.join(contents).encode()):08x}"
-
-
 # Arrays.
 
 
 def _of_array(place: Path, name: str | None, fit: Fit) -> _Found:
     """The images of one array of an npz, which is looked at before it is read."""
-    if not zipfile.is_zipfile(_existing(place)):
+    if not zipfile.is_zipfile(existing(place)):
         raise ValueError(f"{place}: no npz, or a damaged one")
     entries = _read(place, lambda archive: archive.infolist())
     held = {entry.filename.removesuffix(".npy"): entry for entry in entries}
@@ -300,14 +227,14 @@ def _of_array(place: Path, name: str | None, fit: Fit) -> _Found:
         return fitted(Image.fromarray(np.ascontiguousarray(one)), fit)
 
     content = [f"{entry.filename} {entry.file_size} {entry.CRC}"]
-    return _Found(_named(place, content), Split(len(pixels), image))
+    return _Found(named(place, content), Split(len(pixels), image))
 
 
 def _read[Out](place: Path, read: Callable[[zipfile.ZipFile], Out]) -> Out:
     try:
         with zipfile.ZipFile(place) as archive:
             return read(archive)
-    except BROKEN as error:
+    except BROKEN_ZIP as error:
         raise ValueError(f"{place}: a damaged npz ({error})") from error
 
 
