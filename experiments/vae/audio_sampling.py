@@ -34,7 +34,7 @@ def sample(
     weights, random = _checked(weights, sizes, seed, num_clips)
     noise = uniform(random, "noise of z", (num_clips, sizes.latents))
     stretched = audio.LOGISTIC_SCALE * _logit(noise)
-    return decoded(weights, sizes, seed, _forward(weights, sizes, "prior", stretched))
+    return decoded(weights, sizes, seed, forward(weights, sizes, "prior", stretched))
 
 
 def reconstruct(
@@ -64,14 +64,14 @@ def decoded(
     noise = uniform(random, "noise of audio", tuple(shift.shape))
     noise = tf.exp(log_scale) * _logit(noise) + shift
     noise = tf.sinh(tf.exp(weights["decoder/tail"][0]) * noise)
-    sound = _forward(weights, sizes, "decoder", noise).numpy()
+    sound = forward(weights, sizes, "decoder", noise).numpy()
     if not np.isfinite(sound).all():
         raise ValueError("weights: what they make is not finite, wanted sound")
     least, most = -audio.STEPS, audio.STEPS - 1
     return np.clip(np.rint(sound * audio.STEPS), least, most).astype(np.int32)
 
 
-def _forward(
+def forward(
     weights: Tensors, sizes: AudioSizes, name: str, noise: tf.Tensor
 ) -> tf.Tensor:
     """The flow's forward of [clips, length], part after part in each flow's order."""
