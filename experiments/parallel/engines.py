@@ -40,14 +40,14 @@ def make_runtime(
     """
     arithmetic.check_settings(settings)
     check_state(model)
-    if placement is not None and {name for name, _ in topology.dims} - {"batch"}:
-        return _over_cores(model, optimizer, topology, settings, placement, kind)
     dims = {name for name, size in topology.dims if size > 1}
     if model.state and not dims <= {"batch"}:
         raise ValueError(
             f"topology {topology}: {model.name} has state, {sorted(model.state)}, that "
             "is whole on every device; wanted 'batch' alone"
         )
+    if placement is not None and {name for name, _ in topology.dims} - {"batch"}:
+        return _over_cores(model, optimizer, topology, settings, placement, kind)
     sharding(model, topology)
     count = processes.current().count
     if topology.num_devices % count:
