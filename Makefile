@@ -13,7 +13,7 @@ BENCH += --gin_param=bench.compare.min_seconds=0.5
 endif
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-.PHONY: help setup peers test lint bench-nuts bench-eager bench-scaling bench-step
+.PHONY: help setup peers test test-slow lint bench-nuts bench-eager bench-scaling bench-step
 .PHONY: bench-image-transformer bench-audio check-large check-audio report clean
 
 help:  ## this list
@@ -23,8 +23,11 @@ setup: .venv/.complete  ## the environment in .venv, from requirements.lock
 
 peers: .venv/.peers  ## NumPyro, nutpie, BlackJAX and Flax too: more rows in the tables
 
-test: setup  ## every test
-	$(PYTHON) -m pytest -q -n 2
+test: setup  ## every test but the slow ones
+	$(PYTHON) -m pytest -q -n 2 -m "not slow"
+
+test-slow: setup  ## those that run a whole benchmark or train for long
+	$(PYTHON) -m pytest -q -n 2 -m slow
 
 lint: setup  ## ruff and mypy
 	.venv/bin/ruff check .

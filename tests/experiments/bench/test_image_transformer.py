@@ -74,6 +74,7 @@ def records(folder):
     return {r.system: r for r in made}
 
 
+@pytest.mark.slow
 def test_every_system_trains_as_ours_does_or_says_why_not(records):
     ours = records["crops32/ours"].check["bits_per_dim"]
     assert len(ours) == image_transformer_worker.COMPARED_STEPS
@@ -91,6 +92,7 @@ def test_every_system_trains_as_ours_does_or_says_why_not(records):
         assert made.problem["source"].startswith("natural-image crops")
 
 
+@pytest.mark.slow
 def test_samplers_say_how_many_positions_they_timed(records):
     cached, naive = records["crops64/cached_2"], records["crops64/naive_2"]
     # The first call is apart, and then come as many as were asked for.
@@ -101,6 +103,7 @@ def test_samplers_say_how_many_positions_they_timed(records):
         assert made.seconds["first"] > 0
 
 
+@pytest.mark.slow
 def test_the_page_is_rendered_beside_the_records(folder, records):
     text = (folder / "tables" / "image_transformer.md").read_text()
     for part in ("**ours**", "handwritten TensorFlow", "multiplied out", "MFU"):
@@ -170,6 +173,7 @@ def test_bad_arguments_are_errors_before_anything_runs(tmp_path, changes, said):
     assert not (tmp_path / "records").exists()
 
 
+@pytest.mark.slow
 def test_losses_that_are_not_ours_fail_the_check_and_get_no_ratio(records):
     check = image_transformer.check_bits([8.0, 7.0], [8.0002, 7.0])
     assert not check["passed"] and "2.0e-04" in check["reason"]
@@ -189,6 +193,7 @@ def test_losses_that_are_not_ours_fail_the_check_and_get_no_ratio(records):
     assert verdict.measured is None and not verdict.reached
 
 
+@pytest.mark.slow
 def test_a_turn_tells_its_median(records):
     ours = records["crops32/ours"]
     made = dataclasses.replace(ours, seconds={"calls": [1.0, 9.0, 2.0]})

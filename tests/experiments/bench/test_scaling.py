@@ -79,12 +79,14 @@ def of(records, **wanted):
     ]
 
 
+@pytest.mark.slow
 def test_every_turn_runs_and_passes_its_check(records):
     told = {(r.system, r.status, r.check["passed"], r.reason) for r in records}
     assert all(status == "ok" and passed for _, status, passed, _ in told), told
     assert {r.settings["kind"] for r in records} == set(scaling.PHASES)
 
 
+@pytest.mark.slow
 @each_subject
 @pytest.mark.skipif(CORES < 2, reason="a device is a core here, and there is one")
 def test_every_case_trains_as_one_device_does_dropout_and_all(records, subject):
@@ -104,6 +106,7 @@ def test_every_case_trains_as_one_device_does_dropout_and_all(records, subject):
     assert engines["one_process"] != engines["one_device"]
 
 
+@pytest.mark.slow
 @each_subject
 def test_bytes_on_a_mesh_are_counted_and_those_between_its_devices(records, subject):
     whole, cut = of(records, kind="counted", subject=subject)
@@ -119,6 +122,7 @@ def test_bytes_on_a_mesh_are_counted_and_those_between_its_devices(records, subj
     assert cut.work["activation_bytes"] is None  # of a shard that is on two devices
 
 
+@pytest.mark.slow
 def test_the_page_is_rendered_beside_the_records(folder):
     text = (folder / "tables" / "scaling.md").read_text()
     assert "stand-in" in text and "## Counted" in text
@@ -127,6 +131,7 @@ def test_the_page_is_rendered_beside_the_records(folder):
         assert (folder / "plots" / name).stat().st_size > 10_000
 
 
+@pytest.mark.slow
 @each_subject
 def test_a_projection_begins_with_the_step_that_was_measured(records, subject):
     (core,) = (

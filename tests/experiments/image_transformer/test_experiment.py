@@ -113,7 +113,13 @@ def run_of(data_dir, tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("config", [*DATA_SETS, "natural_crops32"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        "natural_crops32",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in DATA_SETS),
+    ],
+)
 def test_every_config_trains_judges_and_draws_when_it_is_tiny(config, run_of):
     folder, said = run_of(config)
     assert told(folder)["status"] == "done"
