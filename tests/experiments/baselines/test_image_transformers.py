@@ -1,5 +1,6 @@
 """The Image Transformers of other systems are the same function, trained alike."""
 
+import functools
 import json
 import os
 import subprocess
@@ -38,7 +39,7 @@ VARIANTS = {
     "categorical": SIZES._replace(likelihood="categorical"),
 }
 
-# Trains one system as the bench does, and writes what it answered.
+# Trains one system as the bench does, in each folder, and writes what it answered.
 CHILD = """
 import importlib, json, os, sys
 import numpy as np
@@ -46,19 +47,20 @@ from experiments import image_transformer
 from experiments.problem import AdamSettings, Unavailable
 
 system = importlib.import_module(f"experiments.baselines.{sys.argv[1]}")
-sizes = image_transformer.Sizes(**json.loads(sys.argv[2]))
-folder = sys.argv[3]
-weights = dict(np.load(f"{folder}/weights.npz"))
-try:
-    training = system.prepare(sizes, weights, AdamSettings(*json.loads(sys.argv[4])))
-except Unavailable as reason:
-    print("UNAVAILABLE", reason)
-    sys.exit(0)
-images = np.load(f"{folder}/images.npy")
-losses = [training.step(images[0])]
-after = training.weights()
-losses += [training.step(batch) for batch in images[1:]]
-np.savez(f"{folder}/{sys.argv[1]}.npz", losses=losses, **after)
+adam = AdamSettings(*json.loads(sys.argv[2]))
+for folder, sizes in json.loads(sys.argv[3]).items():
+    sizes = image_transformer.Sizes(**sizes)
+    weights = dict(np.load(f"{folder}/weights.npz"))
+    try:
+        training = system.prepare(sizes, weights, adam)
+    except Unavailable as reason:
+        print("UNAVAILABLE", reason)
+        sys.exit(0)
+    images = np.load(f"{folder}/images.npy")
+    losses = [training.step(images[0])]
+    after = training.weights()
+    losses += [training.step(batch) for batch in images[1:]]
+    np.savez(f"{folder}/{sys.argv[1]}.npz", losses=losses, **after)
 """
 
 
@@ -71,10 +73,16 @@ def pictures():
     return images
 
 
-@pytest.fixture(scope="module", params=VARIANTS)
-def ours(request, tmp_path_factory):
-    """Losses of our steps, weights before and after the first, and where they are."""
-    sizes = VARIANTS[request.param]
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory):
+    """By variant: losses, weights before and after the first step, where they are."""
+    return {
+        name: trained(sizes, tmp_path_factory.mktemp(name))
+        for name, sizes in VARIANTS.items()
+    }
+
+
+def trained(sizes, folder):
     model = image_transformer.image_transformer(**sizes._asdict())
     rate = optimizers.constant(ADAM.rate)
     adam = optimizers.adam(
@@ -84,7 +92,6 @@ def ours(request, tmp_path_factory):
         model, adam, topology.parse("batch:1"), StepSettings(), kind="CPU"
     )
     runtime.start(SEED)
-    folder = tmp_path_factory.mktemp(request.param)
     before = {name: draw(w, name, SEED) for name, w in model.weights.items()}
     np.savez(folder / "weights.npz", **before)
     np.save(folder / "images.npy", pictures())
@@ -94,21 +101,36 @@ def ours(request, tmp_path_factory):
         if not after:
             read = runtime.read()
             after = {name: read[f"weights/{name}"] for name in model.weights}
-    return sizes, model, before, after, losses, folder
+    return model, before, after, losses, folder
+
+
+@pytest.fixture(scope="module")
+def training_of(ours):
+    """The process in which a system trains all variants; each is run once."""
+    folders = {
+        str(folder): VARIANTS[name]._asdict() for name, (*_, folder) in ours.items()
+    }
+
+    @functools.cache
+    def run(system):
+        return subprocess.run(
+            [sys.executable, "-c", CHILD, system, json.dumps(ADAM)]
+            + [json.dumps(folders)],
+            env=os.environ | {"PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"},
+            cwd=REPO,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_losses_and_an_adam_step_are_ours(system, ours):
-    sizes, model, before, after, losses, folder = ours
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, system, json.dumps(sizes._asdict())]
-        + [str(folder), json.dumps(ADAM)],
-        env=os.environ | {"PYTHONPATH": str(REPO), "JAX_PLATFORMS": "cpu"},
-        cwd=REPO,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_losses_and_an_adam_step_are_ours(system, variant, ours, training_of):
+    model, before, after, losses, folder = ours[variant]
+    done = training_of(system)
     assert done.returncode == 0, done.stderr[-4000:]
     if done.stdout.startswith("UNAVAILABLE"):
         assert system == "image_transformer_flax"

@@ -14,7 +14,7 @@ SEED = tf.constant([3, -4])
 SIZES = dict(
     height=4,
     width=5,
-    layers=3,
+    layers=2,
     heads=2,
     hidden=16,
     key_size=8,
@@ -27,7 +27,7 @@ DMOL = dict(likelihood="dmol", num_mixtures=4)
 TWO_D = dict(attention="local_2d", block=(2, 3))
 VARIANTS = {  # 60 positions, or 20 where a pixel is one
     "categorical": dict(),
-    "categorical-divides": dict(block=6),
+    "categorical-three-layers": dict(block=6, layers=3),
     "categorical-of-1": dict(block=1),
     "categorical-two-blocks": dict(block=30),
     "categorical-one-block": dict(block=31),
@@ -36,7 +36,7 @@ VARIANTS = {  # 60 positions, or 20 where a pixel is one
     "categorical-2d": dict(**TWO_D),
     "categorical-2d-odd": dict(attention="local_2d", block=(3, 4), flange=(1, 2)),
     "dmol": dict(block=6, **DMOL),
-    "dmol-divides": dict(block=5, **DMOL),
+    "dmol-three-layers": dict(block=5, layers=3, **DMOL),
     "dmol-of-1": dict(block=1, **DMOL),
     "dmol-two-blocks": dict(block=10, **DMOL),
     "dmol-one-block": dict(block=16, **DMOL),
@@ -115,10 +115,17 @@ def images_to_complete(sizes, num_images=2):
 @each_variant
 def test_every_value_is_the_naive_samplers(given):
     sizes = sizes_of(**given)
-    values = tf.function(program.draw_naively)(sizes, weights_of(sizes), 2, SEED)
-    expected = network.as_image(sizes, values).numpy()
+    expected = naive(sizes)
     assert len(np.unique(expected)) > 5
     np.testing.assert_array_equal(drawn(sizes), expected)
+
+
+@pytest.mark.parametrize("given", [dict(), DMOL, TWO_D], ids=["cat", "dmol", "2d"])
+def test_the_programs_own_draws_are_the_naive_samplers(given):
+    sizes = sizes_of(**given)
+    values = tf.function(program.draw_naively)(sizes, weights_of(sizes), 2, SEED)
+    found = network.as_image(sizes, values).numpy()
+    np.testing.assert_array_equal(found, drawn(sizes))
 
 
 @each_variant
@@ -271,7 +278,7 @@ def test_weights_of_16_bits_draw_too():
         (dict(seed=tf.constant(3)), "seed: given int32 of shape ()"),
         (dict(seed=[1.0, 2.0]), "seed: given float32"),
         (dict(sizes=sizes_of(block=0)), "block: given 0"),
-        (dict(sizes=sizes_of(layers=4)), r"weights: without \['layer3/"),
+        (dict(sizes=sizes_of(layers=3)), r"weights: without \['layer2/"),
         (dict(sizes=sizes_of(filter_size=9)), "weights: layer0/filter_in of shape"),
     ],
 )
