@@ -22,17 +22,17 @@ from experiments.image_transformer.likelihood import CHANNELS, OUTPUTS
 from experiments.image_transformer.network import Sizes
 from experiments.parallel.model import Model, Tensors, Weight
 from experiments.parallel.randomness import Randomness
-from experiments.vae import codebook
+from experiments.vae import codebook, frequencies
 from experiments.vae.codebook import Codebook
 
 tfd = tfp.distributions
 
 PRIOR = "prior/"  # before the names of the Image Transformer's weights
-# What a mixture of logistics is at first, where the decoder knows nothing: scales of an
-# eighth of all values, green by red and blue by green, as grey things have it.
-FIRST_LOG_SCALE = -2.0
-FIRST_COEFFICIENTS = (1.0, 0.0, 1.0)
-SPREAD = 0.5  # of components' first biases, by which they are different ones
+# What a mixture of logistics is at first, where the decoder knows nothing: scales of 6
+# values of 256, green by red and blue by green, as grey things have it.
+FIRST_LOG_SCALE = -3.0
+FIRST_COEFFICIENTS = (2.0, 0.0, 2.0)
+SPREAD = 0.2  # of components' first biases, by which they are different ones
 FIRST_GAIN = 0.1  # of the last layer's weights
 
 
@@ -44,6 +44,10 @@ class ImageSizes(NamedTuple):
     strides: tuple[int, ...] = (2, 2, 2, 1)  # of the encoder's, mirrored by the decoder
     residuals: tuple[int, ...] = (0, 0, 0, 2)  # residual layers after each of these
     kernel: int = 5
+    # Whether products over all strides at once stand beside the convolutions, of a
+    # place's cosines, some for each slot: what convolutions make is added to what is
+    # linear, which is learned in few steps.
+    shortcuts: bool = False
     slots: int = 10  # codes of a place
     likelihood: str = "dmol"  # of a pixel; or "categorical", of each sub-pixel
     num_mixtures: int = 10  # of "dmol"
@@ -145,8 +149,15 @@ def weights(sizes: ImageSizes, book: Codebook) -> dict[str, Weight]:
         made[f"{name}/bias"] = Weight((channels,))
         add_residuals(name, residuals)
         inward = channels
+    if sizes.shortcuts:
+        side = math.prod(sizes.strides)
+        apart, _ = frequencies.split(side, sizes.slots)
+        made["cosines"] = Weight((sizes.slots, apart.shape[2], book.depth), 1.0)
+        outward = side**2 * _outputs_of_pixel(sizes)
+        made["up"] = Weight((channels, outward), FIRST_GAIN * channels**-0.5)
     depth = sizes.slots * book.depth
-    made["encoded"] = Weight((channels, depth), (2 / channels) ** 0.5)
+    gain = FIRST_GAIN if sizes.shortcuts else 1.0
+    made["encoded"] = Weight((channels, depth), gain * channels**-0.5)
     made["encoded_bias"] = Weight((depth,))
     made["decoded"] = Weight((depth, channels), depth**-0.5)
     made["decoded_bias"] = Weight((channels,))
@@ -247,15 +258,22 @@ def encoded(
     image: [batch, size, size, 3] int32.
     """
     x = likelihood.scaled(image, sizes.num_values)
-    x = tf.cast(x, weights["encoded"].dtype)
+    pixels = x = tf.cast(x, weights["encoded"].dtype)
     for number, stride in enumerate(sizes.strides):
         name = f"down{number}"
         x = tf.nn.relu(x) if number else x
         x = tf.nn.conv2d(x, weights[f"{name}/filter"], stride, "SAME")
         x = tf.nn.bias_add(x, weights[f"{name}/bias"])
         x = _residuals(weights, name, sizes.residuals[number], x)
-    x = tf.reshape(tf.nn.relu(x), (-1, sizes.channels))
+    x = tf.reshape(x, (-1, sizes.channels))
     x = tf.nn.bias_add(tf.matmul(x, weights["encoded"]), weights["encoded_bias"])
+    x = tf.reshape(x, (-1, sizes.slots, book.depth))
+    if sizes.shortcuts:
+        side = math.prod(sizes.strides)
+        patches = tf.nn.space_to_depth(pixels, side)
+        patches = tf.reshape(patches, (-1, side * side * CHANNELS))
+        apart, _ = frequencies.split(side, sizes.slots)
+        x += _of_slots(_of_slots(patches, tf.cast(apart, x.dtype)), weights["cosines"])
     x = tf.reshape(x, (image.shape[0], *grid(sizes), book.depth))
     return tf.cast(x, tf.float32)
 
@@ -271,6 +289,7 @@ def decoded(weights: Tensors, sizes: ImageSizes, vectors: tf.Tensor) -> tf.Tenso
     x = tf.cast(vectors, weights["decoded"].dtype)
     x = tf.matmul(tf.reshape(x, (-1, slots * depth)), weights["decoded"])
     x = tf.nn.bias_add(x, weights["decoded_bias"])
+    first = x
     x = tf.reshape(x, (batch, rows, columns, sizes.channels))
     for number in reversed(range(len(sizes.strides))):
         name, stride = f"up{number}", sizes.strides[number]
@@ -280,9 +299,15 @@ def decoded(weights: Tensors, sizes: ImageSizes, vectors: tf.Tensor) -> tf.Tenso
         shape = (batch, rows, columns, filters.shape[2])
         x = tf.nn.conv2d_transpose(x, filters, shape, stride, "SAME")
         x = tf.nn.bias_add(x, weights[f"{name}/bias"])
+    if sizes.shortcuts:
+        side, stride = rows // math.prod(sizes.strides), math.prod(sizes.strides)
+        linear = tf.reshape(tf.matmul(first, weights["up"]), (batch, side, side, -1))
+        x += tf.nn.depth_to_space(linear, stride)
     x = tf.cast(x, tf.float32)
     if sizes.likelihood == "categorical":
         return tf.reshape(x, (batch, rows, columns, CHANNELS, sizes.num_values))
+    if sizes.shortcuts:
+        x += tf.tensordot(_of_cosines(weights, sizes, vectors), _as_means(sizes), 1)
     return x + _first_outputs(sizes.num_mixtures)
 
 
@@ -443,12 +468,59 @@ def flops(sizes: ImageSizes, book: Codebook) -> int:
         forward += side**2 * taps * channels * both_ways
         forward += 2 * sizes.residuals[number] * side**2 * 10 * channels**2
         inward = channels
+    if sizes.shortcuts:
+        patch = math.prod(sizes.strides) ** 2 * CHANNELS
+        forward += 2 * side**2 * (patch // sizes.slots) * sizes.slots * book.depth
+        forward += sizes.size**2 * channels * outward
     num_codes = side**2 * sizes.slots
     forward += 2 * num_codes * book.depth * channels
     total = 3 * 2 * forward + 3 * 2 * num_codes * book.codes * book.depth
     if sizes.prior_start == 0:
         total += program.flops(prior_sizes(sizes, book))
     return total
+
+
+def _of_slots(x: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
+    """Each slot's own product: [places, slots, outward].
+
+    x: [places, inward], for all slots, or [places, slots, inward].
+    factors: [slots, inward, outward].
+    """
+    if x.shape.rank == 3:
+        x = tf.transpose(x, (1, 0, 2))
+    return tf.transpose(tf.matmul(x, factors), (1, 0, 2))
+
+
+def _of_cosines(weights: Tensors, sizes: ImageSizes, vectors: tf.Tensor) -> tf.Tensor:
+    """Pixels of the cosines that vectors were made of, about: [batch, size, size, 3].
+
+    By the transpose of what made them, of which the rows are random and so at first
+    nearly at right angles.
+    """
+    batch, rows, columns, slots, depth = vectors.shape
+    side = math.prod(sizes.strides)
+    _, together = frequencies.split(side, slots)
+    own = tf.cast(weights["cosines"], tf.float32)
+    flat = tf.reshape(vectors, (-1, slots, depth))
+    amplitudes = _of_slots(flat, tf.transpose(own, (0, 2, 1))) / depth
+    patches = tf.matmul(
+        tf.reshape(amplitudes, (flat.shape[0], -1)),
+        tf.reshape(together, (-1, together.shape[-1])),
+    )
+    return tf.nn.depth_to_space(tf.reshape(patches, (batch, rows, columns, -1)), side)
+
+
+def _as_means(sizes: ImageSizes) -> np.ndarray:
+    """Puts pixels where a mixture has its means, less what channels move: [3, outputs].
+
+    By as much as the first coefficients let one channel move the next.
+    """
+    of_red, of_both, by_green = np.tanh(FIRST_COEFFICIENTS)
+    own = np.array([[1, -of_red, -of_both], [0, 1, -by_green], [0, 0, 1]])
+    mixtures = sizes.num_mixtures
+    made = np.zeros((CHANNELS, OUTPUTS * mixtures), np.float32)
+    made[:, mixtures : 4 * mixtures] = np.repeat(own, mixtures, 1)
+    return made
 
 
 def _residuals(weights: Tensors, name: str, number: int, x: tf.Tensor) -> tf.Tensor:

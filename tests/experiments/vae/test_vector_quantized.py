@@ -98,8 +98,9 @@ def test_both_readings_of_the_paper_have_640_codes():
 
 @pytest.mark.parametrize("kind", ["dmol", "categorical"])
 @pytest.mark.parametrize("strides", [(2, 2), (2, 4)])
-def test_shapes_go_down_to_codes_and_back(kind, strides):
-    sizes = SIZES._replace(likelihood=kind, strides=strides)
+@pytest.mark.parametrize("shortcuts", [False, True])
+def test_shapes_go_down_to_codes_and_back(kind, strides, shortcuts):
+    sizes = SIZES._replace(likelihood=kind, strides=strides, shortcuts=shortcuts)
     arrays, images = arrays_of(sizes), images_of(2)
     side = 8 // np.prod(strides)
     codes = vector_quantized.codes_given_image(
@@ -171,6 +172,48 @@ def test_all_images_of_all_codes_have_probability_one():
     of_images = np.take_along_axis(chosen, images[np.newaxis, ..., np.newaxis], -1)
     total = special.logsumexp(of_images.sum((2, 3, 4, 5)) + of_codes[:, np.newaxis])
     assert total == pytest.approx(0, abs=1e-4)
+
+
+def test_shortcuts_are_linear_and_of_a_place_s_own_pixels():
+    sizes = SIZES._replace(shortcuts=True)
+    arrays, images = arrays_of(sizes), images_of(2)
+    plain = {n: tf.zeros_like(a) if "filter" in n else a for n, a in arrays.items()}
+    changed = images.numpy()
+    changed[1, 5, 2, 0] ^= 255  # of the place at row 1, column 0
+    one, two = (
+        vector_quantized.encoded(plain, sizes, BOOK, x) for x in (images, changed)
+    )
+    moved = np.any(one != two, (-2, -1))
+    assert moved[1, 1, 0] and moved.sum() == 1
+    random = np.random.default_rng(0)
+    vectors = np.float32(random.standard_normal((3, 2, 2, 3, 4)))
+    once, twice, none = (
+        vector_quantized.decoded(plain, sizes, tf.constant(x))
+        for x in (vectors, 2 * vectors, 0 * vectors)
+    )
+    np.testing.assert_allclose(twice - once, once - none, atol=1e-4)
+    vectors[1, 0, 1] += 1
+    other = vector_quantized.decoded(plain, sizes, tf.constant(vectors))
+    moved = np.any(other != once, -1)
+    assert moved[1, :4, 4:].any() and not moved[1, 4:].any() and not moved[[0, 2]].any()
+
+
+def test_cosines_go_back_to_what_they_were_made_of():
+    book = Codebook(codes=5, depth=4096)
+    sizes = SIZES._replace(shortcuts=True, slots=16, num_mixtures=1)  # 48 numbers
+    arrays = arrays_of(sizes, book)
+    arrays = {n: tf.zeros_like(a) if n[:3] == "enc" else a for n, a in arrays.items()}
+    images = images_of(1)
+    vectors = vector_quantized.encoded(arrays, sizes, book, images)
+    found = vector_quantized._of_cosines(arrays, sizes, vectors)
+    wanted = images.numpy() / 127.5 - 1
+    # Random rows of 4096 are at right angles but for 1 / 64.
+    assert np.abs(found - wanted).max() < 0.5 * np.abs(wanted).max()
+    assert np.corrcoef(np.ravel(found), np.ravel(wanted))[0, 1] > 0.99
+    outputs = np.tensordot(wanted, vector_quantized._as_means(sizes), 1)
+    outputs = outputs + vector_quantized._first_outputs(1)
+    likeliest = vector_quantized.likeliest(sizes, tf.cast(outputs, tf.float32))
+    np.testing.assert_array_equal(likeliest, images)
 
 
 def test_before_the_prior_starts_all_codes_are_equally_likely():
@@ -265,6 +308,9 @@ def test_operations_are_counted_for_the_paper_by_hand():
     learned = sizes._replace(prior_start=0)
     prior = program.flops(vector_quantized.prior_sizes(sizes, Codebook()))
     assert vector_quantized.flops(learned, Codebook()) == wanted + prior
+    linear = 8**2 * (2 * 10 * 19 * 512 + 128 * 64 * 50)
+    beside = sizes._replace(shortcuts=True)
+    assert vector_quantized.flops(beside, Codebook()) == wanted + 6 * linear
 
 
 @pytest.mark.parametrize(
