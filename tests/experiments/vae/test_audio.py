@@ -56,7 +56,7 @@ def test_the_latents_move_the_audios_density_and_it_is_of_the_affine_shift(weigh
     z = np.random.default_rng(1).standard_normal((2, 32)).astype(np.float32)
     with ppl.condition(audio=clips):
         found = audio.decoder(weights, SMALL, tf.constant(z)).log_prob()
-        other = audio.decoder(weights, SMALL, tf.constant(z + 1)).log_prob()
+        other = audio.decoder(weights, SMALL, tf.constant(1 - z)).log_prob()
     flow = audio.flow(weights, SMALL, "decoder")
     noise = np.asarray(flow.inverse(tf.constant(clips)), np.float64)
     log_det = np.asarray(flow.inverse_log_det_jacobian(tf.constant(clips)))
@@ -68,7 +68,7 @@ def test_the_latents_move_the_audios_density_and_it_is_of_the_affine_shift(weigh
     wanted = stats.logistic.logpdf(stretched, shift, np.exp(log_scale))
     wanted -= 0.5 * np.log1p(noise**2) + tail
     np.testing.assert_allclose(found, wanted.sum(-1) + log_det, rtol=1e-4)
-    assert np.abs(np.asarray(found) - np.asarray(other)).min() > 1
+    assert np.abs(np.asarray(found) - np.asarray(other)).min() > 1e-2
 
 
 def test_the_bound_is_the_dequantized_density_and_the_latents_divergence(weights):
@@ -76,7 +76,7 @@ def test_the_bound_is_the_dequantized_density_and_the_latents_divergence(weights
     parts = audio.bound(weights, SMALL, clips, RANDOM)
     heard = audio.dequantized(clips, RANDOM)
     z = audio.encoder(weights, heard, audio.drawn_by(RANDOM))
-    with ppl.condition(z=z.value, audio=heard):
+    with ppl.condition(z=z.value):
         prior = audio.prior(weights, SMALL, 3).log_prob()
     with ppl.condition(audio=heard):
         given = audio.decoder(weights, SMALL, z.value).log_prob()
