@@ -30,6 +30,12 @@ FLOORS = {  # package or module: what of ours it may import, besides itself
     ),
     "experiments.nuts": ("ppl_core", *SHARED, "experiments.parallel"),
     "experiments.image_transformer": ("ppl_core", *SHARED, "experiments.parallel"),
+    "experiments.vae": (
+        "ppl_core",
+        *SHARED,
+        "experiments.parallel",
+        "experiments.image_transformer",
+    ),
     "experiments.stand_ins": (*SHARED, "experiments.parallel"),
     "experiments.supervisor": ("experiments.parallel", "experiments.records"),
     "experiments.bench": (

@@ -10,7 +10,7 @@ import tensorflow as tf
 from experiments.datasets.images import (
     Images,
     held_out_batches,
-    num_held_out_batches,
+    num_judged,
     training_batches,
 )
 from experiments.image_transformer import likelihood, network, program, sampling
@@ -83,7 +83,7 @@ def train(
         batch_size=batch_size,
         batch=training_batches(images, seed=seed, **share),
         held_out=held_out_batches(images, **share),
-        num_held_out=_num_held_out(images, batch_size, num_held_out),
+        num_held_out=num_judged(images, batch_size, num_held_out),
     )
     model, num_traces = optimize.counting(model or program.model(sizes))
     runtime = engines.make_runtime(model, optimizer, topology, step, kind=kind)
@@ -125,6 +125,10 @@ def _check_fit(sizes: Sizes, images: Images, model: Model | None) -> None:
             f"sizes: a model of {sizes.height} x {sizes.width} pixels, wanted the "
             f"{images.size} x {images.size} of {images.name}"
         )
+    if sizes.channels != likelihood.CHANNELS:
+        raise ValueError(
+            f"channels: given {sizes.channels}, wanted the {likelihood.CHANNELS} of images"
+        )
     dims = sizes.height * sizes.width * likelihood.CHANNELS
     if model is not None and model.dims_per_example != dims:
         raise ValueError(
@@ -154,24 +158,6 @@ def _check_drawing(
             f"num_samples: given {num_samples}, wanted at most the {there} images held "
             f"out of {images.name}, of which as many are completed"
         )
-
-
-def _num_held_out(images: Images, batch_size: int, wanted: int | None) -> int:
-    """The batches to judge by: those wanted, or all that there are."""
-    there = num_held_out_batches(images, batch_size)
-    if wanted is None:
-        if there is None:
-            raise ValueError(
-                f"num_held_out: given None, wanted a number of batches: there is no "
-                f"end to {images.name}"
-            )
-        return there
-    if wanted < 0 or (there is not None and wanted > there):
-        raise ValueError(
-            f"num_held_out: given {wanted} batches of {batch_size}, {images.name} has "
-            f"{images.held_out.num_images} images held out"
-        )
-    return wanted
 
 
 def _show(

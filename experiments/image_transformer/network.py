@@ -60,6 +60,7 @@ class Sizes(NamedTuple):
     dropout: float = 0.0
     recompute: bool = False  # of a layer, its input alone is kept for the gradient
     num_values: int = 256  # of a sub-pixel
+    channels: int = CHANNELS  # of a pixel; others than 3 if categorical alone
 
 
 def check(sizes: Sizes) -> None:
@@ -74,12 +75,16 @@ def check(sizes: Sizes) -> None:
                 f"{name}: given {getattr(sizes, name)!r}, wanted one of {known}"
             )
     counts = ("height", "width", "layers", "heads", "hidden", "key_size", "value_size")
-    for name in (*counts, "filter_size", "num_mixtures", "num_values"):
+    for name in (*counts, "filter_size", "num_mixtures", "num_values", "channels"):
         least = 2 if name == "num_values" else 1
         if getattr(sizes, name) < least:
             raise ValueError(
                 f"{name}: given {getattr(sizes, name)}, wanted {least} or more"
             )
+    if sizes.likelihood == "dmol" and sizes.channels != CHANNELS:
+        raise ValueError(
+            f"channels: given {sizes.channels}, wanted the {CHANNELS} that dmol mixes"
+        )
     for name in ("key_size", "value_size"):
         if getattr(sizes, name) % sizes.heads:
             raise ValueError(
@@ -118,7 +123,7 @@ def grid(sizes: Sizes) -> tuple[int, int, int]:
     """Rows and columns of positions, and the values that a position has."""
     if sizes.likelihood == "dmol":
         return sizes.height, sizes.width, CHANNELS
-    return sizes.height, sizes.width * CHANNELS, 1
+    return sizes.height, sizes.width * sizes.channels, 1
 
 
 @functools.cache
@@ -153,7 +158,9 @@ def weights(sizes: Sizes) -> dict[str, Weight]:
         }
     else:
         made = {
-            "embedding": Weight((CHANNELS * sizes.num_values, hidden), hidden**-0.5)
+            "embedding": Weight(
+                (sizes.channels * sizes.num_values, hidden), hidden**-0.5
+            )
         }
     if sizes.positions == "learned":
         made |= {
@@ -185,7 +192,7 @@ def weights(sizes: Sizes) -> dict[str, Weight]:
 def in_order(sizes: Sizes, image: tf.Tensor) -> tf.Tensor:
     """The values of an image as they are generated: [batch, positions, values].
 
-    image: [batch, height, width, 3].
+    image: [batch, height, width, channels].
     """
     rows, columns, depth = grid(sizes)
     values = tf.reshape(image, (-1, rows * columns, depth))
@@ -195,10 +202,10 @@ def in_order(sizes: Sizes, image: tf.Tensor) -> tf.Tensor:
 
 
 def as_image(sizes: Sizes, values: tf.Tensor) -> tf.Tensor:
-    """The image [batch, height, width, 3] of values in the order of generation."""
+    """The image [batch, height, width, channels] of values as they are generated."""
     if sizes.attention == "local_2d":
         values = tf.gather(values, np.argsort(blocks(sizes).order), axis=1)
-    return tf.reshape(values, (-1, sizes.height, sizes.width, CHANNELS))
+    return tf.reshape(values, (-1, sizes.height, sizes.width, sizes.channels))
 
 
 def embedded(
@@ -213,7 +220,7 @@ def embedded(
         dtype = weights["merge"].dtype
         scaled = tf.cast(likelihood.scaled(values, sizes.num_values), dtype)
         return tf.nn.relu(_dense(scaled, weights["merge"], weights["merge_bias"]))
-    channel = tf.gather(blocks(sizes).order % CHANNELS, places)
+    channel = tf.gather(blocks(sizes).order % sizes.channels, places)
     rows = values[..., 0] + channel * sizes.num_values
     return tf.gather(weights["embedding"], rows) * math.sqrt(sizes.hidden)
 

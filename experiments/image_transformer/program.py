@@ -25,8 +25,8 @@ Draw = Callable[[Sizes, Tensors, int, tf.Tensor], tf.Tensor]
 class AutoregressiveImage(tfd.Distribution):
     """An image whose positions are drawn in order, each given those before it.
 
-    Event [height, width, 3], int32.  Its log prob is one pass over all positions; its
-    draws are serial.
+    Event [height, width, channels], int32.  Its log prob is one pass over all
+    positions; its draws are serial.
     """
 
     def __init__(
@@ -64,7 +64,8 @@ class AutoregressiveImage(tfd.Distribution):
         return tf.constant([], tf.int32)
 
     def _event_shape(self) -> tf.TensorShape:
-        return tf.TensorShape([self._sizes.height, self._sizes.width, 3])
+        sizes = self._sizes
+        return tf.TensorShape([sizes.height, sizes.width, sizes.channels])
 
     def _event_shape_tensor(self) -> tf.Tensor:
         return tf.constant(self._event_shape().as_list())
@@ -91,6 +92,7 @@ def image_given_weights(
     num_images: int,
     random: Randomness | None = None,
     draw: Draw | None = None,
+    name: str = "image",
 ) -> ppl.RandomVariable:
     """p(image | weights): the model of the paper's section 3.1, as a program.
 
@@ -109,7 +111,7 @@ def image_given_weights(
         given,
         functools.partial(draw or draw_naively, sizes, weights),
         sample_shape=num_images,
-        name="image",
+        name=name,
     )
 
 
@@ -168,12 +170,10 @@ def model(sizes: Sizes) -> Model:
     def loss(
         weights: Tensors, batch: Tensors, random: Randomness
     ) -> tuple[tf.Tensor, Tensors]:
-        image = batch["image"]  # [batch, height, width, 3]
-        if tuple(image.shape[1:]) != (sizes.height, sizes.width, 3):
-            raise ValueError(
-                f"image: given {list(image.shape[1:])}, "
-                f"wanted {[sizes.height, sizes.width, 3]}"
-            )
+        image = batch["image"]  # [batch, height, width, channels]
+        wanted = [sizes.height, sizes.width, sizes.channels]
+        if list(image.shape[1:]) != wanted:
+            raise ValueError(f"image: given {list(image.shape[1:])}, wanted {wanted}")
         log_prob = log_likelihood(observed={"image": image})
         return -log_prob(weights, sizes, image.shape[0], random)["image"], {}
 
@@ -189,7 +189,7 @@ def model(sizes: Sizes) -> Model:
         ),
         weights=network.weights(sizes),
         loss=loss,
-        dims_per_example=sizes.height * sizes.width * 3,
+        dims_per_example=sizes.height * sizes.width * sizes.channels,
         rules=network.RULES,
         flops_per_example=flops(sizes),
     )
@@ -216,7 +216,7 @@ def flops(sizes: Sizes) -> int:
 def image_transformer(**sizes: Any) -> Model:
     """The Image Transformer of these `Sizes`, to be trained.
 
-    Batches are {"image": [batch, height, width, 3] int32 of 0 to 255}; the nats are of
-    all of an image's sub-pixels.
+    Batches are {"image": [batch, height, width, channels] int32 of 0 to 255}; the nats
+    are of all of an image's sub-pixels.
     """
     return model(Sizes(**sizes))

@@ -37,7 +37,7 @@ def sample(
     progress: Progress | None = None,
     positions_per_call: int = 1024,
 ) -> np.ndarray:
-    """Images of the model: [num_images, height, width, 3] int32.
+    """Images of the model: [num_images, height, width, channels] int32.
 
     They are those of `program.draw_naively`, but for outputs that round another way.
     Each draw is of the seed, the position and the image's number alone: the same
@@ -47,8 +47,8 @@ def sample(
     weights: by name, as `network.weights` has them.
     seed: [2] int32.
     temperature: of the logits, or of components and scales; 0: the likeliest.
-    given: images [num_images, height, width, 3], of which `given_positions` positions,
-      in the order of generation, are kept.
+    given: images [num_images, height, width, channels], of which `given_positions`
+      positions, in the order of generation, are kept.
     progress: called after each call of the compiled loop, with the number of positions
       that are made and the images so far, zeros where nothing is yet.
     positions_per_call: of the loop, whose program is the same for any number.
@@ -287,7 +287,7 @@ def _kept(
     sizes: Sizes, given: Any, num_images: int, given_positions: int
 ) -> np.ndarray:
     """What is kept of given images: [num_images, given_positions, values]."""
-    wanted = (num_images, sizes.height, sizes.width, 3)
+    wanted = (num_images, sizes.height, sizes.width, sizes.channels)
     if given is None:
         raise ValueError(f"given: None, wanted images to keep {given_positions} of")
     given = np.asarray(given)

@@ -20,6 +20,7 @@ from experiments.parallel import arithmetic, processes
 from experiments.parallel.model import Model, Tensors
 from experiments.parallel.randomness import Randomness
 from experiments.parallel.runtime import Runtime
+from experiments.parallel.variables import given_to_loss
 from experiments.records import checkpoint, jsonlines
 from experiments.records.metrics import Event, recording
 from experiments.records.progress import progress
@@ -85,8 +86,8 @@ def train(
 
     event: where numbers go; None in all processes but the first.
     num_traces: as `counting` gives it.
-    show: of the weights (the average where one is kept), what evaluation shows beside
-      its numbers: `Image` and `Audio` by name.
+    show: of the weights (the average where one is kept) and the state, what evaluation
+      shows beside its numbers: `Image` and `Audio` by name.
 
     In `run_dir` come checkpoints/ and the profile.  SIGINT and SIGTERM wait for the
     step, of all processes the same one, to end and to be saved, and are then let
@@ -243,9 +244,7 @@ def counting(model: Model) -> tuple[Model, Callable[[], int]]:
     """The model, and a function that says how often its loss was traced so far."""
     traces = 0
 
-    def loss(
-        weights: Tensors, batch: Tensors, randomness: Randomness
-    ) -> tuple[tf.Tensor, Tensors]:
+    def loss(weights: Tensors, batch: Tensors, randomness: Randomness) -> tuple:
         nonlocal traces
         traces += 1
         return model.loss(weights, batch, randomness)
@@ -422,8 +421,9 @@ def _evaluate(
     shown: dict[str, Any] = {}
     if show is not None:
         arrays = runtime.read()
-        kind = "weights" if runtime.settings.ema_decay is None else "ema"
-        shown = show({name: arrays[f"{kind}/{name}"] for name in runtime.model.weights})
+        ema = runtime.settings.ema_decay is not None
+        given = given_to_loss(runtime.model, ema=ema)
+        shown = show({name: arrays[full] for name, full in given.items()})
     if means or shown:
         event("held_out", done, **means, **shown)
     return means
@@ -509,8 +509,8 @@ def _account(
             runtime.model,
             runtime.settings,
             {
-                name: tf.constant(arrays[f"weights/{name}"])
-                for name in runtime.model.weights
+                name: tf.constant(arrays[full])
+                for name, full in given_to_loss(runtime.model, ema=False).items()
             },
             batch,
             Randomness(

@@ -21,10 +21,10 @@ from experiments.parallel.randomness import Randomness
 from experiments.parallel.runtime import StepSettings
 from experiments.parallel.topology import Topology
 from experiments.parallel.variables import (
+    given_to_loss,
     local_shape,
     sharding,
     variables,
-    weight_name,
 )
 
 # Ops that move or hold values and compute none.
@@ -44,9 +44,10 @@ class Collective(NamedTuple):
 def device_bytes(
     model: Model, optimizer: Optimizer, topology: Topology, settings: StepSettings
 ) -> dict[str, int]:
-    """Bytes that each device keeps of weights, slots, ema and step."""
+    """Bytes that each device keeps of weights, slots, ema, step and, if any, state."""
     sharded = sharding(model, topology)
-    found = dict.fromkeys(("weights", "slots", "ema", "step"), 0)
+    kinds = ("weights", "slots", "ema", "step", *(["state"] if model.state else []))
+    found = dict.fromkeys(kinds, 0)
     kept = variables(model, optimizer, ema=settings.ema_decay is not None)
     for variable in kept.values():
         num = math.prod(local_shape(variable, sharded, topology))
@@ -58,7 +59,8 @@ def gradient_bytes(model: Model, topology: Topology, *, num_stats: int = 1) -> i
     """Float32 bytes that a device hands to a step's all-reduce over the batch.
 
     num_stats: scalars summed with the gradients: the loss and each of the model's
-      numbers.  On a mesh of examples alone this is all that travels.
+      numbers.  On a mesh of examples alone this is all that travels, but for the
+      statistics of a model with state.
     """
     if topology.size("batch") == 1:
         return 0
@@ -85,17 +87,18 @@ def traced_step(
     def step(
         held: Tensors, batch: Tensors, seed: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        weights = {name: held[weight_name(name)] for name in model.weights}
-        stats, grads = arithmetic.sums(
+        given = {n: held[full] for n, full in given_to_loss(model, ema=False).items()}
+        stats, grads, statistics = arithmetic.sums(
             model,
             settings,
-            weights,
+            given,
             batch,
             Randomness(seed, tf.constant(0)),
             num_examples=size,
             gradients=True,
         )
         after, norm = arithmetic.update(optimizer, settings, held, grads)
+        after |= arithmetic.advanced(model, given, statistics)
         return after, {**stats, "gradient_norm": norm}
 
     specs = {n: tf.TensorSpec(v.shape, v.dtype) for n, v in kept.items()}

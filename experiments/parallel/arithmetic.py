@@ -15,6 +15,7 @@ from experiments.parallel.variables import (
     STEP,
     ema_name,
     slot_name,
+    state_name,
     weight_name,
 )
 
@@ -26,6 +27,8 @@ class Sums(NamedTuple):
 
     stats: dict[str, tf.Tensor]  # loss and the model's numbers: scalars, float32
     grads: dict[str, tf.Tensor]  # by weight, float32; empty where not asked for
+    # For `advance`, float32, divided by nothing; empty with no state and no gradients.
+    statistics: dict[str, tf.Tensor] = {}
 
 
 def check_settings(settings: StepSettings) -> None:
@@ -90,15 +93,18 @@ def sums(
 ) -> Sums:
     """The loss, the model's numbers and, if asked for, the gradients of some examples.
 
-    num_examples: of the global batch, by which all is divided.
+    weights: and the state beside them.
+    num_examples: of the global batch, by which all but statistics is divided.
     """
     dtype = tf.as_dtype(settings.compute_dtype)
-    weights = dict(weights)
+    state = {name: weights[name] for name in model.state}
+    weights = {name: weights[name] for name in model.weights}
+    randomness = randomness._replace(num_examples=num_examples)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         if gradients:
             tape.watch(weights)
-        nats, numbers = model.loss(
-            {name: tf.cast(weight, dtype) for name, weight in weights.items()},
+        nats, numbers, *more = model.loss(
+            {name: tf.cast(weight, dtype) for name, weight in weights.items()} | state,
             {
                 name: tf.cast(array, dtype) if array.dtype.is_floating else array
                 for name, array in batch.items()
@@ -106,13 +112,15 @@ def sums(
             randomness,
         )
         stats = _stats(model, nats, numbers, batch, num_examples)
+    statistics = _statistics(model, more)
     if not gradients:
         return Sums(stats, {})
     grads = tape.gradient(stats["loss"], weights)
     idle = [name for name, grad in grads.items() if grad is None]
     if idle:
         raise ValueError(f"{model.name}: the loss does not depend on weights {idle}")
-    return Sums(stats, {name: tf.convert_to_tensor(g) for name, g in grads.items()})
+    grads = {name: tf.convert_to_tensor(grad) for name, grad in grads.items()}
+    return Sums(stats, grads, statistics)
 
 
 def sums_in_parts(
@@ -177,6 +185,22 @@ def update(
     return after, norm
 
 
+def advanced(model: Model, given: Tensors, statistics: Tensors) -> dict[str, tf.Tensor]:
+    """The state's variables after a step, by name; empty for a model without.
+
+    given: what the loss was given, the state among it.
+    statistics: of the whole batch.
+    """
+    if model.advance is None:
+        return {}
+    after = model.advance({name: given[name] for name in model.state}, statistics)
+    if after.keys() != model.state.keys():
+        raise ValueError(
+            f"{model.name}: advance gave {sorted(after)}, wanted {sorted(model.state)}"
+        )
+    return {state_name(name): after[name] for name in model.state}
+
+
 def updates_in_place(optimizer: Optimizer, settings: StepSettings) -> bool:
     """Whether `update_in_place` is to be taken: where the optimizer has a kernel.
 
@@ -223,6 +247,17 @@ def _clipped(
         return dict(grads), norm
     scale = tf.minimum(1.0, settings.clip_norm / norm)
     return {name: grad * scale for name, grad in grads.items()}, norm
+
+
+def _statistics(model: Model, more: list[Tensors]) -> dict[str, tf.Tensor]:
+    """What the loss returned third."""
+    if len(more) != bool(model.state):
+        raise ValueError(
+            f"{model.name}: the loss returned {2 + len(more)} values, wanted nats, "
+            f"numbers{' and statistics: it has state' if model.state else ''}"
+        )
+    (found,) = more or ({},)
+    return {name: tf.cast(value, tf.float32) for name, value in found.items()}
 
 
 def _stats(

@@ -19,10 +19,9 @@ from experiments.parallel.runtime import Runtime, StepSettings
 from experiments.parallel.topology import Topology
 from experiments.parallel.variables import (
     check_arrays,
-    ema_name,
     first_value,
+    given_to_loss,
     variables,
-    weight_name,
 )
 
 # Gradients travel in buckets of at least this, the last weights' first: a bucket may
@@ -151,8 +150,9 @@ class DataParallel(Runtime):
             name: self._strategy.experimental_local_results(array)[0]
             for name, array in batch.items()
         }
+        state = {n: tf.TensorSpec(s.shape) for n, s in self.model.state.items()}
         return sums.get_concrete_function(
-            self._weight_specs(),
+            self._weight_specs() | state,
             {n: tf.TensorSpec(a.shape, a.dtype) for n, a in arrays.items()},
             tf.TensorSpec([2], tf.int32),
             tf.TensorSpec([], tf.int32),
@@ -173,33 +173,37 @@ class DataParallel(Runtime):
 
     def _replica_step(self, sums: Callable, updated: Callable | None) -> Callable:
         def step(batch: Tensors, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-            weights = {
-                name: self._held[weight_name(name)].read_value()
-                for name in self.model.weights
-            }
-            stats, grads = self._all(sums, weights, batch, seed)
+            weights = self._read(ema=False)
+            stats, grads, statistics = self._all(sums, weights, batch, seed)
+            # Of the same sums, so every replica's own is the same.
+            state = arithmetic.advanced(self.model, weights, statistics)
             if updated is None:
                 norm = arithmetic.update_in_place(
                     self.optimizer, self.settings, self._held, grads
                 )
-                return {**stats, "gradient_norm": norm}
-            kept = {name: held.read_value() for name, held in self._held.items()}
-            after, norm = updated(kept, grads)
+                after = state
+            else:
+                kept = {name: held.read_value() for name, held in self._held.items()}
+                after, norm = updated(kept, grads)
+                after = {**after, **state}
             for name, held in self._held.items():
-                held.assign(after[name])
+                if name in after:
+                    held.assign(after[name])
             return {**stats, "gradient_norm": norm}
 
         return step
 
     def _replica_evaluate(self, sums: Callable) -> Callable:
-        named = ema_name if self.settings.ema_decay is not None else weight_name
-
         def evaluate(batch: Tensors, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-            names = self.model.weights
-            weights = {name: self._held[named(name)].read_value() for name in names}
+            weights = self._read(ema=self.settings.ema_decay is not None)
             return self._all(sums, weights, batch, seed).stats
 
         return evaluate
+
+    def _read(self, *, ema: bool) -> dict[str, tf.Tensor]:
+        """What the loss is given, in a replica."""
+        given = given_to_loss(self.model, ema=ema)
+        return {name: self._held[full].read_value() for name, full in given.items()}
 
     def _all(
         self, sums: Callable, weights: Tensors, batch: Tensors, seed: tf.Tensor

@@ -224,7 +224,7 @@ class Sharded(Runtime):
     ) -> dict[str, tf.Tensor]:
         kept = {name: held.read_value() for name, held in self._held.items()}
         weights = {name: kept[weight_name(name)] for name in self.model.weights}
-        stats, grads = self._sums(
+        stats, grads, _ = self._sums(
             batch, first, seed, total, weights=weights, gradients=True
         )
         after, norm = arithmetic.update(self.optimizer, self.settings, kept, grads)

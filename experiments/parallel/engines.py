@@ -7,7 +7,7 @@ import tensorflow as tf
 from experiments.parallel import arithmetic, processes
 from experiments.parallel.distributed import DataParallel
 from experiments.parallel.dtensor import Sharded
-from experiments.parallel.model import Model
+from experiments.parallel.model import Model, check_state
 from experiments.parallel.optimizers import Optimizer
 from experiments.parallel.runtime import Runtime, StepSettings
 from experiments.parallel.single import SingleDevice
@@ -34,8 +34,14 @@ def make_runtime(
     and for settings that the engine cannot obey.
     """
     arithmetic.check_settings(settings)
-    sharding(model, topology)
+    check_state(model)
     dims = {name for name, size in topology.dims if size > 1}
+    if model.state and not dims <= {"batch"}:
+        raise ValueError(
+            f"topology {topology}: {model.name} has state, {sorted(model.state)}, that "
+            "is whole on every device; wanted 'batch' alone"
+        )
+    sharding(model, topology)
     count = processes.current().count
     if topology.num_devices % count:
         raise ValueError(

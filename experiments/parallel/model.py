@@ -1,6 +1,7 @@
 """What is trained, as functions of plain tensors; where it runs is the runtime's."""
 
 import math
+import types
 import zlib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -26,22 +27,44 @@ class Model(NamedTuple):
 
     The loss is traced once for the devices that it runs on.  It uses no variable, no
     random op but those of `randomness`, and no statistic over the batch.
+
+    What goes from step to step by another rule than a gradient, such as a codebook's
+    averages, is state: the loss is given it beside the weights and returns statistics
+    too, `advance` makes the next one of what they sum to over the whole batch.
     """
 
     name: str
     weights: Mapping[str, Weight]
-    # (weights, batch, randomness) -> nats [batch], and more numbers [batch] by name.
-    loss: Callable[[Tensors, Tensors, Randomness], tuple[tf.Tensor, Tensors]]
+    # (weights, batch, randomness) -> nats [batch], and more numbers [batch] by name;
+    # with state, of which the first argument has each by name too, also statistics by
+    # name: sums over these examples, of any shape.
+    loss: Callable[[Tensors, Tensors, Randomness], tuple]
     # The first pattern (a regular expression, matched whole) that a weight's name
     # matches says along which mesh dimension each of its axes is sharded, or None.
     rules: tuple[tuple[str, tuple[str | None, ...]], ...] = ()
     dims_per_example: int = 1  # of the data that the nats are of: for bits/dim
     flops_per_example: int = 0  # forward and backward; 0 where not known
+    # How each begins; no optimizer, average or rule knows of it, and float32 it stays.
+    state: Mapping[str, Weight] = types.MappingProxyType({})
+    # (state, statistics of all devices, processes and parts) -> the next state.
+    advance: Callable[[Tensors, Tensors], Tensors] | None = None
 
 
 def num_parameters(model: Model) -> int:
     """Numbers in all of the model's weights."""
     return sum(math.prod(weight.shape) for weight in model.weights.values())
+
+
+def check_state(model: Model) -> None:
+    """Raises ValueError for a state that nothing advances or a weight is named as."""
+    if bool(model.state) != (model.advance is not None):
+        raise ValueError(
+            f"{model.name}: state {sorted(model.state)} and "
+            f"{'no' if model.advance is None else 'an'} advance, wanted both or neither"
+        )
+    both = sorted(set(model.state) & set(model.weights))
+    if both:
+        raise ValueError(f"{model.name}: {both} are names of weights and of state")
 
 
 def draw(weight: Weight, name: str, seed: int) -> np.ndarray:

@@ -26,6 +26,7 @@ class Randomness(NamedTuple):
     # Puts what was drawn of all examples [batch, ...] on the devices that have them.
     share_out: Callable[[tf.Tensor], tf.Tensor] | None = None
     training: bool = True  # False: dropout drops nothing; latent variables are drawn
+    num_examples: int | None = None  # in the global batch, where a loss is computed
 
 
 def bits(randomness: Randomness, name: str, shape: tuple[int, ...]) -> tf.Tensor:

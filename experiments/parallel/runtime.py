@@ -40,7 +40,7 @@ class Runtime(abc.ABC):
 
     @abc.abstractmethod
     def start(self, seed: int) -> None:
-        """Makes the variables, weights drawn from `seed`, slots zero."""
+        """Makes the variables, weights and state drawn from `seed`, slots zero."""
 
     @abc.abstractmethod
     def step(
@@ -66,7 +66,9 @@ class Runtime(abc.ABC):
 
     @abc.abstractmethod
     def read(self) -> dict[str, np.ndarray]:
-        """Every variable whole, by name: weights/..., slots/..., ema/..., step."""
+        """Every variable whole, by name: weights/..., slots/..., ema/..., step, and
+        state/... of a model that has it.
+        """
 
     @abc.abstractmethod
     def write(self, arrays: Mapping[str, np.ndarray]) -> None:

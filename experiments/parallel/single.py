@@ -13,10 +13,9 @@ from experiments.parallel.runtime import Runtime, StepSettings
 from experiments.parallel.topology import Topology
 from experiments.parallel.variables import (
     check_arrays,
-    ema_name,
     first_value,
+    given_to_loss,
     variables,
-    weight_name,
 )
 
 
@@ -106,22 +105,27 @@ class SingleDevice(Runtime):
         )
 
     def _update(self, batch: Tensors, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        weights = {
-            name: self._held[weight_name(name)].read_value()
-            for name in self.model.weights
-        }
-        stats, grads = self._sums(weights, batch, seed, gradients=True)
+        weights = self._read(ema=False)
+        stats, grads, statistics = self._sums(weights, batch, seed, gradients=True)
+        state = arithmetic.advanced(self.model, weights, statistics)
         given = (self.optimizer, self.settings)
         if self._in_place:
             norm = arithmetic.update_in_place(*given, self._held, grads)
-            return {**stats, "gradient_norm": norm}
-        kept = {name: held.read_value() for name, held in self._held.items()}
-        after, norm = arithmetic.update(*given, kept, grads)
+            after = state
+        else:
+            kept = {name: held.read_value() for name, held in self._held.items()}
+            after, norm = arithmetic.update(*given, kept, grads)
+            after |= state
         for name, held in self._held.items():
-            held.assign(after[name])
+            if name in after:
+                held.assign(after[name])
         return {**stats, "gradient_norm": norm}
 
     def _stats(self, batch: Tensors, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        named = ema_name if self.settings.ema_decay is not None else weight_name
-        weights = {n: self._held[named(n)].read_value() for n in self.model.weights}
+        weights = self._read(ema=self.settings.ema_decay is not None)
         return self._sums(weights, batch, seed, gradients=False).stats
+
+    def _read(self, *, ema: bool) -> dict[str, tf.Tensor]:
+        """What the loss is given."""
+        given = given_to_loss(self.model, ema=ema)
+        return {name: self._held[full].read_value() for name, full in given.items()}

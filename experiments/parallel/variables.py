@@ -16,8 +16,8 @@ STEP = "step"  # int64: updates done; every other variable is float32
 class Variable(NamedTuple):
     """One of the arrays that training changes."""
 
-    kind: str  # "weights", "slots", "ema" or "step"
-    weight: str  # of which it is; "" for the step
+    kind: str  # "weights", "slots", "ema", "state" or "step"
+    weight: str  # of which it is; the state's own name; "" for the step
     axes: tuple[int, ...]  # of that weight's, that it has
     shape: tuple[int, ...]
 
@@ -39,6 +39,17 @@ def ema_name(name: str) -> str:
     return f"ema/{name}"
 
 
+def state_name(name: str) -> str:
+    return f"state/{name}"
+
+
+def given_to_loss(model: Model, *, ema: bool) -> dict[str, str]:
+    """The variable behind each name that the loss is given: weights, and state."""
+    named = ema_name if ema else weight_name
+    given = {name: named(name) for name in model.weights}
+    return given | {name: state_name(name) for name in model.state}
+
+
 def variables(model: Model, optimizer: Optimizer, *, ema: bool) -> dict[str, Variable]:
     """All that a runtime keeps of this model, by name."""
     kept = {STEP: Variable(STEP, "", (), ())}
@@ -50,11 +61,16 @@ def variables(model: Model, optimizer: Optimizer, *, ema: bool) -> dict[str, Var
         for slot, held in optimizer.slots(weight.shape).items():
             shape = tuple(weight.shape[axis] for axis in held.axes)
             kept[slot_name(name, slot)] = Variable("slots", name, held.axes, shape)
+    for name, state in model.state.items():
+        every = tuple(range(len(state.shape)))
+        kept[state_name(name)] = Variable("state", name, every, state.shape)
     return kept
 
 
 def first_value(variable: Variable, model: Model, seed: int) -> np.ndarray:
-    """The array before any step: weights and their averages drawn, all else zero."""
+    """The array before any step: weights, averages and state drawn, all else zero."""
+    if variable.kind == "state":
+        return draw(model.state[variable.weight], variable.weight, seed)
     if variable.kind in ("weights", "ema"):
         return draw(model.weights[variable.weight], variable.weight, seed)
     return np.zeros(variable.shape, variable.dtype)
@@ -103,6 +119,8 @@ def dims_of(
     variable: Variable, sharded: Mapping[str, tuple[str | None, ...]]
 ) -> tuple[str | None, ...]:
     """The mesh dimension of each of its axes: as its weight's, of which they are."""
+    if variable.kind == "state":  # whole on every device
+        return (None,) * len(variable.axes)
     return tuple(sharded[variable.weight][axis] for axis in variable.axes)
 
 

@@ -1,0 +1,205 @@
+"""What is run: the vector-quantised autoencoder of images, judged and sampled from."""
+
+import functools
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from experiments.datasets.images import (
+    Images,
+    held_out_batches,
+    num_judged,
+    training_batches,
+)
+from experiments.image_transformer.experiment import NUM_VALUES
+from experiments.image_transformer.experiment import grid as pictures
+from experiments.inference import optimize
+from experiments.parallel import arithmetic, engines, processes
+from experiments.parallel.model import num_parameters
+from experiments.parallel.optimizers import Optimizer
+from experiments.parallel.runtime import StepSettings
+from experiments.parallel.topology import parse
+from experiments.records.media import Image
+from experiments.vae import codebook as codebooks
+from experiments.vae import vector_quantized, yardsticks
+from experiments.vae.codebook import Codebook
+from experiments.vae.vector_quantized import ImageSizes
+
+COLLAPSED = 0.1  # of the codes: a perplexity below is warned of
+SETTLED = 2 * codebooks.PATIENCE  # steps, before which it says little
+
+
+def train_images(
+    *,
+    run_dir: Path,
+    seed: int,
+    sizes: ImageSizes,
+    codebook: Codebook,
+    images: Images,
+    optimizer: Optimizer,
+    loop: optimize.LoopSettings,
+    step: StepSettings,
+    batch_size: int,
+    num_held_out: int | None = None,
+    num_samples: int = 8,
+    temperature: float = 1.0,
+    mesh: str = "batch:1",
+    kind: str | None = None,
+    resume: bool = False,
+) -> dict[str, Any]:
+    """Trains the autoencoder; with `resume`, from the newest checkpoint in `run_dir`.
+
+    Bits per dimension of what is held out are a bound on the model's, of whole images:
+    their pixels given their nearest codes, and all of those codes.
+
+    batch_size: images of all devices and processes together.
+    num_held_out: batches to judge by; None: every whole batch of what is held out.
+    num_samples: held-out images reconstructed, and as many drawn, at every evaluation;
+      0: none.
+    temperature: of the codes that are drawn.
+    mesh: such as "batch:4": a codebook is whole on every device.
+    kind: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
+
+    In `run_dir` come checkpoints/, metrics.jsonl, media/ with the samples and, below
+    the originals, the reconstructions, TensorBoard events with both, and summary.json,
+    which is also what comes back.  Warns of a codebook few of whose codes are used.
+
+    Raises ValueError for what the machine, the model or the images cannot do, before
+    any work; `optimize.NotFinite` and `CheckpointError` as `optimize.train` does.
+    Tran et al. (2018), section 4.1.
+    """
+    process = processes.current()
+    topology = parse(mesh)
+    model = vector_quantized.model(sizes, codebook)
+    _check_fit(sizes, images)
+    if num_samples < 0:
+        raise ValueError(f"num_samples: given {num_samples}, wanted 0 or more")
+    arithmetic.check_batch_size(batch_size, topology, step.accumulate)
+    share = {
+        "batch_size": batch_size,
+        "process": process.index,
+        "num_processes": process.count,
+    }
+    data = optimize.Data(
+        name=images.name,
+        batch_size=batch_size,
+        batch=training_batches(images, seed=seed, **share),
+        held_out=held_out_batches(images, **share),
+        num_held_out=num_judged(images, batch_size, num_held_out),
+    )
+    model, num_traces = optimize.counting(model)
+    runtime = engines.make_runtime(model, optimizer, topology, step, kind=kind)
+    # From here on TensorFlow may begin: the runtime has said on which devices.
+    about = {
+        "model": model.name,
+        "images": images.name,
+        "source": images.source,
+        "num_held_out_images": data.num_held_out * batch_size,
+        "topology": str(topology),
+    }
+    show = None
+    if process.index == 0:
+        if data.num_held_out:
+            about |= _yardsticks(images, seed, batch_size, data.num_held_out)
+        show = _show(sizes, codebook, images, seed, num_samples, temperature)
+        print(
+            f"{model.name}: {num_parameters(model):,} parameters\n"
+            f"{images.source}\n"
+            f"{topology}, {batch_size} examples a step, judged by "
+            f"{about['num_held_out_images']} images held out",
+            flush=True,
+        )
+    return optimize.run(
+        runtime,
+        data,
+        run_dir=run_dir,
+        seed=seed,
+        settings=loop,
+        about=about,
+        resume=resume,
+        num_traces=num_traces,
+        show=show,
+    )
+
+
+def _check_fit(sizes: ImageSizes, images: Images) -> None:
+    if sizes.size != images.size:
+        raise ValueError(
+            f"size: a model of {sizes.size} x {sizes.size} pixels, wanted the "
+            f"{images.size} x {images.size} of {images.name}"
+        )
+    if sizes.num_values != NUM_VALUES:
+        raise ValueError(
+            f"num_values: given {sizes.num_values}, wanted the {NUM_VALUES} of images"
+        )
+
+
+def _yardsticks(
+    images: Images, seed: int, batch_size: int, num_batches: int
+) -> dict[str, float]:
+    """What the images held out cost as PNG, and by histograms of those trained on."""
+    trained = training_batches(images, seed=seed, batch_size=batch_size)
+    held_out = held_out_batches(images, batch_size=batch_size)
+    return {
+        "png_bits_per_dim": yardsticks.png_bits(held_out, num_batches),
+        "histogram_bits_per_dim": yardsticks.histogram_bits(
+            trained, held_out, num_batches
+        ),
+    }
+
+
+def _show(
+    sizes: ImageSizes,
+    book: Codebook,
+    images: Images,
+    seed: int,
+    num_samples: int,
+    temperature: float,
+) -> Callable[[dict[str, np.ndarray]], dict[str, Any]]:
+    """What weights and codes make: reconstructions below originals, and samples.
+
+    The same seed and the same images at every evaluation, so that they compare.
+    """
+    drawing_seed = tf.constant(arithmetic.step_seed(seed, 0))
+    reconstruct = tf.function(
+        functools.partial(vector_quantized.reconstructed, sizes=sizes, book=book),
+        autograph=False,
+    )
+    if num_samples:
+        given = held_out_batches(images, batch_size=num_samples)(0)["image"]
+
+    def show(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+        _warn_of_collapse(book, arrays)
+        if not num_samples:
+            return {}
+        held = {name: tf.constant(array) for name, array in arrays.items()}
+        made = reconstruct(held, image=tf.constant(given)).numpy()
+        drawn = vector_quantized.sample(
+            held, sizes, book, drawing_seed, num_samples, temperature=temperature
+        )
+        rows = max(1, int(num_samples**0.5))
+        return {
+            "reconstructions": Image(pictures(np.concatenate([given, made]), 2)),
+            "samples": Image(pictures(drawn, rows)),
+        }
+
+    return show
+
+
+def _warn_of_collapse(book: Codebook, arrays: dict[str, np.ndarray]) -> None:
+    steps = int(arrays["steps"])
+    used = float(codebooks.perplexity(arrays["usage"]))
+    if steps >= SETTLED and used < COLLAPSED * book.codes:
+        warnings.warn(
+            f"codebook: perplexity {used:.1f} of {book.codes} codes at step {steps}: it "
+            f"has collapsed; raise Codebook.restart (given {book.restart}), by which "
+            "idle codes begin anew, or Codebook.commitment (given "
+            f"{book.commitment}), "
+            "or lower the optimizer's rate",
+            RuntimeWarning,
+            stacklevel=2,
+        )

@@ -1,0 +1,471 @@
+"""What is believed: an image given codes, codes one after another, codes of an image.
+
+Tran et al. (2018), section 4.1: convolutions down to a grid of codes and back up, and
+the Image Transformer as the codes' prior.  Of four convolutions of stride 2, which the
+paper names, 64 x 64 pixels become 4 x 4 places, and it names 8 x 8 too.  `strides` says
+which is taken: (2, 2, 2, 1), the default, keeps the paper's four convolutions, its 8 x
+8 x 10 codes and so the bits that its codes may take; (2, 2, 2, 2) keeps its strides,
+and has 4 x 4 places (with 40 codes each, as many in all).
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+import ppl_core as ppl
+from experiments.image_transformer import likelihood, network, program, sampling
+from experiments.image_transformer.likelihood import CHANNELS, OUTPUTS
+from experiments.image_transformer.network import Sizes
+from experiments.parallel.model import Model, Tensors, Weight
+from experiments.parallel.randomness import Randomness
+from experiments.vae import codebook
+from experiments.vae.codebook import Codebook
+
+tfd = tfp.distributions
+
+PRIOR = "prior/"  # before the names of the Image Transformer's weights
+# What a mixture of logistics is at first, where the decoder knows nothing: scales of an
+# eighth of all values, green by red and blue by green, as grey things have it.
+FIRST_LOG_SCALE = -2.0
+FIRST_COEFFICIENTS = (1.0, 0.0, 1.0)
+SPREAD = 0.5  # of components' first biases, by which they are different ones
+FIRST_GAIN = 0.1  # of the last layer's weights
+
+
+class ImageSizes(NamedTuple):
+    """What a model is: everything but its codebook and weights."""
+
+    size: int  # pixels of a side
+    channels: int  # of the convolutions
+    strides: tuple[int, ...] = (2, 2, 2, 1)  # of the encoder's, mirrored by the decoder
+    residuals: tuple[int, ...] = (0, 0, 0, 2)  # residual layers after each of these
+    kernel: int = 5
+    slots: int = 10  # codes of a place
+    likelihood: str = "dmol"  # of a pixel; or "categorical", of each sub-pixel
+    num_mixtures: int = 10  # of "dmol"
+    num_values: int = 256  # of a sub-pixel
+    # The prior learns from this step on; before, all codes count as equally likely.
+    prior_start: int = 0
+    prior_layers: int = 6
+    prior_heads: int = 4
+    prior_hidden: int = 128
+    prior_filter_size: int = 256
+    prior_block: int = 128  # codes that see each other, and those of the block before
+
+
+def check(sizes: ImageSizes, book: Codebook) -> None:
+    """Raises ValueError for what no model can be made of."""
+    codebook.check(book)
+    if sizes.likelihood not in network.LIKELIHOODS:
+        raise ValueError(
+            f"likelihood: given {sizes.likelihood!r}, "
+            f"wanted one of {network.LIKELIHOODS}"
+        )
+    least = {"size": 1, "channels": 1, "kernel": 1, "slots": 1, "num_mixtures": 1}
+    for name, wanted in (least | {"num_values": 2, "prior_start": 0}).items():
+        if getattr(sizes, name) < wanted:
+            raise ValueError(
+                f"{name}: given {getattr(sizes, name)}, wanted {wanted} or more"
+            )
+    if not sizes.strides or min(sizes.strides) < 1:
+        raise ValueError(f"strides: given {sizes.strides}, wanted some, each from 1")
+    if len(sizes.residuals) != len(sizes.strides) or min(sizes.residuals) < 0:
+        raise ValueError(
+            f"residuals: given {sizes.residuals}, wanted a number for each of strides "
+            f"{sizes.strides}"
+        )
+    if sizes.size % math.prod(sizes.strides):
+        raise ValueError(
+            f"size: {sizes.size} pixels do not divide by strides {sizes.strides}"
+        )
+    try:
+        network.check(prior_sizes(sizes, book))
+    except ValueError as error:
+        raise ValueError(f"prior: {error}") from error
+
+
+def grid(sizes: ImageSizes) -> tuple[int, int, int]:
+    """Rows and columns of places, and the codes of each."""
+    side = sizes.size // math.prod(sizes.strides)
+    return side, side, sizes.slots
+
+
+def prior_sizes(sizes: ImageSizes, book: Codebook) -> Sizes:
+    """The Image Transformer of an image whose pixels are places and channels slots."""
+    rows, columns, slots = grid(sizes)
+    return Sizes(
+        height=rows,
+        width=columns,
+        layers=sizes.prior_layers,
+        heads=sizes.prior_heads,
+        hidden=sizes.prior_hidden,
+        key_size=sizes.prior_hidden // 2,
+        value_size=sizes.prior_hidden // 2,
+        filter_size=sizes.prior_filter_size,
+        block=sizes.prior_block,
+        num_values=book.codes,
+        channels=slots,
+    )
+
+
+def prior_weights(weights: Tensors) -> dict[str, tf.Tensor]:
+    """The Image Transformer's own, by its names."""
+    return {
+        name.removeprefix(PRIOR): weight
+        for name, weight in weights.items()
+        if name.startswith(PRIOR)
+    }
+
+
+def weights(sizes: ImageSizes, book: Codebook) -> dict[str, Weight]:
+    """Every weight by name; the codes are none."""
+    channels, kernel = sizes.channels, sizes.kernel
+    made: dict[str, Weight] = {}
+
+    def add(name: str, shape: tuple[int, ...], fan: float, gain: float = 1.0) -> None:
+        made[f"{name}/filter"] = Weight(shape, gain * fan**-0.5)
+
+    def add_residuals(name: str, number: int) -> None:
+        for one in range(number):
+            own = f"{name}/residual{one}"
+            add(f"{own}/first", (3, 3, channels, channels), 9 * channels, 2**0.5)
+            made[f"{own}/first/bias"] = Weight((channels,))
+            add(f"{own}/second", (1, 1, channels, channels), channels, 0.5)
+            made[f"{own}/second/bias"] = Weight((channels,))
+
+    inward = CHANNELS
+    for number, residuals in enumerate(sizes.residuals):
+        name = f"down{number}"
+        fan, gain = kernel * kernel * inward, 1.0 if number == 0 else 2**0.5
+        add(name, (kernel, kernel, inward, channels), fan, gain)
+        made[f"{name}/bias"] = Weight((channels,))
+        add_residuals(name, residuals)
+        inward = channels
+    depth = sizes.slots * book.depth
+    made["encoded"] = Weight((channels, depth), (2 / channels) ** 0.5)
+    made["encoded_bias"] = Weight((depth,))
+    made["decoded"] = Weight((depth, channels), depth**-0.5)
+    made["decoded_bias"] = Weight((channels,))
+    for number in reversed(range(len(sizes.strides))):
+        name = f"up{number}"
+        add_residuals(name, sizes.residuals[number])
+        last = number == 0
+        outward = _outputs_of_pixel(sizes) if last else channels
+        # A transposed one's: [height, width, out, in], of which a place meets a part.
+        fan = kernel * kernel * channels / sizes.strides[number] ** 2
+        gain = FIRST_GAIN if last else 2**0.5
+        add(name, (kernel, kernel, outward, channels), fan, gain)
+        made[f"{name}/bias"] = Weight((outward,), SPREAD if last else 0.0)
+    prior = network.weights(prior_sizes(sizes, book))
+    return made | {PRIOR + name: weight for name, weight in prior.items()}
+
+
+# What is believed.
+
+
+def codes_prior(
+    weights: Tensors,
+    sizes: ImageSizes,
+    book: Codebook,
+    num_images: int,
+    draw: program.Draw | None = None,
+) -> ppl.RandomVariable:
+    """p(codes): [num_images, rows, columns, slots] int32, by the Image Transformer.
+
+    draw: what to draw with; None: `program.draw_naively`.
+    """
+    own = prior_weights(weights)
+    return program.image_given_weights(
+        own, prior_sizes(sizes, book), num_images, draw=draw, name="codes"
+    )
+
+
+def image_given_vectors(
+    weights: Tensors, sizes: ImageSizes, vectors: tf.Tensor
+) -> ppl.RandomVariable:
+    """p(image | vectors): [batch, size, size, 3] int32, its pixels independent.
+
+    vectors: [batch, rows, columns, slots, depth], of the codes.
+    """
+    outputs = decoded(weights, sizes, vectors)
+    if sizes.likelihood == "dmol":
+        return likelihood.PixelMixture(outputs, sizes.num_values, name="image")
+    return ppl.Categorical(logits=outputs, name="image")
+
+
+def image_and_codes(
+    weights: Tensors,
+    table: tf.Tensor,
+    sizes: ImageSizes,
+    book: Codebook,
+    num_images: int,
+    draw: program.Draw | None = None,
+) -> ppl.RandomVariable:
+    """p(codes) p(image | codes): the model of the paper's section 4.1, as a program.
+
+    table: the codebook's vectors, [codes, depth].
+    """
+    codes = codes_prior(weights, sizes, book, num_images, draw)
+    return image_given_vectors(weights, sizes, tf.gather(table, codes))
+
+
+def codes_given_vectors(table: tf.Tensor, vectors: tf.Tensor) -> ppl.RandomVariable:
+    """q(codes | an encoder's vectors), whose value is the nearest, the likeliest code.
+
+    vectors: [batch, rows, columns, slots, depth].
+    """
+    *leading, depth = vectors.shape
+    squares = codebook.distances(tf.reshape(vectors, (-1, depth)), table)
+    logits = tf.reshape(-squares, (*leading, table.shape[0]))
+    nearest = tf.argmax(logits, -1, tf.int32)
+    return ppl.Categorical(logits=logits, name="codes", value=nearest)
+
+
+def codes_given_image(
+    weights: Tensors,
+    table: tf.Tensor,
+    sizes: ImageSizes,
+    book: Codebook,
+    image: tf.Tensor,
+) -> ppl.RandomVariable:
+    """q(codes | image): the variational program, whose value is the likeliest codes."""
+    return codes_given_vectors(table, encoded(weights, sizes, book, image))
+
+
+# Mechanics.
+
+
+def encoded(
+    weights: Tensors, sizes: ImageSizes, book: Codebook, image: tf.Tensor
+) -> tf.Tensor:
+    """An encoder's vectors: [batch, rows, columns, slots, depth] float32.
+
+    image: [batch, size, size, 3] int32.
+    """
+    x = likelihood.scaled(image, sizes.num_values)
+    x = tf.cast(x, weights["encoded"].dtype)
+    for number, stride in enumerate(sizes.strides):
+        name = f"down{number}"
+        x = tf.nn.relu(x) if number else x
+        x = tf.nn.conv2d(x, weights[f"{name}/filter"], stride, "SAME")
+        x = tf.nn.bias_add(x, weights[f"{name}/bias"])
+        x = _residuals(weights, name, sizes.residuals[number], x)
+    x = tf.reshape(tf.nn.relu(x), (-1, sizes.channels))
+    x = tf.nn.bias_add(tf.matmul(x, weights["encoded"]), weights["encoded_bias"])
+    x = tf.reshape(x, (image.shape[0], *grid(sizes), book.depth))
+    return tf.cast(x, tf.float32)
+
+
+def decoded(weights: Tensors, sizes: ImageSizes, vectors: tf.Tensor) -> tf.Tensor:
+    """Parameters of each pixel's mixture, or logits of each sub-pixel, float32.
+
+    [batch, size, size, outputs], or [batch, size, size, 3, values].
+
+    vectors: [batch, rows, columns, slots, depth].
+    """
+    batch, rows, columns, slots, depth = vectors.shape
+    x = tf.cast(vectors, weights["decoded"].dtype)
+    x = tf.matmul(tf.reshape(x, (-1, slots * depth)), weights["decoded"])
+    x = tf.nn.bias_add(x, weights["decoded_bias"])
+    x = tf.reshape(x, (batch, rows, columns, sizes.channels))
+    for number in reversed(range(len(sizes.strides))):
+        name, stride = f"up{number}", sizes.strides[number]
+        x = tf.nn.relu(_residuals(weights, name, sizes.residuals[number], x))
+        filters = weights[f"{name}/filter"]
+        rows, columns = stride * rows, stride * columns
+        shape = (batch, rows, columns, filters.shape[2])
+        x = tf.nn.conv2d_transpose(x, filters, shape, stride, "SAME")
+        x = tf.nn.bias_add(x, weights[f"{name}/bias"])
+    x = tf.cast(x, tf.float32)
+    if sizes.likelihood == "categorical":
+        return tf.reshape(x, (batch, rows, columns, CHANNELS, sizes.num_values))
+    return x + _first_outputs(sizes.num_mixtures)
+
+
+def likeliest(sizes: ImageSizes, outputs: tf.Tensor) -> tf.Tensor:
+    """The likeliest pixels, or those of the likeliest components: int32 images."""
+    flat = tf.reshape(outputs, (-1, outputs.shape[-1]))
+    if sizes.likelihood == "dmol":
+        nothing = Randomness(tf.constant([0, 0]), tf.constant(0))
+        pixels = likelihood.draw_mixture(flat, nothing, 0.0, sizes.num_values)
+    else:
+        pixels = tf.argmax(flat, -1, tf.int32)
+    return tf.reshape(pixels, (-1, sizes.size, sizes.size, CHANNELS))
+
+
+def reconstructed(
+    weights: Tensors, sizes: ImageSizes, book: Codebook, image: tf.Tensor
+) -> tf.Tensor:
+    """What codes keep of images: the likeliest pixels given the nearest codes.
+
+    weights: by name, and the codes; image: [batch, size, size, 3] int32, as are they.
+    """
+    table = weights["codes"]
+    codes = codes_given_image(weights, table, sizes, book, image)
+    vectors = tf.gather(table, codes.value)
+    return likeliest(sizes, decoded(weights, sizes, vectors))
+
+
+def sample(
+    weights: Tensors,
+    sizes: ImageSizes,
+    book: Codebook,
+    seed: tf.Tensor,
+    num_images: int,
+    *,
+    temperature: float = 1.0,
+) -> np.ndarray:
+    """Codes of the prior, decoded to the likeliest pixels: images, int32.
+
+    Codes come one after another, by the Image Transformer's sampler; an image of them
+    is one pass.
+
+    weights: by name, and the codes.  seed: [2] int32.  temperature: of the codes.
+    """
+    own = prior_weights(weights)
+    codes = sampling.sample(
+        own, prior_sizes(sizes, book), seed, num_images, temperature=temperature
+    )
+    vectors = tf.gather(weights["codes"], codes)
+    return likeliest(sizes, decoded(weights, sizes, vectors)).numpy()
+
+
+def model(sizes: ImageSizes, book: Codebook) -> Model:
+    """The programs to be trained.
+
+    Batches are {"image": [batch, size, size, 3] int32 of 0 to 255}.  The nats are those
+    of an image's pixels given its codes (`pixels`) and of all of its codes (`codes`).
+
+    Judged, an image has its nearest codes, and pixels + codes is a bound on the nats of
+    the image itself: p(image) is a sum over all codes, of which this is one term.
+    Trained, a decoder gets the mean of several codes' vectors, straight through to the
+    encoder, the distance to which is added (`commitment`); of the nearest codes the
+    prior learns, and lets no gradient through.
+
+    Raises ValueError for what no model can be made of.
+    """
+    check(sizes, book)
+    rows, columns, slots = grid(sizes)
+    num_codes, dims = rows * columns * slots, sizes.size**2 * CHANNELS
+    of_image = functools.partial(ppl.make_log_likelihood_fn, image_given_vectors)
+    of_codes = functools.partial(ppl.make_log_likelihood_fn, codes_prior)
+
+    def loss(weights: Tensors, batch: Tensors, random: Randomness) -> tuple:
+        image = batch["image"]
+        wanted = [sizes.size, sizes.size, CHANNELS]
+        if list(image.shape[1:]) != wanted:
+            raise ValueError(f"image: given {list(image.shape[1:])}, wanted {wanted}")
+        size, table = image.shape[0], weights["codes"]
+        vectors = encoded(weights, sizes, book, image)
+        chosen = codes_given_vectors(table, vectors)
+        codes = chosen.value
+        flat = tf.reshape(vectors, (size, num_codes, book.depth))
+        if random.training:
+            squares = -tf.reshape(chosen.distribution.logits, (-1, book.codes))
+            shares = codebook.e_step(book, squares, size, random)
+            means = tf.reshape(tf.matmul(shares, table), flat.shape)
+            quantised = codebook.straight_through(flat, means)
+        else:
+            shares = tf.one_hot(tf.reshape(codes, (-1,)), book.codes)
+            means = quantised = tf.reshape(tf.gather(table, codes), flat.shape)
+        apart = tf.stop_gradient(means) - flat
+        commitment = dims * book.commitment * tf.reduce_mean(apart * apart, (1, 2))
+        quantised = tf.reshape(quantised, vectors.shape)
+
+        log_probs = of_image(observed={"image": image})(weights, sizes, quantised)
+        pixels = -tf.reduce_sum(tf.reshape(log_probs["image"], (size, -1)), -1)
+
+        def learned() -> tf.Tensor:
+            log_prob = of_codes(observed={"codes": codes})
+            return -log_prob(weights, sizes, book, size)["codes"]
+
+        def equal() -> tf.Tensor:
+            return tf.fill((size,), num_codes * math.log(book.codes))
+
+        if sizes.prior_start:
+            begun = weights["steps"] >= sizes.prior_start
+            code_nats = tf.cond(begun, learned, equal)
+        else:
+            code_nats = learned()
+        usage = weights["usage"]
+        numbers = {
+            "pixels": pixels,
+            "codes": code_nats,
+            "commitment": commitment,
+            "perplexity": tf.fill((size,), codebook.perplexity(usage)),
+            "codes_in_use": tf.fill((size,), codebook.in_use(usage)),
+        }
+        nats = pixels + code_nats
+        found = codebook.statistics(book, tf.stop_gradient(flat), shares, random)
+        return nats + commitment if random.training else nats, numbers, found
+
+    shape = f"{sizes.size}x{sizes.size} to {rows}x{columns}x{slots}"
+    layers = f"{sizes.prior_hidden}/{sizes.prior_heads}/{sizes.prior_filter_size}"
+    return Model(
+        name=(
+            f"vector_quantized({shape} of {book.codes} codes of {book.depth}, "
+            f"{sizes.channels} channels, strides {sizes.strides}, {sizes.likelihood}, "
+            f"prior of {sizes.prior_layers} layers of {layers})"
+        ),
+        weights=weights(sizes, book),
+        loss=loss,
+        dims_per_example=dims,
+        flops_per_example=flops(sizes, book),
+        state=codebook.state(book),
+        advance=functools.partial(codebook.m_step, book),
+    )
+
+
+def flops(sizes: ImageSizes, book: Codebook) -> int:
+    """Of an image's convolutions and matrix products, forward and backward.
+
+    Distances, shares times codes and the sums of shares have no backward; the prior
+    counts if it learns from the first step on, and else not at all.
+    """
+    channels, taps = sizes.channels, sizes.kernel**2
+    side, inward = sizes.size, CHANNELS
+    outward = _outputs_of_pixel(sizes)
+    forward = 0  # multiply-adds
+    for number, stride in enumerate(sizes.strides):
+        side //= stride
+        both_ways = inward + (channels if number else outward)  # down and up again
+        forward += side**2 * taps * channels * both_ways
+        forward += 2 * sizes.residuals[number] * side**2 * 10 * channels**2
+        inward = channels
+    num_codes = side**2 * sizes.slots
+    forward += 2 * num_codes * book.depth * channels
+    total = 3 * 2 * forward + 3 * 2 * num_codes * book.codes * book.depth
+    if sizes.prior_start == 0:
+        total += program.flops(prior_sizes(sizes, book))
+    return total
+
+
+def _residuals(weights: Tensors, name: str, number: int, x: tf.Tensor) -> tf.Tensor:
+    """Layers that add to x [batch, rows, columns, channels] what they make of it."""
+    for one in range(number):
+        own = f"{name}/residual{one}"
+        y = x
+        for part in ("first", "second"):
+            filters = weights[f"{own}/{part}/filter"]
+            y = tf.nn.conv2d(tf.nn.relu(y), filters, 1, "SAME")
+            y = tf.nn.bias_add(y, weights[f"{own}/{part}/bias"])
+        x = x + y
+    return x
+
+
+def _outputs_of_pixel(sizes: ImageSizes) -> int:
+    if sizes.likelihood == "dmol":
+        return OUTPUTS * sizes.num_mixtures
+    return CHANNELS * sizes.num_values
+
+
+def _first_outputs(mixtures: int) -> np.ndarray:
+    """What is added to a pixel's outputs, [10 mixtures]: see `MixtureOfLogistics`."""
+    log_scales = np.full(CHANNELS * mixtures, FIRST_LOG_SCALE)
+    coefficients = np.repeat(FIRST_COEFFICIENTS, mixtures)
+    parts = [np.zeros((1 + CHANNELS) * mixtures), log_scales, coefficients]
+    return np.concatenate(parts).astype(np.float32)

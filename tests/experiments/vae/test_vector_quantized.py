@@ -1,0 +1,289 @@
+"""The programs of the vector-quantised autoencoder, and what is trained of them."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import special
+
+import ppl_core as ppl
+from experiments.image_transformer import program
+from experiments.parallel import arithmetic
+from experiments.parallel.model import draw
+from experiments.parallel.randomness import Randomness
+from experiments.parallel.runtime import StepSettings
+from experiments.vae import codebook, vector_quantized
+from experiments.vae.codebook import Codebook
+from experiments.vae.vector_quantized import ImageSizes
+
+SIZES = ImageSizes(
+    size=8,
+    channels=6,
+    strides=(2, 2),
+    residuals=(0, 1),
+    kernel=3,
+    slots=3,
+    num_mixtures=2,
+    prior_layers=2,
+    prior_heads=2,
+    prior_hidden=8,
+    prior_filter_size=8,
+    prior_block=4,
+)
+BOOK = Codebook(codes=5, depth=4, samples=3)
+# So few codes and values that all of them can be gone through: 9 and 2 ** 12 images.
+FEW = SIZES._replace(
+    size=2,
+    strides=(2,),
+    residuals=(0,),
+    slots=2,
+    likelihood="categorical",
+    num_values=2,
+    prior_block=2,
+)
+FEW_CODES = BOOK._replace(codes=3)
+
+
+def arrays_of(sizes=SIZES, book=BOOK, **state):
+    """Weights and state, by name, as if some steps were done."""
+    model = vector_quantized.model(sizes, book)
+    made = {n: draw(w, n, 3) for n, w in (model.weights | model.state).items()}
+    random = np.random.default_rng(1)
+    made["codes"] = random.standard_normal(made["codes"].shape).astype(np.float32)
+    # Priors and pixels that know something: at first all are nearly alike.
+    for name in ("prior/outputs", "up0/filter"):
+        made[name] = 10 * made[name]
+    made["steps"] = np.float32(10)
+    return {name: tf.constant(array) for name, array in (made | state).items()}
+
+
+def images_of(num, sizes=SIZES):
+    random = np.random.default_rng(2)
+    shape = (num, sizes.size, sizes.size, 3)
+    return tf.constant(random.integers(sizes.num_values, size=shape), tf.int32)
+
+
+def sums_of(sizes, book, arrays, images, *, gradients):
+    """What a step is made of, of all of these images."""
+    random = Randomness(tf.constant([1, 2]), tf.constant(0), training=gradients)
+    compute = tf.function(
+        lambda: arithmetic.sums(
+            vector_quantized.model(sizes, book),
+            StepSettings(),
+            arrays,
+            {"image": images},
+            random,
+            num_examples=images.shape[0],
+            gradients=gradients,
+        ),
+        autograph=False,
+    )
+    return compute()
+
+
+def test_both_readings_of_the_paper_have_640_codes():
+    paper = ImageSizes(size=64, channels=8)
+    assert vector_quantized.grid(paper) == (8, 8, 10)
+    other = paper._replace(strides=(2, 2, 2, 2), slots=40)
+    assert vector_quantized.grid(other) == (4, 4, 40)
+    for sizes in (paper, other):
+        prior = vector_quantized.prior_sizes(sizes, Codebook())
+        assert prior.height * prior.width * prior.channels == 640
+        assert (prior.layers, prior.attention, prior.num_values) == (6, "local_1d", 256)
+    down = vector_quantized.weights(paper, Codebook())
+    assert down["down3/filter"].shape == (5, 5, 8, 8)
+    assert down["encoded"].shape == (8, 10 * 512)
+
+
+@pytest.mark.parametrize("kind", ["dmol", "categorical"])
+@pytest.mark.parametrize("strides", [(2, 2), (2, 4)])
+def test_shapes_go_down_to_codes_and_back(kind, strides):
+    sizes = SIZES._replace(likelihood=kind, strides=strides)
+    arrays, images = arrays_of(sizes), images_of(2)
+    side = 8 // np.prod(strides)
+    codes = vector_quantized.codes_given_image(
+        arrays, arrays["codes"], sizes, BOOK, images
+    )
+    assert codes.value.shape == (2, side, side, 3)
+    made = vector_quantized.reconstructed(arrays, sizes, BOOK, images)
+    assert made.shape == images.shape and made.dtype == tf.int32
+    assert 0 <= np.min(made) and np.max(made) <= 255
+
+
+def test_the_value_of_the_variational_program_is_the_nearest_code():
+    arrays, images = arrays_of(), images_of(2)
+    vectors = vector_quantized.encoded(arrays, SIZES, BOOK, images).numpy()
+    codes = arrays["codes"].numpy()
+    apart = ((vectors[..., np.newaxis, :] - codes) ** 2).sum(-1)
+    found = vector_quantized.codes_given_image(
+        arrays, arrays["codes"], SIZES, BOOK, images
+    )
+    np.testing.assert_array_equal(found.value, apart.argmin(-1))
+    log_probs = found.distribution.log_prob(found.value)
+    wanted = (-apart - special.logsumexp(-apart, -1, keepdims=True)).max(-1)
+    np.testing.assert_allclose(log_probs, wanted, rtol=1e-3, atol=1e-4)
+
+
+def every_code(arrays):
+    """Of the few: all codes [9, 1, 1, 2], and the log probs of the prior, [9]."""
+    codes = np.array(list(itertools.product(range(3), repeat=2)), np.int32)
+    codes = tf.constant(codes.reshape(9, 1, 1, 2))
+    of_codes = ppl.make_log_likelihood_fn(
+        vector_quantized.codes_prior, observed={"codes": codes}
+    )
+    return codes, of_codes(arrays, FEW, FEW_CODES, 9)["codes"].numpy()
+
+
+def test_the_nats_of_an_image_bound_those_of_all_codes_together():
+    arrays = arrays_of(FEW, FEW_CODES)
+    codes, of_codes = every_code(arrays)
+    assert special.logsumexp(of_codes) == pytest.approx(0, abs=1e-5)
+    assert np.ptp(of_codes) > 0.1
+    for number in range(3):
+        image = images_of(3, FEW)[number : number + 1]
+        found = sums_of(FEW, FEW_CODES, arrays, image, gradients=False).stats
+        both = ppl.make_log_likelihood_fn(
+            vector_quantized.image_and_codes,
+            observed={"image": tf.repeat(image, 9, 0), "codes": codes},
+        )(arrays, arrays["codes"], FEW, FEW_CODES, 9)
+        of_images = tf.reduce_sum(both["image"], (1, 2, 3)).numpy()
+        np.testing.assert_allclose(both["codes"], of_codes, rtol=1e-5)
+        each = of_images + of_codes  # of the image and each of the codes
+        exact = -special.logsumexp(each)
+        nearest = vector_quantized.codes_given_image(
+            arrays, arrays["codes"], FEW, FEW_CODES, image
+        ).value.numpy()
+        at = int(nearest.ravel() @ [3, 1])
+        assert float(found["loss"]) == pytest.approx(-each[at], rel=1e-5)
+        assert float(found["pixels"] + found["codes"]) == float(found["loss"])
+        assert float(found["loss"]) > exact + 1e-3
+
+
+def test_all_images_of_all_codes_have_probability_one():
+    arrays = arrays_of(FEW, FEW_CODES)
+    codes, of_codes = every_code(arrays)
+    bits = np.array(list(itertools.product(range(2), repeat=12)), np.int32)
+    images = bits.reshape(-1, 2, 2, 3)
+    vectors = tf.gather(arrays["codes"], codes)
+    logits = vector_quantized.decoded(arrays, FEW, vectors)  # [9, 2, 2, 3, 2]
+    chosen = tf.math.log_softmax(logits).numpy()[:, np.newaxis]
+    of_images = np.take_along_axis(chosen, images[np.newaxis, ..., np.newaxis], -1)
+    total = special.logsumexp(of_images.sum((2, 3, 4, 5)) + of_codes[:, np.newaxis])
+    assert total == pytest.approx(0, abs=1e-4)
+
+
+def test_before_the_prior_starts_all_codes_are_equally_likely():
+    images = images_of(2)
+    late = SIZES._replace(prior_start=11)
+    arrays = arrays_of(late)
+    before = sums_of(late, BOOK, arrays, images, gradients=True)
+    assert float(before.stats["codes"]) == pytest.approx(12 * np.log(5), rel=1e-6)
+    arrays["steps"] = tf.constant(11.0)
+    after = sums_of(late, BOOK, arrays, images, gradients=True)
+    always = sums_of(SIZES, BOOK, arrays, images, gradients=True)
+    assert float(after.stats["codes"]) == pytest.approx(
+        float(always.stats["codes"]), rel=1e-6
+    )
+    assert abs(float(after.stats["codes"]) - 12 * np.log(5)) > 0.1
+    for name, gradient in before.grads.items():
+        np.testing.assert_allclose(
+            after.grads[name], always.grads[name], rtol=1e-5, atol=1e-6
+        )
+        if name.startswith("prior/"):
+            assert not np.any(gradient), name
+            assert np.any(after.grads[name]), name
+        else:  # whether the prior learns moves no other weight
+            np.testing.assert_allclose(
+                gradient, after.grads[name], rtol=1e-4, atol=1e-5, err_msg=name
+            )
+
+
+def test_the_encoder_learns_by_pixels_and_by_commitment():
+    images, arrays = images_of(2), arrays_of()
+    norms = []
+    for commitment in (0.0, 0.25):
+        book = BOOK._replace(commitment=commitment)
+        found = sums_of(SIZES, book, arrays, images, gradients=True)
+        norms.append(found.grads["encoded"].numpy())
+        total = sum(found.stats[n] for n in ("pixels", "codes", "commitment"))
+        assert float(found.stats["loss"]) == pytest.approx(float(total), rel=1e-6)
+    assert np.any(norms[0]) and np.any(norms[0] != norms[1])
+
+
+def test_training_decodes_the_mean_of_its_draws_and_counts_them():
+    images, arrays = images_of(2), arrays_of()
+    found = sums_of(SIZES, BOOK, arrays, images, gradients=True)
+    vectors = vector_quantized.encoded(arrays, SIZES, BOOK, images)
+    squares = codebook.distances(tf.reshape(vectors, (-1, 4)), arrays["codes"])
+    random = Randomness(tf.constant([1, 2]), tf.constant(0))
+    shares = codebook.e_step(BOOK, squares, 2, random)
+    np.testing.assert_allclose(
+        found.statistics["counts"], tf.reduce_sum(shares, 0), rtol=1e-5
+    )
+    assert np.any((np.array(shares) > 0.01) & (np.array(shares) < 0.99))
+    means = tf.reshape(tf.matmul(shares, arrays["codes"]), vectors.shape)
+    of_image = ppl.make_log_joint_fn(vector_quantized.image_given_vectors)
+    wanted = -float(of_image(arrays, SIZES, means, image=images)) / 2
+    assert float(found.stats["pixels"]) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_samples_are_the_priors_codes_one_after_another_decoded():
+    arrays, seed = arrays_of(), tf.constant([4, 5])
+    made = vector_quantized.sample(arrays, SIZES, BOOK, seed, 3)
+    prior = vector_quantized.prior_sizes(SIZES, BOOK)
+    own = vector_quantized.prior_weights(arrays)
+    naive = tf.function(
+        lambda: program.draw_naively(prior, own, 3, seed), autograph=False
+    )()
+    codes = tf.reshape(naive, (3, 2, 2, 3))
+    assert len(np.unique(codes)) > 2
+    outputs = vector_quantized.decoded(arrays, SIZES, tf.gather(arrays["codes"], codes))
+    wanted = vector_quantized.likeliest(SIZES, outputs).numpy()
+    # Pixels that round the other way, as compiled arithmetic may, are one value off.
+    assert np.abs(made - wanted).max() <= 1 and np.mean(made != wanted) < 0.01
+
+
+def test_the_program_draws_codes_and_an_image_of_them():
+    arrays = arrays_of()
+    with ppl.tape() as variables, ppl.seeded([1, 2]):
+        vector_quantized.image_and_codes(arrays, arrays["codes"], SIZES, BOOK, 2)
+    assert variables["codes"].shape == (2, 2, 2, 3)
+    assert variables["image"].shape == (2, 8, 8, 3)
+    assert np.max(variables["codes"]) < 5 and np.max(variables["image"]) > 5
+
+
+def test_operations_are_counted_for_the_paper_by_hand():
+    sizes = ImageSizes(size=64, channels=128, num_mixtures=5, prior_start=1)
+    down = 32**2 * 75 * 128 + 16**2 * 25 * 128**2 + 2 * 8**2 * 25 * 128**2
+    up = 32**2 * 25 * 128 * 50 + 16**2 * 25 * 128**2 + 2 * 8**2 * 25 * 128**2
+    residual = 4 * 8**2 * 10 * 128**2
+    dense = 2 * 8**2 * 128 * 5120
+    em = 3 * 640 * 256 * 512
+    wanted = 6 * (down + up + residual + dense) + 2 * em
+    assert vector_quantized.flops(sizes, Codebook()) == wanted
+    learned = sizes._replace(prior_start=0)
+    prior = program.flops(vector_quantized.prior_sizes(sizes, Codebook()))
+    assert vector_quantized.flops(learned, Codebook()) == wanted + prior
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"size": 10}, r"size: 10 pixels do not divide by strides \(2, 2\)"),
+        ({"likelihood": "normal"}, "likelihood: given 'normal', wanted one of"),
+        ({"strides": ()}, "strides: given"),
+        ({"residuals": (1,)}, r"residuals: given \(1,\), wanted a number for each"),
+        ({"slots": 0}, "slots: given 0, wanted 1 or more"),
+        ({"prior_start": -1}, "prior_start: given -1"),
+        ({"prior_heads": 3}, "prior: key_size: 4 does not divide by 3 heads"),
+    ],
+)
+def test_what_no_model_can_be_made_of_is_refused(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        vector_quantized.model(SIZES._replace(**wrong), BOOK)
+
+
+def test_images_of_another_size_are_refused():
+    with pytest.raises(ValueError, match=r"given \[2, 2, 3\], wanted \[8, 8, 3\]"):
+        sums_of(SIZES, BOOK, arrays_of(), images_of(1, FEW), gradients=False)
