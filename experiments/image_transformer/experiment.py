@@ -127,7 +127,8 @@ def _check_fit(sizes: Sizes, images: Images, model: Model | None) -> None:
         )
     if sizes.channels != likelihood.CHANNELS:
         raise ValueError(
-            f"channels: given {sizes.channels}, wanted the {likelihood.CHANNELS} of images"
+            f"channels: given {sizes.channels}, wanted the {likelihood.CHANNELS} of "
+            "images"
         )
     dims = sizes.height * sizes.width * likelihood.CHANNELS
     if model is not None and model.dims_per_example != dims:
