@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from experiments.datasets.files import CorruptFileError
 from experiments.datasets.image_decoding import (
     BROKEN,
-    CorruptImageError,
     Fit,
     check_fit,
     check_large_enough,
@@ -64,7 +64,7 @@ def natural_image_crops(
 
     Raises ValueError for a size that some photograph lacks and for scales that are no
     whole numbers from 1, FileNotFoundError where an installed package does not hold
-    its photograph, and CorruptImageError where that is damaged.
+    its photograph, and CorruptFileError where that is damaged.
     """
     check_fit(Fit(size))
     if not scales or min(scales) < 1 or any(int(s) != s for s in scales):
@@ -132,7 +132,7 @@ def _sums(photograph: _Photograph, least: int) -> np.ndarray:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"), np.int32)
     except BROKEN as error:
-        raise CorruptImageError(f"{path}: damaged ({error})") from error
+        raise CorruptFileError(f"{path}: damaged ({error})") from error
     check_large_enough(str(path), *pixels.shape[:2], Fit(least))
     table = pixels.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32)
     return np.pad(table, [(1, 0), (1, 0), (0, 0)])

@@ -1,15 +1,14 @@
 """From the bytes of image files to square images of one size, and what can be amiss."""
 
-import concurrent.futures
 import struct
-import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from experiments.datasets.files import Cache, CorruptFileError, Encoded, on_threads
 from experiments.datasets.images import Split
 
 FITS = ("crop", "box")
@@ -28,19 +27,6 @@ BROKEN = (  # what Pillow raises for files that are not what they should be
 )
 
 
-class CorruptImageError(ValueError):
-    """A file that is no image, or a damaged one; the text names it."""
-
-
-class Encoded(NamedTuple):
-    """Image files by number."""
-
-    num_images: int
-    label: Callable[[int], str]  # what an error calls one
-    # Raises CorruptImageError where what holds them is damaged there.
-    open: Callable[[int], BinaryIO]
-
-
 class Fit(NamedTuple):
     """What becomes of an image."""
 
@@ -56,32 +42,6 @@ class Decoded(NamedTuple):
 
     split: Split
     num_skipped: int  # corrupt ones, which have no number
-
-
-class Cache:
-    """Images kept once made, until there is no room; safe for threads.
-
-    What is kept stays: in an epoch every image comes once, so the one used longest ago
-    is the one needed soonest, and throwing it out would throw all out in turn.
-    """
-
-    def __init__(self, num_bytes: int) -> None:
-        self._left = num_bytes
-        self._held: dict[object, np.ndarray] = {}
-        self._lock = threading.Lock()
-
-    def get(self, key: object, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """The array of this key, made where it is not kept; read-only."""
-        found = self._held.get(key)
-        if found is not None:
-            return found
-        made = make()
-        made.flags.writeable = False
-        with self._lock:
-            if key not in self._held and self._left >= made.nbytes:
-                self._left -= made.nbytes
-                self._held[key] = made
-        return made
 
 
 def check_fit(fit: Fit) -> None:
@@ -138,7 +98,7 @@ def decode(stream: BinaryIO, label: str, fit: Fit) -> np.ndarray:
 
     Turned as its camera says; 16 bits become 8; opaque pixels lose their alpha.
 
-    Raises CorruptImageError, and ValueError for an image that is grey (unless to be
+    Raises CorruptFileError, and ValueError for an image that is grey (unless to be
     converted), transparent or smaller than wanted; each names it.
     """
     with _opened(stream, label, fit) as image:
@@ -147,7 +107,7 @@ def decode(stream: BinaryIO, label: str, fit: Fit) -> np.ndarray:
             if image.format == "JPEG":
                 image = ImageOps.exif_transpose(image)
         except BROKEN as error:
-            raise CorruptImageError(f"{label}: damaged ({error})") from error
+            raise CorruptFileError(f"{label}: damaged ({error})") from error
         image = _opaque(image, label)
         if image.mode.startswith("I"):  # of 16 bits, and `convert` would clip them
             wide = np.asarray(image, np.int64)
@@ -165,7 +125,7 @@ def check_header(stream: BinaryIO, label: str, fit: Fit) -> None:
             try:
                 image.load()
             except BROKEN as error:
-                raise CorruptImageError(f"{label}: damaged ({error})") from error
+                raise CorruptFileError(f"{label}: damaged ({error})") from error
             _opaque(image, label)
 
 
@@ -186,7 +146,7 @@ def decoded(
       first one's alone.
     cache: where images are kept.
 
-    Raises CorruptImageError for the first corrupt one where none is to be skipped, and
+    Raises CorruptFileError for the first corrupt one where none is to be skipped, and
     ValueError as `decode` does.
     """
     these = object()  # sets them apart from others in the same cache
@@ -202,7 +162,7 @@ def decoded(
     def is_sound(number: int) -> bool:
         try:
             image(number)
-        except CorruptImageError:
+        except CorruptFileError:
             return False
         return True
 
@@ -210,25 +170,15 @@ def decoded(
         with encoded.open(number) as stream:
             check_header(stream, encoded.label(number), fit)
 
-    numbers: Sequence[int] = range(encoded.num_images)
+    numbers: Sequence[int] = range(encoded.num)
     if not skip_corrupt:
-        for _ in _on_threads(look, numbers if check_all else numbers[:1], num_threads):
+        for _ in on_threads(look, numbers if check_all else numbers[:1], num_threads):
             pass
-        return Decoded(Split(encoded.num_images, lambda number, _: image(number)), 0)
-    sound = list(_on_threads(is_sound, numbers, num_threads))
+        return Decoded(Split(encoded.num, lambda number, _: image(number)), 0)
+    sound = list(on_threads(is_sound, numbers, num_threads))
     kept = np.flatnonzero(sound)
     split = Split(len(kept), lambda number, _: image(int(kept[number])))
-    return Decoded(split, encoded.num_images - len(kept))
-
-
-def _on_threads[Out](
-    function: Callable[[int], Out], numbers: Sequence[int], num_threads: int
-) -> Iterator[Out]:
-    """`function` of each number, in order; what one raises ends them all."""
-    with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
-        many = 64 * num_threads  # asked for at a time, so that an error comes soon
-        for first in range(0, len(numbers), many):
-            yield from pool.map(function, numbers[first : first + many])
+    return Decoded(split, encoded.num - len(kept))
 
 
 def _opened(stream: BinaryIO, label: str, fit: Fit) -> Image.Image:
@@ -236,7 +186,7 @@ def _opened(stream: BinaryIO, label: str, fit: Fit) -> Image.Image:
     try:
         image = Image.open(stream, formats=FORMATS)
     except BROKEN as error:
-        raise CorruptImageError(f"{label}: no PNG or JPEG, or a damaged one") from error
+        raise CorruptFileError(f"{label}: no PNG or JPEG, or a damaged one") from error
     width, height = image.size
     check_large_enough(label, height, width, fit)
     check_colour(label, image.mode in GREY_MODES, fit)

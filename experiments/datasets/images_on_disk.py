@@ -1,20 +1,26 @@
 """Images of a person's own: a folder or zip of PNG and JPEG files, or an npz."""
 
-import io
-import lzma
 import zipfile
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from experiments.datasets.image_decoding import (
+from experiments.datasets.files import (
+    BROKEN_ZIP,
+    CACHE_BYTES,
     Cache,
-    CorruptImageError,
-    Encoded,
+    Listed,
+    Part,
+    check_apart,
+    check_share,
+    existing,
+    listed,
+    named,
+)
+from experiments.datasets.image_decoding import (
     Fit,
     check_colour,
     check_fit,
@@ -23,29 +29,10 @@ from experiments.datasets.image_decoding import (
     decoded,
     fitted,
 )
-from experiments.datasets.images import Images, Part, Split, check_apart
+from experiments.datasets.images import Images, Split
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-CACHE_BYTES = 2**29
-BROKEN = (  # what comes of reading a zip that is damaged, or packed in an odd way
-    OSError,
-    EOFError,
-    ValueError,
-    RuntimeError,  # encrypted
-    NotImplementedError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-)
-
-
-class _Listed(NamedTuple):
-    """The image files of one path."""
-
-    place: Path
-    name: str  # with a number of its content, since a path says nothing
-    files: Encoded
-    parts: tuple[Part, ...]  # each file by itself
+KIND = "PNG or JPEG"
 
 
 class _Chosen(NamedTuple):
@@ -92,7 +79,7 @@ def image_files(
       source tell how many.
     cache_bytes: of images kept once decoded.
 
-    Raises FileNotFoundError for a path that is not there, CorruptImageError for a
+    Raises FileNotFoundError for a path that is not there, CorruptFileError for a
     corrupt file, and ValueError for one that is grey, transparent or smaller than
     wanted, for no files at all, for too few of them to hold some out, and for one that
     both paths hold; each names the file.
@@ -100,12 +87,12 @@ def image_files(
     wanted = Fit(size, fit, convert_grey)
     check_fit(wanted)
     check_reading(cache_bytes, num_threads)
-    _check_share(held_out_share)
+    check_share(held_out_share)
     cache = Cache(cache_bytes)
 
-    def found(listed: _Listed) -> _Found:
+    def found(given: Listed) -> _Found:
         images = decoded(
-            listed.files,
+            given.files,
             wanted,
             skip_corrupt=skip_corrupt,
             check_all=True,
@@ -114,15 +101,15 @@ def image_files(
         )
         if not images.split.num_images:
             raise ValueError(
-                f"{listed.place}: all {images.num_skipped} images are corrupt"
+                f"{given.place}: all {images.num_skipped} images are corrupt"
             )
-        return _Found(listed.name, *images)
+        return _Found(given.name, *images)
 
-    whole = _listed(Path(path))
+    whole = listed(Path(path), SUFFIXES, KIND)
     if held_out_path is None:
         training, held_out = _cut(whole.place, found(whole), held_out_share)
     else:
-        other = _listed(Path(held_out_path))
+        other = listed(Path(held_out_path), SUFFIXES, KIND)
         check_apart(whole.parts, other.parts)
         training, held_out = found(whole), found(other)
     return _images(
@@ -165,7 +152,7 @@ def image_array(
     """
     wanted = Fit(size, fit, convert_grey)
     check_fit(wanted)
-    _check_share(held_out_share)
+    check_share(held_out_share)
     whole = _chosen(Path(path), array)
     is_cut = held_out_path is None and held_out_array is None
     if is_cut:
@@ -207,11 +194,6 @@ def _images(
     )
 
 
-def _check_share(share: float) -> None:
-    if not 0 < share < 1:
-        raise ValueError(f"held_out_share: given {share}, wanted between 0 and 1")
-
-
 def _cut(place: Path, whole: _Found, share: float) -> tuple[_Found, _Found]:
     """What is trained on and, of the same, what is held out."""
     num_images = whole.split.num_images or 0
@@ -237,83 +219,12 @@ def _some_of(split: Split, numbers: np.ndarray) -> Split:
     )
 
 
-# Files.
-
-
-def _listed(place: Path) -> _Listed:
-    """The image files of a folder or zip by number, and a name of all of them."""
-    if place.is_dir():
-        held = {
-            path.relative_to(place).as_posix(): path.stat()
-            for path in place.rglob("*")
-            if path.is_file()
-        }
-        sizes = {name: file.st_size for name, file in held.items()}
-        same = {name: (file.st_dev, file.st_ino) for name, file in held.items()}
-
-        def open_one(name: str) -> BinaryIO:
-            return (place / name).open("rb")
-
-    elif zipfile.is_zipfile(_existing(place)):
-        try:
-            archive = zipfile.ZipFile(place)
-        except BROKEN as error:
-            raise ValueError(f"{place}: a damaged zip ({error})") from error
-        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-        sizes = {entry.filename: entry.file_size for entry in entries}
-        whole = place.stat()
-        same = {name: (whole.st_dev, whole.st_ino, name) for name in sizes}
-
-        def open_one(name: str) -> BinaryIO:
-            return io.BytesIO(archive.read(name))
-
-    else:
-        raise ValueError(f"{place}: wanted a folder or a zip of PNG and JPEG files")
-
-    names = sorted(name for name in sizes if _is_image(name))
-    if not names:
-        raise ValueError(f"{place}: no PNG or JPEG among its {len(sizes)} files")
-
-    def label(number: int) -> str:
-        return f"{place}/{names[number]}"
-
-    def open_number(number: int) -> BinaryIO:
-        try:
-            return open_one(names[number])
-        except BROKEN as error:
-            raise CorruptImageError(f"{label(number)}: damaged ({error})") from error
-
-    return _Listed(
-        place,
-        _named(place, [f"{name} {sizes[name]}" for name in names]),
-        Encoded(len(names), label, open_number),
-        tuple(Part(same[name], f"{place}/{name}") for name in names),
-    )
-
-
-def _is_image(name: str) -> bool:
-    """By suffix; what is hidden, and what one system adds to its zips, is none."""
-    parts = name.split("/")
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return name.lower().endswith(SUFFIXES) and not hidden
-
-
-def _existing(place: Path) -> Path:
-    if not place.is_file():
-        raise FileNotFoundError(f"{place}: no such file or folder")
-    return place
-
-
-def _named(place: Path, contents: Sequence[str]) -> str:
-    return f"{place.name} {zlib.crc32('\n'.join(contents).encode()):08x}"
-
-
 # Arrays.
 
 
 def _chosen(place: Path, name: str | None) -> _Chosen:
     """The array of that name in an npz, or the only one that there is."""
-    if not zipfile.is_zipfile(_existing(place)):
+    if not zipfile.is_zipfile(existing(place)):
         raise ValueError(f"{place}: no npz, or a damaged one")
     entries = _read(place, lambda archive: archive.infolist())
     held = {entry.filename.removesuffix(".npy"): entry for entry in entries}
@@ -347,14 +258,14 @@ def _of_array(chosen: _Chosen, fit: Fit) -> _Found:
         return fitted(Image.fromarray(np.ascontiguousarray(one)), fit)
 
     content = [f"{entry.filename} {entry.file_size} {entry.CRC}"]
-    return _Found(_named(place, content), Split(len(pixels), image))
+    return _Found(named(place, content), Split(len(pixels), image))
 
 
 def _read[Out](place: Path, read: Callable[[zipfile.ZipFile], Out]) -> Out:
     try:
         with zipfile.ZipFile(place) as archive:
             return read(archive)
-    except BROKEN as error:
+    except BROKEN_ZIP as error:
         raise ValueError(f"{place}: a damaged npz ({error})") from error
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from experiments import datasets
 from experiments.datasets import crops
-from experiments.datasets.image_decoding import CorruptImageError
+from experiments.datasets.files import CorruptFileError
 from experiments.datasets.images import held_out_batches, training_batches
 
 
@@ -111,5 +111,5 @@ def test_a_photograph_that_is_missing_or_damaged_is_named(tmp_path, monkeypatch)
     damaged.write_bytes(held.read_bytes()[:5000])
     # An absolute path wins over the package's folder that it is joined to.
     monkeypatch.setattr(crops, "TRAINING", (lost._replace(file=str(damaged)),))
-    with pytest.raises(CorruptImageError, match="coffee.png: damaged"):
+    with pytest.raises(CorruptFileError, match="coffee.png: damaged"):
         datasets.natural_image_crops(size=8)

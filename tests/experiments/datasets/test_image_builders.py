@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from experiments.datasets import tfds_images
-from experiments.datasets.image_decoding import CorruptImageError
+from experiments.datasets.files import CorruptFileError
 from experiments.datasets.images import held_out_batches, training_batches
 
 SIZE, NUM = 8, 24
@@ -223,7 +223,7 @@ def test_a_damaged_image_is_named_and_skipped_only_when_asked(copied):
     held[places[3] + 10] ^= 255
     path.write_bytes(held)
     images = of(copied)
-    with pytest.raises(CorruptImageError, match=rf"{path}: record \d+: damaged"):
+    with pytest.raises(CorruptFileError, match=rf"{path}: record \d+: damaged"):
         all_of(images.training)
     images = of(copied, skip_corrupt=True)
     assert images.training.num_images == NUM - 1
@@ -234,7 +234,7 @@ def test_a_file_cut_short_is_named(copied):
     path = the_file(copied)
     held = path.read_bytes()
     path.write_bytes(held[:-10])
-    with pytest.raises(CorruptImageError, match=rf"{path}: "):
+    with pytest.raises(CorruptFileError, match=rf"{path}: "):
         all_of(of(copied).training)
 
 
@@ -244,5 +244,5 @@ def test_a_tfrecord_with_records_missing_is_named(copied):
     held = path.read_bytes()
     first = int.from_bytes(held[:8], "little")
     path.write_bytes(held[16 + first :])
-    with pytest.raises(CorruptImageError, match="23 records, wanted 24"):
+    with pytest.raises(CorruptFileError, match="23 records, wanted 24"):
         of(copied)

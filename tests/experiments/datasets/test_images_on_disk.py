@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from experiments.datasets import image_array, image_files
-from experiments.datasets.image_decoding import Cache, CorruptImageError
+from experiments.datasets.files import Cache, CorruptFileError
 from experiments.datasets.images import training_batches
 
 SIZE = 8
@@ -236,7 +236,7 @@ def test_a_grey_jpeg_with_few_colours_is_grey_too(folder):
 def test_corrupt_files_are_named_and_skipped_and_counted_only_when_asked(folder):
     whole = encoded(pixels(1), compress_level=0)
     (folder / "empty.png").write_bytes(b"")
-    with pytest.raises(CorruptImageError, match="empty.png: no PNG or JPEG, or a dam"):
+    with pytest.raises(CorruptFileError, match="empty.png: no PNG or JPEG, or a dam"):
         image_files(path=folder, size=SIZE)
     (folder / "text.jpg").write_text("no image at all")
     (folder / "flipped.png").write_bytes(whole[:90] + b"\xff\0" + whole[92:])
@@ -251,7 +251,7 @@ def test_damage_behind_a_sound_header_is_named_when_it_is_met(folder):
     whole = encoded(pixels(1))
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
     images = image_files(path=folder, size=SIZE)
-    with pytest.raises(CorruptImageError, match="pictures/cut.png: damaged"):
+    with pytest.raises(CorruptFileError, match="pictures/cut.png: damaged"):
         all_of(images.training), all_of(images.held_out)
 
 
@@ -260,7 +260,7 @@ def test_damage_in_a_zip_is_of_the_zip_or_of_the_file_in_it(folder, tmp_path):
     held = bytearray(path.read_bytes())
     held[held.index(b"IDAT") + 8] ^= 255
     path.write_bytes(held)
-    with pytest.raises(CorruptImageError, match=r"zip/part0/000.png: damaged \(Bad CR"):
+    with pytest.raises(CorruptFileError, match=r"zip/part0/000.png: damaged \(Bad CR"):
         image_files(path=path, size=SIZE)
     images = image_files(path=path, size=SIZE, skip_corrupt=True)
     assert "1 corrupt skipped" in images.name

@@ -1,0 +1,86 @@
+"""Synthetic plucked tones: made by this project, and no recordings of anything.
+
+They stand in for a set of sounds where none is at hand: nothing is downloaded.
+"""
+
+import numpy as np
+import scipy.signal
+
+from experiments.datasets.audio import MOST, Audio, Split
+
+KIND = "synthetic plucked tones"
+LOWEST, HIGHEST = 45, 81  # notes, as MIDI numbers them: 110 Hz to 880 Hz
+LONGEST = 2.0  # seconds that a string is heard before the clip begins, at most
+PEAKS = 0.1, 0.9  # of the full scale: how loud the loudest sample of a clip is
+
+
+def synthetic_tones(*, length: int, rate: int = 8000, most_strings: int = 3) -> Audio:
+    """Synthetic sounds of strings plucked, by Karplus and Strong (1983).
+
+    Each is made of its number: one to `most_strings` strings, each of a note, a
+    damping, a loudness and a moment of plucking that are drawn; a clip may begin in the
+    middle of a sound.  There is no end of them.  No clip is silent.
+
+    length: samples of a clip, at `rate` a second.
+
+    Raises ValueError for a length or a number of strings below 1, and for a rate at
+    which the highest note has no period of four samples.
+    """
+    least = int(np.ceil(4 * _pitch(HIGHEST)))
+    if length < 1:
+        raise ValueError(f"length: given {length}, wanted at least 1 sample")
+    if rate < least:
+        raise ValueError(f"rate: given {rate}, wanted at least {least} a second")
+    if most_strings < 1:
+        raise ValueError(f"most_strings: given {most_strings}, wanted at least 1")
+
+    def clip(_: int, random: np.random.Generator) -> np.ndarray:
+        sound = np.zeros(length)
+        for string in range(random.integers(1, most_strings + 1)):
+            # The first is plucked before the clip begins or as it does.
+            latest = 0 if string == 0 else length / rate
+            start = round(rate * random.uniform(-LONGEST, latest))
+            begin = max(0, start)
+            tone = plucked(
+                period=rate / _pitch(random.integers(LOWEST, HIGHEST + 1)),
+                damping=random.uniform(0.99, 0.999),
+                length=length - start,
+                random=random,
+            )
+            sound[begin:] += random.uniform(0.3, 1.0) * tone[begin - start :]
+        peak = np.abs(sound).max()
+        return (random.uniform(*PEAKS) * MOST / peak * sound).round().astype(np.int16)
+
+    given = f"length={length}, rate={rate}, most_strings={most_strings}"
+    return Audio(
+        name=f"{KIND}({given})",
+        source=f"{KIND}, made by this project of their numbers alone ({given})",
+        length=length,
+        rate=rate,
+        training=Split(None, clip),
+        held_out=Split(None, clip),
+    )
+
+
+def plucked(
+    *, period: float, damping: float, length: int, random: np.random.Generator
+) -> np.ndarray:
+    """[length] floats: a burst of noise, sent round a loop that takes off its height.
+
+    y[n] = x[n] + damping * (y[n - p] + y[n - p - 1]) / 2: Karplus and Strong (1983),
+    Digital synthesis of plucked-string and drum timbres.  The average delays by half a
+    sample, so that p + 1/2 is the period, rounded to such a number.
+    """
+    delay = max(1, round(period - 0.5))
+    burst = np.zeros(length)
+    held = min(delay, length)
+    burst[:held] = random.uniform(-1.0, 1.0, held)
+    loop = np.zeros(delay + 2)
+    loop[0] = 1.0
+    loop[delay:] -= damping / 2
+    return scipy.signal.lfilter([1.0], loop, burst)
+
+
+def _pitch(note: int | np.integer) -> float:
+    """Vibrations a second of a note: 440 of A4, whose number is 69."""
+    return 440.0 * 2.0 ** ((int(note) - 69) / 12)
