@@ -14,7 +14,7 @@ endif
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .PHONY: help setup peers test lint bench-nuts bench-eager bench-scaling bench-step
-.PHONY: bench-image-transformer check-large report clean
+.PHONY: bench-image-transformer bench-audio check-large check-audio report clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-23s %s\n", $$1, $$2}' Makefile
@@ -46,8 +46,14 @@ bench-image-transformer: setup  ## its step beside TensorFlow by hand, Keras, Fl
 bench-step: setup  ## what runtime and loop add to a training step written by hand
 	$(PYTHON) -m experiments.bench.step_cost
 
+bench-audio: setup  ## a step of the audio VAE on 17 logical devices beside one
+	$(PYTHON) -m experiments.bench.audio_cores
+
 check-large: setup  ## a model of 100 million parameters cut over eight logical devices
 	$(PYTHON) -m tests.experiments.parallel.hundred_million
+
+check-audio: setup  ## the audio VAE with 100 million weights here, and traced for 512 cores
+	$(PYTHON) -m tests.experiments.vae.large_audio
 
 report: setup  ## every table and plot again, from the committed records
 	bin/report

@@ -67,6 +67,11 @@ FLOORS = {  # package or module: what of ours it may import, besides itself
         "experiments.parallel",
         "experiments.image_transformer",
     ),
+    "experiments.bench.audio_cores": (
+        *SHARED,
+        "experiments.parallel",
+        "experiments.vae",
+    ),
     "experiments.bench.eager_cost": ("ppl_core", "experiments.records"),
     "experiments.report": ("experiments.records",),
     "experiments.launch": (

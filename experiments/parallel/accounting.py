@@ -197,3 +197,83 @@ def _constant(graph: graph_pb2.GraphDef, name: str) -> int:
 def _device(node: node_def_pb2.NodeDef) -> str:
     spec = tf.DeviceSpec.from_string(node.device)
     return f"{spec.device_type}:{spec.device_index}"
+
+
+# Of graphs whose ops name their devices, as those of placed cores do.
+
+# Ops that hand on the memory of what they are given, or take no memory of their own.
+ALIASES = ("Identity", "IdentityN", "Reshape", "ExpandDims", "Squeeze", "StopGradient")
+ALIASES += ("Placeholder", "ReadVariableOp", "NoOp", "Const")
+
+
+def passed_bytes(graph: tf.Graph) -> dict[tuple[str, str], int]:
+    """Bytes that go from device to device, (from, to), in one run of a graph.
+
+    A tensor goes once to a device, however many ops there read it; none is larger for
+    being sent.  What comes from ops without a device, which are the graph's arguments,
+    does not count, nor do resources.
+    """
+    passed: dict[tuple[str, str], dict[str, int]] = {}
+    for op in graph.get_operations():
+        for tensor in op.inputs:
+            if not (op.device and tensor.op.device) or tensor.dtype == tf.resource:
+                continue
+            source, target = _short(tensor.op.device), _short(op.device)
+            if source != target:
+                passed.setdefault((source, target), {})[tensor.name] = _size(tensor)
+    return {pair: sum(tensors.values()) for pair, tensors in passed.items()}
+
+
+def sent_bytes(
+    functions: Sequence[Sequence[graph_pb2.GraphDef]], graph: tf.Graph
+) -> dict[tuple[str, str], int]:
+    """What `passed_bytes` gives, of what ran: `recording` gave `functions`.
+
+    graph: of which the functions were made, for the shapes; it must have run without
+      Grappler's rewriting, which renames ops.
+    """
+    sent: dict[tuple[str, str], int] = {}
+    for partition in itertools.chain(*functions):
+        for node in partition.node:
+            if node.op != "_Send":
+                continue
+            source = _short(node.attr["send_device"].s.decode())
+            target = _short(node.attr["recv_device"].s.decode())
+            name, _, output = node.input[0].partition(":")
+            if source == target or name.startswith("^"):
+                continue
+            try:
+                tensor = graph.get_tensor_by_name(f"{name}:{output or 0}")
+            except KeyError:  # made by TensorFlow for an order of ops: it holds nothing
+                continue
+            if tensor.op.device:
+                pair = (source, target)
+                sent[pair] = sent.get(pair, 0) + _size(tensor)
+    return sent
+
+
+def made_bytes(graph: tf.Graph) -> dict[str, int]:
+    """Bytes of all that each device's ops make in one run: no peak can be higher.
+
+    TensorFlow frees what no later op reads, so that the peak is far lower.
+    """
+    made: dict[str, int] = {}
+    for op in graph.get_operations():
+        if op.device and op.type not in ALIASES:
+            device = _short(op.device)
+            size = sum(_size(tensor) for tensor in op.outputs)
+            made[device] = made.get(device, 0) + size
+    return made
+
+
+def _short(device: str) -> str:
+    spec = tf.DeviceSpec.from_string(device)
+    return f"{spec.device_type}:{spec.device_index}"
+
+
+def _size(tensor: tf.Tensor) -> int:
+    """Bytes.  Raises ValueError where the shape is not known."""
+    num = tensor.shape.num_elements()
+    if num is None:
+        raise ValueError(f"{tensor.name}: shape {tensor.shape}, wanted a known one")
+    return num * tensor.dtype.size

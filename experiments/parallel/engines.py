@@ -1,4 +1,4 @@
-"""Which engine runs a topology: one device, tf.distribute, or DTensor."""
+"""Which engine runs a topology: one device, tf.distribute, DTensor, or placed cores."""
 
 import os
 
@@ -9,6 +9,8 @@ from experiments.parallel.distributed import DataParallel
 from experiments.parallel.dtensor import Sharded
 from experiments.parallel.model import Model, check_state
 from experiments.parallel.optimizers import Optimizer
+from experiments.parallel.placed import Placed, Placement
+from experiments.parallel.placed import check as check_placed
 from experiments.parallel.runtime import Runtime, StepSettings
 from experiments.parallel.single import SingleDevice
 from experiments.parallel.topology import Topology, found_kind, local_devices
@@ -24,10 +26,13 @@ def make_runtime(
     settings: StepSettings,
     *,
     kind: str | None = None,
+    placement: Placement | None = None,
 ) -> Runtime:
     """The runtime of this topology, over all processes; nothing is placed yet.
 
     kind: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
+    placement: of a model whose loss places its parts, where the topology has their
+      dimension.
 
     Raises ValueError, before anything runs, where the machine lacks the devices, the
     processes do not divide them, a weight is without a rule or does not divide by it,
@@ -35,6 +40,8 @@ def make_runtime(
     """
     arithmetic.check_settings(settings)
     check_state(model)
+    if placement is not None and {name for name, _ in topology.dims} - {"batch"}:
+        return _over_cores(model, optimizer, topology, settings, placement, kind)
     dims = {name for name, size in topology.dims if size > 1}
     if model.state and not dims <= {"batch"}:
         raise ValueError(
@@ -69,6 +76,24 @@ def make_runtime(
         )
     devices = local_devices(topology.num_devices, kind)
     return Sharded(model, optimizer, topology, settings, devices)
+
+
+def _over_cores(
+    model: Model,
+    optimizer: Optimizer,
+    topology: Topology,
+    settings: StepSettings,
+    placement: Placement,
+    kind: str | None,
+) -> Runtime:
+    check_placed(topology, settings, placement)
+    if (count := processes.current().count) > 1:
+        raise ValueError(
+            f"topology {topology} over {count} processes: {placement.dim!r} wants all "
+            "devices in one process"
+        )
+    devices = local_devices(topology.num_devices, kind)
+    return Placed(model, optimizer, topology, settings, placement, devices)
 
 
 def _over_devices(topology: Topology, kind: str | None) -> tf.distribute.Strategy:

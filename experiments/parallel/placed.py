@@ -1,0 +1,424 @@
+"""Training of a model whose parts have devices of their own, placed one by one.
+
+The model's loss says by `on` which core computes what, and a `Placement` which core
+keeps a weight.  Forward and backward of a part run on its core; what no core was named
+for runs at home.  Outside of this engine `on` is a plain call, so that the same loss
+runs on one device, or with the batch cut over several.
+"""
+
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from experiments.parallel import arithmetic
+from experiments.parallel.model import Model, Tensors
+from experiments.parallel.optimizers import Optimizer
+from experiments.parallel.randomness import Randomness
+from experiments.parallel.runtime import Runtime, StepSettings
+from experiments.parallel.topology import Topology
+from experiments.parallel.variables import (
+    STEP,
+    check_arrays,
+    ema_name,
+    first_value,
+    variables,
+    weight_name,
+)
+
+
+class Placement(NamedTuple):
+    """Which core of a virtual topology keeps a weight."""
+
+    dim: str  # of the mesh: "core"
+    num_cores: int
+    home: int  # the core that batches come to, and that computes what no other does
+    core_of: Callable[[str], int]  # of a weight, by its name
+    laid: str  # what the cores are, for errors: "4 x 4 and one that aggregates"
+
+
+_devices: contextvars.ContextVar[Sequence[str] | None] = contextvars.ContextVar(
+    "devices of the cores", default=None
+)
+
+
+@contextlib.contextmanager
+def devices_of_cores(devices: Sequence[str]) -> Iterator[None]:
+    """In the block, `on` computes on these devices: that of each core."""
+    token = _devices.set(tuple(devices))
+    try:
+        yield
+    finally:
+        _devices.reset(token)
+
+
+def on(core: int, function: Callable[..., Any], *arguments: Any) -> Any:
+    """`function(*arguments)`, computed on the core's device, and its gradients too.
+
+    arguments: float tensors, nested in any way; the function is of nothing else that
+      gradients are wanted of, and gives float tensors, nested in any way.
+
+    A tape around the call alone would leave the backward ops where it is asked for
+    gradients.  So the call has a tape of its own, asked under the device's name.
+    """
+    devices = _devices.get()
+    if devices is None:
+        return function(*arguments)
+    device = devices[core]
+    made: Any = None
+
+    def run(*given: tf.Tensor) -> tuple[list[tf.Tensor], Callable[..., Any]]:
+        nonlocal made
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(given)
+            made = function(*tf.nest.pack_sequence_as(arguments, given))
+        results = tf.nest.flatten(made)
+
+        def gradient(*upstream: tf.Tensor) -> list[tf.Tensor]:
+            with tf.device(device):
+                return tape.gradient(
+                    results, list(given), list(upstream), unconnected_gradients="zero"
+                )
+
+        return results, gradient
+
+    with tf.device(device):
+        results = tf.custom_gradient(run)(*tf.nest.flatten(arguments))
+    return tf.nest.pack_sequence_as(made, results)
+
+
+def check(topology: Topology, settings: StepSettings, placement: Placement) -> None:
+    """Raises ValueError for a topology that has not these cores, and odd settings."""
+    size = topology.size(placement.dim)
+    odd = [name for name, _ in topology.dims if name not in ("batch", placement.dim)]
+    if size != placement.num_cores or odd:
+        raise ValueError(
+            f"topology {topology}: wanted {placement.dim!r} of {placement.num_cores} "
+            f"({placement.laid}), 'batch' for copies of it, and no other dimension"
+        )
+    for name, wanted in (
+        ("jit_compile", False),  # XLA would compile all cores' parts for one device
+        ("accumulate", 1),
+        ("compute_dtype", "float32"),
+    ):
+        if getattr(settings, name) != wanted:
+            raise ValueError(
+                f"{name}: topology {topology} cannot {getattr(settings, name)!r}, "
+                f"wanted {wanted!r}"
+            )
+
+
+class Placed(Runtime):
+    """A runtime of one or several copies of the cores, the batch cut over the copies.
+
+    A copy keeps each variable once, on its weight's core; gradients are summed over the
+    copies, from each core to those that keep the same weights, and each core updates
+    its own.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        optimizer: Optimizer,
+        topology: Topology,
+        settings: StepSettings,
+        placement: Placement,
+        devices: Sequence[str],
+    ) -> None:
+        check(topology, settings, placement)
+        super().__init__(model, optimizer, topology, settings)
+        self._placement = placement
+        size = placement.num_cores
+        self._copies = [devices[i : i + size] for i in range(0, len(devices), size)]
+        self._kept = variables(model, optimizer, ema=settings.ema_decay is not None)
+        # Of each copy and core; each core counts its own steps.
+        self._held: list[dict[int, dict[str, tf.Variable]]] = []
+        self._in_place = arithmetic.updates_in_place(optimizer, settings)
+        self._step = tf.function(self._update, autograph=False)
+        self._evaluate = tf.function(self._stats, autograph=False)
+
+    def start(self, seed: int) -> None:
+        first = {n: first_value(v, self.model, seed) for n, v in self._kept.items()}
+        cores = _names_of_cores(self.model, self._placement)
+        self._held = []
+        for devices in self._copies:
+            held: dict[int, dict[str, tf.Variable]] = {}
+            for core, names in cores.items():
+                with tf.device(devices[core]):
+                    held[core] = {
+                        name: tf.Variable(first[name], trainable=False)
+                        for name, variable in self._kept.items()
+                        if variable.kind == STEP or variable.weight in names
+                    }
+            self._held.append(held)
+
+    def step(
+        self, batch: Mapping[str, np.ndarray], number: int, seed: int
+    ) -> dict[str, tf.Tensor]:
+        return self._step(*self._shares(batch, number, seed))
+
+    def evaluate(
+        self, batch: Mapping[str, np.ndarray], number: int, seed: int
+    ) -> dict[str, tf.Tensor]:
+        return self._evaluate(*self._shares(batch, number, seed))
+
+    def read(self) -> dict[str, np.ndarray]:
+        whole = {n: v for held in self._held[0].values() for n, v in held.items()}
+        return {name: whole[name].numpy() for name in self._kept}
+
+    def write(self, arrays: Mapping[str, np.ndarray]) -> None:
+        check_arrays(self._kept, arrays, self.model)
+        for copy in self._held:
+            for held in copy.values():
+                for name, variable in held.items():
+                    # A copy: TensorFlow may otherwise go on in the caller's memory.
+                    variable.assign(np.array(arrays[name]))
+
+    def local_bytes(self) -> dict[str, int]:
+        found = {device: 0 for devices in self._copies for device in devices}
+        for devices, copy in zip(self._copies, self._held, strict=True):
+            for core, held in copy.items():
+                found[devices[core]] += sum(
+                    v.shape.num_elements() * v.dtype.size for v in held.values()
+                )
+        return found
+
+    def graph(self, batch: Mapping[str, np.ndarray]) -> tf.Graph:
+        """The step's, of batches of this shape, before TensorFlow cuts it up."""
+        return self._step.get_concrete_function(*self._shares(batch, 0, 0)).graph
+
+    def _shares(
+        self, batch: Mapping[str, np.ndarray], number: int, seed: int
+    ) -> tuple[list[dict[str, tf.Tensor]], tf.Tensor]:
+        """Each copy's examples, at its home, and the step's seed."""
+        num = len(self._copies)
+        share = arithmetic.check_batch(batch, num_shards=num, accumulate=1) // num
+        shares = []
+        for copy, devices in enumerate(self._copies):
+            own = slice(copy * share, (copy + 1) * share)
+            with tf.device(devices[self._placement.home]):
+                # The identity moves integers too, which else stay where they are.
+                shares.append({n: tf.identity(a[own]) for n, a in batch.items()})
+        return shares, tf.convert_to_tensor(arithmetic.step_seed(seed, number))
+
+    def _sums(
+        self, copy: int, batch: Tensors, seed: tf.Tensor, *, gradients: bool
+    ) -> arithmetic.Sums:
+        kept = weight_name
+        if not gradients and self.settings.ema_decay is not None:
+            kept = ema_name
+        held = self._held[copy]
+        return sums_of_copy(
+            self.model,
+            self.settings,
+            self._placement,
+            self._copies[copy],
+            {
+                name: held[self._placement.core_of(name)][kept(name)].read_value()
+                for name in self.model.weights
+            },
+            batch,
+            seed,
+            copy=copy,
+            num_copies=len(self._copies),
+            gradients=gradients,
+        )
+
+    def _update(
+        self, batches: list[Tensors], seed: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        found = [
+            self._sums(copy, batch, seed, gradients=True)
+            for copy, batch in enumerate(batches)
+        ]
+        norms = []
+        for devices, held in zip(self._copies, self._held, strict=True):
+            grads, norm = exchanged(
+                self.settings, self._placement, devices, [f.grads for f in found]
+            )
+            norms.append(norm)
+            for core, own in held.items():
+                with tf.device(devices[core]):
+                    self._update_core(own, grads[core])
+        return {**self._total(found), "gradient_norm": norms[0]}
+
+    def _update_core(
+        self, held: Mapping[str, tf.Variable], grads: Mapping[str, tf.Tensor]
+    ) -> None:
+        settings = self.settings._replace(clip_norm=None)  # that of all is done with
+        if self._in_place:
+            arithmetic.update_in_place(self.optimizer, settings, held, grads)
+            return
+        kept = {name: variable.read_value() for name, variable in held.items()}
+        after, _ = arithmetic.update(self.optimizer, settings, kept, grads)
+        for name, variable in held.items():
+            variable.assign(after[name])
+
+    def _stats(self, batches: list[Tensors], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self._total(
+            [
+                self._sums(copy, batch, seed, gradients=False)
+                for copy, batch in enumerate(batches)
+            ]
+        )
+
+    def _total(self, found: Sequence[arithmetic.Sums]) -> dict[str, tf.Tensor]:
+        with tf.device(self._copies[0][self._placement.home]):
+            return {
+                name: tf.add_n([sums.stats[name] for sums in found])
+                for name in found[0].stats
+            }
+
+
+def sums_of_copy(
+    model: Model,
+    settings: StepSettings,
+    placement: Placement,
+    devices: Sequence[str],
+    weights: Tensors,
+    batch: Tensors,
+    seed: tf.Tensor,
+    *,
+    copy: int,
+    num_copies: int,
+    gradients: bool,
+) -> arithmetic.Sums:
+    """What one copy's share of the global batch adds to it, each part on its core.
+
+    devices: of the copy's cores.  weights: each on its core.
+    """
+    size = next(iter(batch.values())).shape[0]
+    with devices_of_cores(devices), tf.device(devices[placement.home]):
+        return arithmetic.sums(
+            model,
+            settings,
+            weights,
+            batch,
+            Randomness(
+                tf.identity(seed), tf.constant(copy * size), training=gradients
+            ),
+            num_examples=size * num_copies,
+            gradients=gradients,
+        )
+
+
+def exchanged(
+    settings: StepSettings,
+    placement: Placement,
+    devices: Sequence[str],
+    grads: Sequence[Mapping[str, tf.Tensor]],
+) -> tuple[dict[int, dict[str, tf.Tensor]], tf.Tensor]:
+    """Every core's gradients by weight, of all copies and clipped; their norm.
+
+    devices: of the cores that they are to be on.  grads: of each copy.
+    """
+    totals: dict[int, dict[str, tf.Tensor]] = {}
+    squares = []
+    for name in grads[0]:
+        core = placement.core_of(name)
+        with tf.device(devices[core]):
+            # In one order on every copy, so that all come to the same numbers.
+            totals.setdefault(core, {})[name] = tf.add_n([g[name] for g in grads])
+    for core, own in totals.items():
+        with tf.device(devices[core]):
+            squares.append(tf.add_n([tf.reduce_sum(g * g) for g in own.values()]))
+    with tf.device(devices[placement.home]):
+        norm = tf.sqrt(tf.add_n(squares))
+        if settings.clip_norm is None:
+            return totals, norm
+        scale = tf.minimum(1.0, settings.clip_norm / norm)
+    for core, own in totals.items():
+        with tf.device(devices[core]):
+            totals[core] = {name: grad * scale for name, grad in own.items()}
+    return totals, norm
+
+
+def traced_step(
+    model: Model,
+    optimizer: Optimizer,
+    topology: Topology,
+    settings: StepSettings,
+    placement: Placement,
+    batch: Mapping[str, tf.TensorSpec],
+) -> tf.Graph:
+    """The graph of a step on devices "CPU:0" and so on, which need not be there.
+
+    batch: of the global batch's arrays.
+
+    Nothing is allocated: the variables are placeholders, on no device.
+    """
+    check(topology, settings, placement)
+    size, num_copies = placement.num_cores, topology.size("batch")
+    devices = [f"CPU:{i}" for i in range(size * num_copies)]
+    copies = [devices[i : i + size] for i in range(0, len(devices), size)]
+    kept = variables(model, optimizer, ema=settings.ema_decay is not None)
+    cores = _names_of_cores(model, placement)
+    unclipped = settings._replace(clip_norm=None)
+
+    def step() -> None:
+        seed = tf.compat.v1.placeholder(tf.int32, [2])
+        held, found = [], []
+        for copy, names in enumerate(copies):
+            here = {}
+            for name, variable in kept.items():
+                core = placement.core_of(variable.weight) if variable.weight else 0
+                given = tf.compat.v1.placeholder(variable.dtype, variable.shape)
+                with tf.device(names[core]):
+                    here[name] = tf.identity(given)
+            share = {}
+            with tf.device(names[placement.home]):
+                for name, spec in batch.items():
+                    shape = (spec.shape[0] // num_copies, *spec.shape[1:])
+                    share[name] = tf.identity(
+                        tf.compat.v1.placeholder(spec.dtype, shape)
+                    )
+            held.append(here)
+            found.append(
+                sums_of_copy(
+                    model,
+                    settings,
+                    placement,
+                    names,
+                    {name: here[weight_name(name)] for name in model.weights},
+                    share,
+                    seed,
+                    copy=copy,
+                    num_copies=num_copies,
+                    gradients=True,
+                )
+            )
+        for names, here in zip(copies, held, strict=True):
+            grads, _ = exchanged(settings, placement, names, [f.grads for f in found])
+            for core, weights in cores.items():
+                own = {
+                    name: here[name]
+                    for name, variable in kept.items()
+                    if variable.kind == STEP or variable.weight in weights
+                }
+                with tf.device(names[core]):
+                    arithmetic.update(optimizer, unclipped, own, grads[core])
+
+    graph = tf.Graph()
+    with graph.as_default():
+        step()
+    return graph
+
+
+def _names_of_cores(model: Model, placement: Placement) -> dict[int, set[str]]:
+    """The weights of each core that has any.
+
+    Raises ValueError for a weight of a core that there is not.
+    """
+    found: dict[int, set[str]] = {}
+    for name in model.weights:
+        core = placement.core_of(name)
+        if not 0 <= core < placement.num_cores:
+            raise ValueError(
+                f"{model.name}: weight {name!r} is of core {core}, wanted one of "
+                f"{placement.num_cores} ({placement.laid})"
+            )
+        found.setdefault(core, set()).add(name)
+    return dict(sorted(found.items()))

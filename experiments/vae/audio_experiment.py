@@ -1,0 +1,175 @@
+"""What is run: the audio VAE trained on clips, judged, sampled from and listened to."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from experiments.datasets.audio import (
+    Audio,
+    held_out_batches,
+    num_held_out_batches,
+    training_batches,
+)
+from experiments.inference import optimize
+from experiments.parallel import arithmetic, engines, processes
+from experiments.parallel.model import num_parameters
+from experiments.parallel.optimizers import Optimizer
+from experiments.parallel.runtime import StepSettings
+from experiments.parallel.topology import parse
+from experiments.records import media
+from experiments.vae import audio as programs
+from experiments.vae import audio_sampling
+from experiments.vae.audio import AudioSizes
+from experiments.vae.spectrograms import spectrograms
+
+
+def train_audio(
+    *,
+    run_dir: Path,
+    seed: int,
+    sizes: AudioSizes,
+    audio: Audio,
+    optimizer: Optimizer,
+    loop: optimize.LoopSettings,
+    step: StepSettings,
+    batch_size: int,
+    num_held_out: int | None = None,
+    num_samples: int = 2,
+    mesh: str = "batch:1",
+    kind: str | None = None,
+    resume: bool = False,
+) -> dict[str, Any]:
+    """Trains the model; with `resume`, from the newest checkpoint in `run_dir`.
+
+    Bits per sample, `bits_per_dim` in what is written, are of clips held out: a bound
+    from above, the latents' bits in it.
+
+    batch_size: clips of all devices and processes together.
+    num_held_out: batches to judge by; None: every whole batch of what is held out.
+    num_samples: clips drawn at every evaluation, and as many held-out ones drawn anew
+      from their latents; 0: none.
+    mesh: "batch:2" cuts the batch over devices; "core:17" gives each core of the
+      model's virtual topology a device, and "batch:2,core:17" has two of those.
+    kind: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
+
+    In `run_dir` come checkpoints/, metrics.jsonl, media/ with WAV files and their
+    spectrograms, TensorBoard events with both, and summary.json, which is also what
+    comes back.
+
+    Raises ValueError for what the machine, the model or the clips cannot do, before any
+    work; `optimize.NotFinite` and `CheckpointError` as `optimize.train` does.
+    Tran et al. (2018), section 2.2 and figures 3 and 4.
+    """
+    process = processes.current()
+    topology = parse(mesh)
+    if sizes.length != audio.length:
+        raise ValueError(
+            f"sizes: a model of {sizes.length} samples, wanted the {audio.length} of "
+            f"{audio.name}"
+        )
+    if num_samples < 0:
+        raise ValueError(f"num_samples: given {num_samples}, wanted 0 or more")
+    model, num_traces = optimize.counting(programs.model(sizes))
+    arithmetic.check_batch_size(batch_size, topology, step.accumulate)
+    share = {
+        "batch_size": batch_size,
+        "process": process.index,
+        "num_processes": process.count,
+    }
+    data = optimize.Data(
+        name=audio.name,
+        batch_size=batch_size,
+        batch=training_batches(audio, seed=seed, **share),
+        held_out=held_out_batches(audio, **share),
+        num_held_out=_num_held_out(audio, batch_size, num_held_out),
+    )
+    runtime = engines.make_runtime(
+        model,
+        optimizer,
+        topology,
+        step,
+        kind=kind,
+        placement=programs.placement(sizes),
+    )
+    # From here on TensorFlow may begin: the runtime has said on which devices.
+    writes = process.index == 0
+    show = None
+    if writes and num_samples:
+        show = _show(sizes, audio, seed, num_samples)
+    if writes:
+        print(
+            f"{model.name}: {num_parameters(model):,} parameters\n"
+            f"{audio.source}\n"
+            f"{topology}, {batch_size} clips a step, judged by "
+            f"{data.num_held_out * batch_size} clips held out",
+            flush=True,
+        )
+    return optimize.run(
+        runtime,
+        data,
+        run_dir=run_dir,
+        seed=seed,
+        settings=loop,
+        about={
+            "model": model.name,
+            "audio": audio.name,
+            "source": audio.source,
+            "num_held_out_clips": data.num_held_out * batch_size,
+            "topology": str(topology),
+        },
+        resume=resume,
+        num_traces=num_traces,
+        show=show,
+    )
+
+
+def _num_held_out(audio: Audio, batch_size: int, wanted: int | None) -> int:
+    """The batches to judge by: those wanted, or all that there are."""
+    there = num_held_out_batches(audio, batch_size)
+    if wanted is None:
+        if there is None:
+            raise ValueError(
+                f"num_held_out: given None, wanted a number of batches: there is no "
+                f"end to {audio.name}"
+            )
+        return there
+    if wanted < 0 or (there is not None and wanted > there):
+        raise ValueError(
+            f"num_held_out: given {wanted} batches of {batch_size}, {audio.name} has "
+            f"{audio.held_out.num_clips} clips held out"
+        )
+    return wanted
+
+
+def _show(
+    sizes: AudioSizes, audio: Audio, seed: int, num_samples: int
+) -> Callable[[dict[str, np.ndarray]], dict[str, Any]]:
+    """What weights make: clips drawn, and held-out ones drawn anew of their latents.
+
+    The same seed and the same clips at every evaluation, so that they compare.
+    """
+    originals = held_out_batches(audio, batch_size=num_samples)(0)["audio"]
+    drawing_seed = arithmetic.step_seed(seed, 0)
+
+    def show(weights: dict[str, np.ndarray]) -> dict[str, Any]:
+        held = {name: tf.constant(array) for name, array in weights.items()}
+        drawn = audio_sampling.sample(held, sizes, drawing_seed, num_samples)
+        anew = audio_sampling.reconstruct(held, sizes, drawing_seed, originals)
+        shown: dict[str, Any] = {}
+        for number in range(num_samples):
+            sounds = {
+                "sample": drawn[number],
+                "original": originals[number],
+                "reconstruction": anew[number],
+            }
+            for name, samples in sounds.items():
+                shown[f"{name}{number}"] = media.Audio(
+                    samples / programs.STEPS, audio.rate
+                )
+            shown[f"spectrograms{number}"] = spectrograms(sounds, audio.rate)
+        return shown
+
+    return show

@@ -1,0 +1,128 @@
+"""The audio VAE where it is large: 100 million weights here, and 512 cores on paper.
+
+    python -m tests.experiments.vae.large_audio
+
+Trains the sizes of configs/vae/audio_large.gin on 17 logical CPU devices, and traces
+the step of as many copies of the 17 cores as there are in 16 x 16 x 2, of which nothing
+runs.  Takes some minutes and some 6 GB of memory, and says what it took.
+"""
+
+import resource
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from experiments.parallel import accounting, optimizers, placed, topology
+from experiments.parallel.engines import make_runtime
+from experiments.parallel.model import num_parameters
+from experiments.parallel.runtime import StepSettings
+from experiments.parallel.variables import variables
+from experiments.vae import audio
+from experiments.vae.audio import AudioSizes
+
+LARGE = AudioSizes(
+    channels=896, context=1024, prior_channels=448, prior_context=512, coder=1024
+)
+ADAM = optimizers.adam(optimizers.constant(1e-4))
+CORES = 512  # of 16 x 16 x 2
+CORE_BYTES = 8 * 10**9  # of a TPUv2 core
+CLIPS_A_COPY = 2
+CPU_DEVICES = 17
+
+
+def clips(number, batch):
+    random = np.random.default_rng(number)
+    shape = (batch, LARGE.length)
+    return {"audio": random.integers(-3000, 3000, shape).astype(np.int32)}
+
+
+def share_of_flows(model, placement):
+    """The flows' weights that the fullest core of the grid keeps, of all of them."""
+    held = np.zeros(placement.num_cores)
+    for name, weight in model.weights.items():
+        if "/flow" in name:
+            held[placement.core_of(name)] += np.prod(weight.shape)
+    return held[: placement.home].max() / held.sum()
+
+
+def train():
+    model, placement = audio.model(LARGE), audio.placement(LARGE)
+    settings = StepSettings(clip_norm=1e4)
+    runtime = make_runtime(
+        model,
+        ADAM,
+        topology.parse("core:17"),
+        settings,
+        kind="CPU",
+        placement=placement,
+    )
+    runtime.start(0)
+    losses, times = [], []
+    batch = clips(0, CLIPS_A_COPY)
+    for number in range(4):  # the same clips: the loss is to fall
+        began = time.perf_counter()
+        losses.append(float(runtime.step(batch, number, 0)["loss"]))
+        times.append(time.perf_counter() - began)
+    share = share_of_flows(model, placement)
+    held = runtime.local_bytes()
+    print(
+        f"{num_parameters(model):,} weights; steps of {np.round(times, 1)} s; losses "
+        f"{losses}; bytes held {held}; the fullest core of the grid has {share:.4f} of "
+        "the flows' weights",
+        flush=True,
+    )
+    assert num_parameters(model) >= 100_000_000
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]
+    assert share <= 1 / 16 + 0.02
+    passed = accounting.passed_bytes(runtime.graph(batch))
+    print(f"{sum(passed.values()):,} bytes pass between cores a step", flush=True)
+
+
+def trace():
+    """What each of 512 cores would hold, its step's graph traced and counted."""
+    model, placement = audio.model(LARGE), audio.placement(LARGE)
+    copies = CORES // placement.num_cores
+    mesh = topology.parse(f"batch:{copies},core:{placement.num_cores}")
+    settings = StepSettings(clip_norm=1e4, ema_decay=0.998)
+    began = time.perf_counter()
+    graph = placed.traced_step(
+        model,
+        ADAM,
+        mesh,
+        settings,
+        placement,
+        {"audio": tf.TensorSpec((copies * CLIPS_A_COPY, LARGE.length), tf.int32)},
+    )
+    made = accounting.made_bytes(graph)
+    passed = accounting.passed_bytes(graph)
+    held = np.zeros(placement.num_cores)
+    for variable in variables(model, ADAM, ema=True).values():
+        core = placement.core_of(variable.weight) if variable.weight else 0
+        held[core] += 4 * np.prod(variable.shape)
+    total = {
+        device: size + held[int(device.partition(":")[2]) % placement.num_cores]
+        for device, size in made.items()
+    }
+    print(
+        f"{mesh}: {mesh.num_devices} of {CORES} cores, {len(graph.get_operations()):,} "
+        f"ops traced in {time.perf_counter() - began:.0f} s; variables of the fullest "
+        f"core {held.max() / 1e9:.3f} GB, with all that its step makes, nothing freed, "
+        f"{max(total.values()) / 1e9:.2f} GB of {CORE_BYTES / 1e9:.0f}; "
+        f"{sum(passed.values()) / 1e9:.1f} GB pass between cores a step",
+        flush=True,
+    )
+    assert len(total) == mesh.num_devices
+    assert max(total.values()) < CORE_BYTES
+
+
+def main():
+    topology.local_devices(CPU_DEVICES, "CPU")
+    train()
+    trace()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"passed; {peak:.1f} GiB at most")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""bin/train on the audio VAE, as a person runs it, and what it is to give."""
+
+import functools
+import json
+import subprocess
+import wave
+
+import numpy as np
+import pytest
+
+from experiments import datasets, vae
+from experiments.inference.optimize import LoopSettings
+from experiments.parallel import optimizers
+from experiments.parallel.runtime import StepSettings
+from experiments.records import checkpoint, metrics
+from tests.experiments.vae.small_audio import SMALL
+from tests.programs import REPO, train_command
+
+
+def command(config, folder, *more):
+    return train_command(f"vae/{config}", "vae/audio_tiny", workdir=folder, more=more)
+
+
+def ran(arguments):
+    return subprocess.run(arguments, cwd=REPO, capture_output=True, text=True)
+
+
+def events(folder, kind):
+    return [e for e in metrics.read(folder / "metrics.jsonl") if e["kind"] == kind]
+
+
+def final(folder, step):
+    path = folder / "checkpoints" / f"step-{step:06d}"
+    return checkpoint.load(path, about={}).arrays
+
+
+@pytest.fixture(scope="module")
+def run_of(tmp_path_factory):
+    """The folder of a tiny run of a config, and what it said; each is run once."""
+
+    @functools.cache
+    def run(config):
+        folder = tmp_path_factory.mktemp(config) / "run"
+        done = ran(command(config, folder))
+        assert done.returncode == 0, done.stderr
+        return folder, done.stdout
+
+    return run
+
+
+def test_the_tiny_config_trains_judges_and_is_heard(run_of):
+    folder, said = run_of("audio")
+    assert [e["step"] for e in events(folder, "train")] == [2, 4, 6]
+    held_out = events(folder, "held_out")
+    assert [e["step"] for e in held_out] == [3, 6]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["held_out"]["bits_per_dim"] == held_out[-1]["bits_per_dim"]
+    assert 4 < summary["held_out"]["bits_per_dim"] < 16
+    assert summary["source"].startswith("synthetic plucked tones")
+    assert "made by this project" in said
+    for name in ("sample0", "original0", "reconstruction0"):
+        with wave.open(str(folder / held_out[-1][name])) as file:
+            form = (file.getnchannels(), file.getsampwidth(), file.getframerate())
+            assert form == (1, 2, 8000) and file.getnframes() == 128
+            heard = np.frombuffer(file.readframes(128), "<i2")
+        assert len(np.unique(heard)) > 20
+    shown = next((folder / "tensorboard").iterdir()).read_bytes()
+    assert b"held_out/sample0" in shown and b"held_out/spectrograms0" in shown
+
+
+def test_a_run_gone_on_with_on_the_cores_ends_as_one_that_never_stopped(
+    run_of, tmp_path
+):
+    uninterrupted, _ = run_of("audio")
+    folder = tmp_path / "run"
+    shorter = "--gin_param=optimize.LoopSettings.num_steps=4"
+    silent = "--gin_param=vae.train_audio.num_samples=0"
+    assert ran([*command("audio", folder), shorter, silent]).returncode == 0
+    mesh = "--gin_param=vae.train_audio.mesh='core:17'"
+    done = ran([*command("audio", folder, mesh), silent, "--resume"])
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["resumed_from"], summary["topology"]) == (4, "core:17")
+    one, two = final(uninterrupted, 6), final(folder, 6)
+    assert one.keys() == two.keys()
+    for name in one:
+        np.testing.assert_allclose(one[name], two[name], atol=1e-5, err_msg=name)
+    last = [events(f, "held_out")[-1]["loss"] for f in (uninterrupted, folder)]
+    assert last[0] == pytest.approx(last[1], rel=1e-5)
+
+
+# In this process.
+
+
+def given(**more):
+    return {
+        "seed": 1,
+        "sizes": SMALL,
+        "audio": datasets.synthetic_tones(length=64),
+        "optimizer": optimizers.adam(optimizers.constant(0.01)),
+        "loop": LoopSettings(num_steps=60, evaluate_every=15, measure_peak=False),
+        "step": StepSettings(clip_norm=1000.0),
+        "batch_size": 8,
+        "num_held_out": 2,
+        "num_samples": 0,
+    } | more
+
+
+def test_it_learns(tmp_path):
+    vae.train_audio(run_dir=tmp_path, **given())
+    curve = [event["bits_per_dim"] for event in events(tmp_path, "held_out")]
+    assert curve[-1] < curve[0] - 0.2
+    assert "sample0" not in events(tmp_path, "held_out")[-1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (
+            {"audio": datasets.synthetic_tones(length=128)},
+            "a model of 64 samples, wanted the 128 of synthetic plucked tones",
+        ),
+        ({"sizes": SMALL._replace(flows=3)}, "flows: given 3"),
+        ({"num_held_out": None}, "num_held_out: given None, wanted a number"),
+        ({"num_held_out": -1}, "num_held_out: given -1 batches"),
+        ({"num_samples": -1}, "num_samples: given -1"),
+        ({"mesh": "batch:3"}, "8 examples do not divide over topology batch:3"),
+        ({"mesh": "core:17"}, "wanted 'core' of 3 \\(1 x 2 and one that aggregates"),
+        ({"kind": "TPU"}, "wanted 1 of kind TPU, this machine has 0"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(
+    tmp_path, wrong, said
+):
+    with pytest.raises(ValueError, match=said):
+        vae.train_audio(run_dir=tmp_path, **given(**wrong))
+    assert not list(tmp_path.iterdir())

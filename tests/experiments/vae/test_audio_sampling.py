@@ -1,0 +1,73 @@
+"""Sound drawn step by step equals what the flows' plain forward makes."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from experiments.vae import audio, audio_sampling
+from tests.experiments.vae.small_audio import SMALL, loud_clips, weights_for
+
+SEED = tf.constant([5, 6])
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return weights_for(SMALL)
+
+
+@pytest.mark.parametrize("name", ["prior", "decoder"])
+def test_the_cached_loop_is_the_plain_forward(name, weights):
+    length = SMALL.latents if name == "prior" else SMALL.length
+    random = np.random.default_rng(0)
+    noise = tf.constant(random.standard_normal((2, length)), tf.float32)
+    flow = audio.flow(weights, SMALL, name)
+    wanted = tf.function(flow.forward, autograph=False)(noise)
+    found = audio_sampling.forward(weights, SMALL, name, noise)
+    scale = np.abs(wanted).max()
+    np.testing.assert_allclose(found, wanted, atol=1e-4 * scale)
+    np.testing.assert_allclose(flow.inverse(found), noise, atol=5e-3)
+
+
+def test_samples_are_of_the_seed_and_have_sixteen_bits(weights):
+    one, again = (audio_sampling.sample(weights, SMALL, SEED, 2) for _ in range(2))
+    other = audio_sampling.sample(weights, SMALL, SEED + 1, 2)
+    assert one.shape == (2, SMALL.length) and one.dtype == np.int32
+    assert one.min() >= -(2**15) and one.max() < 2**15 and one.std() > 1
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).mean() > 0.5 and (one[0] != one[1]).mean() > 0.5
+
+
+def test_a_reconstruction_is_of_its_own_clip(weights):
+    clips = loud_clips(SMALL, 2)
+    made = audio_sampling.reconstruct(weights, SMALL, SEED, clips)
+    swapped = audio_sampling.reconstruct(
+        weights, SMALL, SEED, np.stack([clips[0], 0 * clips[1]])
+    )
+    np.testing.assert_array_equal(made[0], swapped[0])
+    assert (made[1] != swapped[1]).any()
+
+
+def test_weights_that_make_no_numbers_are_an_error(weights):
+    spoilt = weights | {"decoder/tail": tf.constant([np.nan])}
+    with pytest.raises(ValueError, match="not finite, wanted sound"):
+        audio_sampling.sample(spoilt, SMALL, SEED, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"num_clips": 0}, "num_clips: given 0"),
+        ({"seed": tf.constant([1.0, 2.0])}, "wanted two int32"),
+        ({"weights": {}}, "weights: without"),
+        ({"sizes": SMALL._replace(channels=7)}, "of shape"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_drawn(change, said, weights):
+    given = {"weights": weights, "sizes": SMALL, "seed": SEED, "num_clips": 1}
+    with pytest.raises(ValueError, match=said):
+        audio_sampling.sample(**(given | change))
+
+
+def test_clips_of_another_length_are_refused(weights):
+    with pytest.raises(ValueError, match=r"wanted integers \[clips, 64\]"):
+        audio_sampling.reconstruct(weights, SMALL, SEED, np.zeros((1, 63), np.int32))
