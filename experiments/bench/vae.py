@@ -8,7 +8,7 @@ fresh process.  A system whose losses are not ours gets no ratio.
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 

@@ -165,8 +165,7 @@ def targets(verdicts: Iterable[Verdict]) -> str:
     """The table of how the targets came out."""
     lines = []
     for verdict in verdicts:
-        percent = verdict.wanted.endswith("%")
-        shown = (percent if percent else times)(verdict.measured)
+        shown = (percent if verdict.wanted.endswith("%") else times)(verdict.measured)
         said = "reached" if verdict.reached else "**not reached**"
         if verdict.trouble:
             said = f"not measured ({cell_of_text(verdict.trouble)})"

@@ -41,28 +41,30 @@ MFU = 0.45  # at least, of the VQ-VAE
 CORES_OVER_ONE = 1.3  # at most, of audio
 HOW = (
     "Each turn is a fresh process with as many threads as cores, in which a step is "
-    "timed from examples in NumPy until its loss is known; the first call, which traces "
-    "and compiles, is apart. A turn's time is the median of its steps; a cell is the "
-    "median over the rounds with the lowest and the highest behind it, and a ratio is "
-    "taken within each round.",
+    "timed from examples in NumPy until its loss is known; the first call, which "
+    "traces and compiles, is apart. A turn's time is the median of its steps; a cell "
+    "is the median over the rounds with the lowest and the highest behind it, and a "
+    "ratio is taken within each round.",
     "All systems begin with the same weights and codebook, see the same examples and "
-    "take the same steps of Adam at a constant rate. Draws are the same too: ours makes "
-    "them in its step, the others are handed them, made before the clock runs. Before a "
-    "ratio is given a system's bits/dim before any update must be ours to 1e-4, and its "
-    "losses after updates to 1e-3 of them; the third of those losses is in the table.",
-    "A loss of the VQ-VAE here is that of training, with the commitment and with means "
-    "of drawn codes, and bounds nothing: its bits/dim are those of the comparison.",
+    "take the same steps of Adam at a constant rate. Draws are the same too: ours "
+    "makes them in its step, the others are handed them, made before the clock runs. "
+    "Before a ratio is given a system's bits/dim before any update must be ours to "
+    "1e-4, and its losses after updates to 1e-3 of them; the third of those losses is "
+    "in the table.",
+    "A loss of the VQ-VAE here is that of training, with the commitment and with "
+    "means of drawn codes, and bounds nothing: its bits/dim are those of the "
+    "comparison.",
     "Ours takes the gradients of the prior's attention and layer normalisation by "
     "formulas written by hand; the others leave gradients to their system. So a ratio "
-    "with the prior learning is of that too; before it learns, of what the language and "
-    "the runtime cost.",
+    "with the prior learning is of that too; before it learns, of what the language "
+    "and the runtime cost.",
     "MFU: the operations of the model's matrix products and convolutions, forward and "
-    "backward, over a step's time and the highest peak of square float32 matrix products "
-    "on all threads that a round measured.",
-    "Cores of audio's virtual topology are logical devices, parts of one CPU: the work "
-    "and the threads are the same, and what is compared is what cutting up costs. They "
-    "say nothing of accelerators. The bytes passed are those of tensors that one device "
-    "made and another read, each once, by the traced step.",
+    "backward, over a step's time and the highest peak of square float32 matrix "
+    "products on all threads that a round measured.",
+    "Cores of audio's virtual topology are logical devices, parts of one CPU: the "
+    "work and the threads are the same, and what is compared is what cutting up "
+    "costs. They say nothing of accelerators. The bytes passed are those of tensors "
+    "that one device made and another read, each once, by the traced step.",
 )
 
 
@@ -180,8 +182,8 @@ def _passed_line(row: Trained) -> str:
         return ""
     work = made.work
     return (
-        f"Between its {work['devices']} devices {work['passed_bytes']:,} bytes pass in a "
-        f"step, forward, backward and update. A device keeps at most "
+        f"Between its {work['devices']} devices {work['passed_bytes']:,} bytes pass in "
+        f"a step, forward, backward and update. A device keeps at most "
         f"{work['most_held_bytes'] / 1e6:,.2f} MB of the "
         f"{work['all_held_bytes'] / 1e6:,.2f} MB of weights and slots."
     )
