@@ -119,6 +119,9 @@ def count(task: dict[str, Any]) -> dict[str, Any]:
     and weights are the same there, and so is what it reduces; only the devices that
     reduce together are fewer, and their number is put right.
     """
+    # Of its filters' and biases' gradients in one op, oneDNN tells the graph a wrong
+    # shape, and what is packed with it then does not add up.
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
     import tensorflow as tf
 
     # Many devices' graphs: to make each of them faster would take minutes.
