@@ -42,6 +42,7 @@ FLOWS_A_CORE = 2
 LOGISTIC_SCALE = 3**0.5 / np.pi  # of a logistic distribution of variance 1
 FIRST_TAIL = 0.45  # scale of the noise of least-squares errors, as sinh has it
 CODED = 16  # samples that the compressor takes at once, and the upsampler gives
+NEAR = 32  # of its last errors, what the aggregating flow's network sees
 LOUDNESS = 1000.0  # audio comes to the compressor as asinh of so many times itself
 
 
@@ -58,9 +59,9 @@ class AudioSizes(NamedTuple):
     prior_channels: int = 16
     prior_context: int = 32
     coder: int = 128  # channels of compressor and upsampler
-    refit: int = 64  # samples after which the least squares are solved again
-    order: int = 32  # samples of which they foretell the next
-    forgetting: float = 0.8  # of past blocks' weight in them, a block
+    refit: int = 32  # samples after which the least squares are solved again
+    # Of each line through the past: its order, and the past's weight from refit to refit.
+    lines: tuple[tuple[int, float], ...] = ((16, 0.8), (32, 0.4), (32, 0.6), (32, 0.8))
 
     @property
     def latents(self) -> int:
@@ -76,11 +77,12 @@ class AudioSizes(NamedTuple):
 def check(sizes: AudioSizes) -> None:
     """Raises ValueError for sizes that no model can have."""
     for name, value in sizes._asdict().items():
-        if name != "forgetting" and value < 1:
+        if name != "lines" and value < 1:
             raise ValueError(f"{name}: given {value}, wanted 1 or more")
-    if not 0 < sizes.forgetting <= 1:
+    if not sizes.lines or any(n < 1 or not 0 < f <= 1 for n, f in sizes.lines):
         raise ValueError(
-            f"forgetting: given {sizes.forgetting}, wanted above 0 and at most 1"
+            f"lines: given {sizes.lines}, wanted one or more, each of an order from 1 "
+            "and a weight above 0 and at most 1"
         )
     if sizes.flows % FLOWS_A_CORE:
         raise ValueError(
@@ -285,9 +287,8 @@ def _row(sizes: AudioSizes, name: str) -> Row:
 def _adaptive(sizes: AudioSizes) -> Adaptive:
     return Adaptive(
         block=sizes.refit,
-        order=sizes.order,
-        near=sizes.block,
-        forgetting=sizes.forgetting,
+        lines=tuple((int(order), float(past)) for order, past in sizes.lines),
+        near=NEAR,
         channels=sizes.channels,
         context=sizes.context,
     )
@@ -354,8 +355,7 @@ def model(sizes: AudioSizes) -> Model:
             f"audio_vae(T={sizes.length}, {sizes.flows} flows of {sizes.splits} and "
             f"one of 1, channels {sizes.channels}/{sizes.prior_channels}, contexts "
             f"{sizes.context}/{sizes.prior_context} of {sizes.context_blocks} x "
-            f"{sizes.block}, least squares of {sizes.order} every {sizes.refit} at "
-            f"{sizes.forgetting})"
+            f"{sizes.block}, least squares {sizes.lines} every {sizes.refit})"
         ),
         weights=weights_of(sizes),
         loss=loss,

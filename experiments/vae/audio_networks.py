@@ -18,8 +18,9 @@ from experiments.vae.flows import Weights
 LOG_SCALE = 3.0  # the network's part of a log-scale is within this of 0
 FLOOR = 1e-5  # of a level: a third of a 16-bit sample's step, in units of full scale
 FIRST_LEVEL = 0.02  # that a clip is thought to begin at, before training
-FIRST_COUNT = 1.0  # and of how many samples' worth that is
-RIDGE = 1e-6  # of the mean square, added to the least squares' diagonal
+FIRST_TRUST = 2.0  # the power of a line's mean square error of late that it is trusted by
+LATE, FAST = 16, 8  # samples that "of late" is, and those of the faster of two levels
+RIDGE = 1e-8  # of the mean square, added to the least squares' diagonal
 LATENT_LIMIT = 4.0  # a latent's mean is within this of 0
 # The least deviation of a latent given the audio: a 256th of its range, so that it holds
 # about 8 bits.
@@ -44,17 +45,28 @@ class Row(NamedTuple):
 class Adaptive(NamedTuple):
     """The network of the aggregating flow on audio, which has the whole clip.
 
-    Before any training it foretells each sample as far as one line through the past
-    can: by least squares, which forget, over all samples before a block.  The network
-    adds to that what it learns.
+    Before any training it foretells each sample as well as some lines through the past
+    can, solved by least squares that forget, each trusted by its errors of late.  The
+    network adds to that what it learns.
     """
 
     block: int  # samples after which the least squares are solved again
-    order: int  # samples of which they foretell the next
-    near: int  # errors before each, that the network sees
-    forgetting: float  # of past blocks' weight, a block
+    # Of each line: of how many samples it foretells the next, and how much the past
+    # weighs, from block to block.
+    lines: tuple[tuple[int, float], ...]
+    near: int  # errors before each sample, that the network sees
     channels: int
     context: int
+
+    @property
+    def order(self) -> int:
+        """Samples of the longest line."""
+        return max(order for order, _ in self.lines)
+
+    @property
+    def choices(self) -> int:
+        """What may be foretold: by each line, and silence."""
+        return len(self.lines) + 1
 
 
 def dense(weights: Weights, name: str, x: tf.Tensor) -> tf.Tensor:
@@ -64,15 +76,15 @@ def dense(weights: Weights, name: str, x: tf.Tensor) -> tf.Tensor:
     return tf.reshape(y, (-1, *x.shape[1:-1], weight.shape[1]))
 
 
-def frames(values: tf.Tensor, lead: int, block: int, taps: int) -> tf.Tensor:
-    """The `taps` values before each but the first `lead`, the nearest first.
+def frames(values: tf.Tensor, block: int, taps: int) -> tf.Tensor:
+    """The `taps` values before each but those of a lead, the nearest first.
 
-    values: [batch, lead + n].  Returns [batch * n / block, block, taps].
+    values: [batch, lead + n], the lead being the fewest blocks that hold the taps.
+
+    Returns [batch * n / block, block, taps].
     """
-    num = -(-taps // block)  # blocks before
-    values = values[:, lead - num * block :]
     blocks = tf.reshape(values, (values.shape[0], -1, block))
-    side = _beside(blocks, num + 1)
+    side = _beside(blocks, -(-taps // block) + 1)
     laid = tf.matmul(tf.reshape(side, (-1, side.shape[-1])), _layout(block, taps))
     return tf.reshape(laid, (-1, block, taps))
 
@@ -123,14 +135,17 @@ def row_network(
     sizes: Row, weights: Weights, values: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Shift and log-scale, [batch, n] each, of values [batch, reach + n]."""
+    batch, total = values.shape
+    block, length = sizes.block, total - sizes.reach
     squashed = tf.asinh(values)
-    blocks = tf.reshape(squashed, (values.shape[0], -1, sizes.block))
-    far = _beside(blocks[:, :-1], sizes.context_blocks)
-    context = row_context(weights, tf.reshape(far, (-1, far.shape[-1])))
-    near = frames(squashed, sizes.reach, sizes.block, sizes.block)
+    blocks = tf.reshape(squashed[:, : total - block], (batch, 1, -1, block))
+    # Of each block with those before it: a convolution over blocks lays nothing out.
+    kernel = tf.reshape(weights["context"], (1, sizes.context_blocks, block, -1))
+    far = tf.nn.conv2d(blocks, kernel, 1, "VALID")
+    context = _of_context(weights, tf.reshape(far, (-1, far.shape[-1])))
+    near = frames(squashed[:, sizes.reach - block :], block, block)
     shift, log_scale = row_values(weights, near, context)
-    length = values.shape[1] - sizes.reach
-    return tf.reshape(shift, (-1, length)), tf.reshape(log_scale, (-1, length))
+    return tf.reshape(shift, (batch, length)), tf.reshape(log_scale, (batch, length))
 
 
 def row_context(weights: Weights, far: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -138,8 +153,13 @@ def row_context(weights: Weights, far: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
 
     far: [blocks, reach], squashed values before each block.
     """
-    hidden = tf.nn.relu(dense(weights, "context", far) + weights["context/bias"])
-    return dense(weights, "mixed", hidden), dense(weights, "taps", hidden)
+    return _of_context(weights, tf.matmul(far, weights["context"]))
+
+
+def _of_context(weights: Weights, seen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    hidden = tf.nn.relu(tf.nn.bias_add(seen, weights["context/bias"]))
+    told = tf.nn.bias_add(tf.matmul(hidden, weights["mixed"]), weights["frames/bias"])
+    return told, tf.matmul(hidden, weights["taps"])
 
 
 def row_values(
@@ -149,27 +169,38 @@ def row_values(
 
     near: [blocks, values, block], squashed values before each, the nearest first.
     """
-    mixed, taps = context
-    out = _layers(weights, near, mixed)
-    shift = out[..., 0] + tf.reduce_sum(near * taps[:, tf.newaxis], -1)
-    return shift, _bounded(out[..., 1])
+    told, taps = context
+    shift, log_scale = _layers(weights, near, told)
+    shift += tf.matmul(near, tf.expand_dims(taps, -1))[..., 0]
+    return shift, _bounded(log_scale)
 
 
-def _layers(weights: Weights, near: tf.Tensor, mixed: tf.Tensor) -> tf.Tensor:
-    """[blocks, values, 2]"""
-    told = (mixed + weights["frames/bias"])[:, tf.newaxis]
-    hidden = tf.nn.relu(dense(weights, "frames", near) + told)
-    hidden = dense(weights, "hidden", hidden) + weights["hidden/bias"]
-    return dense(weights, "out", tf.nn.relu(hidden)) + weights["out/bias"]
+def _layers(
+    weights: Weights, near: tf.Tensor, told: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Two numbers of each value: [blocks, values] each.
+
+    near: [blocks, values, seen].  told: [blocks, channels], which a block's values share.
+    """
+    _, values, seen = near.shape
+    channels = told.shape[-1]
+    hidden = tf.matmul(tf.reshape(near, (-1, seen)), weights["frames"])
+    hidden = tf.reshape(hidden, (-1, values, channels)) + tf.expand_dims(told, 1)
+    hidden = tf.reshape(tf.nn.relu(hidden), (-1, channels))
+    hidden = tf.matmul(hidden, weights["hidden"])
+    hidden = tf.nn.relu(tf.nn.bias_add(hidden, weights["hidden/bias"]))
+    out = tf.nn.bias_add(tf.matmul(hidden, weights["out"]), weights["out/bias"])
+    one, other = tf.unstack(tf.reshape(out, (-1, values, 2)), axis=-1)
+    return one, other
 
 
 # Of the aggregating flow on audio.
 
 
 def adaptive_weights(sizes: Adaptive) -> dict[str, Weight]:
-    """With them as they begin the flow is the least squares' errors over their level."""
+    """With them as they begin the flow is what was foretold wrong, over its level."""
     channels, context = sizes.channels, sizes.context
-    seen, told = sizes.near + 2, sizes.order + 1
+    seen, told = sizes.near + 2 + 2 * sizes.choices, sizes.lines[-1][0]
     return {
         "frames": Weight((seen, channels), seen**-0.5),
         "frames/bias": Weight((channels,)),
@@ -181,6 +212,8 @@ def adaptive_weights(sizes: Adaptive) -> dict[str, Weight]:
         "out": Weight((channels, 2)),
         "out/bias": Weight((2,)),
         "level": Weight((1,), mean=float(np.log(FIRST_LEVEL))),
+        "trust": Weight((sizes.choices,), mean=FIRST_TRUST),
+        "trust/bias": Weight((sizes.choices,)),
     }
 
 
@@ -189,30 +222,51 @@ def adaptive_network(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Shift and log-scale, [batch, n] each, of values [batch, n]: all of the clip."""
     batch, length = values.shape
-    num = length // sizes.block
-    past = frames(*_after_zeros(values, sizes.block, sizes.order))
-    products = moments(past, tf.reshape(values, (-1, sizes.block)))
-    decays = _decays(num, sizes.forgetting)
-    sums = tf.matmul(decays, tf.reshape(products, (batch, num, -1)))
-    taps = solved(tf.reshape(sums, (-1, sizes.order, sizes.order + 1)))
-    foretold = tf.matmul(past, taps[..., tf.newaxis])[..., 0]
-    errors = values - tf.reshape(foretold, (batch, length))
-    squares = tf.reshape(errors * errors, (batch, num, sizes.block))
-    energy = tf.matmul(tf.reduce_sum(squares, -1), decays.astype(np.float32).T)
-    counts = np.float32(sizes.block * decays.sum(1))
-    slow = tf.reshape(mean_square(weights, energy, counts), (-1,))
-    near = frames(*_after_zeros(errors, sizes.block, sizes.near))
-    context = adaptive_context(weights, taps, slow)
-    shift, log_scale = adaptive_values(weights, foretold, near, slow, context)
+    block, num = sizes.block, length // sizes.block
+    past = frames(_after(values, block, sizes.order), block, sizes.order)
+    products = moments(past, tf.reshape(values, (-1, block)))
+    foretold = [tf.zeros((batch * num, block))]
+    taps = products  # of the last line, in the end
+    for order, forgetting in sizes.lines:
+        sums = tf.reshape(shortened(products, order), (batch, num, -1))
+        sums = tf.matmul(_decays(num, forgetting), sums)
+        taps = solved(tf.reshape(sums, (-1, order, order + 1)))
+        foretold.append(line(past[..., :order], taps[:, tf.newaxis]))
+    told = tf.stack(foretold, -1)  # [blocks, block, choices]
+    errors = values[..., tf.newaxis] - tf.reshape(told, (batch, length, -1))
+    late = _running_mean(errors * errors, block)
+    late = tf.reshape(late, (batch * num, block, -1))
+    best = chosen(weights, told, late)
+    wrong = values - tf.reshape(best, (batch, length))
+    near = frames(_after(wrong, block, sizes.near, first(weights)), block, sizes.near)
+    context = adaptive_context(weights, taps)
+    shift, log_scale = adaptive_values(weights, told, late, best, near, context)
     return tf.reshape(shift, (batch, length)), tf.reshape(log_scale, (batch, length))
 
 
-def _after_zeros(
-    values: tf.Tensor, block: int, taps: int
-) -> tuple[tf.Tensor, int, int, int]:
-    """The arguments of `frames` for a sequence before which there is silence."""
+def _after(
+    values: tf.Tensor, block: int, taps: int, before: tf.Tensor | None = None
+) -> tf.Tensor:
+    """[batch, lead + n] for `frames`: silence before the values, `before` at its end."""
     lead = -(-taps // block) * block
-    return tf.pad(values, ((0, 0), (lead, 0))), lead, block, taps
+    if before is None:
+        return tf.pad(values, ((0, 0), (lead, 0)))
+    before = tf.pad(before[-lead:], ((max(0, lead - before.shape[0]), 0),))
+    before = tf.tile(before[tf.newaxis], (values.shape[0], 1))
+    return tf.concat([before, values], -1)
+
+
+def _running_mean(values: tf.Tensor, block: int) -> tf.Tensor:
+    """Of the LATE values before each, zeros before the first: [batch, n, choices]."""
+    batch, length, choices = values.shape
+    lead = -(-LATE // block) * block
+    padded = tf.pad(tf.transpose(values, (0, 2, 1)), ((0, 0), (0, 0), (lead, 0)))
+    blocks = tf.reshape(padded, (batch * choices, -1, block))
+    side = _beside(blocks, lead // block + 1)
+    mean = _layout(block, LATE).reshape(-1, block, LATE).mean(-1)
+    found = tf.matmul(tf.reshape(side, (-1, side.shape[-1])), mean)
+    found = tf.reshape(found, (batch, choices, length))
+    return tf.transpose(found, (0, 2, 1))
 
 
 @functools.cache
@@ -235,6 +289,11 @@ def moments(past: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     return tf.matmul(past, tf.concat([past, values], -1), transpose_a=True)
 
 
+def shortened(products: tf.Tensor, order: int) -> tf.Tensor:
+    """The moments of a shorter line: [blocks, order, order + 1]."""
+    return tf.concat([products[:, :order, :order], products[:, :order, -1:]], -1)
+
+
 def solved(sums: tf.Tensor) -> tf.Tensor:
     """The least squares' taps, [blocks, order] float32: sums as `moments` gives them."""
     order = sums.shape[1]
@@ -246,45 +305,61 @@ def solved(sums: tf.Tensor) -> tf.Tensor:
     return tf.cast(taps[..., 0], tf.float32)
 
 
-def mean_square(weights: Weights, energy: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
-    """Of the errors before each block; of the first blocks, of what is learnt too."""
-    first = FIRST_COUNT * tf.exp(2 * weights["level"])
-    return (energy + first) / (counts + FIRST_COUNT)
+def line(past: tf.Tensor, taps: tf.Tensor) -> tf.Tensor:
+    """What a line foretells, within full scale: a new sound may throw it far off."""
+    return tf.clip_by_value(tf.reduce_sum(past * taps, -1), -1.0, 1.0)
 
 
-def adaptive_context(weights: Weights, taps: tf.Tensor, slow: tf.Tensor) -> tf.Tensor:
-    """What blocks say to their samples: [blocks, channels]."""
-    told = tf.concat([tf.asinh(taps), _log(slow)[:, tf.newaxis] / 8], -1)
-    hidden = tf.nn.relu(dense(weights, "context", told) + weights["context/bias"])
-    return dense(weights, "mixed", hidden)
+def chosen(weights: Weights, told: tf.Tensor, late: tf.Tensor) -> tf.Tensor:
+    """The choices' mean, each trusted by a power of its mean square error of late.
+
+    told, late: [blocks, values, choices].
+    """
+    trust = weights["trust/bias"] - weights["trust"] * _log(late)
+    return tf.reduce_sum(told * tf.nn.softmax(trust), -1)
+
+
+def first(weights: Weights) -> tf.Tensor:
+    """[FAST]: errors that are thought to have been before the clip."""
+    return tf.exp(weights["level"]) * tf.ones((FAST,))
+
+
+def adaptive_context(weights: Weights, taps: tf.Tensor) -> tf.Tensor:
+    """What blocks say to their samples: [blocks, channels]; taps: of the last line."""
+    seen = tf.matmul(tf.asinh(taps), weights["context"])
+    hidden = tf.nn.relu(tf.nn.bias_add(seen, weights["context/bias"]))
+    return tf.nn.bias_add(tf.matmul(hidden, weights["mixed"]), weights["frames/bias"])
 
 
 def adaptive_values(
     weights: Weights,
-    foretold: tf.Tensor,
+    told: tf.Tensor,
+    late: tf.Tensor,
+    best: tf.Tensor,
     near: tf.Tensor,
-    slow: tf.Tensor,
     context: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Shift and log-scale of the samples of blocks: [blocks, samples] each.
 
-    foretold: [blocks, samples], by the least squares.  near: [blocks, samples, near],
-    their errors before each sample.  slow: [blocks], the mean square of all of them.
+    told, late: as `chosen` has them; best: what it gave.  near: [blocks, samples,
+    near], its errors before each sample, the nearest first.
     """
-    fast = tf.reduce_mean(near * near, -1)
-    slow = slow[:, tf.newaxis]
+    fast = tf.reduce_mean(near[..., :FAST] ** 2, -1)
+    slow = tf.reduce_mean(near * near, -1)
     log_level = 0.5 * _log(0.5 * (fast + slow))
-    level = tf.exp(log_level)
+    level = tf.exp(log_level)[..., tf.newaxis]
     seen = tf.concat(
         [
-            tf.asinh(near / level[..., tf.newaxis]),
+            tf.asinh(near / level),
+            tf.asinh((told - best[..., tf.newaxis]) / level),
+            (0.5 * _log(late) - log_level[..., tf.newaxis]) / 4,
             log_level[..., tf.newaxis] / 4,
-            (_log(fast) - _log(slow))[..., tf.newaxis] / 8,
+            (_log(fast) - _log(slow))[..., tf.newaxis] / 4,
         ],
         -1,
     )
-    out = _layers(weights, seen, context)
-    return foretold + level * out[..., 0], log_level + _bounded(out[..., 1])
+    shift, log_scale = _layers(weights, seen, context)
+    return best + level[..., 0] * shift, log_level + _bounded(log_scale)
 
 
 def _log(square: tf.Tensor) -> tf.Tensor:

@@ -157,65 +157,82 @@ def _adaptive_loop(
     del before  # it has the whole clip
     length, clips = x.shape
     block, order, near = sizes.block, sizes.order, sizes.near
-    lead = max(order + block, near)
+    late = audio_networks.LATE
+    lead = max(order + block, near, late)  # of silence before the clip, in what is kept
 
-    def renewed(
-        place: tf.Tensor, kept: tf.Tensor, errors: tf.Tensor, sums: Any, energy: Any
-    ) -> tuple[tf.Tensor, ...]:
-        """At a block's beginning: sums, energy, taps, the mean square, the context."""
-        start = lead + place - block  # of the block before
-        long = tf.slice(kept, (start - order, 0), (block + order, clips))
+    def refit(place: tf.Tensor, kept: tf.Tensor, state: Any) -> Any:
+        """Of the block that ended: sums and taps of each line, and the context."""
+        long = tf.slice(kept, (lead + place - block - order, 0), (block + order, clips))
         past = tf.stack(
-            [tf.transpose(long[order - 1 - i : order - 1 - i + block]) for i in range(order)],
+            [
+                tf.transpose(long[order - 1 - tap : order - 1 - tap + block])
+                for tap in range(order)
+            ],
             -1,
         )  # [clips, block, order]
-        values = tf.transpose(long[order:])
-        sums = sizes.forgetting * sums + audio_networks.moments(past, values)
-        wrong = tf.slice(errors, (start, 0), (block, clips))
-        energy = sizes.forgetting * energy + tf.reduce_sum(wrong * wrong, 0)
-        return sums, energy
+        products = audio_networks.moments(past, tf.transpose(long[order:]))
+        sums = []
+        for held, (short, forgetting) in zip(state[0], sizes.lines, strict=True):
+            sums.append(forgetting * held + audio_networks.shortened(products, short))
+        taps = [audio_networks.solved(held) for held in sums]
+        return sums, taps, audio_networks.adaptive_context(weights, taps[-1])
 
-    def step(place: tf.Tensor, kept: Any, errors: Any, state: Any, y: Any) -> tuple:
-        def refit() -> tuple[tf.Tensor, ...]:
-            sums, energy, count, *_ = state
-            sums, energy = renewed(place, kept, errors, sums, energy)
-            count = sizes.forgetting * count + tf.where(place > 0, float(block), 0.0)
-            taps = audio_networks.solved(sums)
-            slow = audio_networks.mean_square(weights, energy, count)
-            context = audio_networks.adaptive_context(weights, taps, slow)
-            return sums, energy, count, taps, slow, context
-
-        state = tf.cond(place % block == 0, refit, lambda: state)
-        *_, taps, slow, context = state
+    def step(
+        place: tf.Tensor, kept: Any, squares: Any, errors: Any, state: Any, y: Any
+    ) -> tuple[Any, ...]:
+        state = tf.cond(
+            place % block == 0, lambda: refit(place, kept, state), lambda: state
+        )
+        _, taps, context = state
         at = place + lead
         past = tf.transpose(tf.slice(kept, (at - order, 0), (order, clips))[::-1])
-        foretold = tf.reduce_sum(past * taps, -1)
+        told = [tf.zeros((clips,))]
+        for each, (short, _) in zip(taps, sizes.lines, strict=True):
+            told.append(audio_networks.line(past[:, :short], each))
+        told = tf.stack(told, -1)[:, tf.newaxis]  # [clips, 1, choices]
+        mean = tf.slice(squares, (at - late, 0, 0), (late, clips, sizes.choices))
+        mean = tf.reduce_mean(mean, 0)[:, tf.newaxis]
+        best = audio_networks.chosen(weights, told, mean)
         wrong = tf.transpose(tf.slice(errors, (at - near, 0), (near, clips))[::-1])
         shift, log_scale = audio_networks.adaptive_values(
-            weights, foretold[:, tf.newaxis], wrong[:, tf.newaxis], slow, context
+            weights, told, mean, best, wrong[:, tf.newaxis], context
         )
         new = x[place] * tf.exp(log_scale[:, 0]) + shift[:, 0]
         return (
             place + 1,
             _written(kept, at, new),
-            _written(errors, at, new - foretold),
+            _written(squares, at, (new[:, tf.newaxis] - told[:, 0]) ** 2),
+            _written(errors, at, new - best[:, 0]),
             state,
             _written(y, place, new),
         )
 
+    orders = [order for order, _ in sizes.lines]
     state = (
-        tf.zeros((clips, order, order + 1), tf.float64),
-        tf.zeros((clips,)),
-        tf.zeros(()),
-        tf.zeros((clips, order)),
-        tf.zeros((clips,)),
+        [tf.zeros((clips, n, n + 1), tf.float64) for n in orders],
+        [tf.zeros((clips, n)) for n in orders],
         tf.zeros((clips, sizes.channels)),
     )
-    silence = tf.zeros((lead + length, clips))
+    begun = audio_networks.first(weights)[-near:, tf.newaxis]
+    errors = tf.concat(
+        [
+            tf.zeros((lead - begun.shape[0], clips)),
+            tf.tile(begun, (1, clips)),
+            tf.zeros((length, clips)),
+        ],
+        0,
+    )
     *_, y = tf.while_loop(
         lambda place, *_: place < length,
         step,
-        (tf.constant(0), silence, silence, state, tf.zeros_like(x)),
+        (
+            tf.constant(0),
+            tf.zeros((lead + length, clips)),
+            tf.zeros((lead + length, clips, sizes.choices)),
+            errors,
+            state,
+            tf.zeros_like(x),
+        ),
         parallel_iterations=1,
     )
     return y

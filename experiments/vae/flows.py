@@ -153,8 +153,8 @@ class DistributedAutoregressiveFlow(tfb.Bijector):
     def _inverse_log_det_jacobian(self, y: tf.Tensor) -> tf.Tensor:
         return self._both(y)[1]
 
-    def _forward_log_det_jacobian(self, x: tf.Tensor) -> tf.Tensor:
-        return -self._inverse_log_det_jacobian(self._forward(x))
+    # TFP has the other log determinant of this one, by the y that it keeps of an x: for
+    # a density, the y that x is the inverse of.  One of x alone would go forward again.
 
     def _both(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The inverse and its log determinant [batch]: a density asks for either.
@@ -268,9 +268,6 @@ class LogisticQuantile(tfb.Bijector):
     def _inverse(self, y: tf.Tensor) -> tf.Tensor:
         return tf.clip_by_value(tf.sigmoid(y), SMALLEST, LARGEST)
 
-    def _forward_log_det_jacobian(self, u: tf.Tensor) -> tf.Tensor:
-        return -tf.math.log(u) - tf.math.log1p(-u)
-
     def _inverse_log_det_jacobian(self, y: tf.Tensor) -> tf.Tensor:
         return -tf.math.softplus(y) - tf.math.softplus(-y)
 
@@ -300,10 +297,6 @@ class Sinh(tfb.Bijector):
 
     def _inverse(self, y: tf.Tensor) -> tf.Tensor:
         return tf.asinh(y)
-
-    def _forward_log_det_jacobian(self, x: tf.Tensor) -> tf.Tensor:
-        x = tf.abs(x)  # log cosh x
-        return x + tf.math.softplus(-2 * x) - tf.math.log(2.0)
 
     def _inverse_log_det_jacobian(self, y: tf.Tensor) -> tf.Tensor:
         return -0.5 * tf.math.log1p(y * y)

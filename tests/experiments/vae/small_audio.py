@@ -20,7 +20,7 @@ SMALL = AudioSizes(  # two rows of one core row, two columns, and the aggregator
     prior_context=3,
     coder=6,
     refit=8,
-    order=6,
+    lines=((4, 0.6), (6, 0.8)),
 )
 GRID = SMALL._replace(length=128, flows=8, splits=4)  # the paper's topology
 

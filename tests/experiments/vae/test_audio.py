@@ -142,7 +142,7 @@ def test_every_weight_has_a_gradient(weights):
 
 def test_before_training_a_line_through_the_past_is_foretold_almost_as_well_as_can_be():
     """Of an autoregressive process, whose entropy is that of what drives it."""
-    sizes = AudioSizes(channels=4, context=4, coder=8, prior_channels=4, order=8)
+    sizes = AudioSizes(channels=4, context=4, coder=8, prior_channels=4)
     random = np.random.default_rng(2)
     driven = 100 * random.standard_normal((2, sizes.length + 200))
     sound = np.zeros_like(driven)
@@ -182,7 +182,8 @@ def test_odd_sounds_have_a_finite_loss_and_gradient(kind):
         ({"flows": 3}, "flows: given 3, wanted an even number"),
         ({"context_blocks": 5}, "at most the 16 latents of a part"),
         ({"channels": 0}, "channels: given 0"),
-        ({"forgetting": 0.0}, "forgetting: given 0.0"),
+        ({"lines": ()}, "lines: given \\(\\), wanted one or more"),
+        ({"lines": ((4, 0.0),)}, "wanted one or more, each of an order from 1"),
     ],
 )
 def test_sizes_that_do_not_fit_each_other_are_refused(change, said):
@@ -202,7 +203,7 @@ def test_a_steps_flops_are_those_of_its_products_with_weights():
     # By hand: the prior's 3 flows of 32, the decoder's 2 of 64, multiply-adds a value.
     prior = 4 * 4 + 4 * 4 + 4 * 2 + (8 * 3 + 3 * 4 + 3 * 4) / 4
     row = 4 * 6 + 6 * 6 + 6 * 2 + (8 * 5 + 5 * 6 + 5 * 4) / 4
-    whole = 6 * 6 + 6 * 6 + 6 * 2 + (7 * 5 + 5 * 6) / 8
+    whole = (32 + 2 + 2 * 3) * 6 + 6 * 6 + 6 * 2 + (6 * 5 + 5 * 6) / 8
     coders = 4 * (48 * 6 + 6 * 6 + 6 * 16) + 4 * (24 * 6 + 6 * 6 + 6 * 32)
     wanted = 6 * (3 * 32 * prior + 2 * 64 * row + 64 * whole + coders)
     assert audio.flops(SMALL) == wanted

@@ -65,7 +65,7 @@ def test_both_log_determinants_are_those_of_the_whole_jacobian(name, flow_of):
         inverted = flow.inverse(values)
     jacobian = tape.batch_jacobian(inverted, values)
     sign, wanted = np.linalg.slogdet(np.asarray(jacobian, np.float64))
-    assert (sign == 1).all() and np.abs(wanted).min() > 0.1
+    assert (sign == 1).all() and np.abs(wanted).max() > 1
     found = flow.inverse_log_det_jacobian(values)
     np.testing.assert_allclose(found, wanted, rtol=2e-4, atol=2e-3)
 
