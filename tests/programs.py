@@ -1,11 +1,25 @@
 """Programs that tests start: `bin/train`, and scripts that tell what they found."""
 
 import json
+import multiprocessing
+import multiprocessing.forkserver
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from unittest import mock
 
 REPO = Path(__file__).resolve().parents[1]
+PRELOADED = (  # what takes a short run most of its time
+    "experiments.launch",
+    "experiments.bench",
+    "experiments.datasets",
+    "experiments.image_transformer",
+    "experiments.nuts",
+    "experiments.stand_ins",
+    "tensorflow_datasets",
+)
 
 
 def train_command(*configs, workdir, more=()):
@@ -18,6 +32,41 @@ def train_command(*configs, workdir, more=()):
         "--seed=3",
         *more,
     ]
+
+
+def ran(command, seconds=300):
+    """What a command of bin/train or bin/bench ends with and says.
+
+    It runs in a process of its own, forked from one that has imported TensorFlow: as
+    the stubs would run it, but for their few lines and the seconds that the import
+    takes.  What is tested of a start, of signals and of several processes starts the
+    stubs themselves.
+    """
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload(list(PRELOADED))
+    start = {"PYTHONPATH": str(REPO), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    with mock.patch.dict(os.environ, start):
+        multiprocessing.forkserver.ensure_running()
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        process = forks.Process(target=_run, args=(command, out, err))
+        process.start()
+        process.join(seconds)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+        return subprocess.CompletedProcess(
+            command, process.exitcode, out.read_text(), err.read_text()
+        )
+
+
+def _run(command, out, err):
+    for path, number in ((out, 1), (err, 2)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), number)
+    os.chdir(REPO)
+    from experiments import launch
+
+    sys.exit(launch.main(Path(command[0]).name, command[1:]))
 
 
 def told_by(script, *arguments):

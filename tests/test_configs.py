@@ -1,10 +1,11 @@
 """Every config says at its head how it is used, and that command is one that works."""
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
+
+from tests.programs import ran
 
 REPO = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(REPO.glob("configs/**/*.gin"))
@@ -42,8 +43,6 @@ def test_the_head_names_a_command_that_reads_this_config(name):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_command_of_a_head_passes_every_check(command):
-    done = subprocess.run(
-        [*command.split(), "--dry_run"], cwd=REPO, capture_output=True, text=True
-    )
+    done = ran([*command.split(), "--dry_run"])
     assert done.returncode == 0, done.stderr
     assert "launch.launch.experiment = @" in done.stdout

@@ -9,7 +9,10 @@ import numpy as np
 
 from experiments.problem import AdamSettings, Training, Unavailable
 
-NOTE = "linen modules, optax.adam, one jitted step that gives its buffers up"
+NOTE = (
+    "linen modules, attention block by block by jax.lax.map, its scores made again for "
+    "the gradient, optax.adam, one jitted step that gives its buffers up"
+)
 HIDDEN = -1e9
 
 
@@ -78,7 +81,10 @@ def _path(name: str) -> tuple[str, ...]:
 
 
 def _module(sizes: Any) -> Any:
-    """Images [batch, height, width, 3] to outputs [batch, positions, outputs]."""
+    """Images [batch, height, width, 3] int32 to outputs [batch, positions, outputs].
+
+    A position has 10 outputs a mixture, or 256 logits.
+    """
     import jax
     import jax.numpy as jnp
     from flax import linen as nn
@@ -104,9 +110,24 @@ def _module(sizes: Any) -> Any:
         [first[np.newaxis], np.zeros((positions // size - 1, 2 * size), np.float32)]
     )[:, np.newaxis, np.newaxis]  # [blocks, 1, 1, 2 size]
 
+    @jax.checkpoint
+    def in_block(given: Any) -> Any:
+        """What a block's queries find, [heads, size, depth].
+
+        Of one block at a time the scores stay in cache, and the gradient makes them
+        again: of all at once they would go through memory several times.
+        """
+        query, key, value, unseen = given
+        scores = query @ key.swapaxes(-1, -2) + (bias + unseen)
+        shares = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
+        return shares @ value / shares.sum(-1, keepdims=True)
+
     def attend(query: Any, key: Any, value: Any) -> Any:
+        """What every position finds, [batch, positions, value_size], of all heads."""
+        batch = query.shape[0]
+
         def split(y: Any) -> Any:  # [batch, blocks, heads, size, depth]
-            y = y.reshape(y.shape[0], -1, size, sizes.heads, y.shape[-1] // sizes.heads)
+            y = y.reshape(batch, -1, size, sizes.heads, y.shape[-1] // sizes.heads)
             return y.transpose(0, 1, 3, 2, 4)
 
         def with_previous(y: Any) -> Any:
@@ -114,12 +135,14 @@ def _module(sizes: Any) -> Any:
             return jnp.concatenate([before, y], 3)
 
         query = split(query) * (sizes.key_size // sizes.heads) ** -0.5
-        key, value = with_previous(split(key)), with_previous(split(value))
-        scores = query @ key.swapaxes(-1, -2) + bias + first
-        found = (jax.nn.softmax(scores) @ value).transpose(0, 1, 3, 2, 4)
-        return found.reshape(found.shape[0], positions, sizes.value_size)
+        given = (query, with_previous(split(key)), with_previous(split(value)))
+        given = tuple(y.reshape(-1, *y.shape[2:]) for y in given)
+        found = jax.lax.map(in_block, (*given, jnp.tile(first, (batch, 1, 1, 1))))
+        return found.swapaxes(1, 2).reshape(batch, positions, sizes.value_size)
 
     class Layer(nn.Module):
+        """Attention and two dense layers: [batch, positions, hidden] to the same."""
+
         @nn.compact
         def __call__(self, x: Any) -> Any:
             query, key, value = (
@@ -138,6 +161,8 @@ def _module(sizes: Any) -> Any:
             return nn.LayerNorm(epsilon=1e-6, name="after_filter")(x)
 
     class ImageTransformer(nn.Module):
+        """The whole: images to outputs."""
+
         @nn.compact
         def __call__(self, image: Any) -> Any:
             batch = image.shape[0]
@@ -161,7 +186,10 @@ def _module(sizes: Any) -> Any:
 
 
 def _categorical_nats(logits: Any, image: Any) -> Any:
-    """Of each image: [batch]."""
+    """Of each image: [batch].
+
+    logits: [batch, positions, 256]; image: [batch, height, width, 3] int32.
+    """
     import optax
 
     labels = image.reshape(image.shape[0], -1)
@@ -171,6 +199,8 @@ def _categorical_nats(logits: Any, image: Any) -> Any:
 
 def _dmol_nats(outputs: Any, image: Any) -> Any:
     """Of each image: [batch].
+
+    outputs: [batch, positions, 10 mixtures]; image: [batch, height, width, 3] int32.
 
     A discretised mixture of logistics, Salimans et al. (2017), PixelCNN++, section 2,
     with the logarithm of a bin's mass as the sum of those of three factors.

@@ -84,6 +84,7 @@ class ImageTransformer(keras.Model):
         self.root = math.sqrt(sizes.hidden)
 
     def call(self, image: Any) -> Any:
+        """The outputs of images [batch, height, width, 3] int32."""
         batch = ops.shape(image)[0]
         if self.dmol:
             values = ops.reshape(image, (batch, -1, 3))
@@ -114,7 +115,10 @@ class ImageTransformer(keras.Model):
 
 
 class Positions(keras.layers.Layer):
-    """Adds to every position the sum of what its row and its column learned."""
+    """Adds to every position the sum of what its row and its column learned.
+
+    [batch, positions, hidden] to the same.
+    """
 
     def __init__(self, sizes: Any) -> None:
         super().__init__()
@@ -129,7 +133,10 @@ class Positions(keras.layers.Layer):
 
 
 class Layer(keras.layers.Layer):
-    """Attention and two dense layers, each with addition and normalisation."""
+    """Attention and two dense layers, each with addition and normalisation.
+
+    [batch, positions, hidden] to the same.
+    """
 
     def __init__(self, sizes: Any) -> None:
         super().__init__()
@@ -151,6 +158,7 @@ class Layer(keras.layers.Layer):
         return self.after_filter(x + self.filter_out(self.filter_in(x)))
 
     def by_name(self) -> dict[str, Any]:
+        """The layer's variables by their names in the model."""
         return {
             "query": self.query.kernel,
             "key": self.key.kernel,
@@ -168,7 +176,11 @@ class Layer(keras.layers.Layer):
 
 
 class LocalAttention(keras.layers.Layer):
-    """Each position sees its own block up to itself, and all of the block before."""
+    """Each position sees its own block up to itself, and all of the block before.
+
+    The first block, which has none before it, is by itself: what is added to scores is
+    then the same for all other blocks, and small.
+    """
 
     def __init__(self, sizes: Any) -> None:
         super().__init__()
@@ -187,32 +199,36 @@ class LocalAttention(keras.layers.Layer):
             )
         self.sizes, self.num_blocks = sizes, positions // size
         own = np.triu(np.full((size, size), HIDDEN, np.float32), 1)
-        bias = np.concatenate([np.zeros_like(own), own], 1)
-        bias = np.repeat(bias[np.newaxis, np.newaxis], self.num_blocks, 0)
-        bias[0, :, :, :size] = HIDDEN
-        self.bias = bias  # [blocks, 1, size, 2 size]
+        self.bias = np.concatenate([np.zeros_like(own), own], 1)  # [size, 2 size]
 
     def call(self, query: Any, key: Any, value: Any) -> Any:
+        """[batch, positions, value_size] of what [batch, positions, ...] each hold."""
         heads, size = self.sizes.heads, self.sizes.block
 
         def split(y: Any) -> Any:  # [batch, blocks, heads, size, depth]
             y = ops.reshape(y, (-1, self.num_blocks, size, heads, y.shape[-1] // heads))
             return ops.transpose(y, (0, 1, 3, 2, 4))
 
-        def with_previous(y: Any) -> Any:
-            before = ops.pad(y[:, :-1], [[0, 0], [1, 0], [0, 0], [0, 0], [0, 0]])
-            return ops.concatenate([before, y], 3)
+        def with_previous(y: Any) -> Any:  # of all blocks but the first
+            return ops.concatenate([y[:, :-1], y[:, 1:]], 3)
+
+        def found(query: Any, key: Any, value: Any, bias: np.ndarray) -> Any:
+            scores = ops.matmul(query, ops.swapaxes(key, -1, -2)) + bias
+            return ops.matmul(ops.softmax(scores), value)
 
         query = split(query) * (self.sizes.key_size // heads) ** -0.5
-        key, value = with_previous(split(key)), with_previous(split(value))
-        scores = ops.matmul(query, ops.swapaxes(key, -1, -2)) + self.bias
-        found = ops.matmul(ops.softmax(scores), value)
-        found = ops.transpose(found, (0, 1, 3, 2, 4))
-        return ops.reshape(found, (-1, self.num_blocks * size, self.sizes.value_size))
+        key, value = split(key), split(value)
+        first = found(query[:, :1], key[:, :1], value[:, :1], self.bias[:, size:])
+        later = found(query[:, 1:], with_previous(key), with_previous(value), self.bias)
+        made = ops.transpose(ops.concatenate([first, later], 1), (0, 1, 3, 2, 4))
+        return ops.reshape(made, (-1, self.num_blocks * size, self.sizes.value_size))
 
 
 def categorical_nats(image: Any, logits: Any) -> Any:
-    """Of each image: [batch]."""
+    """Of each image: [batch].
+
+    image: [batch, height, width, 3] int32; logits: [batch, positions, 256].
+    """
     labels = ops.reshape(image, ops.shape(logits)[:2])
     each = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
     return ops.sum(each, -1)
@@ -220,6 +236,8 @@ def categorical_nats(image: Any, logits: Any) -> Any:
 
 def dmol_nats(image: Any, outputs: Any) -> Any:
     """Of each image: [batch].
+
+    image: [batch, height, width, 3] int32; outputs: [batch, positions, 10 mixtures].
 
     A discretised mixture of logistics, Salimans et al. (2017), PixelCNN++, section 2,
     with the logarithm of a bin's mass as the sum of those of three factors.

@@ -65,10 +65,12 @@ def prepare(
 
 
 def attention_bias(sizes: Any) -> np.ndarray:
-    """What is added to scores, [blocks, 1, size, 2 size]: HIDDEN where not seen.
+    """What is added to a block's scores, [size, 2 size]: HIDDEN where not seen.
 
-    The first half of the keys are those of the block before, which the first block
-    lacks.
+    The first half of the keys are those of the block before, all of them seen; of the
+    second half, the block's own, those up to each query.
+
+    Raises ValueError as `prepare` does.
     """
     if sizes.attention != "local_1d" or sizes.positions != "learned":
         raise ValueError(
@@ -83,10 +85,7 @@ def attention_bias(sizes: Any) -> np.ndarray:
             "positions into two or more"
         )
     own = np.triu(np.full((sizes.block, sizes.block), HIDDEN, np.float32), 1)
-    bias = np.concatenate([np.zeros_like(own), own], 1)
-    bias = np.repeat(bias[np.newaxis, np.newaxis], positions // sizes.block, 0)
-    bias[0, :, :, : sizes.block] = HIDDEN
-    return bias
+    return np.concatenate([np.zeros_like(own), own], 1)
 
 
 def outputs(
@@ -94,7 +93,7 @@ def outputs(
 ) -> tf.Tensor:
     """Each position's outputs given the values before it: [batch, positions, outputs].
 
-    image: [batch, height, width, 3] int32.
+    image: [batch, height, width, 3] int32; bias: see `attention_bias`.
     """
     batch = image.shape[0]
     root = math.sqrt(sizes.hidden)
@@ -127,34 +126,48 @@ def outputs(
 def attention(
     w: Mapping[str, Any], sizes: Any, x: tf.Tensor, bias: np.ndarray
 ) -> tf.Tensor:
-    """What every position finds in its block and the one before."""
-    blocks = bias.shape[0]
+    """What every position finds in its block and the one before.
+
+    x: [batch, positions, hidden].  Returns [batch, positions, value_size].
+
+    The first block, which has none before it, is by itself: what is added to scores is
+    then the same for all other blocks, and small.
+    """
 
     def split(y: tf.Tensor) -> tf.Tensor:  # [batch, blocks, heads, size, depth]
-        depth = y.shape[-1] // sizes.heads
+        blocks, depth = y.shape[1] // sizes.block, y.shape[-1] // sizes.heads
         y = tf.reshape(y, (-1, blocks, sizes.block, sizes.heads, depth))
         return tf.transpose(y, (0, 1, 3, 2, 4))
 
-    def with_previous(y: tf.Tensor) -> tf.Tensor:
-        before = tf.pad(y[:, :-1], [[0, 0], [1, 0], [0, 0], [0, 0], [0, 0]])
-        return tf.concat([before, y], 3)
+    def with_previous(y: tf.Tensor) -> tf.Tensor:  # of all blocks but the first
+        return tf.concat([y[:, :-1], y[:, 1:]], 3)
+
+    def found(query: Any, key: Any, value: Any, bias: np.ndarray) -> tf.Tensor:
+        shares = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + bias)
+        return tf.matmul(shares, value)
 
     query = split(x @ w["query"]) * (sizes.key_size // sizes.heads) ** -0.5
-    key = with_previous(split(x @ w["key"]))
-    value = with_previous(split(x @ w["value"]))
-    shares = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + bias)
-    found = tf.transpose(tf.matmul(shares, value), (0, 1, 3, 2, 4))
-    return tf.reshape(found, (-1, blocks * sizes.block, sizes.value_size))
+    key, value = split(x @ w["key"]), split(x @ w["value"])
+    first = found(query[:, :1], key[:, :1], value[:, :1], bias[:, sizes.block :])
+    later = found(query[:, 1:], with_previous(key), with_previous(value), bias)
+    made = tf.transpose(tf.concat([first, later], 1), (0, 1, 3, 2, 4))
+    return tf.reshape(made, (-1, x.shape[1], sizes.value_size))
 
 
 def layer_norm(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """Ba, Kiros and Hinton (2016)."""
+    """The units of each position normalised, Ba, Kiros and Hinton (2016).
+
+    x: [batch, positions, hidden], as is what comes back; scale, bias: [hidden].
+    """
     mean, variance = tf.nn.moments(x, -1, keepdims=True)
     return tf.nn.batch_normalization(x, mean, variance, bias, scale, 1e-6)
 
 
 def categorical_nats(logits: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    """Of each image: [batch]."""
+    """Of each image: [batch].
+
+    logits: [batch, positions, 256]; image: [batch, height, width, 3] int32.
+    """
     labels = tf.reshape(image, (image.shape[0], -1))
     each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     return tf.reduce_sum(each, -1)
@@ -162,6 +175,8 @@ def categorical_nats(logits: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
 
 def dmol_nats(outputs: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
     """Of each image: [batch].
+
+    outputs: [batch, positions, 10 mixtures]; image: [batch, height, width, 3] int32.
 
     A discretised mixture of logistics, Salimans et al. (2017), PixelCNN++, section 2,
     with the logarithm of a bin's mass as the sum of those of three factors.

@@ -4,7 +4,6 @@ import functools
 import io
 import json
 import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ from experiments.inference.optimize import LoopSettings
 from experiments.parallel import optimizers
 from experiments.parallel.runtime import StepSettings
 from experiments.records import checkpoint, metrics
-from tests.programs import REPO, train_command
+from tests.programs import ran, train_command
 
 SIZE = 8
 DATA_SETS = {  # that a config names: its splits, and the folder of its version
@@ -75,10 +74,6 @@ def command(config, folder, *more):
 
 def data_in(folder):
     return f"--gin_param=datasets.tfds_images.data_dir='{folder}'"
-
-
-def ran(arguments):
-    return subprocess.run(arguments, cwd=REPO, capture_output=True, text=True)
 
 
 def told(folder):

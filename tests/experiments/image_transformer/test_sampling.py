@@ -68,17 +68,32 @@ def drawn(sizes, num_images=2, **options):
     return sampling.sample(weights_of(sizes), sizes, SEED, num_images, **options)
 
 
+@functools.cache
+def naive_step(sizes):
+    """What one place draws, all outputs made anew; traced once for all tests."""
+
+    @tf.function
+    def step(weights, values, place, temperature):
+        outputs = network.outputs_in_order(sizes, weights, values)[:, place]
+        random = program.random_at(SEED, place)
+        return program.draw_values(sizes, outputs, random, temperature)
+
+    return step
+
+
 def naive(sizes, num_images=2, temperature=1.0, given=None, given_positions=0):
     """All outputs anew for each position that is not given."""
     values = np.zeros((num_images, *positions_and_depth(sizes)), np.int32)
     if given is not None:
         values = network.in_order(sizes, tf.constant(given)).numpy()
-    outputs_of = tf.function(network.outputs_in_order)
     for place in range(given_positions, values.shape[1]):
         values[:, place:] = 0
-        outputs = outputs_of(sizes, weights_of(sizes), tf.constant(values))[:, place]
-        random = program.random_at(SEED, tf.constant(place))
-        values[:, place] = program.draw_values(sizes, outputs, random, temperature)
+        values[:, place] = naive_step(sizes)(
+            weights_of(sizes),
+            tf.constant(values),
+            tf.constant(place),
+            tf.constant(temperature),
+        )
     return network.as_image(sizes, tf.constant(values)).numpy()
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.programs import ran
+
 REPO = Path(__file__).resolve().parents[3]
 COMMAND = [
     str(REPO / "bin" / "train"),
@@ -77,9 +79,7 @@ def test_two_processes_of_two_devices_draw_as_one_and_the_first_tells_of_all(
 def test_a_finished_run_is_not_written_over(done):
     folder, _ = done
     before = files(folder)
-    again = subprocess.run(
-        [*COMMAND, f"--workdir={folder}"], cwd=REPO, capture_output=True, text=True
-    )
+    again = ran([*COMMAND, f"--workdir={folder}"])
     assert again.returncode == 2
     assert "finished" in again.stderr and "--overwrite" in again.stderr
     assert files(folder) == before

@@ -14,7 +14,7 @@ from experiments.inference.optimize import LoopSettings
 from experiments.parallel import optimizers
 from experiments.parallel.runtime import StepSettings
 from experiments.records import checkpoint, metrics
-from tests.programs import REPO, train_command
+from tests.programs import REPO, ran, train_command
 
 STEPS = 400
 
@@ -26,10 +26,6 @@ def command(model, folder, *more):
 
 LONGER = f"--gin_param=optimize.LoopSettings.num_steps={STEPS}"
 RARELY = "--gin_param=optimize.LoopSettings.checkpoint_every=1000"
-
-
-def ran(arguments):
-    return subprocess.run(arguments, cwd=REPO, capture_output=True, text=True)
 
 
 def told(folder):
