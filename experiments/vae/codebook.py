@@ -139,7 +139,7 @@ def m_step(book: Codebook, before: Tensors, found: Tensors) -> dict[str, tf.Tens
 
     Every code begins, in the first step, as one of that batch's vectors; from there the
     average forgets at first faster than by `decay`, by (1 + t) / (10 + t) after t
-    steps, so that it is k-means on batch after batch while the encoder has hardly moved.
+    steps, so that it is k-means on batch after batch while the encoder hardly moves.
     """
     steps = before["steps"]
     decay = tf.minimum(book.decay, (1 + steps) / (10 + steps))

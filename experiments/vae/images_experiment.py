@@ -195,11 +195,10 @@ def _warn_of_collapse(book: Codebook, arrays: dict[str, np.ndarray]) -> None:
     used = float(codebooks.perplexity(arrays["usage"]))
     if steps >= SETTLED and used < COLLAPSED * book.codes:
         warnings.warn(
-            f"codebook: perplexity {used:.1f} of {book.codes} codes at step {steps}: it "
-            f"has collapsed; raise Codebook.restart (given {book.restart}), by which "
-            "idle codes begin anew, or Codebook.commitment (given "
-            f"{book.commitment}), "
-            "or lower the optimizer's rate",
+            f"codebook: perplexity {used:.1f} of {book.codes} codes at step {steps}: "
+            f"it has collapsed; raise Codebook.restart (given {book.restart}), by "
+            "which idle codes begin anew, or Codebook.commitment (given "
+            f"{book.commitment}), or lower the optimizer's rate",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -354,6 +354,24 @@ def model(sizes: ImageSizes, book: Codebook) -> Model:
     of_image = functools.partial(ppl.make_log_likelihood_fn, image_given_vectors)
     of_codes = functools.partial(ppl.make_log_likelihood_fn, codes_prior)
 
+    def nats_of_codes(weights: Tensors, codes: tf.Tensor) -> tf.Tensor:
+        """Of all of an image's: [batch]."""
+        size = codes.shape[0]
+
+        def learned() -> tf.Tensor:
+            # Tensors of the branch itself: TensorFlow finds a gradient's way to no
+            # others where the branch is within a loop, over parts of a batch.
+            own = {n: tf.identity(w) for n, w in weights.items() if PRIOR in n}
+            log_prob = of_codes(observed={"codes": codes})
+            return -log_prob(own, sizes, book, size)["codes"]
+
+        def equal() -> tf.Tensor:
+            return tf.fill((size,), num_codes * math.log(book.codes))
+
+        if not sizes.prior_start:
+            return learned()
+        return tf.cond(weights["steps"] >= sizes.prior_start, learned, equal)
+
     def loss(weights: Tensors, batch: Tensors, random: Randomness) -> tuple:
         image = batch["image"]
         wanted = [sizes.size, sizes.size, CHANNELS]
@@ -379,18 +397,7 @@ def model(sizes: ImageSizes, book: Codebook) -> Model:
         log_probs = of_image(observed={"image": image})(weights, sizes, quantised)
         pixels = -tf.reduce_sum(tf.reshape(log_probs["image"], (size, -1)), -1)
 
-        def learned() -> tf.Tensor:
-            log_prob = of_codes(observed={"codes": codes})
-            return -log_prob(weights, sizes, book, size)["codes"]
-
-        def equal() -> tf.Tensor:
-            return tf.fill((size,), num_codes * math.log(book.codes))
-
-        if sizes.prior_start:
-            begun = weights["steps"] >= sizes.prior_start
-            code_nats = tf.cond(begun, learned, equal)
-        else:
-            code_nats = learned()
+        code_nats = nats_of_codes(weights, codes)
         usage = weights["usage"]
         numbers = {
             "pixels": pixels,
