@@ -14,7 +14,7 @@ endif
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .PHONY: help setup peers test test-slow lint bench-nuts bench-eager bench-scaling bench-step
-.PHONY: bench-image-transformer bench-audio check-large check-audio report clean
+.PHONY: bench-image-transformer bench-vae bench-audio check-large check-audio report clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-23s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,9 @@ bench-scaling: setup  ## training on more cores, devices and processes; projecte
 
 bench-image-transformer: setup  ## its step beside TensorFlow by hand, Keras, Flax; sampling
 	bin/bench --gin_config=configs/bench/image_transformer.gin
+
+bench-vae: setup  ## the autoencoders' steps beside TensorFlow by hand, Flax; 17 devices
+	bin/bench --gin_config=configs/bench/vae.gin
 
 bench-step: setup  ## what runtime and loop add to a training step written by hand
 	$(PYTHON) -m experiments.bench.step_cost

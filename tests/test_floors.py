@@ -56,7 +56,24 @@ FLOORS = {  # package or module: what of ours it may import, besides itself
         "experiments.parallel",
         "experiments.stand_ins",
     ),
+    "experiments.bench.scaling_models": ("experiments.parallel", "experiments.vae"),
+    "experiments.bench.race": ("experiments.bench.turns", "experiments.records"),
+    "experiments.bench.timing": ("experiments.inference", "experiments.problem"),
+    "experiments.bench.vae": (
+        "experiments.bench.race",
+        "experiments.bench.turns",
+        "experiments.vae",
+        "experiments.records",
+        "experiments.report",
+    ),
+    "experiments.bench.vae_worker": (
+        *SHARED,
+        "experiments.parallel",
+        "experiments.vae",
+        "experiments.bench.timing",
+    ),
     "experiments.bench.image_transformer": (
+        "experiments.bench.race",
         "experiments.bench.turns",
         "experiments.image_transformer",
         "experiments.records",
@@ -64,6 +81,7 @@ FLOORS = {  # package or module: what of ours it may import, besides itself
     ),
     "experiments.bench.image_transformer_worker": (
         *SHARED,
+        "experiments.bench.timing",
         "experiments.parallel",
         "experiments.image_transformer",
     ),

@@ -3,5 +3,6 @@
 from experiments.bench.comparison import compare
 from experiments.bench.image_transformer import measure
 from experiments.bench.scaling import scale
+from experiments.bench.vae import measure_vae
 
-__all__ = ["compare", "measure", "scale"]
+__all__ = ["compare", "measure", "measure_vae", "scale"]

@@ -7,22 +7,28 @@ one, which computes everything anew for each position.
 """
 
 import json
-import os
-import secrets
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.bench import turns
-from experiments.records import provenance, record
-from experiments.records.run_dir import CheckFailed, utc_now
+from experiments.bench.race import (
+    Bench,
+    check_bits,
+    check_least,
+    gone_wrong,
+    origin_of,
+    probe,
+    turn,
+)
+from experiments.records import record
+from experiments.records.run_dir import CheckFailed
 from experiments.report import page
 
 REPO = Path(__file__).resolve().parents[2]
+EXPERIMENT = "image_transformer"
 WORKER = "experiments.bench.image_transformer_worker"
-BITS_TOLERANCE = 1e-4  # bits/dim before the first update
-LATER_TOLERANCE = 1e-3  # relative, of the losses after updates
 RATE = 1e-4  # of plain Adam
 OURS = "ours"
 
@@ -53,13 +59,6 @@ SAMPLING_KEYS = (
 )
 
 
-class _Bench(NamedTuple):
-    run_dir: Path
-    seed: int
-    timeout_seconds: float
-    origin: dict[str, Any]
-
-
 def measure(
     *,
     run_dir: Path,
@@ -86,16 +85,14 @@ def measure(
     a turn of ours failed, or another's first loss is not ours.
     """
     _check_arguments(training, sampling, phases, rounds)
-    origin = json.loads((run_dir / "provenance.json").read_text())
-    origin = {key: value for key, value in origin.items() if key != "hardware"}
-    origin["bench_id"] = f"{utc_now()}-{secrets.token_hex(3)}"
-    bench = _Bench(run_dir, seed, timeout_seconds, origin)
+    known = origin_of(json.loads((run_dir / "provenance.json").read_text()))
+    bench = Bench(EXPERIMENT, WORKER, run_dir, seed, timeout_seconds, known)
 
     kept: list[record.Record] = []
     first_bits: dict[str, list[float]] = {}
     out_of_race: set[str] = set()
     for number in range(1, rounds + 1):
-        kept.append(_probe(bench, number))
+        kept.append(probe(bench, number))
         if "training" in phases:
             for name, given in training.items():
                 for system in given["systems"]:
@@ -118,13 +115,7 @@ def measure(
         record.append(records_path, made)
     page.render_image_transformer(records_path=records_path, out_dir=out_dir)
     print(f"wrote {out}/tables", flush=True)
-    wrong = {
-        f"{made.system}, round {made.round}": made.reason or made.check.get("reason")
-        for made in kept
-        if made.status == "failed"
-        or (made.status == "ok" and not made.check.get("passed"))
-    }
-    if wrong:
+    if wrong := gone_wrong(kept):
         raise CheckFailed(str(wrong))
     return out_dir / "tables" / "image_transformer.md"
 
@@ -139,12 +130,12 @@ def _check_arguments(
         turns.check_keys(f"training, {name}", given, TRAINING_KEYS)
         _check_sizes(f"training, {name}", given["sizes"])
         counts = {"batch": 1, "min_calls": 1, "min_seconds": 0}
-        _check_least(f"training, {name}", given, counts)
+        check_least(f"training, {name}", given, counts)
     for name, given in sampling.items():
         turns.check_keys(f"sampling, {name}", given, SAMPLING_KEYS)
         positions = _check_sizes(f"sampling, {name}", given["sizes"])
         counts = {"positions_per_call": 1, "min_calls": 1, "min_seconds": 0}
-        _check_least(f"sampling, {name}", given, counts | {"naive_places": 0})
+        check_least(f"sampling, {name}", given, counts | {"naive_places": 0})
         if not given["batches"] or min(given["batches"]) < 1:
             raise ValueError(
                 f"sampling, {name}: batches: given {given['batches']}, wanted some, "
@@ -189,36 +180,16 @@ def _check_sizes(what: str, given: Mapping[str, Any]) -> int:
     return rows * columns
 
 
-def _check_least(
-    what: str, given: Mapping[str, Any], counts: Mapping[str, float]
-) -> None:
-    for name, least in counts.items():
-        if not given[name] >= least:
-            raise ValueError(
-                f"{what}: {name}: given {given[name]}, wanted {least} or more"
-            )
-
-
 def _keep(
-    bench: _Bench, kept: list[record.Record], made: record.Record, rounds: int
+    bench: Bench, kept: list[record.Record], made: record.Record, rounds: int
 ) -> None:
     kept.append(made)
     record.append(bench.run_dir / "records.jsonl", made)
     print(f"round {made.round}/{rounds}  {_told(made)}", flush=True)
 
 
-def _probe(bench: _Bench, number: int) -> record.Record:
-    return _turn(
-        bench,
-        number,
-        system="probe",
-        task={"mode": "probe"},
-        problem={"name": "square matrix products, float32"},
-    )
-
-
 def _train(
-    bench: _Bench,
+    bench: Bench,
     number: int,
     name: str,
     given: Mapping[str, Any],
@@ -235,7 +206,7 @@ def _train(
         "min_calls": given["min_calls"],
         **SYSTEMS[system]._asdict(),
     }
-    made = _turn(
+    made = turn(
         bench,
         number,
         system=f"{name}/{system}",
@@ -251,29 +222,8 @@ def _train(
     return made
 
 
-def check_bits(bits: Sequence[float], wanted: Sequence[float] | None) -> dict[str, Any]:
-    """Whether the bits/dim of a system's first steps are ours.
-
-    Those before any update to 1e-4; those after, in which rounding and where Adam adds
-    its epsilon show, to 1e-3 of them.
-    """
-    check: dict[str, Any] = {"bits_per_dim": list(bits), "tolerance": BITS_TOLERANCE}
-    if wanted is None:
-        return check | {"passed": False, "reason": "ours gave nothing to hold it to"}
-    first = abs(bits[0] - wanted[0])
-    later = max(abs(a / b - 1) for a, b in zip(bits, wanted, strict=True))
-    check |= {"bits_error": first, "later_error": later}
-    check["passed"] = first <= BITS_TOLERANCE and later <= LATER_TOLERANCE
-    if not check["passed"]:
-        check["reason"] = (
-            f"its bits/dim are off by {first:.1e} at first and by {later:.1e} of them "
-            "after updates"
-        )
-    return check
-
-
 def _sample(
-    bench: _Bench,
+    bench: Bench,
     number: int,
     name: str,
     given: Mapping[str, Any],
@@ -286,54 +236,12 @@ def _sample(
     else:
         names = ("min_seconds", "min_calls", "positions_per_call")
         task |= {"mode": "sample"} | {key: given[key] for key in names}
-    return _turn(
+    return turn(
         bench,
         number,
         system=f"{name}/{sampler}_{batch}",
         task=task,
         problem={"name": name, "sizes": dict(given["sizes"]), "batch": batch},
-    )
-
-
-def _turn(
-    bench: _Bench,
-    number: int,
-    *,
-    system: str,
-    task: dict[str, Any],
-    problem: dict[str, Any],
-) -> record.Record:
-    """A fresh process of as many threads as cores, and the record of it."""
-    cores = len(os.sched_getaffinity(0))
-    task = task | {"seed": bench.seed}
-    when = {"started_at": utc_now(), "load_average": round(os.getloadavg()[0], 2)}
-    (result,) = turns.run(
-        bench.run_dir,
-        f"round{number}-{system.replace('/', '-')}",
-        [task],
-        threads=cores,
-        timeout=bench.timeout_seconds,
-        worker=WORKER,
-    )
-    told = {key: result[key] for key in ("model", "source") if key in result}
-    settings = {key: value for key, value in task.items() if key != "sizes"}
-    check = {"passed": result["status"] == "ok"}
-    if "bits_per_dim" in result:
-        check["bits_per_dim"] = result["bits_per_dim"]
-    return record.Record(
-        experiment="image_transformer",
-        system=system,
-        round=number,
-        problem=problem | told,
-        hardware=provenance.hardware() | {"device": "cpu", "threads": cores},
-        settings=settings,
-        status=result["status"],
-        reason=result.get("reason", ""),
-        note=result.get("note", ""),
-        seconds=result.get("seconds", {}),
-        work=result.get("work", {}),
-        check=check,
-        provenance=bench.origin | when,
     )
 
 

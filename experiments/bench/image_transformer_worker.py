@@ -3,52 +3,28 @@
 Reads a task, writes what it measured.
 """
 
+import functools
 import importlib
-import json
 import math
-import os
 import sys
 import time
-import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from experiments import datasets
+from experiments.bench import timing
 from experiments.datasets.images import training_batches
 from experiments.image_transformer import Sizes, image_transformer, network, sampling
 from experiments.image_transformer.program import draw_values, random_at
-from experiments.inference import optimize
 from experiments.parallel import engines, optimizers, topology
 from experiments.parallel.model import Model, draw, num_parameters
 from experiments.parallel.runtime import StepSettings
-from experiments.problem import AdamSettings, Training, Unavailable
+from experiments.problem import AdamSettings, Training
 
-COMPARED_STEPS = 3  # whose losses are told; the first is before any update
-NUM_BATCHES = 4  # that steps go round in: made before the clock runs
 OURS_NOTE = "the traced program, stepped and fed by the runtime"
-
-
-def run(task: dict[str, Any]) -> dict[str, Any]:
-    """What the task's mode gives, with status "ok", or why it gives nothing."""
-    modes = {"probe": probe, "train": train, "sample": sample, "naive": naive}
-    try:
-        return {"status": "ok"} | modes[task["mode"]](task)
-    except Unavailable as reason:
-        return {"status": "skipped", "reason": str(reason)}
-    except Exception as error:
-        traceback.print_exc()
-        text = " ".join(str(error).split())
-        return {"status": "failed", "reason": f"{type(error).__name__}: {text}"[:300]}
-
-
-def probe(task: dict[str, Any]) -> dict[str, Any]:
-    """Flops a second of square matrix products on all threads."""
-    peak = optimize.matmul_peak(["CPU:0"], "float32")
-    return {"work": {"matmul_flops_per_second": peak}}
 
 
 def train(task: dict[str, Any]) -> dict[str, Any]:
@@ -56,42 +32,24 @@ def train(task: dict[str, Any]) -> dict[str, Any]:
     sizes, model, weights = _made(task)
     images = datasets.natural_image_crops(size=sizes.height)
     batch = training_batches(images, seed=task["seed"], batch_size=task["batch"])
-    batches = [batch(number)["image"] for number in range(NUM_BATCHES)]
+    batches = [batch(number)["image"] for number in range(timing.NUM_BATCHES)]
     adam = AdamSettings(rate=task["rate"])
 
-    began = time.perf_counter()
+    note = OURS_NOTE
+    prepare = functools.partial(ours, model, adam, task["seed"])
     if task["module"]:
         system = importlib.import_module(f"experiments.baselines.{task['module']}")
         note = system.NOTE
-        training = system.prepare(sizes, weights, adam, **task["variant"])
-    else:
-        note, training = OURS_NOTE, ours(model, adam, task["seed"])
-    build = time.perf_counter() - began
-
-    taken = 0
-
-    def step() -> float:
-        nonlocal taken
-        loss = training.step(batches[taken % NUM_BATCHES])
-        if not math.isfinite(loss):
-            raise ValueError(f"step {taken}: the loss is {loss}")
-        taken += 1
-        return loss
-
-    began = time.perf_counter()
-    losses = [step()]
-    first = time.perf_counter() - began
-    losses += [step() for _ in range(1, COMPARED_STEPS)]
-    calls: list[float] = []
-    while sum(calls) < task["min_seconds"] or len(calls) < task["min_calls"]:
-        began = time.perf_counter()
-        step()
-        calls.append(time.perf_counter() - began)
+        prepare = functools.partial(
+            system.prepare, sizes, weights, adam, **task["variant"]
+        )
+    seconds, losses = timing.steps(task, prepare, batches)
+    calls = seconds["calls"]
     return {
         "note": note,
         "model": model.name,
         "source": images.source,
-        "seconds": {"build": build, "first": first, "calls": calls},
+        "seconds": seconds,
         "work": {
             "examples": [task["batch"]] * len(calls),
             "flops": model.flops_per_example * task["batch"],
@@ -226,16 +184,8 @@ def _seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def main(task_path: str, result_path: str) -> None:
-    """Runs the task of one file and writes its result to another."""
-    task = json.loads(Path(task_path).read_text())
-    result = run(task)
-    Path(result_path).write_text(json.dumps(result))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # At once: freeing all that TensorFlow holds takes a second, and nobody needs it.
-    os._exit(1 if result["status"] == "failed" else 0)
+MODES = {"probe": timing.probe, "train": train, "sample": sample, "naive": naive}
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    timing.main(MODES, *sys.argv[1:])

@@ -41,6 +41,7 @@ class Subject(NamedTuple):
 
 
 SYNTHETIC = "synthetic data, made from the seed"
+CROPS = "natural-image crops, of photographs in scikit-learn and scikit-image"
 SUBJECTS = {
     "transformer": Subject(
         label="transformer (stand-in for the Image Transformer)",
@@ -60,13 +61,22 @@ SUBJECTS = {
         source=SYNTHETIC,
         paper="vq_vae",
     ),
+    "vq_vae": Subject(
+        label="VQ-VAE",
+        model="experiments.bench.scaling_models:vq_vae",
+        examples="experiments.datasets:natural_image_crops",
+        examples_options={"size": "size"},
+        batches="experiments.datasets.images:training_batches",
+        source=CROPS,
+        paper="vq_vae",
+    ),
     "image_transformer": Subject(
         label="Image Transformer",
         model="experiments.image_transformer:image_transformer",
         examples="experiments.datasets:natural_image_crops",
         examples_options={"size": "height"},
         batches="experiments.datasets.images:training_batches",
-        source="natural-image crops, of photographs in scikit-learn and scikit-image",
+        source=CROPS,
         paper="image_transformer",
     ),
 }
@@ -570,6 +580,8 @@ def _problem(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     label = SUBJECTS[name].label
     if "height" in options:  # beside the paper's, whose images are larger
         label += f", {options['height']}x{options['width']} pixels"
+    elif "size" in options:
+        label += f", {options['size']}x{options['size']} pixels"
     return {
         "name": name,
         "label": label,

@@ -112,12 +112,16 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
 def count(task: dict[str, Any]) -> dict[str, Any]:
     """What a step takes on a mesh: bytes on a device, operations, bytes between them.
 
-    On more than one device the program is DTensor's, traced once for all of them; it is
+    On more than one device the program is DTensor's, traced once for all of them, or
+    that of tf.distribute for a model with state, which DTensor's engine has not; it is
     stepped twice, so that it is seen to take another batch.  A mesh too large for the
     machine's memory is counted by way of one with fewer batch shards: a device's shard
     and weights are the same there, and so is what it reduces; only the devices that
     reduce together are fewer, and their number is put right.
     """
+    # Of its filters' and biases' gradients in one op, oneDNN tells the graph a wrong
+    # shape, and what is packed with it then does not add up.
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
     import tensorflow as tf
 
     # Many devices' graphs: to make each of them faster would take minutes.
@@ -228,26 +232,28 @@ def graph_of(task: dict[str, Any]) -> dict[str, Any]:
         name: tf.TensorSpec([value.shape[0] // shards, *value.shape[1:]], value.dtype)
         for name, value in batch.items()
     }
-    weights = {
-        name: tf.TensorSpec(weight.shape, tf.float32)
-        for name, weight in model.weights.items()
-    }
+    weights, state = (
+        {name: tf.TensorSpec(held.shape, tf.float32) for name, held in part.items()}
+        for part in (model.weights, model.state)
+    )
+    size = next(iter(specs.values())).shape[0]
     forward: set[str] = set()
 
     @tf.function
-    def gradients(weights: Any, batch: Any, seed: tf.Tensor) -> list[tf.Tensor]:
+    def gradients(
+        weights: Any, state: Any, batch: Any, seed: tf.Tensor
+    ) -> list[tf.Tensor]:
+        random = randomness.Randomness(seed, tf.constant(0), num_examples=size)
         with tf.GradientTape() as tape:
             tape.watch(weights)
-            nats, _ = model.loss(
-                weights, batch, randomness.Randomness(seed, tf.constant(0))
-            )
+            nats, _, *statistics = model.loss({**weights, **state}, batch, random)
             loss = tf.reduce_mean(nats)
         graph = tf.compat.v1.get_default_graph()
         forward.update(op.name for op in graph.get_operations())
-        return tape.gradient(loss, list(weights.values()))
+        return tape.gradient(loss, list(weights.values())) + tf.nest.flatten(statistics)
 
     graph = gradients.get_concrete_function(
-        weights, specs, tf.TensorSpec([2], tf.int32)
+        weights, state, specs, tf.TensorSpec([2], tf.int32)
     ).graph
     kept = {
         tensor.ref(): tensor
@@ -346,9 +352,12 @@ class _Parts:
         self.batches = [batch(number) for number in range(NUM_BATCHES)]
 
     def runtime(self, *, mesh: bool = False) -> Any:
-        """The engine that the project chooses for the topology, or DTensor's mesh."""
+        """The engine that the project chooses for the topology, or DTensor's mesh.
+
+        mesh: for DTensor's, which a model with state cannot have.
+        """
         given = (self.model, self.optimizer, self.topology, self.settings)
-        if not mesh:
+        if not mesh or self.model.state:
             engines = importlib.import_module("experiments.parallel.engines")
             return engines.make_runtime(*given, kind="CPU")
         dtensor = importlib.import_module("experiments.parallel.dtensor")

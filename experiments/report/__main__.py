@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, render in (
             ("image_transformer", page.render_image_transformer),
             ("image_transformer_learning", page.render_learning),
+            ("vae", page.render_vae),
             ("step_cost", page.render_step_cost),
         ):
             path = results / "records" / f"{name}.jsonl"

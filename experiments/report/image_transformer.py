@@ -1,24 +1,38 @@
 """The Image Transformer's page as text: its training step, and its sampler."""
 
-import csv
-import io
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from experiments.records.record import Record
-from experiments.report.speedup import Spread, spread, trouble
+from experiments.report.speedup import spread, trouble
+from experiments.report.steps import (
+    OURS,
+    Trained,
+    Verdict,
+    as_csv,
+    at_most,
+    csv_row,
+    disturbance,
+    model_line,
+    origin_lines,
+    ratio_of,
+    scaled,
+    targets,
+    trained_row,
+    training_table,
+    verdict_of,
+)
 from experiments.report.tables import (
     NONE,
     cell_of_text,
-    field,
     number,
     table_of_numbers,
     three,
     with_range,
 )
 
-OURS, BY_HAND = "ours", "handwritten_tf"
+BY_HAND = "handwritten_tf"
 PEERS = ("keras", "keras_xla", "flax")
 FAMILIES = {"Keras 3": ("keras", "keras_xla"), "JAX and Flax": ("flax",)}
 SYSTEMS = {
@@ -40,7 +54,6 @@ MFU = 0.5  # at least
 NAIVE_OVER_CACHED = 100.0  # at least, on this image:
 SMALL, LARGE = "crops64", "paper256"
 LARGE_OVER_SMALL = 1.1  # at most, of a position's time
-DISTURBED = 0.8  # of the best round's peak; below it something else took its time
 HOW = (
     "Training: each turn is a fresh process with as many threads as cores, in which a "
     "step is timed from images in NumPy until its loss is known; the first call, which "
@@ -78,17 +91,6 @@ HOW = (
 )
 
 
-class Trained(NamedTuple):
-    """One system's steps of one problem over the rounds."""
-
-    problem: str
-    system: str
-    records: tuple[Record, ...]
-    trouble: str  # why there are no numbers; "" where there are
-    seconds: dict[int, float]  # of a step, by round
-    mfu: dict[int, float]
-
-
 class Sampled(NamedTuple):
     """One sampler on images of one size over the rounds."""
 
@@ -108,16 +110,6 @@ class Page(NamedTuple):
     peaks: dict[int, float]  # flops a second of the training's rounds
     sampling_peaks: dict[int, float]  # and of the sampling's, often the same
     records: tuple[Record, ...]
-
-
-class Verdict(NamedTuple):
-    """How a target came out."""
-
-    claim: str
-    wanted: str
-    measured: Spread | None
-    reached: bool  # by the median; False where it was not measured
-    trouble: str  # why it was not measured, or in part alone; "" where it was
 
 
 def read_page(records: Sequence[Record]) -> Page:
@@ -151,7 +143,7 @@ def read_page(records: Sequence[Record]) -> Page:
     for held in groups.values():
         if held[0].settings["mode"] == "train":
             measured = peaks.get(held[0].provenance["bench_id"], {})
-            trained.append(_trained(held, max(measured.values(), default=None)))
+            trained.append(trained_row(held, max(measured.values(), default=None)))
         else:
             sampled.append(_sampled(held))
 
@@ -169,24 +161,6 @@ def read_page(records: Sequence[Record]) -> Page:
 
 def _bench(record: Record) -> str:
     return str(record.provenance["bench_id"])
-
-
-def disturbed(peaks: Mapping[int, float]) -> dict[int, float]:
-    """Rounds whose peak was far below the best one's, and its share of that."""
-    best = max(peaks.values(), default=0.0)
-    return {i: peak / best for i, peak in peaks.items() if peak < DISTURBED * best}
-
-
-def _trained(records: Sequence[Record], peak: float | None) -> Trained:
-    problem, _, system = records[0].system.partition("/")
-    why = trouble(records)
-    seconds = (
-        {} if why else {r.round: statistics.median(r.seconds["calls"]) for r in records}
-    )
-    mfu = {}
-    if peak and seconds:
-        mfu = {r.round: r.work["flops"] / seconds[r.round] / peak for r in records}
-    return Trained(problem, system, tuple(records), why, seconds, mfu)
 
 
 def _sampled(records: Sequence[Record]) -> Sampled:
@@ -211,7 +185,7 @@ def judge(page: Page) -> list[Verdict]:
         ours = steps[problem, OURS]
         if (problem, BY_HAND) in steps:
             verdicts.append(
-                _at_most(
+                at_most(
                     f"step, {problem}: ours / handwritten TensorFlow",
                     ours,
                     steps[problem, BY_HAND],
@@ -222,7 +196,7 @@ def judge(page: Page) -> list[Verdict]:
         verdicts.append(_against_peers(problem, ours, peers))
         mfu = spread(ours.mfu.values()) if ours.mfu else None
         verdicts.append(
-            _verdict(
+            verdict_of(
                 f"MFU, {problem}, ours",
                 f"at least {MFU:.0%}",
                 mfu,
@@ -238,9 +212,9 @@ def judge(page: Page) -> list[Verdict]:
             draws.get((LARGE, CACHED, batch)),
         )
         if small and naive:
-            ratio = _ratio(naive.seconds, small.seconds)
+            ratio = ratio_of(naive.seconds, small.seconds)
             verdicts.append(
-                _verdict(
+                verdict_of(
                     f"sampling {batch} of {SMALL}: naive, multiplied out / ours",
                     f"at least {NAIVE_OVER_CACHED:g}x",
                     ratio,
@@ -250,7 +224,7 @@ def judge(page: Page) -> list[Verdict]:
             )
         if small and large:
             verdicts.append(
-                _at_most(
+                at_most(
                     f"a position of {batch} images: {LARGE} / {SMALL}",
                     large,
                     small,
@@ -274,37 +248,10 @@ def _against_peers(problem: str, ours: Trained, peers: Sequence[Trained]) -> Ver
     best = min(able, key=lambda row: statistics.median(row.seconds.values()))
     said = f"the fastest; {without}" if missing else "the fastest of Keras 3 and Flax"
     claim = f"step, {problem}: ours / {SYSTEMS[best.system]} ({said})"
-    verdict = _at_most(claim, ours, best, STEP_OVER_PEERS)
+    verdict = at_most(claim, ours, best, STEP_OVER_PEERS)
     if not missing:
         return verdict
     return verdict._replace(reached=False, trouble=verdict.trouble or without)
-
-
-def _at_most(
-    claim: str, over: Trained | Sampled, under: Trained | Sampled, bound: float
-) -> Verdict:
-    ratio = _ratio(over.seconds, under.seconds)
-    return _verdict(
-        claim,
-        f"at most {bound:g}x",
-        ratio,
-        ratio is not None and ratio.median <= bound,
-        over.trouble or under.trouble or "no common round",
-    )
-
-
-def _verdict(
-    claim: str, wanted: str, measured: Spread | None, reached: bool, trouble: str
-) -> Verdict:
-    """trouble: what there is to say where nothing was measured."""
-    return Verdict(
-        claim, wanted, measured, reached, trouble if measured is None else ""
-    )
-
-
-def _ratio(over: Mapping[int, float], under: Mapping[int, float]) -> Spread | None:
-    common = over.keys() & under.keys()
-    return spread(over[i] / under[i] for i in common) if common else None
 
 
 # As Markdown.
@@ -316,10 +263,10 @@ def markdown(page: Page) -> str:
     for problem in dict.fromkeys(row.problem for row in page.trained):
         rows = [row for row in page.trained if row.problem == problem]
         parts += [f"## Training, {problem}: {PROBLEMS.get(problem, problem)}"]
-        parts += [_model_line(rows), _training_table(rows)]
+        parts += [model_line(rows, "images"), training_table(rows, SYSTEMS, "images")]
     if page.sampled:
         parts += ["## Sampling", _sampling_table(page)]
-    parts += ["## Targets", _targets(page), "## Notes"]
+    parts += ["## Targets", targets(judge(page)), "## Notes"]
     parts += ["\n".join(f"- {line}" for line in _notes(page))]
     return "\n\n".join(parts) + "\n"
 
@@ -343,56 +290,6 @@ def _header(page: Page) -> str:
         peak = spread(value / 1e9 for value in page.peaks.values())
         lines.append(f"- Measured peak of matrix products: {with_range(peak)} GFLOP/s")
     return "\n".join(lines)
-
-
-def _model_line(rows: Sequence[Trained]) -> str:
-    record = next((r for row in rows for r in row.records if r.status == "ok"), None)
-    if record is None:
-        return "No system ran."
-    return (
-        f"{record.problem['model']}, {record.work['parameters']:,} parameters, "
-        f"{record.problem['batch']} images a step, "
-        f"{record.work['flops'] / 1e9:,.1f} GFLOP."
-    )
-
-
-def _training_table(rows: Sequence[Trained]) -> str:
-    ours = next(row for row in rows if row.system == OURS)
-    head = (
-        "system",
-        "ms a step, median (range)",
-        "images/s",
-        "MFU",
-        "ours over it (range)",
-        "build s",
-        "first step s",
-        "bits/dim before any update",
-        "and at the third step",
-    )
-    lines = []
-    for row in rows:
-        name = SYSTEMS.get(row.system, row.system)
-        name = f"**{name}**" if row is ours else name
-        if row.trouble:
-            lines.append((name, cell_of_text(row.trouble), *(NONE,) * 7))
-            continue
-        batch = row.records[0].problem["batch"]
-        ratio = None if row is ours else _ratio(ours.seconds, row.seconds)
-        bits = row.records[0].check["bits_per_dim"]
-        lines.append(
-            (
-                name,
-                with_range(_scaled(row.seconds, 1000)),
-                with_range(spread(batch / s for s in row.seconds.values())),
-                _percent(spread(row.mfu.values()) if row.mfu else None),
-                _times(ratio),
-                with_range(spread(r.seconds["build"] for r in row.records)),
-                with_range(spread(r.seconds["first"] for r in row.records)),
-                f"{bits[0]:.5f}",
-                f"{bits[-1]:.5f}",
-            )
-        )
-    return table_of_numbers(head, lines)
 
 
 def _sampling_table(page: Page) -> str:
@@ -422,26 +319,13 @@ def _sampling_table(page: Page) -> str:
                 name,
                 sampler,
                 str(row.batch),
-                with_range(_scaled(row.seconds, 1000)),
+                with_range(scaled(row.seconds, 1000)),
                 with_range(timed),
                 f"{whole:,}",
                 number(whole * statistics.median(row.seconds.values())),
                 with_range(spread(r.seconds["first"] for r in row.records)),
             )
         )
-    return table_of_numbers(head, lines)
-
-
-def _targets(page: Page) -> str:
-    lines = []
-    for verdict in judge(page):
-        percent = verdict.wanted.endswith("%")
-        shown = (_percent if percent else _times)(verdict.measured)
-        said = "reached" if verdict.reached else "**not reached**"
-        if verdict.trouble:
-            said = f"not measured ({cell_of_text(verdict.trouble)})"
-        lines.append((verdict.claim, verdict.wanted, shown, said))
-    head = ("what", "wanted", "measured, median (range)", "by the median")
     return table_of_numbers(head, lines)
 
 
@@ -456,19 +340,7 @@ def _notes(page: Page) -> Iterable[str]:
     for name, note in notes.items():
         yield f"{name}: {cell_of_text(note)}."
     yield from _disturbances(page)
-    loads = [r.provenance.get("load_average") for r in page.records]
-    known = [float(load) for load in loads if load is not None]
-    if known:
-        yield f"Load average, of all turns: {with_range(spread(known))}."
-    origin = page.records[0].provenance
-    if origin.get("commit"):
-        changed = ", with uncommitted changes" if origin.get("dirty") else ""
-        yield f"Commit: {origin['commit']}{changed}."
-    shown = ("python", "tensorflow", "keras", "jax", "flax", "optax", "numpy")
-    versions = origin.get("versions") or {}
-    if versions:
-        told = ", ".join(f"{k} {versions[k]}" for k in shown if k in versions)
-        yield f"Versions: {told}."
+    yield from origin_lines(page.records)
 
 
 def _disturbances(page: Page) -> Iterable[str]:
@@ -476,34 +348,7 @@ def _disturbances(page: Page) -> Iterable[str]:
     if page.trained and page.sampled and page.peaks == page.sampling_peaks:
         of_both = {"": page.peaks}
     for what, peaks in of_both.items():
-        for i, share in disturbed(peaks).items():
-            of = f" of {what}" if what else ""
-            yield (
-                f"Disturbed: round {i}{of}, whose peak of matrix products, "
-                f"{number(peaks[i] / 1e9)} GFLOP/s, was {share:.0%} of the best "
-                f"round's (below {DISTURBED:.0%}). It is counted with the others, "
-                "and widens the ranges."
-            )
-
-
-def _scaled(values: Mapping[int, float], factor: float) -> Spread:
-    return spread(factor * value for value in values.values())
-
-
-def _percent(values: Spread | None) -> str:
-    if values is None:
-        return NONE
-    low, median, high = (f"{100 * value:.1f}" for value in values)
-    return f"{median} % ({low}-{high})" if low != high else f"{median} %"
-
-
-def _times(values: Spread | None) -> str:
-    if values is None:
-        return NONE
-    low, median, high = (
-        f"{value:.3f}" if value < 10 else number(value) for value in values
-    )
-    return f"{median}x ({low}-{high})" if low != high else f"{median}x"
+        yield from disturbance(peaks, f" of {what}" if what else "")
 
 
 # As CSV.
@@ -511,32 +356,7 @@ def _times(values: Spread | None) -> str:
 
 def csv_text(page: Page) -> str:
     """One line a system and problem; empty fields where there is nothing."""
-    lines = [*map(_csv_trained, page.trained), *map(_csv_sampled, page.sampled)]
-    names = list(dict.fromkeys(name for line in lines for name in line))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({n: field(line.get(n)) for n in names} for line in lines)
-    return text.getvalue()
-
-
-def _csv_trained(row: Trained) -> dict[str, Any]:
-    record = row.records[0]
-    bits: list[float | None] = record.check.get("bits_per_dim") or [None]
-    return {
-        "what": "training",
-        "problem": row.problem,
-        "system": row.system,
-        "status": record.status if row.trouble else "ok",
-        "reason": " ".join(row.trouble.split()),
-        "batch": record.problem["batch"],
-        "rounds": len(row.seconds),
-        **three("seconds", spread(row.seconds.values()) if row.seconds else None),
-        **three("mfu", spread(row.mfu.values()) if row.mfu else None),
-        "flops": record.work.get("flops"),
-        "bits_per_dim_first": bits[0],
-        "bits_per_dim_last": bits[-1],
-    }
+    return as_csv([*map(csv_row, page.trained), *map(_csv_sampled, page.sampled)])
 
 
 def _csv_sampled(row: Sampled) -> dict[str, Any]:

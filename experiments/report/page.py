@@ -13,6 +13,7 @@ from experiments.report import (
     speedup,
     step_cost,
     tables,
+    vae,
 )
 
 
@@ -60,6 +61,17 @@ def render_image_transformer(*, records_path: Path, out_dir: Path) -> None:
         "image_transformer.csv": image_transformer.csv_text(found),
     }
     _write_tables(out_dir, made)
+
+
+def render_vae(*, records_path: Path, out_dir: Path) -> None:
+    """Writes tables/vae.{md,csv} under `out_dir`, of the newest benchmark's records.
+
+    Raises as `render_nuts` does.
+    """
+    found = vae.read_page(_records(records_path))
+    _write_tables(
+        out_dir, {"vae.md": vae.markdown(found), "vae.csv": vae.csv_text(found)}
+    )
 
 
 def render_learning(*, records_path: Path, out_dir: Path) -> None:

@@ -9,7 +9,7 @@ from experiments.records import record as records
 from experiments.records.record import Record
 from experiments.report import __main__ as command
 from experiments.report import image_transformer as report
-from experiments.report import learning
+from experiments.report import learning, steps
 
 SECONDS = {"ours": 1.0, "handwritten_tf": 1.25, "keras": 0.8, "flax": 2.0}
 PEAK, FLOPS = 1e11, 6e10
@@ -101,7 +101,7 @@ def test_a_round_whose_peak_was_disturbed_is_held_to_the_highest():
 
 
 def test_rounds_near_the_best_are_not_called_disturbed_and_others_by_their_kind():
-    assert report.disturbed({1: 1.0, 2: 0.81, 3: 0.79}) == {3: 0.79}
+    assert steps.disturbed({1: 1.0, 2: 0.81, 3: 0.79}) == {3: 0.79}
     assert "Disturbed" not in report.markdown(report.read_page(a_round(1)))
     slow = dict(matmul_flops_per_second=PEAK / 2)
     old = [*a_round(1, bench="old"), make("probe", "probe", 2, bench="old", work=slow)]

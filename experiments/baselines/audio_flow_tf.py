@@ -1,0 +1,279 @@
+"""The audio VAE written by hand in TensorFlow: plain layers on one device.
+
+No program, bijector or placement: the bound is added up as it is computed.  What a
+value sees is laid out by a convolution with an identity.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from experiments.problem import AdamSettings, Training
+
+NOTE = (
+    "plain layers on one device and autodiff; Adam by TensorFlow's fused kernel; its "
+    "uniform and normal draws are made before the clock runs"
+)
+FULL_SCALE = 2.0**15
+NEAR, CODED, LOUDNESS = 32, 16, 1000.0
+LATENT_LIMIT, LATENT_STEP, LOG_SCALE = 4.0, 8.0 / 256, 3.0
+LOGISTIC_SCALE = 3**0.5 / math.pi  # of a logistic distribution of variance 1
+FLOOR, RIDGE, LATE, FAST = 1e-5, 1e-8, 16, 8
+
+Weights = Mapping[str, Any]
+Draws = Callable[[int], Mapping[str, np.ndarray]]
+
+
+def prepare(
+    sizes: Any, weights: Mapping[str, np.ndarray], adam: AdamSettings, draws: Draws
+) -> Training:
+    """The training of these sizes (`vae.AudioSizes`), from these weights.
+
+    draws: of a step's number, what is drawn in it: `within` [clips, length], uniform,
+      where in its step each sample is, and `noise` [clips, latents], normal.
+
+    A step is given clips [clips, length] of 16-bit integers.
+    """
+    w = {name: tf.Variable(array) for name, array in weights.items()}
+    slots = {
+        name: (tf.Variable(tf.zeros_like(v)), tf.Variable(tf.zeros_like(v)))
+        for name, v in w.items()
+    }
+    updates = tf.Variable(0, dtype=tf.int64)
+
+    @tf.function
+    def step(clips: tf.Tensor, within: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(nats(w, sizes, clips, within, noise))
+        gradients = tape.gradient(loss, w)
+        count = tf.cast(updates.assign_add(1), tf.float32)
+        power1, power2 = adam.beta1**count, adam.beta2**count
+        for name, gradient in gradients.items():
+            mean, square = slots[name]
+            tf.raw_ops.ResourceApplyAdam(
+                var=w[name].handle,
+                m=mean.handle,
+                v=square.handle,
+                beta1_power=power1,
+                beta2_power=power2,
+                lr=adam.rate,
+                beta1=adam.beta1,
+                beta2=adam.beta2,
+                epsilon=adam.epsilon * tf.sqrt(1 - power2),  # as algorithm 1 has it
+                grad=tf.convert_to_tensor(gradient),
+            )
+        return loss
+
+    taken = 0
+
+    def take(clips: np.ndarray) -> float:
+        nonlocal taken
+        drawn = draws(taken)
+        taken += 1
+        return float(step(*map(tf.constant, (clips, drawn["within"], drawn["noise"]))))
+
+    return Training(
+        step=take, weights=lambda: {name: v.numpy() for name, v in w.items()}
+    )
+
+
+def nats(
+    w: Weights, sizes: Any, clips: tf.Tensor, within: tf.Tensor, noise: tf.Tensor
+) -> tf.Tensor:
+    """The negative evidence lower bound of each clip: [clips]."""
+    audio = (tf.cast(clips, tf.float32) + within - 0.5) / FULL_SCALE
+    given = coder(under(w, "compressor"), tf.asinh(LOUDNESS * audio) / 4, CODED)
+    mean = LATENT_LIMIT * tf.tanh(given[..., 0] / LATENT_LIMIT)
+    deviation = LATENT_STEP + tf.exp(limited(given[..., 1]))
+    z = mean + deviation * noise
+    entropy = tf.reduce_sum(
+        tf.math.log(deviation) + 0.5 * math.log(2 * math.pi * math.e), -1
+    )
+
+    x, log_det = through(w, sizes, "prior", z, last=row(w, sizes, "prior"))
+    log_prior = (
+        log_det + logistic(x / LOGISTIC_SCALE) - x.shape[1] * math.log(LOGISTIC_SCALE)
+    )
+
+    told = coder(under(w, "upsampler"), z, CODED // 2)
+    shift, log_scale = told[..., 0], limited(told[..., 1])
+    x, log_det = through(w, sizes, "decoder", audio, last=adaptive(w, sizes))
+    log_det -= 0.5 * tf.reduce_sum(tf.math.log1p(x**2), -1)  # of asinh
+    x = tf.asinh(x) * tf.exp(-w["decoder/tail"]) - shift
+    log_det -= x.shape[1] * w["decoder/tail"][0] + tf.reduce_sum(log_scale, -1)
+    log_audio = log_det + logistic(x * tf.exp(-log_scale))
+    steps = sizes.length * math.log(FULL_SCALE)
+    return steps - log_audio - log_prior - entropy
+
+
+def logistic(x: tf.Tensor) -> tf.Tensor:
+    """The log density of each line, of independent values: [clips]."""
+    return -tf.reduce_sum(tf.nn.softplus(x) + tf.nn.softplus(-x), -1)
+
+
+def limited(x: tf.Tensor) -> tf.Tensor:
+    """Log-scales within their limit."""
+    return LOG_SCALE * tf.tanh(x / LOG_SCALE)
+
+
+def under(w: Weights, name: str) -> dict[str, Any]:
+    """The weights below a name."""
+    return {n.removeprefix(f"{name}/"): v for n, v in w.items() if n.startswith(name)}
+
+
+def through(
+    w: Weights, sizes: Any, name: str, y: tf.Tensor, last: Callable
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The noise that a flow makes y of, [clips, length], and the log det: [clips].
+
+    last: of the aggregating flow, values to shift and log-scale.
+    """
+    shift, log_scale = last(y)
+    x = (y - shift) * tf.exp(-log_scale)
+    log_det = -tf.reduce_sum(log_scale, -1)
+    parts = tf.split(x, sizes.splits, -1)
+    reach = sizes.block * sizes.context_blocks
+    for number in reversed(range(sizes.flows)):
+        backwards = (sizes.flows - 1 - number) % 2 == 1
+        if backwards:
+            parts = [tf.reverse(part, [1]) for part in reversed(parts)]
+        columns = range(sizes.splits)
+        before = [tf.zeros_like(parts[0][:, :reach])]
+        before += [part[:, -reach:] for part in parts[:-1]]
+        made = []
+        for at, part, edge in zip(columns, parts, before, strict=True):
+            column = sizes.splits - 1 - at if backwards else at
+            own = under(w, f"{name}/flow{number}/part{column}")
+            shift, log_scale = of_row(own, sizes, tf.concat([edge, part], -1))
+            made.append((part - shift) * tf.exp(-log_scale))
+            log_det -= tf.reduce_sum(log_scale, -1)
+        parts = made
+        if backwards:
+            parts = [tf.reverse(part, [1]) for part in reversed(parts)]
+    return tf.concat(parts, -1), log_det
+
+
+def row(w: Weights, sizes: Any, name: str) -> Callable:
+    """The aggregating flow's network on latents."""
+    own = under(w, f"{name}/flow{sizes.flows}/part0")
+    reach = sizes.block * sizes.context_blocks
+    return lambda y: of_row(own, sizes, tf.pad(y, ((0, 0), (reach, 0))))
+
+
+def of_row(w: Weights, sizes: Any, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Shift and log-scale [clips, n] of the last n of values [clips, reach + n]."""
+    block, reach = sizes.block, sizes.block * sizes.context_blocks
+    x = tf.asinh(values)
+    batch, length = x.shape[0], x.shape[1] - reach
+    blocks = tf.reshape(x, (batch, -1, block))[:, :-1]
+    far = tf.concat(
+        [blocks[:, i : i + length // block] for i in range(sizes.context_blocks)], -1
+    )
+    hidden = tf.nn.relu(far @ w["context"] + w["context/bias"])
+    near = before_each(x[:, reach - block :], block)  # [clips, n, block]
+    told = tf.repeat(hidden @ w["mixed"], block, 1)
+    taps = tf.repeat(hidden @ w["taps"], block, 1)
+    out = layers(w, near, told)
+    return out[..., 0] + tf.reduce_sum(near * taps, -1), limited(out[..., 1])
+
+
+def layers(w: Weights, seen: tf.Tensor, told: tf.Tensor) -> tf.Tensor:
+    """[clips, n, 2] of what each value sees, and is told by its block."""
+    x = tf.nn.relu(seen @ w["frames"] + w["frames/bias"] + told)
+    x = tf.nn.relu(x @ w["hidden"] + w["hidden/bias"])
+    return x @ w["out"] + w["out/bias"]
+
+
+def before_each(x: tf.Tensor, taps: int) -> tf.Tensor:
+    """The taps values before each but the first taps, the nearest first.
+
+    x: [clips, taps + n].  Returns [clips, n, taps].
+    """
+    identity = np.eye(taps, dtype=np.float32)[::-1, np.newaxis]
+    return tf.nn.conv1d(x[:, :-1, tf.newaxis], identity, 1, "VALID")
+
+
+def adaptive(w: Weights, sizes: Any) -> Callable:
+    """The aggregating flow's network on audio."""
+    own = under(w, f"decoder/flow{sizes.flows}/part0")
+
+    def network(y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        batch, block = y.shape[0], sizes.refit
+        longest = max(order for order, _ in sizes.lines)
+        past = before_each(tf.pad(y, ((0, 0), (longest, 0))), longest)
+        foretold = [tf.zeros_like(y)]
+        for order, forgetting in sizes.lines:
+            taps = least_squares(past[..., :order], y, block, forgetting)
+            line = tf.reduce_sum(past[..., :order] * tf.repeat(taps, block, 1), -1)
+            foretold.append(tf.clip_by_value(line, -1.0, 1.0))
+        told = tf.stack(foretold, -1)  # [clips, length, choices]
+        squares = (y[..., tf.newaxis] - told) ** 2
+        summed = tf.pad(squares, ((0, 0), (LATE, 0), (0, 0)))[:, :-1]
+        late = tf.nn.avg_pool1d(summed, LATE, 1, "VALID")
+        trust = own["trust/bias"] - own["trust"] * tf.math.log(late + FLOOR**2)
+        best = tf.reduce_sum(told * tf.nn.softmax(trust), -1)
+        lead = tf.concat(
+            [tf.zeros(NEAR - FAST), tf.repeat(tf.exp(own["level"]), FAST)], 0
+        )
+        wrong = tf.concat([tf.tile(lead[tf.newaxis], (batch, 1)), y - best], -1)
+        near = before_each(wrong, NEAR)
+        hidden = tf.nn.relu(tf.asinh(taps) @ own["context"] + own["context/bias"])
+        context = tf.repeat(hidden @ own["mixed"], block, 1)
+        fast = tf.reduce_mean(near[..., :FAST] ** 2, -1)
+        slow = tf.reduce_mean(near**2, -1)
+        log_level = 0.5 * tf.math.log(0.5 * (fast + slow) + FLOOR**2)
+        level = tf.exp(log_level)[..., tf.newaxis]
+        ratio = tf.math.log(fast + FLOOR**2) - tf.math.log(slow + FLOOR**2)
+        seen = tf.concat(
+            [
+                tf.asinh(near / level),
+                tf.asinh((told - best[..., tf.newaxis]) / level),
+                (0.5 * tf.math.log(late + FLOOR**2) - log_level[..., tf.newaxis]) / 4,
+                log_level[..., tf.newaxis] / 4,
+                ratio[..., tf.newaxis] / 4,
+            ],
+            -1,
+        )
+        out = layers(own, seen, context)
+        return best + level[..., 0] * out[..., 0], log_level + limited(out[..., 1])
+
+    return network
+
+
+def least_squares(
+    past: tf.Tensor, y: tf.Tensor, block: int, forgetting: float
+) -> tf.Tensor:
+    """A line's taps for each block, of the blocks before it: [clips, blocks, order].
+
+    past: [clips, length, order]; y: [clips, length].
+    """
+    batch, length, order = past.shape
+    num = length // block
+    past = tf.cast(tf.reshape(past, (batch, num, block, order)), tf.float64)
+    values = tf.cast(tf.reshape(y, (batch, num, block, 1)), tf.float64)
+    sums = tf.matmul(past, tf.concat([past, values], -1), transpose_a=True)
+    age = np.arange(num)[:, np.newaxis] - 1 - np.arange(num)
+    weight = np.where(age >= 0, forgetting ** np.maximum(age, 0), 0.0)
+    flat = tf.reshape(sums, (batch, num, order * (order + 1)))
+    sums = tf.reshape(weight @ flat, (batch, num, order, order + 1))
+    gram = sums[..., :order]
+    mean = tf.linalg.trace(gram) / order
+    ridge = (RIDGE * mean + FLOOR**2)[..., tf.newaxis, tf.newaxis]
+    gram += ridge * tf.eye(order, dtype=tf.float64)
+    root = tf.linalg.cholesky(gram)
+    return tf.cast(
+        tf.linalg.cholesky_solve(root, sums[..., order:])[..., 0], tf.float32
+    )
+
+
+def coder(w: Weights, x: tf.Tensor, given: int) -> tf.Tensor:
+    """Two numbers for each place: [clips, places, 2].  x: [clips, length]."""
+    blocks = tf.reshape(x, (x.shape[0], -1, given))
+    blocks = tf.pad(blocks, ((0, 0), (1, 1), (0, 0)))
+    side = tf.concat([blocks[:, :-2], blocks[:, 1:-1], blocks[:, 2:]], -1)
+    hidden = tf.nn.relu(side @ w["in"] + w["in/bias"])
+    hidden = tf.nn.relu(hidden @ w["hidden"] + w["hidden/bias"])
+    return tf.reshape(hidden @ w["out"] + w["out/bias"], (x.shape[0], -1, 2))

@@ -1,0 +1,290 @@
+"""The vector-quantised autoencoder in JAX and Flax's linen, with Adam by Optax."""
+
+import importlib.util
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from experiments.problem import AdamSettings, Training, Unavailable
+
+NOTE = (
+    "linen modules, optax.adam, one jitted step that gives its buffers up; its uniform "
+    "draws are made before the clock runs"
+)
+HIDDEN = -1e9
+USAGE_DECAY, PATIENCE = 0.99, 100  # of what says that a code is dead
+FIRST_LOG_SCALE, FIRST_COEFFICIENTS = -2.0, (1.0, 0.0, 1.0)  # of mixtures, at first
+
+Draws = Callable[[int], Mapping[str, np.ndarray]]
+
+
+def prepare(
+    sizes: Any,
+    book: Any,
+    weights: Mapping[str, np.ndarray],
+    state: Mapping[str, np.ndarray],
+    adam: AdamSettings,
+    draws: Draws,
+) -> Training:
+    """As `vector_quantized_tf.prepare`, with mixtures of logistics alone.
+
+    Raises:
+      Unavailable: Flax is not installed.
+      ValueError: what it cannot; it has soft EM, mixtures, a prior that learns from the
+        start, and two whole blocks of it or more.
+    """
+    if importlib.util.find_spec("flax") is None:
+        raise Unavailable("not installed: pip install flax (make peers)")
+    import functools
+
+    import jax
+    import jax.numpy as jnp
+    import optax
+    from flax import traverse_util
+
+    from experiments.baselines import image_transformer_flax as transformer
+
+    check(sizes, book)
+    encoder, decoder, prior = _modules(sizes, book)
+    optimizer = optax.adam(adam.rate, b1=adam.beta1, b2=adam.beta2, eps=adam.epsilon)
+    params = traverse_util.unflatten_dict(
+        {_path(name): jnp.asarray(array) for name, array in weights.items()}
+    )
+    held = {name: jnp.asarray(array) for name, array in state.items()}
+    everything = (params, optimizer.init(params), held)
+    mixtures, dims = sizes.num_mixtures, sizes.size**2 * 3
+    first = np.concatenate(
+        [
+            np.zeros(4 * mixtures),
+            np.full(3 * mixtures, FIRST_LOG_SCALE),
+            np.repeat(FIRST_COEFFICIENTS, mixtures),
+        ]
+    ).astype(np.float32)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def update(everything: Any, image: Any, uniform: Any, chosen: Any) -> Any:
+        params, slots, held = everything
+        table, batch = held["codes"], image.shape[0]
+
+        def loss(params: Any) -> Any:
+            vectors = encoder.apply({"params": params["encoder"]}, image)
+            squares = (vectors**2).sum(-1, keepdims=True) + (table**2).sum(-1)
+            squares = squares - 2 * vectors @ table.T
+            nearest = squares.argmin(-1).reshape(batch, -1)
+            shares = jax.lax.stop_gradient(drawn_shares(squares, uniform))
+            means = shares @ table
+            quantised = vectors + jax.lax.stop_gradient(means - vectors)
+            outputs = decoder.apply({"params": params["decoder"]}, quantised)
+            outputs = outputs.reshape(batch, -1, 10 * mixtures) + first
+            pixels = transformer._dmol_nats(outputs, image)
+            logits = prior.apply({"params": params["prior"]}, nearest)
+            codes = optax.softmax_cross_entropy_with_integer_labels(logits, nearest)
+            apart = ((means - vectors) ** 2).mean()
+            nats = (pixels + codes.sum(-1)).mean()
+            return nats + dims * book.commitment * apart, (vectors, shares)
+
+        (value, found), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+        changes, slots = optimizer.update(gradients, slots)
+        after = averaged(held, *found, chosen)
+        return (optax.apply_updates(params, changes), slots, after), value
+
+    def drawn_shares(squares: Any, uniform: Any) -> Any:
+        below = jnp.cumsum(jax.nn.softmax(-squares), -1)
+        below = below / below[:, -1:]
+        drawn = (below[:, jnp.newaxis] <= uniform[..., jnp.newaxis]).sum(-1)
+        rows = jnp.arange(squares.shape[0])[:, jnp.newaxis]
+        return jnp.zeros_like(squares).at[rows, drawn].add(1 / uniform.shape[1])
+
+    def averaged(before: Any, vectors: Any, shares: Any, chosen: Any) -> Any:
+        steps, counted = before["steps"], shares.sum(0)
+        decay = jnp.minimum(book.decay, (1 + steps) / (10 + steps))
+        counts = decay * before["counts"] + (1 - decay) * counted
+        sums = decay * before["sums"] + (1 - decay) * shares.T @ vectors
+        total = counts.sum()
+        smoothed = (counts + book.epsilon) / (total + book.codes * book.epsilon) * total
+        usage = USAGE_DECAY * before["usage"]
+        usage = usage + (1 - USAGE_DECAY) * counted / counted.sum()
+        usage = jnp.where(steps < 1, 0.0, usage)
+        idle = (usage < book.restart / book.codes) & (before["age"] >= PATIENCE)
+        dead = idle | (steps < 1)
+        new, row = vectors[chosen], dead[:, jnp.newaxis]
+        return {
+            "codes": jnp.where(row, new, sums / smoothed[:, jnp.newaxis]),
+            "counts": jnp.where(dead, total / book.codes, counts),
+            "sums": jnp.where(row, new * (total / book.codes), sums),
+            "usage": usage,
+            "age": jnp.where(dead, 0.0, before["age"] + 1),
+            "steps": steps + 1,
+        }
+
+    taken = 0
+
+    def step(image: np.ndarray) -> float:
+        nonlocal everything, taken
+        drawn = draws(taken)
+        taken += 1
+        everything, value = update(everything, image, drawn["uniform"], drawn["chosen"])
+        return float(value)
+
+    def read() -> dict[str, np.ndarray]:
+        flat = traverse_util.flatten_dict(everything[0])
+        made = {name: np.asarray(flat[_path(name)]) for name in weights}
+        return made | {name: np.asarray(v) for name, v in everything[2].items()}
+
+    return Training(step=step, weights=read)
+
+
+def check(sizes: Any, book: Any) -> None:
+    """Raises ValueError as `prepare` does."""
+    if book.samples < 1:
+        raise ValueError(f"samples: given {book.samples}, wanted 1 or more: soft EM")
+    if sizes.likelihood != "dmol" or sizes.prior_start:
+        raise ValueError(
+            f"sizes: given {sizes.likelihood!r} and a prior from step "
+            f"{sizes.prior_start}, wanted 'dmol' and 0"
+        )
+    side = sizes.size // math.prod(sizes.strides)
+    codes = side * side * sizes.slots
+    if codes < 2 * sizes.prior_block:
+        raise ValueError(
+            f"prior_block: given {sizes.prior_block}, wanted two blocks or more of the "
+            f"{codes} codes"
+        )
+
+
+def _path(name: str) -> tuple[str, ...]:
+    """Where linen keeps the weight of a name that the compared systems share."""
+    if name.startswith("prior/"):
+        *inside, last = name.removeprefix("prior/").split("/")
+        if last in ("row", "column"):
+            return ("prior", last)
+        if last == "embedding":
+            return ("prior", "embedding", "embedding")
+        if last in ("scale", "bias"):  # of a normalisation
+            return ("prior", inside[0], f"after_{inside[1]}", last)
+        kind = "bias" if last.endswith("_bias") else "kernel"
+        return ("prior", *inside, last.removesuffix("_bias"), kind)
+    if name in ("encoded", "encoded_bias", "decoded", "decoded_bias"):
+        dense = name.removesuffix("_bias")
+        kind = "bias" if name.endswith("_bias") else "kernel"
+        return ("encoder" if dense == "encoded" else "decoder", dense, kind)
+    whole = "encoder" if name.startswith("down") else "decoder"
+    *inside, last = name.split("/")
+    return (whole, "_".join(inside), "kernel" if last == "filter" else "bias")
+
+
+def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
+    """Images to vectors; vectors to outputs; codes [batch, codes] to their logits."""
+    import jax
+    import jax.numpy as jnp
+    from flax import linen as nn
+
+    side = sizes.size // math.prod(sizes.strides)
+
+    def residuals(name: str, x: Any) -> Any:
+        for number in range(sizes.residuals[int(name[-1])]):
+            own = f"{name}_residual{number}"
+            y = nn.Conv(sizes.channels, (3, 3), name=f"{own}_first")(nn.relu(x))
+            x = x + nn.Conv(sizes.channels, (1, 1), name=f"{own}_second")(nn.relu(y))
+        return x
+
+    class Encoder(nn.Module):
+        """[batch, size, size, 3] int32 to [vectors, depth]."""
+
+        @nn.compact
+        def __call__(self, image: Any) -> Any:
+            x = image.astype(jnp.float32) / 127.5 - 1
+            for number, stride in enumerate(sizes.strides):
+                x = nn.relu(x) if number else x
+                kernel, strides = (sizes.kernel,) * 2, (stride,) * 2
+                name = f"down{number}"
+                x = nn.Conv(sizes.channels, kernel, strides, name=name)(x)
+                x = residuals(name, x)
+            x = nn.relu(x).reshape(-1, sizes.channels)
+            x = nn.Dense(sizes.slots * book.depth, name="encoded")(x)
+            return x.reshape(-1, book.depth)
+
+    class Decoder(nn.Module):
+        """[vectors, depth] to [batch, size, size, outputs]."""
+
+        @nn.compact
+        def __call__(self, vectors: Any) -> Any:
+            x = vectors.reshape(-1, sizes.slots * book.depth)
+            x = nn.Dense(sizes.channels, name="decoded")(x)
+            x = x.reshape(-1, side, side, sizes.channels)
+            for number in reversed(range(len(sizes.strides))):
+                name = f"up{number}"
+                x = nn.relu(residuals(name, x))
+                x = nn.ConvTranspose(
+                    sizes.channels if number else 10 * sizes.num_mixtures,
+                    (sizes.kernel,) * 2,
+                    (sizes.strides[number],) * 2,
+                    transpose_kernel=True,
+                    name=name,
+                )(x)
+            return x
+
+    size, heads = sizes.prior_block, sizes.prior_heads
+    length, width = side * side * sizes.slots, sizes.prior_hidden // 2
+    filled = -(-length // size) * size
+    own = np.triu(np.full((size, size), HIDDEN, np.float32), 1)
+    bias = np.concatenate([np.zeros_like(own), own], 1)
+    first = np.where(np.arange(2 * size) < size, np.float32(HIDDEN), 0)
+    first = np.concatenate(
+        [first[np.newaxis], np.zeros((filled // size - 1, 2 * size), np.float32)]
+    )[:, np.newaxis, np.newaxis]  # [blocks, 1, 1, 2 size]
+
+    def attend(query: Any, key: Any, value: Any) -> Any:
+        """What every position finds, [batch, positions, width], of all heads."""
+
+        def split(y: Any) -> Any:  # [batch, blocks, heads, size, depth]
+            y = y.reshape(y.shape[0], -1, size, heads, width // heads)
+            return y.transpose(0, 1, 3, 2, 4)
+
+        def with_previous(y: Any) -> Any:
+            before = jnp.pad(y[:, :-1], ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)))
+            return jnp.concatenate([before, y], 3)
+
+        query = split(query) * (width // heads) ** -0.5
+        key, value = with_previous(split(key)), with_previous(split(value))
+        scores = query @ key.swapaxes(-1, -2) + bias + first
+        found = (jax.nn.softmax(scores) @ value).transpose(0, 1, 3, 2, 4)
+        return found.reshape(found.shape[0], filled, width)
+
+    class Layer(nn.Module):
+        """Attention and two dense layers: [batch, positions, hidden] to the same."""
+
+        @nn.compact
+        def __call__(self, x: Any) -> Any:
+            query, key, value = (
+                nn.Dense(width, use_bias=False, name=name)(x)
+                for name in ("query", "key", "value")
+            )
+            found = attend(query, key, value)
+            x += nn.Dense(sizes.prior_hidden, use_bias=False, name="out")(found)
+            x = nn.LayerNorm(epsilon=1e-6, name="after_attention")(x)
+            inner = nn.relu(nn.Dense(sizes.prior_filter_size, name="filter_in")(x))
+            x += nn.Dense(sizes.prior_hidden, name="filter_out")(inner)
+            return nn.LayerNorm(epsilon=1e-6, name="after_filter")(x)
+
+    class Prior(nn.Module):
+        """[batch, codes] int32 to logits [batch, codes, values]."""
+
+        @nn.compact
+        def __call__(self, codes: Any) -> Any:
+            hidden, root = sizes.prior_hidden, math.sqrt(sizes.prior_hidden)
+            rows = codes + book.codes * (jnp.arange(length) % sizes.slots)
+            embed = nn.Embed(sizes.slots * book.codes, hidden, name="embedding")
+            x = jnp.pad(embed(rows[:, :-1]) * root, ((0, 0), (1, 0), (0, 0)))
+            normal = nn.initializers.normal(1 / root)
+            row = self.param("row", normal, (side, hidden))
+            column = self.param("column", normal, (side * sizes.slots, hidden))
+            x += root * (row[:, np.newaxis] + column).reshape(-1, hidden)
+            x = jnp.pad(x, ((0, 0), (0, filled - length), (0, 0)))
+            for number in range(sizes.prior_layers):
+                x = Layer(name=f"layer{number}")(x)
+            return nn.Dense(book.codes, name="outputs")(x[:, :length])
+
+    return Encoder(), Decoder(), Prior()

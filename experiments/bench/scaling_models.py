@@ -1,0 +1,24 @@
+"""Models of the scaling benchmark, made of its options; reached by name."""
+
+from typing import Any
+
+from experiments.parallel.model import Model
+from experiments.vae import Codebook, ImageSizes, vector_quantized
+
+
+def vq_vae(**options: Any) -> Model:
+    """The vector-quantised autoencoder.
+
+    options: fields of `vae.ImageSizes` and, no name being of both, of `vae.Codebook`.
+
+    Raises ValueError for other names, and as `vector_quantized.model` does.
+    """
+    unknown = sorted(set(options) - {*ImageSizes._fields, *Codebook._fields})
+    missing = [n for n in ("size", "channels") if n not in options]
+    if unknown or missing:
+        raise ValueError(
+            f"vq_vae: given {unknown}, which nothing reads, and without {missing}"
+        )
+    of_book = {name: v for name, v in options.items() if name in Codebook._fields}
+    of_sizes = {name: v for name, v in options.items() if name not in of_book}
+    return vector_quantized.model(ImageSizes(**of_sizes), Codebook(**of_book))

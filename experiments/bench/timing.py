@@ -1,0 +1,85 @@
+"""What turns' processes share: a task in, a result out, and steps by the clock."""
+
+import json
+import math
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.inference import optimize
+from experiments.problem import Training, Unavailable
+
+COMPARED_STEPS = 3  # whose losses are told; the first is before any update
+NUM_BATCHES = 4  # that steps go round in: made before the clock runs
+
+Task = dict[str, Any]
+
+
+def run(modes: Mapping[str, Callable[[Task], dict[str, Any]]], task: Task) -> Any:
+    """What the task's mode gives, with status "ok", or why it gives nothing."""
+    try:
+        return {"status": "ok"} | modes[task["mode"]](task)
+    except Unavailable as reason:
+        return {"status": "skipped", "reason": str(reason)}
+    except Exception as error:
+        traceback.print_exc()
+        text = " ".join(str(error).split())
+        return {"status": "failed", "reason": f"{type(error).__name__}: {text}"[:300]}
+
+
+def probe(task: Task) -> dict[str, Any]:
+    """Flops a second of square matrix products on all threads."""
+    peak = optimize.matmul_peak(["CPU:0"], "float32")
+    return {"work": {"matmul_flops_per_second": peak}}
+
+
+def steps(
+    task: Task, prepare: Callable[[], Training], batches: list[Any]
+) -> tuple[dict[str, Any], list[float]]:
+    """Seconds of a training's making, first step and later ones; and its first losses.
+
+    A step is from a batch in NumPy until its loss is known.  After those compared they
+    are repeated for the task's `min_seconds`, and at least `min_calls` times.
+    """
+    began = time.perf_counter()
+    training = prepare()
+    build = time.perf_counter() - began
+    taken = 0
+
+    def step() -> float:
+        nonlocal taken
+        loss = training.step(batches[taken % len(batches)])
+        if not math.isfinite(loss):
+            raise ValueError(f"step {taken}: the loss is {loss}")
+        taken += 1
+        return loss
+
+    began = time.perf_counter()
+    losses = [step()]
+    first = time.perf_counter() - began
+    losses += [step() for _ in range(1, COMPARED_STEPS)]
+    calls: list[float] = []
+    while sum(calls) < task["min_seconds"] or len(calls) < task["min_calls"]:
+        began = time.perf_counter()
+        step()
+        calls.append(time.perf_counter() - began)
+    return {"build": build, "first": first, "calls": calls}, losses
+
+
+def main(
+    modes: Mapping[str, Callable[[Task], dict[str, Any]]],
+    task_path: str,
+    result_path: str,
+) -> None:
+    """Runs the task of one file and writes its result to another."""
+    task = json.loads(Path(task_path).read_text())
+    result = run(modes, task)
+    Path(result_path).write_text(json.dumps(result))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # At once: freeing all that TensorFlow holds takes a second, and nobody needs it.
+    os._exit(1 if result["status"] == "failed" else 0)

@@ -1,0 +1,211 @@
+"""The autoencoders' training steps, timed beside the same written by hand.
+
+The vector-quantised one and that of audio, which trains on one device and with each
+core of its virtual topology on a logical device of its own.  All begin with the same
+weights, are given the same examples and the same draws; systems take turns, each turn a
+fresh process.  A system whose losses are not ours gets no ratio.
+"""
+
+import json
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments.bench import turns
+from experiments.bench.race import (
+    Bench,
+    check_bits,
+    check_least,
+    gone_wrong,
+    origin_of,
+    probe,
+    turn,
+)
+from experiments.records import record
+from experiments.records.run_dir import CheckFailed
+from experiments.report import page
+
+REPO = Path(__file__).resolve().parents[2]
+EXPERIMENT = "vae"
+WORKER = "experiments.bench.vae_worker"
+RATE = 1e-4  # of plain Adam
+OURS, CORES = "ours", "ours_cores"
+KINDS = ("images", "audio")
+
+
+class System(NamedTuple):
+    """One way to train a model."""
+
+    module: Mapping[str, str]  # of experiments.baselines, by kind; "": ours
+
+
+SYSTEMS = {
+    OURS: System(dict.fromkeys(KINDS, "")),
+    CORES: System({"audio": ""}),
+    "handwritten_tf": System(
+        {"images": "vector_quantized_tf", "audio": "audio_flow_tf"}
+    ),
+    "flax": System({"images": "vector_quantized_flax"}),
+}
+KEYS = ("sizes", "batch", "systems", "min_seconds", "min_calls")
+
+
+def measure_vae(
+    *,
+    run_dir: Path,
+    seed: int,
+    images: Mapping[str, Mapping[str, Any]],
+    audio: Mapping[str, Mapping[str, Any]],
+    rounds: int,
+    out: str,
+    timeout_seconds: float = 600.0,
+) -> Path:
+    """Measures steps of training; appends the records and renders what they say.
+
+    images: by name, a vector-quantised autoencoder's `sizes` (fields of
+      `vae.ImageSizes`), `codebook` (of `vae.Codebook`), `batch`, `systems` (of
+      SYSTEMS), `min_seconds` and `min_calls` of a turn.
+    audio: likewise, of `vae.AudioSizes` and without a codebook.
+    out: folder of records/, tables/ and plots/, from the repository's root.
+
+    Returns the table's path.  Raises ValueError, before anything runs, for unknown
+    systems and keys, and sizes of which no model can be made; CheckFailed when a turn
+    of ours failed, or another's losses are not ours.
+    """
+    cores = _check_arguments(images, audio, rounds)
+    known = origin_of(json.loads((run_dir / "provenance.json").read_text()))
+    bench = Bench(EXPERIMENT, WORKER, run_dir, seed, timeout_seconds, known)
+
+    kept: list[record.Record] = []
+    first_bits: dict[str, list[float]] = {}
+    out_of_race: set[str] = set()
+    problems = [("images", *of) for of in images.items()]
+    problems += [("audio", *of) for of in audio.items()]
+    for number in range(1, rounds + 1):
+        kept.append(probe(bench, number))
+        for kind, name, given in problems:
+            for system in given["systems"]:
+                if f"{name}/{system}" in out_of_race:
+                    continue
+                mesh = f"core:{cores[name]}" if system == CORES else "batch:1"
+                made = _train(bench, number, kind, name, given, system, mesh)
+                if made.status != "ok":
+                    out_of_race.add(f"{name}/{system}")
+                else:
+                    bits = made.check.pop("bits_per_dim")
+                    if system == OURS:
+                        first_bits.setdefault(name, bits)
+                    made.check.update(check_bits(bits, first_bits.get(name)))
+                kept.append(made)
+                record.append(run_dir / "records.jsonl", made)
+                print(f"round {number}/{rounds}  {_told(made)}", flush=True)
+    out_dir = REPO / out
+    records_path = out_dir / "records" / "vae.jsonl"
+    for made in kept:  # together, so that a benchmark cut short leaves the last one
+        record.append(records_path, made)
+    page.render_vae(records_path=records_path, out_dir=out_dir)
+    print(f"wrote {out}/tables", flush=True)
+    if wrong := gone_wrong(kept):
+        raise CheckFailed(str(wrong))
+    return out_dir / "tables" / "vae.md"
+
+
+def _check_arguments(
+    images: Mapping[str, Mapping[str, Any]],
+    audio: Mapping[str, Mapping[str, Any]],
+    rounds: int,
+) -> dict[str, int]:
+    """The cores of each audio model's topology, by its name."""
+    twice = sorted(set(images) & set(audio))
+    if rounds < 1 or twice or not {*images, *audio}:
+        raise ValueError(
+            f"measure_vae: given {rounds} rounds and {[*images, *audio]}, wanted at "
+            "least 1, and problems of different names"
+        )
+    cores = {}
+    for kind, problems in zip(KINDS, (images, audio), strict=True):
+        wanted = KEYS if kind == "audio" else (*KEYS, "codebook")
+        for name, given in problems.items():
+            what = f"{kind}, {name}"
+            turns.check_keys(what, given, wanted)
+            check_least(what, given, {"batch": 1, "min_calls": 1, "min_seconds": 0})
+            known = [s for s, system in SYSTEMS.items() if kind in system.module]
+            unknown = [s for s in given["systems"] if s not in known]
+            if unknown or list(given["systems"])[:1] != [OURS]:
+                raise ValueError(
+                    f"{what}: systems: given {list(given['systems'])}, wanted {OURS!r} "
+                    f"first, whose losses the others' are held against, of {known}"
+                )
+            try:
+                cores[name] = _check_sizes(kind, what, given)
+            except TypeError as error:  # a number where a sequence is wanted, say
+                raise ValueError(f"{what}: sizes: {error}") from error
+            except ValueError as error:
+                raise ValueError(f"{what}: {error}") from error
+    return cores
+
+
+def _check_sizes(kind: str, what: str, given: Mapping[str, Any]) -> int:
+    """The cores of the model's virtual topology; 1 for images."""
+    # TensorFlow: seconds.
+    from experiments.vae import AudioSizes, Codebook, ImageSizes, vector_quantized
+    from experiments.vae import audio as programs
+
+    def made(name: str, fields: Any) -> Any:
+        needed = [f for f in fields._fields if f not in fields._field_defaults]
+        optional = tuple(fields._field_defaults)
+        turns.check_keys(f"{what}: {name}", given[name], needed, optional)
+        return fields(**given[name])
+
+    if kind == "images":
+        sizes = made("sizes", ImageSizes)
+        vector_quantized.check(sizes, made("codebook", Codebook))
+        return 1
+    clips = made("sizes", AudioSizes)
+    programs.check(clips)
+    return int(clips.num_cores)
+
+
+def _train(
+    bench: Bench,
+    number: int,
+    kind: str,
+    name: str,
+    given: Mapping[str, Any],
+    system: str,
+    mesh: str,
+) -> record.Record:
+    """The record of one system's steps, its losses not yet held against ours."""
+    task = {
+        "mode": kind,
+        "sizes": dict(given["sizes"]),
+        "codebook": dict(given.get("codebook", {})),
+        "batch": given["batch"],
+        "rate": RATE,
+        "min_seconds": given["min_seconds"],
+        "min_calls": given["min_calls"],
+        "module": SYSTEMS[system].module[kind],
+        "mesh": mesh,
+    }
+    return turn(
+        bench,
+        number,
+        system=f"{name}/{system}",
+        task=task,
+        problem={
+            "name": name,
+            "kind": kind,
+            "sizes": task["sizes"],
+            "codebook": task["codebook"],
+            "batch": given["batch"],
+        },
+    )
+
+
+def _told(made: record.Record) -> str:
+    if made.status != "ok":
+        return f"{made.system:32} {made.status}: {made.reason}"
+    verdict = "" if made.check["passed"] else f"  WRONG: {made.check['reason']}"
+    a_step = 1000 * statistics.median(made.seconds["calls"])
+    return f"{made.system:32} {a_step:9.1f} ms a step{verdict}"

@@ -1,0 +1,181 @@
+"""The autoencoders by hand are the same functions, with the same gradients."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from experiments.baselines import audio_flow_tf, vector_quantized_flax
+from experiments.baselines import vector_quantized_tf as by_hand
+from experiments.bench import vae_worker
+from experiments.parallel.arithmetic import step_seed
+from experiments.parallel.model import draw
+from experiments.parallel.randomness import Randomness
+from experiments.problem import AdamSettings, Unavailable
+from experiments.vae import AudioSizes, Codebook, ImageSizes, audio, vector_quantized
+
+SEED, BATCH = 4, 2
+BOOK = Codebook(codes=8, depth=6, samples=4)
+IMAGES = ImageSizes(
+    size=8,
+    channels=6,
+    strides=(2, 1),
+    residuals=(1, 1),
+    kernel=3,
+    slots=3,
+    num_mixtures=2,
+    prior_layers=1,
+    prior_heads=2,
+    prior_hidden=8,
+    prior_filter_size=8,
+    prior_block=18,  # of 48 codes: the last block is not full
+)
+CLIPS = AudioSizes(
+    length=64,
+    flows=2,
+    splits=2,
+    block=4,
+    context_blocks=2,
+    channels=6,
+    context=5,
+    prior_channels=4,
+    prior_context=3,
+    coder=6,
+    refit=16,
+    lines=((4, 0.6), (6, 0.8)),
+)
+
+
+def noisy(named, size=0.1):
+    """Weights as training begins, and something added so that none is idle."""
+    made = {}
+    for name, weight in named.items():
+        random = np.random.default_rng([SEED, len(made)])
+        noise = size * random.standard_normal(weight.shape, np.float32)
+        made[name] = tf.constant(draw(weight, name, SEED) + noise)
+    return made
+
+
+def dense(grads):
+    return {name: tf.convert_to_tensor(grad) for name, grad in grads.items()}
+
+
+def pictures():
+    random = np.random.default_rng(2)
+    images = random.integers(0, 256, (BATCH, 8, 8, 3), np.int32)
+    images[:, 0], images[:, 1] = 0, 255
+    return tf.constant(images)
+
+
+def state_after(steps):
+    """A codebook in the midst of training: in use, one of its codes dead."""
+    random = np.random.default_rng(5)
+    counts = random.uniform(1, 9, BOOK.codes).astype(np.float32)
+    codes = 0.5 * random.standard_normal((BOOK.codes, BOOK.depth)).astype(np.float32)
+    usage = np.full(BOOK.codes, 1 / BOOK.codes, np.float32)
+    usage[3] = 0.0
+    made = {
+        "codes": codes,
+        "counts": counts,
+        "sums": codes * counts[:, np.newaxis],
+        "usage": usage,
+        "age": np.full(BOOK.codes, 500.0, np.float32),
+        "steps": np.float32(steps),
+    }
+    return {name: tf.constant(value) for name, value in made.items()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [
+        ({}, 300),
+        ({}, 0),
+        ({"likelihood": "categorical", "prior_start": 301}, 300),
+    ],
+)
+def test_images_by_hand_have_our_loss_gradients_and_codebook(changes, steps):
+    sizes = IMAGES._replace(**changes)
+    model = vector_quantized.model(sizes, BOOK)
+    weights, state, image = noisy(model.weights), state_after(steps), pictures()
+    seed = step_seed(SEED, 0)
+    random = Randomness(tf.constant(seed), tf.constant(0), num_examples=BATCH)
+    drawn = vae_worker.image_draws(sizes, BOOK, SEED, BATCH)(0)
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        nats, numbers, found = model.loss(
+            {**weights, **state}, {"image": image}, random
+        )
+        wanted = tf.reduce_mean(nats)
+    wanted_grads = dense(tape.gradient(wanted, weights, unconnected_gradients="zero"))
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        loss, (vectors, shares) = by_hand.loss_of(
+            weights, state, sizes, BOOK, image, tf.constant(drawn["uniform"])
+        )
+    grads = dense(tape.gradient(loss, weights, unconnected_gradients="zero"))
+    np.testing.assert_allclose(loss, wanted, rtol=1e-6)
+    for name, grad in wanted_grads.items():
+        size = np.abs(grad).max()
+        np.testing.assert_allclose(grads[name], grad, atol=1e-4 * size + 1e-6)
+    moved = [name for name, grad in grads.items() if np.abs(grad).max() > 0]
+    assert len(moved) == len(grads) or sizes.prior_start
+
+    after = model.advance(state, found)
+    made = by_hand.averaged(BOOK, state, vectors, shares, tf.constant(drawn["chosen"]))
+    assert made.keys() == after.keys()
+    for name, value in after.items():
+        np.testing.assert_allclose(made[name], value, rtol=1e-5, atol=1e-6)
+    begun_anew = after["age"].numpy() == 0
+    assert begun_anew[3] and begun_anew.sum() == (1 if steps else BOOK.codes)
+
+
+def test_clips_by_hand_have_our_bound_and_gradients():
+    model = audio.model(CLIPS)
+    weights = noisy(model.weights)
+    random = np.random.default_rng(3)
+    sound = 4000 * np.sin(0.3 * np.arange(CLIPS.length)) + 200 * random.standard_normal(
+        (BATCH, CLIPS.length)
+    )
+    clips = tf.constant(sound.astype(np.int32))
+    drawn = vae_worker.audio_draws(CLIPS, SEED, BATCH)(0)
+    given = Randomness(tf.constant(step_seed(SEED, 0)), tf.constant(0))
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        wanted, _ = model.loss(weights, {"audio": clips}, given)
+    wanted_grads = tape.gradient(wanted, weights)
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        nats = audio_flow_tf.nats(
+            weights, CLIPS, clips, tf.constant(drawn["within"]), drawn["noise"]
+        )
+    grads = tape.gradient(nats, weights)
+    np.testing.assert_allclose(nats, wanted, rtol=1e-5)
+    for name, grad in wanted_grads.items():
+        size = np.abs(grad).max()
+        assert size > 0, name
+        np.testing.assert_allclose(grads[name], grad, atol=1e-3 * size, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "book", "said"),
+    [
+        ({}, {"samples": 0}, "samples: given 0, wanted 1 or more"),
+        ({"prior_block": 30}, {}, "prior_block: given 30, wanted two blocks"),
+    ],
+)
+@pytest.mark.parametrize("system", [by_hand, vector_quantized_flax])
+def test_what_it_is_not_written_for_is_an_error(system, changes, book, said):
+    with pytest.raises(ValueError, match=said):
+        system.check(IMAGES._replace(**changes), BOOK._replace(**book))
+
+
+def test_flax_wants_a_prior_that_learns_at_once():
+    with pytest.raises(ValueError, match="a prior from step 7, wanted"):
+        vector_quantized_flax.check(IMAGES._replace(prior_start=7), BOOK)
+
+
+def test_flax_that_is_not_installed_says_how_it_would_be(monkeypatch):
+    monkeypatch.setattr(
+        vector_quantized_flax.importlib.util, "find_spec", lambda name: None
+    )
+    with pytest.raises(Unavailable, match="make peers"):
+        vector_quantized_flax.prepare(IMAGES, BOOK, {}, {}, AdamSettings(), {}.get)
