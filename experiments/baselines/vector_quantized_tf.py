@@ -47,34 +47,12 @@ def prepare(
         for name, v in w.items()
     }
     updates = tf.Variable(0, dtype=tf.int64)
-    side = sizes.size // math.prod(sizes.strides)
 
     @tf.function
     def step(image: tf.Tensor, uniform: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
         before = {name: v.read_value() for name, v in held.items()}
-        table = before["codes"]
-        batch, dims = image.shape[0], sizes.size**2 * 3
         with tf.GradientTape() as tape:
-            vectors = encoded(w, sizes, image)  # [vectors, depth]
-            squares = (
-                tf.reduce_sum(vectors**2, -1, keepdims=True)
-                + tf.reduce_sum(table**2, -1)
-                - 2 * tf.matmul(vectors, table, transpose_b=True)
-            )
-            nearest = tf.argmin(squares, -1, output_type=tf.int32)
-            shares = drawn_shares(squares, uniform)
-            means = tf.stop_gradient(shares @ table)
-            quantised = vectors + tf.stop_gradient(means - vectors)
-            codes = tf.reshape(nearest, (batch, side * side * sizes.slots))
-            outputs = decoded(w, sizes, quantised, batch)
-            pixels = pixel_nats(sizes, outputs, image)
-            code_nats = tf.cond(
-                before["steps"] >= sizes.prior_start,
-                lambda: prior_nats(w, sizes, book, codes),
-                lambda: tf.fill((batch,), codes.shape[1] * math.log(book.codes)),
-            )
-            apart = tf.reduce_mean((means - vectors) ** 2)
-            loss = tf.reduce_mean(pixels + code_nats) + dims * book.commitment * apart
+            loss, found = loss_of(w, before, sizes, book, image, uniform)
         gradients = tape.gradient(loss, w, unconnected_gradients="zero")
         count = tf.cast(updates.assign_add(1), tf.float32)
         power1, power2 = adam.beta1**count, adam.beta2**count
@@ -92,7 +70,7 @@ def prepare(
                 epsilon=adam.epsilon * tf.sqrt(1 - power2),  # as algorithm 1 has it
                 grad=tf.convert_to_tensor(gradient),
             )
-        for name, value in averaged(book, before, vectors, shares, chosen).items():
+        for name, value in averaged(book, before, *found, chosen).items():
             held[name].assign(value)
         return loss
 
@@ -110,6 +88,41 @@ def prepare(
         return {name: v.numpy() for name, v in (w | held).items()}
 
     return Training(step=take, weights=values)
+
+
+def loss_of(
+    w: Mapping[str, Any],
+    state: Mapping[str, tf.Tensor],
+    sizes: Any,
+    book: Any,
+    image: tf.Tensor,
+    uniform: tf.Tensor,
+) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
+    """The mean nats of an image, and the vectors and shares that they are made of.
+
+    image: [batch, size, size, 3] int32; uniform: [vectors, samples].
+    """
+    table, batch, dims = state["codes"], image.shape[0], sizes.size**2 * 3
+    vectors = encoded(w, sizes, image)  # [vectors, depth]
+    squares = (
+        tf.reduce_sum(vectors**2, -1, keepdims=True)
+        + tf.reduce_sum(table**2, -1)
+        - 2 * tf.matmul(vectors, table, transpose_b=True)
+    )
+    nearest = tf.argmin(squares, -1, output_type=tf.int32)
+    shares = drawn_shares(squares, uniform)
+    means = tf.stop_gradient(shares @ table)
+    quantised = vectors + tf.stop_gradient(means - vectors)
+    codes = tf.reshape(nearest, (batch, -1))
+    pixels = pixel_nats(sizes, decoded(w, sizes, quantised, batch), image)
+    code_nats = tf.cond(
+        state["steps"] >= sizes.prior_start,
+        lambda: prior_nats(w, sizes, book, codes),
+        lambda: tf.fill((batch,), codes.shape[1] * math.log(book.codes)),
+    )
+    apart = tf.reduce_mean((means - vectors) ** 2)
+    loss = tf.reduce_mean(pixels + code_nats) + dims * book.commitment * apart
+    return loss, (vectors, shares)
 
 
 def check(sizes: Any, book: Any) -> None:

@@ -6,7 +6,12 @@ import os
 import pytest
 import tensorflow as tf
 
-from experiments.bench import projections, scaling, scaling_worker
+from experiments.bench import (
+    projections,
+    scaling,
+    scaling_models,
+    scaling_worker,
+)
 from experiments.records import record
 from experiments.records.run_dir import CheckFailed
 
@@ -282,6 +287,56 @@ def test_a_step_of_the_image_transformer_has_the_operations_of_its_formula():
     # The formula leaves out the merging of channels, what marks a key as not to be
     # seen and a query's mean, each a coordinate more, and the means of normalisation.
     assert formula < found["flops"] < 1.2 * formula
+
+
+VQ_OPTIONS = {
+    "size": 8,
+    "channels": 4,
+    "strides": (2, 1),
+    "residuals": (0, 1),
+    "slots": 2,
+    "num_mixtures": 2,
+    "prior_layers": 1,
+    "prior_heads": 2,
+    "prior_hidden": 8,
+    "prior_filter_size": 8,
+    "prior_block": 8,
+    "codes": 8,
+    "depth": 4,
+}
+
+
+def test_a_step_of_the_vq_vae_has_the_operations_of_its_formula_and_its_codebooks():
+    given = SUBJECT | {"options": VQ_OPTIONS}
+    task = dict(
+        scaling._task(scaling._Bench(None, 0, 0.0, 0.0, {}), "vq_vae", given),
+        topology="batch:1",
+        batch=2,
+        process=0,
+        processes=1,
+    )
+    assert task["examples_options"] == {"size": 8}
+    found = scaling_worker.graph_of(task)
+    model = scaling_worker.named(task["model"])(**VQ_OPTIONS)
+    assert model.state["codes"].shape == (8, 4)
+    # A pixel has no gradient, and the formula counts one of the first convolution's.
+    to_pixels = 2 * (2 * 4 * 4 * 25 * 3 * 4)
+    formula = 2 * model.flops_per_example - to_pixels
+    assert formula < found["flops"] < 1.2 * formula
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"code": 8}, r"given \['code'\], which nothing reads"),
+        ({"depth": 0}, "depth: given 0"),
+    ],
+)
+def test_options_that_the_vq_vae_has_not_are_errors(changes, said):
+    with pytest.raises(ValueError, match=said):
+        scaling_models.vq_vae(**(VQ_OPTIONS | changes))
+    with pytest.raises(ValueError, match=r"without \['size', 'channels'\]"):
+        scaling_models.vq_vae(codes=8)
 
 
 def test_a_loop_is_not_counted_as_if_it_turned_once():
