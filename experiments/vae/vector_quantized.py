@@ -152,7 +152,7 @@ def weights(sizes: ImageSizes, book: Codebook) -> dict[str, Weight]:
     if sizes.shortcuts:
         side = math.prod(sizes.strides)
         apart, _ = frequencies.split(side, sizes.slots)
-        made["cosines"] = Weight((sizes.slots, apart.shape[2], book.depth), 1.0)
+        made["cosines"] = Weight((apart.shape[2], book.depth), 1.0)
         outward = side**2 * _outputs_of_pixel(sizes)
         made["up"] = Weight((channels, outward), FIRST_GAIN * channels**-0.5)
     depth = sizes.slots * book.depth
@@ -273,7 +273,11 @@ def encoded(
         patches = tf.nn.space_to_depth(pixels, side)
         patches = tf.reshape(patches, (-1, side * side * CHANNELS))
         apart, _ = frequencies.split(side, sizes.slots)
-        x += _of_slots(_of_slots(patches, tf.cast(apart, x.dtype)), weights["cosines"])
+        # The same for every slot, so that all of the codes are for all of the slots.
+        amplitudes = tf.transpose(
+            tf.matmul(patches, tf.cast(apart, x.dtype)), (1, 0, 2)
+        )
+        x += tf.tensordot(amplitudes, weights["cosines"], 1)
     x = tf.reshape(x, (image.shape[0], *grid(sizes), book.depth))
     return tf.cast(x, tf.float32)
 
@@ -480,17 +484,6 @@ def flops(sizes: ImageSizes, book: Codebook) -> int:
     return total
 
 
-def _of_slots(x: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
-    """Each slot's own product: [places, slots, outward].
-
-    x: [places, inward], for all slots, or [places, slots, inward].
-    factors: [slots, inward, outward].
-    """
-    if x.shape.rank == 3:
-        x = tf.transpose(x, (1, 0, 2))
-    return tf.transpose(tf.matmul(x, factors), (1, 0, 2))
-
-
 def _of_cosines(weights: Tensors, sizes: ImageSizes, vectors: tf.Tensor) -> tf.Tensor:
     """Pixels of the cosines that vectors were made of, about: [batch, size, size, 3].
 
@@ -500,13 +493,11 @@ def _of_cosines(weights: Tensors, sizes: ImageSizes, vectors: tf.Tensor) -> tf.T
     batch, rows, columns, slots, depth = vectors.shape
     side = math.prod(sizes.strides)
     _, together = frequencies.split(side, slots)
+    together = together.reshape(-1, together.shape[-1])
     own = tf.cast(weights["cosines"], tf.float32)
-    flat = tf.reshape(vectors, (-1, slots, depth))
-    amplitudes = _of_slots(flat, tf.transpose(own, (0, 2, 1))) / depth
-    patches = tf.matmul(
-        tf.reshape(amplitudes, (flat.shape[0], -1)),
-        tf.reshape(together, (-1, together.shape[-1])),
-    )
+    flat = tf.reshape(vectors, (-1, depth))
+    amplitudes = tf.matmul(flat, own, transpose_b=True) / depth
+    patches = tf.matmul(tf.reshape(amplitudes, (-1, len(together))), together)
     return tf.nn.depth_to_space(tf.reshape(patches, (batch, rows, columns, -1)), side)
 
 
