@@ -31,7 +31,9 @@ SIZES = ImageSizes(
 BOOK = Codebook(codes=8, depth=4, samples=3)
 STEPS, HALF = 5, 3
 PARTS = {"batch:2 in parts": ("batch:2", 2)}
-JUDGED = ("batch:1", "batch:2")
+AGAIN = ("batch:1", "batch:2")  # where the second half is done twice
+# Not in place: it is then traced for one device, not for each.
+ADAM = optimizers.adam(optimizers.constant(0.003))._replace(apply=None)
 
 
 def batch(number):
@@ -44,7 +46,7 @@ def batch(number):
 def made(mesh, accumulate=1):
     return engines.make_runtime(
         vector_quantized.model(SIZES, BOOK),
-        optimizers.adam(optimizers.constant(0.003)),
+        ADAM,
         topology.parse(mesh),
         StepSettings(accumulate=accumulate),
         kind="CPU",
@@ -67,9 +69,7 @@ def run(mesh, accumulate=1):
     told += steps(runtime, HALF, STEPS)
     held = runtime.read()
     results = {"steps": told}
-    if accumulate == 1 and mesh in JUDGED:
-        judged = runtime.evaluate(batch(99), 0, 4)
-        results["steps"] = told + [{n: float(v) for n, v in judged.items()}]
+    if accumulate == 1 and mesh in AGAIN:
         runtime.write(halfway)
         again = steps(runtime, HALF, STEPS) == told[HALF:]
         same = all(np.array_equal(a, held[n]) for n, a in runtime.read().items())

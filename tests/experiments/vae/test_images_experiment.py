@@ -281,7 +281,7 @@ def test_the_imagenet_config_trains_on_what_is_prepared_when_it_is_tiny(tmp_path
     assert json.loads((folder / "run.json").read_text())["status"] == "done"
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["source"].startswith("TensorFlow Datasets")
-    assert summary["model"].startswith("vector_quantized(16x16 to 2x2x3 of 8 codes")
+    assert summary["model"].startswith("vector_quantized(16x16 to 2x2x12 of 8 codes")
     assert [e["step"] for e in events(folder, "train")] == [2, 4, 6]
     assert all(3 < e["bits_per_dim"] < 12 for e in events(folder, "held_out"))
 
