@@ -2,9 +2,10 @@
 
     python -m experiments.bench.learning RUN RUN [--out=results]
 
-Each RUN is the folder of a `bin/train` run on images, such as those of
+Each RUN is the folder of a `bin/train` run on images or sounds, such as those of
 configs/image_transformer/natural_crops32.gin and configs/image_transformer/
-pixelcnn32.gin.  They must have had the same images, batches and steps.
+pixelcnn32.gin.  They must be of one experiment, and have had the same data, batches and
+steps.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from experiments.records import checkpoint, jsonlines, record
 from experiments.records.run_dir import utc_now
@@ -22,15 +23,36 @@ from experiments.report import learning as report
 from experiments.report import page
 
 REPO = Path(__file__).resolve().parents[2]
-NAMES = {"image_transformer": "Image Transformer", "pixelcnn": "PixelCNN"}
-SHARED = ("images", "source", "num_held_out_images", "steps")  # and seed and batch
-TOLD = ("model", "topology", *SHARED)  # by the summary of a run on images
+IMAGES = ("images", "source", "num_held_out_images", "steps")
+SOUNDS = ("audio", "source", "num_held_out_clips", "steps")
+
+
+class Kind(NamedTuple):
+    """What a model is called, and where its curves belong."""
+
+    system: str
+    experiment: str  # the name of their records, table and plot
+    shared: tuple[str, ...]  # of a summary: alike in curves side by side
+    is_bound: bool = False  # whether its bits are one, and not exact
+
+
+KINDS = {  # by the beginning of a model's name
+    "image_transformer": Kind("Image Transformer", report.IMAGE_TRANSFORMER, IMAGES),
+    "pixelcnn": Kind("PixelCNN", report.IMAGE_TRANSFORMER, IMAGES),
+    "vector_quantized": Kind("VQ-VAE", report.VECTOR_QUANTIZED, IMAGES, is_bound=True),
+    "audio_vae": Kind("audio VAE", report.AUDIO, SOUNDS, is_bound=True),
+}
+YARDSTICKS = {  # of a summary: what the same data cost without learning to see or hear
+    "png_bits_per_dim": "PNG",
+    "histogram_bits_per_dim": "histogram of each channel",
+    "flac_bits_per_sample": "FLAC",
+}
 
 
 def curve(run_dir: Path, bench_id: str) -> record.Record:
     """One run's curve.
 
-    Raises ValueError for a run that did not end well, was not on images, or has no
+    Raises ValueError for a run that did not end well, was of no known model, or has no
     bits/dim of what is held out or of what was trained on.
     """
     told = {
@@ -46,11 +68,17 @@ def curve(run_dir: Path, bench_id: str) -> record.Record:
         [e for e in events if e["kind"] == kind] for kind in ("train", "held_out")
     )
     summary, origin = told["summary"], dict(told["provenance"])
-    lacking = [name for name in TOLD if name not in summary]
+    beginning = str(summary.get("model")).partition("(")[0]
+    if beginning not in KINDS:
+        raise ValueError(
+            f"{run_dir.name}: of the model {beginning!r}, wanted one of {list(KINDS)}"
+        )
+    kind = KINDS[beginning]
+    lacking = [name for name in ("topology", *kind.shared) if name not in summary]
     if lacking:
         raise ValueError(
             f"{run_dir.name}: its summary has no {lacking}, wanted a run of training "
-            "on images"
+            "on images or sounds"
         )
     for what, found in (("trained on", trained), ("held out", held_out)):
         if not found or any("bits_per_dim" not in event for event in found):
@@ -72,20 +100,26 @@ def curve(run_dir: Path, bench_id: str) -> record.Record:
     kept = checkpoint.load(last, about={"model": summary["model"]})
     hardware = origin.pop("hardware")
     return record.Record(
-        experiment="image_transformer_learning",
-        system=NAMES.get(summary["model"].partition("(")[0], summary["model"]),
+        experiment=kind.experiment,
+        system=kind.system,
         round=1,
         problem={
             "name": summary["images"],
             "model": summary["model"],
             "batch_size": kept.about["batch_size"],
-            **{name: summary[name] for name in SHARED},
+            **{name: summary[name] for name in kind.shared},
+            "yardsticks": {
+                label: summary[name]
+                for name, label in YARDSTICKS.items()
+                if name in summary
+            },
         },
         hardware=hardware | {"device": "cpu"},
         settings={
             "seed": told["run"]["seed"],
             "topology": summary["topology"],
             "averaged": any(name.startswith("ema/") for name in kept.arrays),
+            "bound": kind.is_bound,
         },
         status="ok",
         seconds={},
@@ -119,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         curves = [curve(run, bench_id) for run in given.runs]
         _check_alike(curves)
         report.newest(curves)  # what cannot be rendered is not kept
-        path = given.out / "records" / "image_transformer_learning.jsonl"
+        path = given.out / "records" / f"{curves[0].experiment}.jsonl"
         for made in curves:
             record.append(path, made)
         page.render_learning(records_path=path, out_dir=given.out)
@@ -132,16 +166,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _check_alike(curves: Sequence[record.Record]) -> None:
     def shared(made: record.Record) -> dict[str, Any]:
-        told = {name: made.problem[name] for name in (*SHARED, "batch_size")}
-        return told | {"seed": made.settings["seed"]}
+        apart = ("name", "model")
+        told = {k: value for k, value in made.problem.items() if k not in apart}
+        return told | {"experiment": made.experiment, "seed": made.settings["seed"]}
 
     wanted = shared(curves[0])
     for made in curves[1:]:
         for name, value in shared(made).items():
-            if value != wanted[name]:
+            if value != wanted.get(name):
                 raise ValueError(
                     f"{made.system}: {name} {value!r}, wanted that of the first run, "
-                    f"{wanted[name]!r}"
+                    f"{wanted.get(name)!r}"
                 )
 
 

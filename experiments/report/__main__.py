@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.report import page
+from experiments.report import learning, page
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         for name, render in (
             ("image_transformer", page.render_image_transformer),
-            ("image_transformer_learning", page.render_learning),
+            *((name, page.render_learning) for name in learning.EXPERIMENTS),
             ("vae", page.render_vae),
             ("step_cost", page.render_step_cost),
         ):

@@ -1,4 +1,4 @@
-"""What two models learned in as many steps: held-out bits/dim by step."""
+"""What models learned in as many steps: held-out bits/dim by step."""
 
 import textwrap
 from collections.abc import Sequence
@@ -17,6 +17,11 @@ STYLES = [
     for color in ("#c8553d", "#4a6fa5", "#2c7a4b")
 ]
 TITLE = "What is learned in as many steps"
+# The experiments that have curves: the names of their records, tables and plots.
+IMAGE_TRANSFORMER = "image_transformer_learning"
+VECTOR_QUANTIZED = "vector_quantized_learning"
+AUDIO = "audio_learning"
+EXPERIMENTS = (IMAGE_TRANSFORMER, VECTOR_QUANTIZED, AUDIO)
 
 
 def newest(records: Sequence[Record]) -> list[Record]:
@@ -50,10 +55,24 @@ def newest(records: Sequence[Record]) -> list[Record]:
 
 def _seen(record: Record) -> dict[str, Any]:
     """What a model was trained on and judged by."""
-    names = ("source", "num_held_out_images", "batch_size")
+    names = ("source", f"num_held_out_{_things(record)}", "batch_size")
     return {name: record.problem[name] for name in names} | {
         "seed": record.settings.get("seed")
     }
+
+
+def _things(record: Record) -> str:
+    """What is judged: "images" or "clips"."""
+    return "images" if "num_held_out_images" in record.problem else "clips"
+
+
+def _unit(record: Record) -> str:
+    return "bits/dim" if _things(record) == "images" else "bits/sample"
+
+
+def _yardsticks(record: Record) -> dict[str, float]:
+    """What the same data cost without learning, by name."""
+    return dict(record.problem.get("yardsticks", {}))
 
 
 def _common_steps(curves: Sequence[Record]) -> list[int]:
@@ -82,11 +101,17 @@ def markdown(curves: Sequence[Record]) -> str:
         (f"{step:,}", *(f"{held[step]:.4f}" for held in by_step)) for step in steps
     ]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))
+    things, unit = _things(curves[0]), _unit(curves[0])
+    kind = "a bound from above" if curves[0].settings.get("bound") else "exact"
+    held_against = "".join(
+        f" {name} takes {bits:.4f} of the same {things} held out."
+        for name, bits in _yardsticks(curves[0]).items()
+    )
     parts = [
         f"# {TITLE}",
-        f"Bits/dim of {problem['num_held_out_images']} images held out, exact, of "
-        f"whole images. Images: {problem['source']}. {_who(curves)} "
-        f"{problem['batch_size']} images at each step.",
+        f"{unit.capitalize()} of {problem[f'num_held_out_{things}']} {things} held "
+        f"out, {kind}, of whole {things}. {things.capitalize()}: {problem['source']}. "
+        f"{_who(curves)} {problem['batch_size']} {things} at each step.{held_against}",
         table,
         "\n".join(_notes(curves)),
     ]
@@ -142,10 +167,22 @@ def draw(curves: Sequence[Record], path: Path) -> None:
             label=f"{record.system}: held out{averaged}",
         )
         lows += [min(work["held_out_bits_per_dim"]), min(work["train_bits_per_dim"])]
-    axes.set_ylim(min(lows) - 0.1, 8.0)
+    for name, bits in _yardsticks(curves[0]).items():
+        axes.axhline(bits, color="#777777", linewidth=0.9, linestyle=(0, (6, 3)))
+        axes.annotate(
+            f"{name}, {bits:.2f}",
+            (1.0, bits),
+            xycoords=("axes fraction", "data"),
+            xytext=(-4, 3),
+            textcoords="offset points",
+            horizontalalignment="right",
+            fontsize=8,
+        )
+        lows.append(bits)
+    axes.set_ylim(min(lows) - 0.1, 8.0 if max(lows) < 8.0 else max(lows) + 0.3)
     axes.set_xlim(left=0)
     axes.set_xlabel("step", fontsize=9)
-    axes.set_ylabel("bits/dim", fontsize=9)
+    axes.set_ylabel(_unit(curves[0]), fontsize=9)
     axes.tick_params(labelsize=8.5)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -160,12 +197,12 @@ def draw(curves: Sequence[Record], path: Path) -> None:
         fontweight="bold",
         verticalalignment="center",
     )
-    problem = curves[0].problem
+    problem, things = curves[0].problem, _things(curves[0])
     machines = dict.fromkeys(
         f"{r.hardware.get('cpu')}, {r.hardware.get('cores')} cores" for r in curves
     )
     caption = (
-        f"{problem['source']}. {problem['num_held_out_images']} images held out; "
+        f"{problem['source']}. {problem[f'num_held_out_{things}']} {things} held out; "
         f"{problem['batch_size']} trained on a step. Machine: {'; '.join(machines)}."
     )
     figure.text(0.015, 0.02, "\n".join(textwrap.wrap(caption, 140)), fontsize=8)

@@ -75,16 +75,15 @@ def render_vae(*, records_path: Path, out_dir: Path) -> None:
 
 
 def render_learning(*, records_path: Path, out_dir: Path) -> None:
-    """Writes tables/image_transformer_learning.md and the plot of that name.
+    """Writes the table and the plot of the records' name, of learning curves.
 
     Of the records, only the curves made together last are rendered.  Raises as
     `render_nuts` does.
     """
     command = "`python -m experiments.bench.learning`"
     curves = learning.newest(_records(records_path, command))
-    _write_tables(out_dir, {"image_transformer_learning.md": learning.markdown(curves)})
-    plot = _folder(out_dir, "plots") / "image_transformer_learning.png"
-    learning.draw(curves, plot)
+    _write_tables(out_dir, {f"{records_path.stem}.md": learning.markdown(curves)})
+    learning.draw(curves, _folder(out_dir, "plots") / f"{records_path.stem}.png")
 
 
 def render_step_cost(*, records_path: Path, out_dir: Path) -> None:

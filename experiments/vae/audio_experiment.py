@@ -23,6 +23,7 @@ from experiments.records import media
 from experiments.vae import audio as programs
 from experiments.vae import audio_sampling
 from experiments.vae.audio import AudioSizes
+from experiments.vae.flac import flac
 from experiments.vae.spectrograms import spectrograms
 
 
@@ -96,9 +97,18 @@ def train_audio(
     )
     # From here on TensorFlow may begin: the runtime has said on which devices.
     writes = process.index == 0
+    about = {
+        "model": model.name,
+        "audio": audio.name,
+        "source": audio.source,
+        "num_held_out_clips": data.num_held_out * batch_size,
+        "topology": str(topology),
+    }
     show = None
     if writes and num_samples:
         show = _show(sizes, audio, seed, num_samples)
+    if writes and data.num_held_out:
+        about["flac_bits_per_sample"] = _flac_bits(audio, batch_size, data.num_held_out)
     if writes:
         print(
             f"{model.name}: {num_parameters(model):,} parameters\n"
@@ -113,13 +123,7 @@ def train_audio(
         run_dir=run_dir,
         seed=seed,
         settings=loop,
-        about={
-            "model": model.name,
-            "audio": audio.name,
-            "source": audio.source,
-            "num_held_out_clips": data.num_held_out * batch_size,
-            "topology": str(topology),
-        },
+        about=about,
         resume=resume,
         num_traces=num_traces,
         show=show,
@@ -142,6 +146,13 @@ def _num_held_out(audio: Audio, batch_size: int, wanted: int | None) -> int:
             f"{audio.held_out.num_clips} clips held out"
         )
     return wanted
+
+
+def _flac_bits(audio: Audio, batch_size: int, num_batches: int) -> float:
+    """What FLAC makes of the clips held out, in whichever way it takes the least."""
+    batch = held_out_batches(audio, batch_size=batch_size)
+    clips = [batch(number)["audio"] for number in range(num_batches)]
+    return min(flac(np.concatenate(clips), audio.rate))
 
 
 def _show(

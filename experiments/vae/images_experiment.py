@@ -25,8 +25,10 @@ from experiments.parallel.runtime import StepSettings
 from experiments.parallel.topology import parse
 from experiments.records.media import Image
 from experiments.vae import codebook as codebooks
-from experiments.vae import vector_quantized, yardsticks
+from experiments.vae import vector_quantized
 from experiments.vae.codebook import Codebook
+from experiments.vae.histogram import histogram_bits_per_dim
+from experiments.vae.png import png
 from experiments.vae.vector_quantized import ImageSizes
 
 COLLAPSED = 0.1  # of the codes: a perplexity below is warned of
@@ -142,13 +144,17 @@ def _yardsticks(
     images: Images, seed: int, batch_size: int, num_batches: int
 ) -> dict[str, float]:
     """What the images held out cost as PNG, and by histograms of those trained on."""
-    trained = training_batches(images, seed=seed, batch_size=batch_size)
-    held_out = held_out_batches(images, batch_size=batch_size)
+    trained, held_out = (
+        np.concatenate([batch(number)["image"] for number in range(num_batches)])
+        for batch in (
+            training_batches(images, seed=seed, batch_size=batch_size),
+            held_out_batches(images, batch_size=batch_size),
+        )
+    )
+    trained, held_out = trained.astype(np.uint8), held_out.astype(np.uint8)
     return {
-        "png_bits_per_dim": yardsticks.png_bits(held_out, num_batches),
-        "histogram_bits_per_dim": yardsticks.histogram_bits(
-            trained, held_out, num_batches
-        ),
+        "png_bits_per_dim": png(held_out).files,
+        "histogram_bits_per_dim": histogram_bits_per_dim(trained, held_out),
     }
 
 

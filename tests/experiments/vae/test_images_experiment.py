@@ -18,7 +18,7 @@ from experiments.inference.optimize import LoopSettings
 from experiments.parallel import optimizers
 from experiments.parallel.runtime import StepSettings
 from experiments.records import checkpoint, metrics
-from experiments.vae import images_experiment, vector_quantized, yardsticks
+from experiments.vae import images_experiment, vector_quantized
 from tests.programs import REPO, train_command
 
 SIZES = vae.ImageSizes(
@@ -144,16 +144,6 @@ def test_yardsticks_are_of_the_images_that_are_judged(run):
         sizes.append(8 * len(held.getvalue()))
     assert summary["png_bits_per_dim"] == pytest.approx(sum(sizes) / images.size)
     assert 4 < summary["histogram_bits_per_dim"] < 9
-
-
-def test_a_histogram_of_equal_values_has_eight_bits():
-    values = np.arange(256, dtype=np.int32).reshape(1, 16, 16, 1)
-    batch = {"image": np.repeat(values, 3, -1)}
-    found = yardsticks.histogram_bits(lambda _: batch, lambda _: batch, 2)
-    assert found == pytest.approx(8)
-    grey = {"image": np.full((1, 16, 16, 3), 7, np.int32)}
-    found = yardsticks.histogram_bits(lambda _: grey, lambda _: grey, 1)
-    assert found == pytest.approx(-math.log2(257 / 512))
 
 
 def test_reconstructions_stand_below_the_originals_and_samples_beside(run):

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from experiments.baselines import flac, histogram, png
+from experiments.vae import flac, histogram, png
 
 
 def noise(shape, dtype=np.int16):
