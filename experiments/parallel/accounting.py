@@ -246,24 +246,51 @@ def sent_bytes(
                 tensor = graph.get_tensor_by_name(f"{name}:{output or 0}")
             except KeyError:  # made by TensorFlow for an order of ops: it holds nothing
                 continue
-            if tensor.op.device:
+            if not tensor.op.device:
+                continue
+            if target in {_short(op.device) for op in tensor.consumers() if op.device}:
                 pair = (source, target)
                 sent[pair] = sent.get(pair, 0) + _size(tensor)
     return sent
 
 
+def ops_nowhere(graph: tf.Graph) -> list[str]:
+    """Names of ops without a device, which TensorFlow puts on the first one.
+
+    The graph's arguments and results, and what holds nothing, are not among them.
+    """
+    return [
+        op.name
+        for op in graph.get_operations()
+        if not op.device
+        and op.type not in ("Placeholder", "NoOp")
+        and not (op.type == "Identity" and not op.outputs[0].consumers())
+    ]
+
+
 def made_bytes(graph: tf.Graph) -> dict[str, int]:
     """Bytes of all that each device's ops make in one run: no peak can be higher.
 
-    TensorFlow frees what no later op reads, so that the peak is far lower.
+    What functions make is their caller's device's.  TensorFlow frees what no later op
+    reads, so that the peak is far lower.
     """
     made: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for op in graph.get_operations():
-        if op.device and op.type not in ALIASES:
+        if op.device:
             device = _short(op.device)
-            size = sum(_size(tensor) for tensor in op.outputs)
-            made[device] = made.get(device, 0) + size
+            made[device] = made.get(device, 0) + _made_by(op, sizes)
     return made
+
+
+def _made_by(op: tf.Operation, sizes: dict[str, int]) -> int:
+    if op.type in ("PartitionedCall", "StatefulPartitionedCall"):
+        name = op.get_attr("f").name
+        if name not in sizes:
+            inner = op.graph._get_function(name).graph
+            sizes[name] = sum(_made_by(each, sizes) for each in inner.get_operations())
+        return sizes[name]
+    return 0 if op.type in ALIASES else sum(_size(tensor) for tensor in op.outputs)
 
 
 def _short(device: str) -> str:

@@ -210,16 +210,17 @@ class Placed(Runtime):
         kept = weight_name
         if not gradients and self.settings.ema_decay is not None:
             kept = ema_name
-        held = self._held[copy]
+        held, devices, weights = self._held[copy], self._copies[copy], {}
+        for name in self.model.weights:
+            core = self._placement.core_of(name)
+            with tf.device(devices[core]):  # or what is read goes by way of device 0
+                weights[name] = held[core][kept(name)].read_value()
         return sums_of_copy(
             self.model,
             self.settings,
             self._placement,
-            self._copies[copy],
-            {
-                name: held[self._placement.core_of(name)][kept(name)].read_value()
-                for name in self.model.weights
-            },
+            devices,
+            weights,
             batch,
             seed,
             copy=copy,
@@ -227,9 +228,7 @@ class Placed(Runtime):
             gradients=gradients,
         )
 
-    def _update(
-        self, batches: list[Tensors], seed: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
+    def _update(self, batches: list[Tensors], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         found = [
             self._sums(copy, batch, seed, gradients=True)
             for copy, batch in enumerate(batches)
@@ -297,9 +296,7 @@ def sums_of_copy(
             settings,
             weights,
             batch,
-            Randomness(
-                tf.identity(seed), tf.constant(copy * size), training=gradients
-            ),
+            Randomness(tf.identity(seed), tf.constant(copy * size), training=gradients),
             num_examples=size * num_copies,
             gradients=gradients,
         )

@@ -6,9 +6,9 @@ the samples (Theis et al., 2016, A note on the evaluation of generative models, 
 3.1), and so does the evidence lower bound with it.  What is on the line beyond [-1, 1)
 costs density and gains nothing, so that the bound stays one.
 
-There are T / 2 latents, each of about 8 bits: its mean given the audio is within a range
-of which its deviation is at least a 256th.  They are real numbers, and so is their prior
-a density: the bound holds for them as they are, and none is rounded.
+There are T / 2 latents, each of about 8 bits: its mean given the audio is within a
+range of which its deviation is at least a 256th.  They are real numbers, and their
+prior is a density: the bound holds for them as they are, and none is rounded.
 """
 
 import functools
@@ -29,6 +29,7 @@ from experiments.vae.audio_networks import Adaptive, Row, within
 from experiments.vae.flows import (
     DistributedAutoregressiveFlow,
     LogisticQuantile,
+    Network,
     Part,
     Sinh,
     SplitFlow,
@@ -60,7 +61,7 @@ class AudioSizes(NamedTuple):
     prior_context: int = 32
     coder: int = 128  # channels of compressor and upsampler
     refit: int = 32  # samples after which the least squares are solved again
-    # Of each line through the past: its order, and the past's weight from refit to refit.
+    # Of each line through the past: its order, and the past's weight, refit to refit.
     lines: tuple[tuple[int, float], ...] = ((16, 0.8), (32, 0.4), (32, 0.6), (32, 0.8))
 
     @property
@@ -205,15 +206,20 @@ def flow(
             )
             for column in range(1 if aggregates else sizes.splits)
         )
-        if isinstance(sized, Row):
-            network, reach = functools.partial(networks.row_network, sized), sized.reach
-        else:
-            network, reach = functools.partial(networks.adaptive_network, sized), 0
+        reach = sized.reach if isinstance(sized, Row) else 0
         # The aggregating flow and the grid's last, which meet data first, go through
         # them as time does; from there on every other one goes back.
         backwards = not aggregates and (sizes.flows - 1 - number) % 2 == 1
-        made.append(SplitFlow(network, reach, parts, backwards))
+        made.append(SplitFlow(_network(sized), reach, parts, backwards))
     return DistributedAutoregressiveFlow(made)
+
+
+@functools.cache
+def _network(sized: Row | Adaptive) -> Network:
+    """One function for networks of one size, by which it is known as the same."""
+    if isinstance(sized, Row):
+        return functools.partial(networks.row_network, sized)
+    return functools.partial(networks.adaptive_network, sized)
 
 
 def flow_networks(sizes: AudioSizes, name: str) -> list[Row | Adaptive]:
@@ -298,7 +304,7 @@ def _adaptive(sizes: AudioSizes) -> Adaptive:
 
 
 def dequantized(audio: tf.Tensor, random: Randomness) -> tf.Tensor:
-    """Samples [clips, T] of 16 bits as numbers in [-1, 1), each anywhere in its step."""
+    """Samples [clips, T] of 16 bits as numbers in [-1, 1), anywhere in their steps."""
     within_step = uniform(random, "dequantize", tuple(audio.shape)) - 0.5
     return (tf.cast(audio, tf.float32) + within_step) / STEPS
 

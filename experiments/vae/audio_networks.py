@@ -18,12 +18,13 @@ from experiments.vae.flows import Weights
 LOG_SCALE = 3.0  # the network's part of a log-scale is within this of 0
 FLOOR = 1e-5  # of a level: a third of a 16-bit sample's step, in units of full scale
 FIRST_LEVEL = 0.02  # that a clip is thought to begin at, before training
-FIRST_TRUST = 2.0  # the power of a line's mean square error of late that it is trusted by
+# The power of its mean square error of late by which a line is trusted at first.
+FIRST_TRUST = 2.0
 LATE, FAST = 16, 8  # samples that "of late" is, and those of the faster of two levels
 RIDGE = 1e-8  # of the mean square, added to the least squares' diagonal
 LATENT_LIMIT = 4.0  # a latent's mean is within this of 0
-# The least deviation of a latent given the audio: a 256th of its range, so that it holds
-# about 8 bits.
+# The least deviation of a latent given the audio: a 256th of its range, so that it
+# holds about 8 bits.
 LATENT_STEP = 2 * LATENT_LIMIT / 256
 SMALL = 0.1  # of the usual deviation: of last layers that begin near 0, but not at it
 
@@ -31,7 +32,9 @@ SMALL = 0.1  # of the usual deviation: of last layers that begin near 0, but not
 class Row(NamedTuple):
     """A network of a flow of the grid: it sees a block's values and blocks before."""
 
-    block: int  # values that share a context; and the values that each sees at full rate
+    block: (
+        int  # values that share a context; and the values that each sees at full rate
+    )
     context_blocks: int  # before a block, that its context is computed of
     channels: int
     context: int  # channels of the context's layer
@@ -180,7 +183,7 @@ def _layers(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Two numbers of each value: [blocks, values] each.
 
-    near: [blocks, values, seen].  told: [blocks, channels], which a block's values share.
+    near: [blocks, values, seen].  told: [blocks, channels], which their values share.
     """
     _, values, seen = near.shape
     channels = told.shape[-1]
@@ -247,7 +250,7 @@ def adaptive_network(
 def _after(
     values: tf.Tensor, block: int, taps: int, before: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """[batch, lead + n] for `frames`: silence before the values, `before` at its end."""
+    """[batch, lead + n] for `frames`: silence before the values, ending in `before`."""
     lead = -(-taps // block) * block
     if before is None:
         return tf.pad(values, ((0, 0), (lead, 0)))
@@ -295,7 +298,7 @@ def shortened(products: tf.Tensor, order: int) -> tf.Tensor:
 
 
 def solved(sums: tf.Tensor) -> tf.Tensor:
-    """The least squares' taps, [blocks, order] float32: sums as `moments` gives them."""
+    """The least squares' taps, [blocks, order] float32, of sums as of `moments`."""
     order = sums.shape[1]
     gram = sums[..., :order]
     mean = tf.reduce_mean(tf.linalg.diag_part(gram), -1)

@@ -55,9 +55,7 @@ def reconstruct(
     return decoded(weights, sizes, seed, audio.encoder(weights, heard).mean())
 
 
-def decoded(
-    weights: Tensors, sizes: AudioSizes, seed: Any, z: tf.Tensor
-) -> np.ndarray:
+def decoded(weights: Tensors, sizes: AudioSizes, seed: Any, z: tf.Tensor) -> np.ndarray:
     """A draw of the decoder for latents z [clips, T / 2]."""
     shift, log_scale = audio.upsampled(weights, z)
     random = Randomness(tf.convert_to_tensor(seed, tf.int32), tf.constant(0))

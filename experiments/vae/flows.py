@@ -14,6 +14,7 @@ both neighbours are used.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -52,6 +53,10 @@ class SplitFlow:
     reach: int  # values of the neighbour that a part reads
     parts: tuple[Part, ...]  # contiguous, of one length, left to right
     backwards: bool = False  # whether "before" means to the right
+
+    def bare(self) -> "SplitFlow":
+        """The same without its parts: what they have in common."""
+        return dataclasses.replace(self, parts=())
 
     def neighbour(self, number: int) -> int | None:
         """The part whose values come before those of this one; None: it is first."""
@@ -194,11 +199,7 @@ def _inverse_of_flow(
     The edges are cut where the part is: no more than they are passed on.
     """
     cuts = after is not None and len(after.parts) == len(parts)
-
-    def run(weights: Weights, y: tf.Tensor, *before: tf.Tensor) -> list[tf.Tensor]:
-        x, log_det = flow.inverse_of_part(weights, y, before[0] if before else None)
-        return [x, log_det, after.edge(x)] if cuts and after else [x, log_det]
-
+    run = _inverse_once(flow.bare(), after.bare() if cuts and after else None)
     made = []
     for number, (part, y) in enumerate(zip(flow.parts, parts, strict=True)):
         beside = flow.neighbour(number)
@@ -208,15 +209,9 @@ def _inverse_of_flow(
     return [results[0] for results in made], following, [r[1] for r in made]
 
 
-def _forward_of_flow(
-    flow: SplitFlow, parts: Sequence[tf.Tensor]
-) -> list[tf.Tensor]:
-    """Each part's forward, in the flow's order: a part needs the one before it whole."""
-
-    def run(weights: Weights, x: tf.Tensor, *before: tf.Tensor) -> list[tf.Tensor]:
-        y = flow.forward_of_part(weights, x, before[0] if before else None)
-        return [y, flow.edge(y)]
-
+def _forward_of_flow(flow: SplitFlow, parts: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Each part's forward, in the flow's order: a part needs the one before whole."""
+    run = _forward_once(flow.bare())
     made: dict[int, list[tf.Tensor]] = {}
     numbers = range(len(parts))
     for number in reversed(numbers) if flow.backwards else numbers:
@@ -224,6 +219,39 @@ def _forward_of_flow(
         before = () if beside is None else (made[beside][1],)
         made[number] = on(part.core, run, part.weights, parts[number], *before)
     return [made[number][0] for number in numbers]
+
+
+# What nodes compute is traced once for all of a kind: the graph of 66 of them, and of
+# their gradients, else takes a minute to make.
+
+
+@functools.cache
+def _inverse_once(
+    flow: SplitFlow, after: SplitFlow | None
+) -> Callable[..., list[tf.Tensor]]:
+    """(weights, y, edge of the part before) -> x, log determinant, edge for `after`."""
+
+    def run(weights: Weights, y: tf.Tensor, *before: tf.Tensor) -> list[tf.Tensor]:
+        x, log_det = flow.inverse_of_part(weights, y, before[0] if before else None)
+        return [x, log_det] if after is None else [x, log_det, after.edge(x)]
+
+    return traced(run)
+
+
+@functools.cache
+def _forward_once(flow: SplitFlow) -> Callable[..., list[tf.Tensor]]:
+    """(weights, x, edge of the part before) -> y and its edge."""
+
+    def run(weights: Weights, x: tf.Tensor, *before: tf.Tensor) -> list[tf.Tensor]:
+        y = flow.forward_of_part(weights, x, before[0] if before else None)
+        return [y, flow.edge(y)]
+
+    return traced(run)
+
+
+def traced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that TensorFlow calls by name, and takes for the caller's device."""
+    return tf.function(function, autograph=False)
 
 
 def _cut(parts: Sequence[tf.Tensor], number: int) -> list[tf.Tensor]:

@@ -1,13 +1,15 @@
-"""The audio VAE where it is large: 100 million weights here, and 512 cores on paper.
+"""The audio VAE on the paper's cores: small, with 100 million weights, and on 512.
 
-    python -m tests.experiments.vae.large_audio
+    python -m tests.experiments.vae.large_audio [seventeen] [train] [trace]
 
-Trains the sizes of configs/vae/audio_large.gin on 17 logical CPU devices, and traces
+Holds a small model on 17 logical CPU devices, and on two copies of them, against one
+device; trains the sizes of configs/vae/audio_large.gin on 17 logical CPU devices, and traces
 the step of as many copies of the 17 cores as there are in 16 x 16 x 2, of which nothing
 runs.  Takes some minutes and some 6 GB of memory, and says what it took.
 """
 
 import resource
+import sys
 import time
 
 import numpy as np
@@ -20,6 +22,7 @@ from experiments.parallel.runtime import StepSettings
 from experiments.parallel.variables import variables
 from experiments.vae import audio
 from experiments.vae.audio import AudioSizes
+from tests.experiments.vae import on_cores
 
 LARGE = AudioSizes(
     channels=896, context=1024, prior_channels=448, prior_context=512, coder=1024
@@ -116,10 +119,42 @@ def trace():
     assert max(total.values()) < CORE_BYTES
 
 
+def seventeen():
+    """A step of a small model on the 17 cores, and on twice as many."""
+    for mesh in ("core:17", "batch:2,core:17"):
+        found = on_cores.seventeen_cores(mesh)
+        one, cores = found["losses"]
+        for name, value in one.items():
+            np.testing.assert_allclose(cores[name], value, rtol=1e-5, err_msg=name)
+        assert found["gradients"] < 1e-5
+        assert found["nowhere"] == [] and found["collectives"] == 0
+        grid = [n for d, n in found["ops"].items() if int(d[4:]) % 17 != 16]
+        # Alike but for nodes at the sides, which have a neighbour less, and for the
+        # first row's, after which none comes.
+        assert max(grid) < 1.25 * min(grid)
+        for source, target, _ in found["passed"]:
+            (row, column), (to_row, to_column) = (
+                divmod(int(name[4:]) % 17, 4) for name in (source, target)
+            )
+            if int(source[4:]) // 17 == int(target[4:]) // 17 and 4 not in (
+                row,
+                to_row,
+            ):
+                assert abs(row - to_row) <= 1 and abs(column - to_column) <= 1
+        passed = sum(size for *_, size in found["passed"])
+        print(
+            f"{mesh}: loss {cores['loss']:.6f}, one device's {one['loss']:.6f}; "
+            f"gradients apart by {found['gradients']:.1e} at most; ops of cores "
+            f"{min(grid)} to {max(grid)}; {passed:,} bytes pass a step",
+            flush=True,
+        )
+
+
 def main():
-    topology.local_devices(CPU_DEVICES, "CPU")
-    train()
-    trace()
+    parts = sys.argv[1:] or ["seventeen", "train", "trace"]
+    on_cores.prepare(2 * CPU_DEVICES)
+    for part in parts:
+        {"seventeen": seventeen, "train": train, "trace": trace}[part]()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"passed; {peak:.1f} GiB at most")
 

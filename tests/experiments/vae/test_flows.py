@@ -128,7 +128,9 @@ def split(num_parts, *, backwards, same_weights=True, seed=3):
         return Part(
             number,
             {
-                name: tf.constant(0.4 * random.standard_normal(weight.shape), tf.float32)
+                name: tf.constant(
+                    0.4 * random.standard_normal(weight.shape), tf.float32
+                )
                 for name, weight in row_weights(ROW).items()
             },
         )
@@ -160,7 +162,9 @@ def test_a_part_reads_its_neighbours_edge_and_nothing_further(backwards):
         [split(4, backwards=backwards, same_weights=False)]
     )
     values = tf.repeat(
-        tf.constant(np.random.default_rng(5).standard_normal((1, 64)), tf.float32), 64, 0
+        tf.constant(np.random.default_rng(5).standard_normal((1, 64)), tf.float32),
+        64,
+        0,
     )
     changed = (
         flow.inverse(values + tf.eye(64)).numpy() != flow.inverse(values).numpy()
