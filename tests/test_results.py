@@ -27,6 +27,11 @@ RENDERED = {  # what renders a file of records, and into which tables and plots
         ("image_transformer.md", "image_transformer.csv"),
         (),
     ),
+    "vector_quantized_learning": (
+        page.render_learning,
+        ("vector_quantized_learning.md",),
+        ("vector_quantized_learning.png",),
+    ),
     "image_transformer_learning": (
         page.render_learning,
         ("image_transformer_learning.md",),
