@@ -1,4 +1,4 @@
-"""What FLAC makes of clips: the bits a sample that a model of sounds is held against."""
+"""What FLAC makes of clips: the bits a sample that a model of them is held against."""
 
 import io
 from collections.abc import Sequence
@@ -39,9 +39,7 @@ def flac(clips: np.ndarray, rate: int) -> BitsPerSample:
         )
     bounds = np.iinfo(np.int16)
     if clips.min() < bounds.min or clips.max() > bounds.max:
-        raise ValueError(
-            f"clips: given {clips.min()} to {clips.max()}, wanted 16 bits"
-        )
+        raise ValueError(f"clips: given {clips.min()} to {clips.max()}, wanted 16 bits")
     clips = clips.astype(np.int16)
     together = [encoded(clips.reshape(-1), rate)]
     alone = [encoded(clip, rate) for clip in clips]

@@ -53,12 +53,14 @@ def tfds_audio(
       from -1 to 1.  Where its length is not that of all, every example is read at the
       start, to know how many clips there are.
 
-    The rest is as `audio_files` has it.  Raises FileNotFoundError, with the command that
-    prepares it, for a data set that is not there, and for a file of it that is missing;
-    ValueError for a split or a feature that it has not, splits that share recordings,
-    a feature of no known rate or in another encoding, channels that are not wanted,
-    samples beyond 16 bits, and no clips, or silent ones alone, in a split;
-    CorruptFileError for a damaged file.  Each names the folder or the file.
+    The rest is as `audio_files` has it.
+
+    Raises FileNotFoundError, with the command that prepares it, for a data set that is
+    not there, and for a file of it that is missing; ValueError for a split or a feature
+    that it has not, splits that share recordings, a feature of no known rate or in
+    another encoding, channels that are not wanted, samples beyond 16 bits, and no
+    clips, or silent ones alone, in a split; CorruptFileError for a damaged file.  Each
+    names the folder or the file.
     """
     form = Form(length, rate, short, mix_channels)
     check_form(form)
@@ -108,8 +110,8 @@ def _checked(given: Prepared, name: str, form: Form) -> Any:
     label = f"{given.label}: {name}"
     if not isinstance(feature, tfds.features.Audio):
         raise ValueError(f"{label} is {feature}, wanted audio")
-    told_content = feature.to_json_content()
-    if told_content.lazy_decode or told_content.encoding not in ("", "NONE"):
+    content = feature.to_json_content()
+    if content.lazy_decode or content.encoding not in ("", "NONE"):
         raise ValueError(f"{label}: is kept encoded, wanted its samples")
     if not feature.sample_rate:
         raise ValueError(f"{label}: of no known rate, wanted samples a second")

@@ -58,9 +58,9 @@ class Clips(NamedTuple):
 
 
 def check_form(form: Form) -> None:
-    """Raises ValueError for a length or rate below 1, and a `short` there is not."""
-    if form.length < 1:
-        raise ValueError(f"length: given {form.length}, wanted at least 1 sample")
+    """Raises ValueError for a length or rate too small, and a `short` there is not."""
+    if form.length < 2:  # one sample is no sound
+        raise ValueError(f"length: given {form.length}, wanted at least 2 samples")
     if form.rate < 1:
         raise ValueError(f"rate: given {form.rate}, wanted at least 1 sample a second")
     if form.short not in SHORT:
@@ -208,7 +208,9 @@ def clips(
 
     kept: Sequence[int] | np.ndarray = range(num)
     if skip_silent:
-        silent = on_threads(lambda place: is_silent(clip(place)), range(num), num_threads)
+        silent = on_threads(
+            lambda place: is_silent(clip(place)), range(num), num_threads
+        )
         kept = np.flatnonzero(~np.array(list(silent), bool))
         counts["silent skipped"] += num - len(kept)
     return Clips(Split(len(kept), lambda place, _: clip(int(kept[place]))), +counts)
@@ -258,7 +260,7 @@ def _opened(stream: BinaryIO, label: str, form: Form) -> soundfile.SoundFile:
 
 
 def _check_whole(stream: BinaryIO, label: str) -> None:
-    """Raises CorruptFileError for a WAV cut short, which libsndfile reads in silence."""
+    """Raises CorruptFileError for a WAV cut short, which libsndfile reads as it is."""
     head = stream.read(8)
     size = stream.seek(0, 2)
     stream.seek(0)

@@ -10,7 +10,7 @@ from experiments.datasets.audio import MOST, Audio, Split
 
 KIND = "synthetic plucked tones"
 LOWEST, HIGHEST = 45, 81  # notes, as MIDI numbers them: 110 Hz to 880 Hz
-LONGEST = 2.0  # seconds that a string is heard before the clip begins, at most
+LONGEST = 0.5  # seconds that a string is heard before the clip begins, at most
 PEAKS = 0.1, 0.9  # of the full scale: how loud the loudest sample of a clip is
 
 
@@ -71,10 +71,11 @@ def plucked(
     Digital synthesis of plucked-string and drum timbres.  The average delays by half a
     sample, so that p + 1/2 is the period, rounded to such a number.
     """
-    delay = max(1, round(period - 0.5))
+    delay = max(2, round(period - 0.5))
+    noise = random.uniform(-1.0, 1.0, delay)
     burst = np.zeros(length)
-    held = min(delay, length)
-    burst[:held] = random.uniform(-1.0, 1.0, held)
+    # Less its mean, which no string has and which the loop would keep the longest.
+    burst[:delay] = (noise - noise.mean())[:length]
     loop = np.zeros(delay + 2)
     loop[0] = 1.0
     loop[delay:] -= damping / 2

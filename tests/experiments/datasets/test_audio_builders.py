@@ -1,4 +1,6 @@
-"""Audio as TensorFlow Datasets prepares it, made here in the three kinds that it has."""
+"""Audio as TensorFlow Datasets prepares it, made here in its three kinds."""
+
+import io
 
 import numpy as np
 import pytest
@@ -15,12 +17,14 @@ KINDS = {
     "short": {"shape": (None,), "dtype": np.int16},
     "long": {"shape": (None,), "dtype": np.int64},
     "stereo": {"shape": (None, 2), "dtype": np.int16},
-    "packed": {"shape": (None,), "dtype": np.int16, "encoding": "zlib"},
+    "files": {"dtype": np.int16, "lazy_decode": True, "file_format": "wav"},
     "unknown": {"shape": (None,), "dtype": np.int16, "sample_rate": None},
 }
 
 
 def sound(number, kind="short"):
+    if kind == "files":
+        return io.BytesIO(b"a file, not looked at")
     random = np.random.default_rng(number)
     length = 2 * LENGTH if kind == "floats" else LENGTH + 3 * number
     shape = (length, 2) if kind == "stereo" else length
@@ -128,7 +132,7 @@ def test_recordings_are_resampled_mixed_and_padded_as_files_are(data_dir):
         ("short", {"feature": "sound"}, "wanted a feature 'sound'"),
         ("short", {"length": 100}, r"'train\[:50%\]': no clips, 3 shorter than"),
         ("stereo", {}, "audio: 2 channels, wanted 1; mix_channels=True"),
-        ("packed", {}, "audio: is kept encoded, wanted its samples"),
+        ("files", {}, "audio: is kept encoded, wanted its samples"),
         ("unknown", {}, "audio: of no known rate"),
         ("lost", {}, "tfds build tiny_sounds/lost"),
     ],
@@ -150,7 +154,9 @@ def test_samples_beyond_16_bits_and_a_damaged_record_are_named(
         "tiny_sounds/long", data_dir=tmp_path, file_format="tfrecord"
     )
     builder.download_and_prepare()
-    with pytest.raises(ValueError, match=r"record \d: samples from \d+ to \d+, wanted 16"):
+    with pytest.raises(
+        ValueError, match=r"record \d: samples from \d+ to \d+, wanted 16"
+    ):
         of(tmp_path, "long")
     (path,) = (tmp_path / "tiny_sounds" / "long" / "1.0.0").glob("*-train.*")
     held = bytearray(path.read_bytes())

@@ -84,8 +84,9 @@ def test_those_held_out_may_have_a_folder_of_their_own(folder, tmp_path):
     other = fill(tmp_path / "judged", num=3)
     images = image_files(path=folder, size=SIZE, held_out_path=other)
     assert (images.training.num_images, images.held_out.num_images) == (10, 3)
-    with pytest.raises(ValueError, match="is to be trained on and held out"):
-        image_files(path=folder, size=SIZE, held_out_path=folder)
+    for path in (folder, folder / "part0"):
+        with pytest.raises(ValueError, match="is to be trained on and held out"):
+            image_files(path=folder, size=SIZE, held_out_path=path)
 
 
 def test_the_name_is_of_what_is_in_the_files_not_of_where_they_are(folder, tmp_path):

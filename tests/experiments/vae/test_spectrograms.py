@@ -13,7 +13,9 @@ def sine(hertz, peak=32767, num=4096):
     return np.rint(peak * np.sin(2 * np.pi * hertz * moments)).astype(np.int16)
 
 
-@pytest.mark.parametrize(("hertz", "peak", "decibels"), [(1000, 32767, 0), (2500, 3277, -20)])
+@pytest.mark.parametrize(
+    ("hertz", "peak", "decibels"), [(1000, 32767, 0), (2500, 3277, -20)]
+)
 def test_a_sine_is_as_loud_as_it_is_and_where_it_is(hertz, peak, decibels):
     found = levels(sine(hertz, peak), RATE)
     middle = found.decibels[:, len(found.seconds) // 2]
