@@ -3,9 +3,9 @@
     python -m tests.experiments.vae.large_audio [seventeen] [train] [trace]
 
 Holds a small model on 17 logical CPU devices, and on two copies of them, against one
-device; trains the sizes of configs/vae/audio_large.gin on 17 logical CPU devices, and
-traces the step of as many copies of the 17 cores as there are in 16 x 16 x 2, of which
-nothing runs.  Takes some minutes and some 6 GB of memory, and says what it took.
+device; trains the sizes of configs/vae/audio_large.gin on 17; and traces the step of as
+many copies of the 17 as there are in 16 x 16 x 2, of which nothing runs.  Takes some
+minutes and some 6 GB of memory, and says what it took.
 """
 
 import resource
