@@ -7,6 +7,7 @@ a row share its program, and are given their own weights.
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,7 +25,10 @@ from experiments.vae.flows import SplitFlow
 def sample(
     weights: Mapping[str, Any], sizes: AudioSizes, seed: Any, num_clips: int
 ) -> np.ndarray:
-    """Clips of the model: [num_clips, T] int32 of 16 bits; what is louder is cut off.
+    """Clips of the model: [num_clips, T] int32 of 16 bits.
+
+    What is louder is cut off sample by sample, so that those that follow are of what a
+    file can hold: lines through the past may be unstable, and would run away.
 
     weights: by name, as `audio.weights_of` has them.
     seed: [2] int32.
@@ -62,7 +66,7 @@ def decoded(weights: Tensors, sizes: AudioSizes, seed: Any, z: tf.Tensor) -> np.
     noise = uniform(random, "noise of audio", tuple(shift.shape))
     noise = tf.exp(log_scale) * _logit(noise) + shift
     noise = tf.sinh(tf.exp(weights["decoder/tail"][0]) * noise)
-    sound = forward(weights, sizes, "decoder", noise).numpy()
+    sound = forward(weights, sizes, "decoder", noise, loudest=1.0).numpy()
     if not np.isfinite(sound).all():
         raise ValueError("weights: what they make is not finite, wanted sound")
     least, most = -audio.STEPS, audio.STEPS - 1
@@ -70,18 +74,26 @@ def decoded(weights: Tensors, sizes: AudioSizes, seed: Any, z: tf.Tensor) -> np.
 
 
 def forward(
-    weights: Tensors, sizes: AudioSizes, name: str, noise: tf.Tensor
+    weights: Tensors,
+    sizes: AudioSizes,
+    name: str,
+    noise: tf.Tensor,
+    loudest: float = math.inf,
 ) -> tf.Tensor:
-    """The flow's forward of [clips, length], part after part in each flow's order."""
+    """The flow's forward of [clips, length], part after part in each flow's order.
+
+    loudest: what the aggregating flow's values are cut off at, each before the next is
+      made of it; the forward proper is without.
+    """
     values = tf.transpose(noise)  # [length, clips]
     flows = audio.flow(weights, sizes, name).flows
     for flow, network in zip(flows, audio.flow_networks(sizes, name), strict=True):
-        values = _forward_of_flow(flow, network, values)
+        values = _forward_of_flow(flow, network, values, loudest)
     return tf.transpose(values)
 
 
 def _forward_of_flow(
-    flow: SplitFlow, network: Row | Adaptive, values: tf.Tensor
+    flow: SplitFlow, network: Row | Adaptive, values: tf.Tensor, loudest: float
 ) -> tf.Tensor:
     parts = tf.split(values, len(flow.parts))
     order = list(range(len(parts)))
@@ -91,7 +103,7 @@ def _forward_of_flow(
     made: dict[int, tf.Tensor] = {}
     for number in order:
         x = parts[number][::-1] if flow.backwards else parts[number]
-        y = _loop(network)(dict(flow.parts[number].weights), x, before)
+        y = _loop(network, loudest)(dict(flow.parts[number].weights), x, before)
         if flow.reach:
             before = y[-flow.reach :]
         made[number] = y[::-1] if flow.backwards else y
@@ -99,17 +111,19 @@ def _forward_of_flow(
 
 
 @functools.cache
-def _loop(network: Row | Adaptive) -> Callable[..., tf.Tensor]:
+def _loop(network: Row | Adaptive, loudest: float) -> Callable[..., tf.Tensor]:
     """The compiled loop over a part's values: (weights, x, before) -> y.
 
     x, y: [values, clips] in the flow's order; before: [reach, clips].
 
     By XLA, which writes to what is kept in place.
     """
-    made = _row_loop if isinstance(network, Row) else _adaptive_loop
-    return tf.function(
-        functools.partial(made, network), jit_compile=True, autograph=False
+    made = (
+        functools.partial(_row_loop, network)
+        if isinstance(network, Row)
+        else functools.partial(_adaptive_loop, network, loudest)
     )
+    return tf.function(made, jit_compile=True, autograph=False)
 
 
 def _row_loop(
@@ -150,7 +164,7 @@ def _row_loop(
 
 
 def _adaptive_loop(
-    sizes: Adaptive, weights: Tensors, x: tf.Tensor, before: tf.Tensor
+    sizes: Adaptive, loudest: float, weights: Tensors, x: tf.Tensor, before: tf.Tensor
 ) -> tf.Tensor:
     del before  # it has the whole clip
     length, clips = x.shape
@@ -196,6 +210,7 @@ def _adaptive_loop(
             weights, told, mean, best, wrong[:, tf.newaxis], context
         )
         new = x[place] * tf.exp(log_scale[:, 0]) + shift[:, 0]
+        new = tf.clip_by_value(new, -loudest, loudest)
         return (
             place + 1,
             _written(kept, at, new),

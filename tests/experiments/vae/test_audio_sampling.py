@@ -47,6 +47,20 @@ def test_a_reconstruction_is_of_its_own_clip(weights):
     assert (made[1] != swapped[1]).any()
 
 
+def test_sound_that_would_run_away_is_cut_off_as_it_is_made(weights):
+    noise = np.random.default_rng(7).logistic(size=(2, SMALL.length))
+    noise = tf.constant(noise, tf.float32)
+    free, cut = (
+        audio_sampling.forward(weights, SMALL, "decoder", noise, **more).numpy()
+        for more in ({}, {"loudest": 1.0})
+    )
+    assert np.abs(free).max() > 1 and np.abs(cut).max() == 1
+    for whole, limited in zip(free, cut, strict=True):
+        first = np.argmax(np.abs(whole) > 1)  # what follows is of what was cut off
+        np.testing.assert_allclose(limited[:first], whole[:first], rtol=1e-4, atol=1e-5)
+        assert not np.allclose(limited[first + 1 :], np.clip(whole[first + 1 :], -1, 1))
+
+
 def test_weights_that_make_no_numbers_are_an_error(weights):
     spoilt = weights | {"decoder/tail": tf.constant([np.nan])}
     with pytest.raises(ValueError, match="not finite, wanted sound"):
