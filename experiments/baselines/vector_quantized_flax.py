@@ -15,7 +15,7 @@ NOTE = (
 )
 HIDDEN = -1e9
 USAGE_DECAY, PATIENCE = 0.99, 100  # of what says that a code is dead
-FIRST_LOG_SCALE, FIRST_COEFFICIENTS = -2.0, (1.0, 0.0, 1.0)  # of mixtures, at first
+FIRST_LOG_SCALE, FIRST_COEFFICIENTS = -3.0, (2.0, 0.0, 2.0)  # of mixtures, at first
 
 Draws = Callable[[int], Mapping[str, np.ndarray]]
 
@@ -140,6 +140,8 @@ def check(sizes: Any, book: Any) -> None:
     """Raises ValueError as `prepare` does."""
     if book.samples < 1:
         raise ValueError(f"samples: given {book.samples}, wanted 1 or more: soft EM")
+    if sizes.shortcuts:
+        raise ValueError("shortcuts: given True, wanted False")
     if sizes.likelihood != "dmol" or sizes.prior_start:
         raise ValueError(
             f"sizes: given {sizes.likelihood!r} and a prior from step "
@@ -202,7 +204,7 @@ def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
                 name = f"down{number}"
                 x = nn.Conv(sizes.channels, kernel, strides, name=name)(x)
                 x = residuals(name, x)
-            x = nn.relu(x).reshape(-1, sizes.channels)
+            x = x.reshape(-1, sizes.channels)
             x = nn.Dense(sizes.slots * book.depth, name="encoded")(x)
             return x.reshape(-1, book.depth)
 

@@ -12,13 +12,14 @@ import tensorflow as tf
 
 from experiments.baselines import image_transformer_tf as transformer
 from experiments.problem import AdamSettings, Training
+from experiments.vae import frequencies
 
 NOTE = (
     "plain operations and autodiff, averages assigned by hand; Adam by TensorFlow's "
     "fused kernel; its uniform draws are made before the clock runs"
 )
 USAGE_DECAY, PATIENCE = 0.99, 100  # of what says that a code is dead
-FIRST_LOG_SCALE, FIRST_COEFFICIENTS = -2.0, (1.0, 0.0, 1.0)  # of mixtures, at first
+FIRST_LOG_SCALE, FIRST_COEFFICIENTS = -3.0, (2.0, 0.0, 2.0)  # of mixtures, at first
 
 Draws = Callable[[int], Mapping[str, np.ndarray]]
 
@@ -146,9 +147,17 @@ def encoded(w: Mapping[str, Any], sizes: Any, image: tf.Tensor) -> tf.Tensor:
         x = tf.nn.conv2d(x, w[f"down{number}/filter"], stride, "SAME")
         x = tf.nn.bias_add(x, w[f"down{number}/bias"])
         x = residuals(w, sizes, f"down{number}", x)
-    x = tf.reshape(tf.nn.relu(x), (-1, sizes.channels))
+    x = tf.reshape(x, (-1, sizes.channels))
     x = tf.nn.bias_add(x @ w["encoded"], w["encoded_bias"])
-    return tf.reshape(x, (-1, x.shape[-1] // sizes.slots))
+    x = tf.reshape(x, (-1, x.shape[-1] // sizes.slots))
+    if sizes.shortcuts:
+        side = math.prod(sizes.strides)
+        apart, _ = frequencies.split(side, sizes.slots)  # [slots, pixels, frequencies]
+        patches = tf.nn.space_to_depth(tf.cast(image, tf.float32) / 127.5 - 1, side)
+        patches = tf.reshape(patches, (-1, apart.shape[1]))
+        own = tf.reshape(patches @ np.concatenate(apart, 1), (-1, apart.shape[2]))
+        x += own @ w["cosines"]
+    return x
 
 
 def decoded(
@@ -159,7 +168,7 @@ def decoded(
     vectors: [vectors, depth], of all of the batch.
     """
     x = tf.reshape(vectors, (-1, sizes.slots * vectors.shape[-1]))
-    x = tf.nn.bias_add(x @ w["decoded"], w["decoded_bias"])
+    first = x = tf.nn.bias_add(x @ w["decoded"], w["decoded_bias"])
     side = sizes.size // math.prod(sizes.strides)
     x = tf.reshape(x, (batch, side, side, sizes.channels))
     for number in reversed(range(len(sizes.strides))):
@@ -169,7 +178,35 @@ def decoded(
         shape = (batch, side, side, filters.shape[2])
         x = tf.nn.conv2d_transpose(x, filters, shape, stride, "SAME")
         x = tf.nn.bias_add(x, w[f"{name}/bias"])
+    if sizes.shortcuts:
+        x += patched(sizes, first @ w["up"], batch)
+        if sizes.likelihood == "dmol":
+            _, together = frequencies.split(math.prod(sizes.strides), sizes.slots)
+            own = vectors @ tf.transpose(w["cosines"]) / vectors.shape[-1]
+            pixels = tf.reshape(own, (-1, together[:, :, 0].size))
+            pixels @= together.reshape(-1, together.shape[-1])
+            x += patched(sizes, pixels, batch) @ as_means(sizes)
     return x
+
+
+def patched(sizes: Any, x: tf.Tensor, batch: int) -> tf.Tensor:
+    """Of places, their pixels: [batch, size, size, numbers of a pixel]."""
+    stride = math.prod(sizes.strides)
+    side = sizes.size // stride
+    return tf.nn.depth_to_space(tf.reshape(x, (batch, side, side, -1)), stride)
+
+
+def as_means(sizes: Any) -> np.ndarray:
+    """Puts pixels where a mixture has its means: [3, outputs].
+
+    Less what the first coefficients have one channel move the next by.
+    """
+    of_red, of_both, by_green = np.tanh(FIRST_COEFFICIENTS)
+    own = [[1, -of_red, -of_both], [0, 1, -by_green], [0, 0, 1]]
+    means = np.repeat(np.array(own, np.float32), sizes.num_mixtures, 1)
+    before, after = np.zeros((2, 3, 6 * sizes.num_mixtures), np.float32)
+    before = before[:, : sizes.num_mixtures]
+    return np.concatenate([before, means, after], 1)
 
 
 def residuals(w: Mapping[str, Any], sizes: Any, name: str, x: tf.Tensor) -> tf.Tensor:

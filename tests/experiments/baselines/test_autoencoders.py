@@ -88,7 +88,7 @@ def state_after(steps):
     ("changes", "steps"),
     [
         ({}, 300),
-        ({}, 0),
+        ({"shortcuts": True}, 0),
         ({"likelihood": "categorical", "prior_start": 301}, 300),
     ],
 )
