@@ -1,6 +1,7 @@
 """Every config says at its head how it is used, and that command is one that works."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,6 @@ def test_the_head_names_a_command_that_reads_this_config(name):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_command_of_a_head_passes_every_check(command):
-    done = ran([*command.split(), "--dry_run"])
+    done = ran([*shlex.split(command), "--dry_run"])
     assert done.returncode == 0, done.stderr
     assert "launch.launch.experiment = @" in done.stdout
