@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments.bench import image_transformer, image_transformer_worker, learning
+from experiments.bench import image_transformer, learning, timing
 from experiments.records import checkpoint, jsonlines, record
 from experiments.records.run_dir import CheckFailed
 from experiments.report import image_transformer as report
@@ -77,7 +77,7 @@ def records(folder):
 @pytest.mark.slow
 def test_every_system_trains_as_ours_does_or_says_why_not(records):
     ours = records["crops32/ours"].check["bits_per_dim"]
-    assert len(ours) == image_transformer_worker.COMPARED_STEPS
+    assert len(ours) == timing.COMPARED_STEPS
     assert 7 < ours[0] < 10 and len(set(ours)) == len(ours)
     for system in SYSTEMS:
         made = records[f"crops32/{system}"]
