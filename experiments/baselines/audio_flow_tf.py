@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from experiments.baselines.adam_tf import fused_adam
 from experiments.problem import AdamSettings, Training
 
 NOTE = (
@@ -38,33 +39,13 @@ def prepare(
     A step is given clips [clips, length] of 16-bit integers.
     """
     w = {name: tf.Variable(array) for name, array in weights.items()}
-    slots = {
-        name: (tf.Variable(tf.zeros_like(v)), tf.Variable(tf.zeros_like(v)))
-        for name, v in w.items()
-    }
-    updates = tf.Variable(0, dtype=tf.int64)
+    update = fused_adam(w, adam)
 
     @tf.function
     def step(clips: tf.Tensor, within: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(nats(w, sizes, clips, within, noise))
-        gradients = tape.gradient(loss, w)
-        count = tf.cast(updates.assign_add(1), tf.float32)
-        power1, power2 = adam.beta1**count, adam.beta2**count
-        for name, gradient in gradients.items():
-            mean, square = slots[name]
-            tf.raw_ops.ResourceApplyAdam(
-                var=w[name].handle,
-                m=mean.handle,
-                v=square.handle,
-                beta1_power=power1,
-                beta2_power=power2,
-                lr=adam.rate,
-                beta1=adam.beta1,
-                beta2=adam.beta2,
-                epsilon=adam.epsilon * tf.sqrt(1 - power2),  # as algorithm 1 has it
-                grad=tf.convert_to_tensor(gradient),
-            )
+        update(tape.gradient(loss, w))
         return loss
 
     taken = 0

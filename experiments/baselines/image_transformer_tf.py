@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from experiments.baselines.adam_tf import fused_adam
 from experiments.problem import AdamSettings, Training
 
 NOTE = "plain operations and autodiff; Adam by TensorFlow's fused kernel"
@@ -27,11 +28,7 @@ def prepare(
     positions and blocks that divide the image.
     """
     w = {name: tf.Variable(array) for name, array in weights.items()}
-    slots = {
-        name: (tf.Variable(tf.zeros_like(v)), tf.Variable(tf.zeros_like(v)))
-        for name, v in w.items()
-    }
-    taken = tf.Variable(0, dtype=tf.int64)
+    update = fused_adam(w, adam)
     nats = dmol_nats if sizes.likelihood == "dmol" else categorical_nats
     bias = attention_bias(sizes)
 
@@ -39,23 +36,7 @@ def prepare(
     def step(image: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(nats(outputs(w, sizes, image, bias), image))
-        gradients = tape.gradient(loss, w)
-        count = tf.cast(taken.assign_add(1), tf.float32)
-        power1, power2 = adam.beta1**count, adam.beta2**count
-        for name, gradient in gradients.items():
-            mean, square = slots[name]
-            tf.raw_ops.ResourceApplyAdam(
-                var=w[name].handle,
-                m=mean.handle,
-                v=square.handle,
-                beta1_power=power1,
-                beta2_power=power2,
-                lr=adam.rate,
-                beta1=adam.beta1,
-                beta2=adam.beta2,
-                epsilon=adam.epsilon * tf.sqrt(1 - power2),  # as algorithm 1 has it
-                grad=tf.convert_to_tensor(gradient),
-            )
+        update(tape.gradient(loss, w))
         return loss
 
     return Training(

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.baselines import image_transformer_tf as transformer
+from experiments.baselines.adam_tf import fused_adam
 from experiments.problem import AdamSettings, Training
 from experiments.vae import frequencies
 
@@ -43,11 +44,7 @@ def prepare(
     check(sizes, book)
     w = {name: tf.Variable(array) for name, array in weights.items()}
     held = {name: tf.Variable(array) for name, array in state.items()}
-    slots = {
-        name: (tf.Variable(tf.zeros_like(v)), tf.Variable(tf.zeros_like(v)))
-        for name, v in w.items()
-    }
-    updates = tf.Variable(0, dtype=tf.int64)
+    update = fused_adam(w, adam)
 
     @tf.function
     def step(image: tf.Tensor, uniform: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
@@ -55,22 +52,7 @@ def prepare(
         with tf.GradientTape() as tape:
             loss, found = loss_of(w, before, sizes, book, image, uniform)
         gradients = tape.gradient(loss, w, unconnected_gradients="zero")
-        count = tf.cast(updates.assign_add(1), tf.float32)
-        power1, power2 = adam.beta1**count, adam.beta2**count
-        for name, gradient in gradients.items():
-            mean, square = slots[name]
-            tf.raw_ops.ResourceApplyAdam(
-                var=w[name].handle,
-                m=mean.handle,
-                v=square.handle,
-                beta1_power=power1,
-                beta2_power=power2,
-                lr=adam.rate,
-                beta1=adam.beta1,
-                beta2=adam.beta2,
-                epsilon=adam.epsilon * tf.sqrt(1 - power2),  # as algorithm 1 has it
-                grad=tf.convert_to_tensor(gradient),
-            )
+        update(gradients)
         for name, value in averaged(book, before, *found, chosen).items():
             held[name].assign(value)
         return loss
