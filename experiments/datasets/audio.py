@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.datasets import batches
 from experiments.datasets.batches import (
     Examples,
     num_whole_batches,
@@ -74,6 +75,12 @@ def held_out_batches(
 def num_held_out_batches(audio: Audio, batch_size: int) -> int | None:
     """How many whole batches are held out; None where there is no end to them."""
     return num_whole_batches(audio.held_out.num_clips, batch_size)
+
+
+def num_judged(audio: Audio, batch_size: int, num_held_out: int | None) -> int:
+    """The batches to judge by, as `batches.num_judged` has them."""
+    examples = _examples(audio, audio.held_out)
+    return batches.num_judged(examples, batch_size, num_held_out)
 
 
 def _examples(audio: Audio, split: Split) -> Examples:

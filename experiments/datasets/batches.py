@@ -94,6 +94,27 @@ def num_whole_batches(num: int | None, batch_size: int) -> int | None:
     return None if num is None else num // batch_size
 
 
+def num_judged(examples: Examples, batch_size: int, wanted: int | None) -> int:
+    """The batches of what is held out to judge by: those wanted, or with None all.
+
+    Raises ValueError for more than there are, and for None where there is no end.
+    """
+    there = num_whole_batches(examples.num, batch_size)
+    if wanted is None:
+        if there is None:
+            raise ValueError(
+                f"num_held_out: given None, wanted a number of batches: there is no "
+                f"end to {examples.name}"
+            )
+        return there
+    if wanted < 0 or (there is not None and wanted > there):
+        raise ValueError(
+            f"num_held_out: given {wanted} batches of {batch_size}, {examples.name} "
+            f"has {examples.num} {examples.what} held out"
+        )
+    return wanted
+
+
 def process_share(batch_size: int, num_processes: int) -> int:
     """How many of a batch's examples each process has.
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.datasets import batches
 from experiments.datasets.batches import (
     Examples,
     num_whole_batches,
@@ -81,24 +82,9 @@ def num_held_out_batches(images: Images, batch_size: int) -> int | None:
 
 
 def num_judged(images: Images, batch_size: int, num_held_out: int | None) -> int:
-    """The batches to judge by: those wanted, or with None all that there are.
-
-    Raises ValueError for more than there are, and for None where there is no end.
-    """
-    there = num_held_out_batches(images, batch_size)
-    if num_held_out is None:
-        if there is None:
-            raise ValueError(
-                f"num_held_out: given None, wanted a number of batches: there is no "
-                f"end to {images.name}"
-            )
-        return there
-    if num_held_out < 0 or (there is not None and num_held_out > there):
-        raise ValueError(
-            f"num_held_out: given {num_held_out} batches of {batch_size}, "
-            f"{images.name} has {images.held_out.num_images} images held out"
-        )
-    return num_held_out
+    """The batches to judge by, as `batches.num_judged` has them."""
+    examples = _examples(images, images.held_out)
+    return batches.num_judged(examples, batch_size, num_held_out)
 
 
 def _examples(images: Images, split: Split) -> Examples:

@@ -1,5 +1,6 @@
 """What is run: an Image Transformer trained on images, judged and sampled from."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,16 +74,11 @@ def train(
     _check_fit(sizes, images, model)
     _check_drawing(images, model, num_samples, temperature)
     arithmetic.check_batch_size(batch_size, topology, step.accumulate)
-    share = {
-        "batch_size": batch_size,
-        "process": process.index,
-        "num_processes": process.count,
-    }
-    data = optimize.Data(
-        name=images.name,
-        batch_size=batch_size,
-        batch=training_batches(images, seed=seed, **share),
-        held_out=held_out_batches(images, **share),
+    data = optimize.shared_data(
+        images.name,
+        batch_size,
+        training=functools.partial(training_batches, images, seed=seed),
+        held_out=functools.partial(held_out_batches, images),
         num_held_out=num_judged(images, batch_size, num_held_out),
     )
     model, num_traces = optimize.counting(model or program.model(sizes))

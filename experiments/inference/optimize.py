@@ -42,6 +42,30 @@ class Data(NamedTuple):
     num_held_out: int = 0  # batches of it
 
 
+def shared_data(
+    name: str,
+    batch_size: int,
+    *,
+    training: Callable[..., Callable[[int], Batch]],
+    held_out: Callable[..., Callable[[int], Batch]],
+    num_held_out: int,
+) -> Data:
+    """The data of batches that all processes share out, as this one has them.
+
+    training, held_out: of `batch_size`, `process` and `num_processes`, a process's
+      shares of the batches by number.
+
+    Raises what these two do.
+    """
+    process = processes.current()
+    share = {
+        "batch_size": batch_size,
+        "process": process.index,
+        "num_processes": process.count,
+    }
+    return Data(name, batch_size, training(**share), held_out(**share), num_held_out)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoopSettings:
     """How long to train, and what to keep how often; intervals are in steps."""

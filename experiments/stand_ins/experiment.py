@@ -1,5 +1,6 @@
 """What is run: a stand-in model trained on its synthetic data, on any topology."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,21 +54,11 @@ def train(
     arithmetic.check_batch_size(batch_size, topology, step.accumulate)
     runtime = engines.make_runtime(model, optimizer, topology, step, kind=kind)
 
-    def of(split: int) -> Callable[[int], optimize.Batch]:
-        return batches(
-            examples,
-            seed=seed,
-            split=split,
-            batch_size=batch_size,
-            process=process.index,
-            num_processes=process.count,
-        )
-
-    data = optimize.Data(
-        name=examples.name,
-        batch_size=batch_size,
-        batch=of(TRAINING),
-        held_out=of(HELD_OUT),
+    data = optimize.shared_data(
+        examples.name,
+        batch_size,
+        training=functools.partial(batches, examples, seed=seed, split=TRAINING),
+        held_out=functools.partial(batches, examples, seed=seed, split=HELD_OUT),
         num_held_out=num_held_out,
     )
     if process.index == 0:

@@ -1,5 +1,6 @@
 """What is run: the audio VAE trained on clips, judged, sampled from and listened to."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import tensorflow as tf
 from experiments.datasets.audio import (
     Audio,
     held_out_batches,
-    num_held_out_batches,
+    num_judged,
     training_batches,
 )
 from experiments.inference import optimize
@@ -75,17 +76,12 @@ def train_audio(
         raise ValueError(f"num_samples: given {num_samples}, wanted 0 or more")
     model, num_traces = optimize.counting(programs.model(sizes))
     arithmetic.check_batch_size(batch_size, topology, step.accumulate)
-    share = {
-        "batch_size": batch_size,
-        "process": process.index,
-        "num_processes": process.count,
-    }
-    data = optimize.Data(
-        name=audio.name,
-        batch_size=batch_size,
-        batch=training_batches(audio, seed=seed, **share),
-        held_out=held_out_batches(audio, **share),
-        num_held_out=_num_held_out(audio, batch_size, num_held_out),
+    data = optimize.shared_data(
+        audio.name,
+        batch_size,
+        training=functools.partial(training_batches, audio, seed=seed),
+        held_out=functools.partial(held_out_batches, audio),
+        num_held_out=num_judged(audio, batch_size, num_held_out),
     )
     runtime = engines.make_runtime(
         model,
@@ -128,24 +124,6 @@ def train_audio(
         num_traces=num_traces,
         show=show,
     )
-
-
-def _num_held_out(audio: Audio, batch_size: int, wanted: int | None) -> int:
-    """The batches to judge by: those wanted, or all that there are."""
-    there = num_held_out_batches(audio, batch_size)
-    if wanted is None:
-        if there is None:
-            raise ValueError(
-                f"num_held_out: given None, wanted a number of batches: there is no "
-                f"end to {audio.name}"
-            )
-        return there
-    if wanted < 0 or (there is not None and wanted > there):
-        raise ValueError(
-            f"num_held_out: given {wanted} batches of {batch_size}, {audio.name} has "
-            f"{audio.held_out.num_clips} clips held out"
-        )
-    return wanted
 
 
 def _flac_bits(audio: Audio, batch_size: int, num_batches: int) -> float:

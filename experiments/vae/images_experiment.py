@@ -81,16 +81,11 @@ def train_images(
     if num_samples < 0:
         raise ValueError(f"num_samples: given {num_samples}, wanted 0 or more")
     arithmetic.check_batch_size(batch_size, topology, step.accumulate)
-    share = {
-        "batch_size": batch_size,
-        "process": process.index,
-        "num_processes": process.count,
-    }
-    data = optimize.Data(
-        name=images.name,
-        batch_size=batch_size,
-        batch=training_batches(images, seed=seed, **share),
-        held_out=held_out_batches(images, **share),
+    data = optimize.shared_data(
+        images.name,
+        batch_size,
+        training=functools.partial(training_batches, images, seed=seed),
+        held_out=functools.partial(held_out_batches, images),
         num_held_out=num_judged(images, batch_size, num_held_out),
     )
     model, num_traces = optimize.counting(model)
