@@ -19,7 +19,7 @@ from experiments.parallel.randomness import Randomness, uniform
 from experiments.vae import audio, audio_networks
 from experiments.vae.audio import AudioSizes
 from experiments.vae.audio_networks import Adaptive, Row
-from experiments.vae.flows import SplitFlow
+from experiments.vae.flows import LogisticQuantile, SplitFlow
 
 
 def sample(
@@ -37,7 +37,7 @@ def sample(
     """
     weights, random = _checked(weights, sizes, seed, num_clips)
     noise = uniform(random, "noise of z", (num_clips, sizes.latents))
-    stretched = audio.LOGISTIC_SCALE * _logit(noise)
+    stretched = audio.LOGISTIC_SCALE * LogisticQuantile().forward(noise)
     return decoded(weights, sizes, seed, forward(weights, sizes, "prior", stretched))
 
 
@@ -64,7 +64,7 @@ def decoded(weights: Tensors, sizes: AudioSizes, seed: Any, z: tf.Tensor) -> np.
     shift, log_scale = audio.upsampled(weights, z)
     random = Randomness(tf.convert_to_tensor(seed, tf.int32), tf.constant(0))
     noise = uniform(random, "noise of audio", tuple(shift.shape))
-    noise = tf.exp(log_scale) * _logit(noise) + shift
+    noise = tf.exp(log_scale) * LogisticQuantile().forward(noise) + shift
     noise = tf.sinh(tf.exp(weights["decoder/tail"][0]) * noise)
     sound = forward(weights, sizes, "decoder", noise, loudest=1.0).numpy()
     if not np.isfinite(sound).all():
@@ -253,10 +253,6 @@ def _adaptive_loop(
 
 def _written(x: tf.Tensor, row: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
     return tf.tensor_scatter_nd_update(x, row[tf.newaxis, tf.newaxis], new[tf.newaxis])
-
-
-def _logit(u: tf.Tensor) -> tf.Tensor:
-    return tf.math.log(u) - tf.math.log1p(-u)
 
 
 def _checked(

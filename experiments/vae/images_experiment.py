@@ -17,6 +17,7 @@ from experiments.datasets.images import (
 )
 from experiments.image_transformer.experiment import NUM_VALUES
 from experiments.image_transformer.experiment import grid as pictures
+from experiments.image_transformer.sampling import check_temperature
 from experiments.inference import optimize
 from experiments.parallel import arithmetic, engines, processes
 from experiments.parallel.model import num_parameters
@@ -78,6 +79,7 @@ def train_images(
     topology = parse(mesh)
     model = vector_quantized.model(sizes, codebook)
     _check_fit(sizes, images)
+    check_temperature(temperature)
     if num_samples < 0:
         raise ValueError(f"num_samples: given {num_samples}, wanted 0 or more")
     arithmetic.check_batch_size(batch_size, topology, step.accumulate)

@@ -237,6 +237,7 @@ def test_a_codebook_that_collapses_is_warned_of_with_what_to_do():
         ({"codebook": BOOK._replace(codes=1)}, "codes: given 1"),
         ({"num_held_out": None}, "num_held_out: given None, wanted a number"),
         ({"num_samples": -1}, "num_samples: given -1"),
+        ({"temperature": -1.0}, "temperature: given -1.0, wanted 0 or more"),
         ({"mesh": "batch:3"}, "8 examples do not divide over topology batch:3"),
         ({"mesh": "batch:1,model:2"}, "has state, .*wanted 'batch' alone"),
     ],
