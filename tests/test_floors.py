@@ -64,7 +64,11 @@ FLOORS = {  # package or module: what of ours it may import, besides itself
     ),
     "experiments.bench.scaling_models": ("experiments.parallel", "experiments.vae"),
     "experiments.bench.race": ("experiments.bench.turns", "experiments.records"),
-    "experiments.bench.timing": ("experiments.inference", "experiments.problem"),
+    "experiments.bench.timing": (
+        "experiments.inference",
+        "experiments.parallel",
+        "experiments.problem",
+    ),
     "experiments.bench.vae": (
         "experiments.bench.race",
         "experiments.bench.turns",

@@ -7,23 +7,12 @@ one, which computes everything anew for each position.
 """
 
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.bench import turns
-from experiments.bench.race import (
-    Bench,
-    check_bits,
-    check_least,
-    gone_wrong,
-    origin_of,
-    probe,
-    turn,
-)
+from experiments.bench import race, turns
 from experiments.records import record
-from experiments.records.run_dir import CheckFailed
 from experiments.report import page
 
 REPO = Path(__file__).resolve().parents[2]
@@ -85,14 +74,14 @@ def measure(
     a turn of ours failed, or another's first loss is not ours.
     """
     _check_arguments(training, sampling, phases, rounds)
-    known = origin_of(json.loads((run_dir / "provenance.json").read_text()))
-    bench = Bench(EXPERIMENT, WORKER, run_dir, seed, timeout_seconds, known)
+    known = race.origin_of(json.loads((run_dir / "provenance.json").read_text()))
+    bench = race.Bench(EXPERIMENT, WORKER, run_dir, seed, timeout_seconds, known)
 
     kept: list[record.Record] = []
     first_bits: dict[str, list[float]] = {}
     out_of_race: set[str] = set()
     for number in range(1, rounds + 1):
-        kept.append(probe(bench, number))
+        kept.append(race.probe(bench, number))
         if "training" in phases:
             for name, given in training.items():
                 for system in given["systems"]:
@@ -101,23 +90,16 @@ def measure(
                     made = _train(bench, number, name, given, system, first_bits)
                     if made.status != "ok":
                         out_of_race.add(f"{name}/{system}")
-                    _keep(bench, kept, made, rounds)
+                    race.keep(bench, kept, made, _said(made, rounds))
         if "sampling" in phases:
             for name, given in sampling.items():
                 for batch in given["batches"]:
                     for sampler in ("cached", "naive"):
                         if sampler == "cached" or given["naive_places"]:
                             made = _sample(bench, number, name, given, batch, sampler)
-                            _keep(bench, kept, made, rounds)
-    out_dir = REPO / out
-    records_path = out_dir / "records" / "image_transformer.jsonl"
-    for made in kept:  # together, so that a benchmark cut short leaves the last one
-        record.append(records_path, made)
-    page.render_image_transformer(records_path=records_path, out_dir=out_dir)
-    print(f"wrote {out}/tables", flush=True)
-    if wrong := gone_wrong(kept):
-        raise CheckFailed(str(wrong))
-    return out_dir / "tables" / "image_transformer.md"
+                            race.keep(bench, kept, made, _said(made, rounds))
+    race.finish(kept, page.render_image_transformer, out)
+    return REPO / out / "tables" / "image_transformer.md"
 
 
 def _check_arguments(
@@ -130,12 +112,12 @@ def _check_arguments(
         turns.check_keys(f"training, {name}", given, TRAINING_KEYS)
         _check_sizes(f"training, {name}", given["sizes"])
         counts = {"batch": 1, "min_calls": 1, "min_seconds": 0}
-        check_least(f"training, {name}", given, counts)
+        race.check_least(f"training, {name}", given, counts)
     for name, given in sampling.items():
         turns.check_keys(f"sampling, {name}", given, SAMPLING_KEYS)
         positions = _check_sizes(f"sampling, {name}", given["sizes"])
         counts = {"positions_per_call": 1, "min_calls": 1, "min_seconds": 0}
-        check_least(f"sampling, {name}", given, counts | {"naive_places": 0})
+        race.check_least(f"sampling, {name}", given, counts | {"naive_places": 0})
         if not given["batches"] or min(given["batches"]) < 1:
             raise ValueError(
                 f"sampling, {name}: batches: given {given['batches']}, wanted some, "
@@ -180,16 +162,8 @@ def _check_sizes(what: str, given: Mapping[str, Any]) -> int:
     return rows * columns
 
 
-def _keep(
-    bench: Bench, kept: list[record.Record], made: record.Record, rounds: int
-) -> None:
-    kept.append(made)
-    record.append(bench.run_dir / "records.jsonl", made)
-    print(f"round {made.round}/{rounds}  {_told(made)}", flush=True)
-
-
 def _train(
-    bench: Bench,
+    bench: race.Bench,
     number: int,
     name: str,
     given: Mapping[str, Any],
@@ -206,24 +180,20 @@ def _train(
         "min_calls": given["min_calls"],
         **SYSTEMS[system]._asdict(),
     }
-    made = turn(
+    made = race.turn(
         bench,
         number,
         system=f"{name}/{system}",
         task=task,
         problem={"name": name, "sizes": dict(given["sizes"]), "batch": given["batch"]},
     )
-    if made.status != "ok":
-        return made
-    bits = made.check.pop("bits_per_dim")
-    if system == OURS:
-        first_bits.setdefault(name, bits)
-    made.check.update(check_bits(bits, first_bits.get(name)))
+    if made.status == "ok":
+        race.hold(made, first_bits, is_ours=system == OURS)
     return made
 
 
 def _sample(
-    bench: Bench,
+    bench: race.Bench,
     number: int,
     name: str,
     given: Mapping[str, Any],
@@ -236,7 +206,7 @@ def _sample(
     else:
         names = ("min_seconds", "min_calls", "positions_per_call")
         task |= {"mode": "sample"} | {key: given[key] for key in names}
-    return turn(
+    return race.turn(
         bench,
         number,
         system=f"{name}/{sampler}_{batch}",
@@ -245,13 +215,14 @@ def _sample(
     )
 
 
+def _said(made: record.Record, rounds: int) -> str:
+    return f"round {made.round}/{rounds}  {_told(made)}"
+
+
 def _told(made: record.Record) -> str:
-    if made.status != "ok":
-        return f"{made.system:32} {made.status}: {made.reason}"
-    verdict = "" if made.check["passed"] else f"  WRONG: {made.check['reason']}"
-    seconds = made.seconds["calls"]
-    if "examples" in made.work:
-        a_step = 1000 * statistics.median(seconds)
-        return f"{made.system:32} {a_step:9.1f} ms a step{verdict}"
-    a_position = sum(seconds) / sum(made.work["positions"])
-    return f"{made.system:32} {1000 * a_position:9.3f} ms a position{verdict}"
+    return race.told(made, race.a_step if "examples" in made.work else _a_position)
+
+
+def _a_position(made: record.Record) -> str:
+    seconds = sum(made.seconds["calls"]) / sum(made.work["positions"])
+    return f"{1000 * seconds:9.3f} ms a position"

@@ -5,7 +5,6 @@ Reads a task, writes what it measured.
 
 import functools
 import importlib
-import math
 import sys
 import time
 from collections.abc import Callable
@@ -19,12 +18,8 @@ from experiments.bench import timing
 from experiments.datasets.images import training_batches
 from experiments.image_transformer import Sizes, image_transformer, network, sampling
 from experiments.image_transformer.program import draw_values, random_at
-from experiments.parallel import engines, optimizers, topology
-from experiments.parallel.model import Model, draw, num_parameters
-from experiments.parallel.runtime import StepSettings
-from experiments.problem import AdamSettings, Training
-
-OURS_NOTE = "the traced program, stepped and fed by the runtime"
+from experiments.parallel.model import Model, draw
+from experiments.problem import AdamSettings
 
 
 def train(task: dict[str, Any]) -> dict[str, Any]:
@@ -35,57 +30,15 @@ def train(task: dict[str, Any]) -> dict[str, Any]:
     batches = [batch(number)["image"] for number in range(timing.NUM_BATCHES)]
     adam = AdamSettings(rate=task["rate"])
 
-    note = OURS_NOTE
-    prepare = functools.partial(ours, model, adam, task["seed"])
+    note = timing.OURS_NOTE
+    prepare = functools.partial(timing.ours, model, adam, task["seed"], "image")
     if task["module"]:
         system = importlib.import_module(f"experiments.baselines.{task['module']}")
         note = system.NOTE
         prepare = functools.partial(
             system.prepare, sizes, weights, adam, **task["variant"]
         )
-    seconds, losses = timing.steps(task, prepare, batches)
-    calls = seconds["calls"]
-    return {
-        "note": note,
-        "model": model.name,
-        "source": images.source,
-        "seconds": seconds,
-        "work": {
-            "examples": [task["batch"]] * len(calls),
-            "flops": model.flops_per_example * task["batch"],
-            "parameters": num_parameters(model),
-        },
-        "bits_per_dim": [
-            loss / math.log(2) / model.dims_per_example for loss in losses
-        ],
-    }
-
-
-def ours(model: Model, adam: AdamSettings, seed: int) -> Training:
-    """The program's training by the runtime of one device."""
-    optimizer = optimizers.adam(
-        optimizers.constant(adam.rate),
-        beta1=adam.beta1,
-        beta2=adam.beta2,
-        epsilon=adam.epsilon,
-    )
-    runtime = engines.make_runtime(
-        model, optimizer, topology.parse("batch:1"), StepSettings(), kind="CPU"
-    )
-    runtime.start(seed)
-    number = 0
-
-    def step(image: np.ndarray) -> float:
-        nonlocal number
-        loss = runtime.step({"image": image}, number, seed)["loss"]
-        number += 1
-        return float(loss)
-
-    def weights() -> dict[str, np.ndarray]:
-        kept = runtime.read()
-        return {name: kept[f"weights/{name}"] for name in model.weights}
-
-    return Training(step, weights)
+    return timing.trained(task, model, images.source, note, prepare, batches)
 
 
 class _Enough(Exception):

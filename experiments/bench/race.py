@@ -2,14 +2,16 @@
 
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.bench import turns
 from experiments.records import provenance, record
-from experiments.records.run_dir import utc_now
+from experiments.records.run_dir import CheckFailed, utc_now
 
+REPO = Path(__file__).resolve().parents[2]
 BITS_TOLERANCE = 1e-4  # bits/dim before the first update
 LATER_TOLERANCE = 1e-3  # relative, of the losses after updates
 PROBED = "square matrix products, float32"
@@ -106,6 +108,64 @@ def check_bits(bits: Sequence[float], wanted: Sequence[float] | None) -> dict[st
     return check
 
 
+def hold(
+    made: record.Record, first_bits: dict[str, list[float]], *, is_ours: bool
+) -> None:
+    """Checks a turn's bits/dim against ours of the same problem, which come first.
+
+    first_bits: ours, by the problem's name; a turn of ours adds those of a new one.
+    """
+    bits, name = made.check.pop("bits_per_dim"), made.problem["name"]
+    if is_ours:
+        first_bits.setdefault(name, bits)
+    made.check.update(check_bits(bits, first_bits.get(name)))
+
+
+def keep(
+    bench: Bench, kept: list[record.Record], made: record.Record, said: str
+) -> None:
+    """Adds a turn's record to those kept, and to the run's; prints what is said."""
+    kept.append(made)
+    record.append(bench.run_dir / "records.jsonl", made)
+    print(said, flush=True)
+
+
+def told(made: record.Record, figure: Callable[[record.Record], str]) -> str:
+    """A turn in a line: its figure, or why it has none."""
+    if made.status != "ok":
+        return f"{made.system:32} {made.status}: {made.reason}"
+    verdict = "" if made.check["passed"] else f"  WRONG: {made.check['reason']}"
+    return f"{made.system:32} {figure(made)}{verdict}"
+
+
+def a_step(made: record.Record) -> str:
+    """The median time of a turn's steps, in words."""
+    return f"{1000 * statistics.median(made.seconds['calls']):9.1f} ms a step"
+
+
+def finish(
+    kept: Sequence[record.Record], render: Callable[..., None], out: str
+) -> None:
+    """Adds the records of a benchmark that ended to those of `out`, and renders them.
+
+    Raises CheckFailed when a turn failed, or its losses were not ours.
+    """
+    out_dir = REPO / out
+    records_path = out_dir / "records" / f"{kept[0].experiment}.jsonl"
+    for made in kept:  # together, so that a benchmark cut short leaves the last one
+        record.append(records_path, made)
+    render(records_path=records_path, out_dir=out_dir)
+    print(f"wrote {out}/tables", flush=True)
+    wrong = {
+        f"{made.system}, round {made.round}": made.reason or made.check.get("reason")
+        for made in kept
+        if made.status == "failed"
+        or (made.status == "ok" and not made.check.get("passed"))
+    }
+    if wrong:
+        raise CheckFailed(str(wrong))
+
+
 def check_least(
     what: str, given: Mapping[str, Any], counts: Mapping[str, float]
 ) -> None:
@@ -115,13 +175,3 @@ def check_least(
             raise ValueError(
                 f"{what}: {name}: given {given[name]}, wanted {least} or more"
             )
-
-
-def gone_wrong(kept: Sequence[record.Record]) -> dict[str, str | None]:
-    """Why turns failed, or their losses were not ours, by system and round."""
-    return {
-        f"{made.system}, round {made.round}": made.reason or made.check.get("reason")
-        for made in kept
-        if made.status == "failed"
-        or (made.status == "ok" and not made.check.get("passed"))
-    }

@@ -10,11 +10,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from experiments.inference import optimize
-from experiments.problem import Training, Unavailable
+from experiments.parallel import engines, optimizers, topology
+from experiments.parallel.model import Model, num_parameters
+from experiments.parallel.placed import Placement
+from experiments.parallel.runtime import Runtime, StepSettings
+from experiments.problem import AdamSettings, Training, Unavailable
 
 COMPARED_STEPS = 3  # whose losses are told; the first is before any update
 NUM_BATCHES = 4  # that steps go round in: made before the clock runs
+OURS_NOTE = "the traced program, stepped and fed by the runtime"
 
 Task = dict[str, Any]
 
@@ -35,6 +42,81 @@ def probe(task: Task) -> dict[str, Any]:
     """Flops a second of square matrix products on all threads."""
     peak = optimize.matmul_peak(["CPU:0"], "float32")
     return {"work": {"matmul_flops_per_second": peak}}
+
+
+def ours(
+    model: Model,
+    adam: AdamSettings,
+    seed: int,
+    name: str,
+    *,
+    mesh: str = "batch:1",
+    placement: Placement | None = None,
+    before: Callable[[Runtime, Mapping[str, np.ndarray]], None] | None = None,
+) -> Training:
+    """The program's training by the runtime.
+
+    name: of the batch's one array.
+    before: called with the runtime and the batch of the first step, before it.
+    """
+    optimizer = optimizers.adam(
+        optimizers.constant(adam.rate),
+        beta1=adam.beta1,
+        beta2=adam.beta2,
+        epsilon=adam.epsilon,
+    )
+    runtime = engines.make_runtime(
+        model,
+        optimizer,
+        topology.parse(mesh),
+        StepSettings(),
+        kind="CPU",
+        placement=placement,
+    )
+    runtime.start(seed)
+    number = 0
+
+    def step(array: np.ndarray) -> float:
+        nonlocal number
+        if number == 0 and before is not None:
+            before(runtime, {name: array})
+        loss = runtime.step({name: array}, number, seed)["loss"]
+        number += 1
+        return float(loss)
+
+    def weights() -> dict[str, np.ndarray]:
+        kept = runtime.read()
+        return {name: kept[f"weights/{name}"] for name in model.weights}
+
+    return Training(step, weights)
+
+
+def trained(
+    task: Task,
+    model: Model,
+    source: str,
+    note: str,
+    prepare: Callable[[], Training],
+    batches: list[np.ndarray],
+) -> dict[str, Any]:
+    """The result of a turn of `steps`.
+
+    source: of the data that the batches are of.
+    """
+    seconds, losses = steps(task, prepare, batches)
+    nats_of_bit = math.log(2) * model.dims_per_example
+    return {
+        "note": note,
+        "model": model.name,
+        "source": source,
+        "seconds": seconds,
+        "work": {
+            "examples": [task["batch"]] * len(seconds["calls"]),
+            "flops": model.flops_per_example * task["batch"],
+            "parameters": num_parameters(model),
+        },
+        "bits_per_dim": [loss / nats_of_bit for loss in losses],
+    }
 
 
 def steps(

@@ -7,23 +7,12 @@ fresh process.  A system whose losses are not ours gets no ratio.
 """
 
 import json
-import statistics
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from experiments.bench import turns
-from experiments.bench.race import (
-    Bench,
-    check_bits,
-    check_least,
-    gone_wrong,
-    origin_of,
-    probe,
-    turn,
-)
+from experiments.bench import race, turns
 from experiments.records import record
-from experiments.records.run_dir import CheckFailed
 from experiments.report import page
 
 REPO = Path(__file__).resolve().parents[2]
@@ -34,19 +23,12 @@ OURS, CORES = "ours", "ours_cores"
 KINDS = ("images", "audio")
 
 
-class System(NamedTuple):
-    """One way to train a model."""
-
-    module: Mapping[str, str]  # of experiments.baselines, by kind; "": ours
-
-
-SYSTEMS = {
-    OURS: System(dict.fromkeys(KINDS, "")),
-    CORES: System({"audio": ""}),
-    "handwritten_tf": System(
-        {"images": "vector_quantized_tf", "audio": "audio_flow_tf"}
-    ),
-    "flax": System({"images": "vector_quantized_flax"}),
+# Ways to train: by kind of model, the module of experiments.baselines; "": ours.
+SYSTEMS: dict[str, dict[str, str]] = {
+    OURS: dict.fromkeys(KINDS, ""),
+    CORES: {"audio": ""},
+    "handwritten_tf": {"images": "vector_quantized_tf", "audio": "audio_flow_tf"},
+    "flax": {"images": "vector_quantized_flax"},
 }
 KEYS = ("sizes", "batch", "systems", "min_seconds", "min_calls")
 
@@ -74,8 +56,8 @@ def measure_vae(
     of ours failed, or another's losses are not ours.
     """
     cores = _check_arguments(images, audio, rounds)
-    known = origin_of(json.loads((run_dir / "provenance.json").read_text()))
-    bench = Bench(EXPERIMENT, WORKER, run_dir, seed, timeout_seconds, known)
+    known = race.origin_of(json.loads((run_dir / "provenance.json").read_text()))
+    bench = race.Bench(EXPERIMENT, WORKER, run_dir, seed, timeout_seconds, known)
 
     kept: list[record.Record] = []
     first_bits: dict[str, list[float]] = {}
@@ -83,7 +65,7 @@ def measure_vae(
     problems = [("images", *of) for of in images.items()]
     problems += [("audio", *of) for of in audio.items()]
     for number in range(1, rounds + 1):
-        kept.append(probe(bench, number))
+        kept.append(race.probe(bench, number))
         for kind, name, given in problems:
             for system in given["systems"]:
                 if f"{name}/{system}" in out_of_race:
@@ -93,22 +75,11 @@ def measure_vae(
                 if made.status != "ok":
                     out_of_race.add(f"{name}/{system}")
                 else:
-                    bits = made.check.pop("bits_per_dim")
-                    if system == OURS:
-                        first_bits.setdefault(name, bits)
-                    made.check.update(check_bits(bits, first_bits.get(name)))
-                kept.append(made)
-                record.append(run_dir / "records.jsonl", made)
-                print(f"round {number}/{rounds}  {_told(made)}", flush=True)
-    out_dir = REPO / out
-    records_path = out_dir / "records" / "vae.jsonl"
-    for made in kept:  # together, so that a benchmark cut short leaves the last one
-        record.append(records_path, made)
-    page.render_vae(records_path=records_path, out_dir=out_dir)
-    print(f"wrote {out}/tables", flush=True)
-    if wrong := gone_wrong(kept):
-        raise CheckFailed(str(wrong))
-    return out_dir / "tables" / "vae.md"
+                    race.hold(made, first_bits, is_ours=system == OURS)
+                said = f"round {number}/{rounds}  {race.told(made, race.a_step)}"
+                race.keep(bench, kept, made, said)
+    race.finish(kept, page.render_vae, out)
+    return REPO / out / "tables" / "vae.md"
 
 
 def _check_arguments(
@@ -129,8 +100,10 @@ def _check_arguments(
         for name, given in problems.items():
             what = f"{kind}, {name}"
             turns.check_keys(what, given, wanted)
-            check_least(what, given, {"batch": 1, "min_calls": 1, "min_seconds": 0})
-            known = [s for s, system in SYSTEMS.items() if kind in system.module]
+            race.check_least(
+                what, given, {"batch": 1, "min_calls": 1, "min_seconds": 0}
+            )
+            known = [s for s, modules in SYSTEMS.items() if kind in modules]
             unknown = [s for s in given["systems"] if s not in known]
             if unknown or list(given["systems"])[:1] != [OURS]:
                 raise ValueError(
@@ -168,7 +141,7 @@ def _check_sizes(kind: str, what: str, given: Mapping[str, Any]) -> int:
 
 
 def _train(
-    bench: Bench,
+    bench: race.Bench,
     number: int,
     kind: str,
     name: str,
@@ -185,10 +158,10 @@ def _train(
         "rate": RATE,
         "min_seconds": given["min_seconds"],
         "min_calls": given["min_calls"],
-        "module": SYSTEMS[system].module[kind],
+        "module": SYSTEMS[system][kind],
         "mesh": mesh,
     }
-    return turn(
+    return race.turn(
         bench,
         number,
         system=f"{name}/{system}",
@@ -201,11 +174,3 @@ def _train(
             "batch": given["batch"],
         },
     )
-
-
-def _told(made: record.Record) -> str:
-    if made.status != "ok":
-        return f"{made.system:32} {made.status}: {made.reason}"
-    verdict = "" if made.check["passed"] else f"  WRONG: {made.check['reason']}"
-    a_step = 1000 * statistics.median(made.seconds["calls"])
-    return f"{made.system:32} {a_step:9.1f} ms a step{verdict}"

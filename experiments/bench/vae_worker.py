@@ -5,7 +5,6 @@ Reads a task, writes what it measured.
 
 import functools
 import importlib
-import math
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,22 +16,14 @@ from experiments import datasets
 from experiments.bench import timing
 from experiments.datasets import audio as clips
 from experiments.datasets import images
-from experiments.parallel import (
-    accounting,
-    engines,
-    optimizers,
-    randomness,
-    topology,
-)
+from experiments.parallel import accounting, randomness
 from experiments.parallel.arithmetic import step_seed
-from experiments.parallel.model import Model, draw, num_parameters
-from experiments.parallel.placed import Placed, Placement
+from experiments.parallel.model import draw
+from experiments.parallel.placed import Placed
 from experiments.parallel.randomness import Randomness
-from experiments.parallel.runtime import StepSettings
-from experiments.problem import AdamSettings, Training
+from experiments.parallel.runtime import Runtime
+from experiments.problem import AdamSettings
 from experiments.vae import AudioSizes, Codebook, ImageSizes, audio, vector_quantized
-
-OURS_NOTE = "the traced program, stepped and fed by the runtime"
 
 Draws = Callable[[int], Mapping[str, np.ndarray]]
 
@@ -45,7 +36,8 @@ def train_images(task: timing.Task) -> dict[str, Any]:
     batch = images.training_batches(data, seed=task["seed"], batch_size=task["batch"])
     batches = [batch(number)["image"] for number in range(timing.NUM_BATCHES)]
     adam = AdamSettings(rate=task["rate"])
-    note, prepare = OURS_NOTE, functools.partial(ours, task, model, adam, "image")
+    note = timing.OURS_NOTE
+    prepare = functools.partial(timing.ours, model, adam, task["seed"], "image")
     if task["module"]:
         system = importlib.import_module(f"experiments.baselines.{task['module']}")
         seed = task["seed"]
@@ -56,18 +48,18 @@ def train_images(task: timing.Task) -> dict[str, Any]:
         prepare = functools.partial(
             system.prepare, sizes, book, weights, state, adam, draws
         )
-    return _timed(task, model, data.source, note, prepare, batches)
+    return timing.trained(task, model, data.source, note, prepare, batches)
 
 
 def train_audio(task: timing.Task) -> dict[str, Any]:
     """Times a system's steps of the audio VAE, on one device or on its cores."""
     sizes = AudioSizes(**task["sizes"])
-    model, placement = audio.model(sizes), audio.placement(sizes)
+    model = audio.model(sizes)
     data = datasets.synthetic_tones(length=sizes.length)
     batch = clips.training_batches(data, seed=task["seed"], batch_size=task["batch"])
     batches = [batch(number)["audio"] for number in range(timing.NUM_BATCHES)]
     adam = AdamSettings(rate=task["rate"])
-    note, told = OURS_NOTE, {}
+    note, told = timing.OURS_NOTE, {}
     if task["module"]:
         system = importlib.import_module(f"experiments.baselines.{task['module']}")
         seed = task["seed"]
@@ -75,79 +67,24 @@ def train_audio(task: timing.Task) -> dict[str, Any]:
         note, draws = system.NOTE, audio_draws(sizes, seed, task["batch"])
         prepare = functools.partial(system.prepare, sizes, weights, adam, draws)
     else:
+
+        def count(runtime: Runtime, first: Mapping[str, np.ndarray]) -> None:
+            if isinstance(runtime, Placed):
+                told.update(passed(first, runtime))
+
         prepare = functools.partial(
-            ours, task, model, adam, "audio", placement, told=told
+            timing.ours,
+            model,
+            adam,
+            task["seed"],
+            "audio",
+            mesh=task["mesh"],
+            placement=audio.placement(sizes),
+            before=count,
         )
-    made = _timed(task, model, data.source, note, prepare, batches)
+    made = timing.trained(task, model, data.source, note, prepare, batches)
     made["work"] |= told
     return made
-
-
-def _timed(
-    task: timing.Task,
-    model: Model,
-    source: str,
-    note: str,
-    prepare: Callable[[], Training],
-    batches: list[np.ndarray],
-) -> dict[str, Any]:
-    seconds, losses = timing.steps(task, prepare, batches)
-    nats_of_bit = math.log(2) * model.dims_per_example
-    return {
-        "note": note,
-        "model": model.name,
-        "source": source,
-        "seconds": seconds,
-        "work": {
-            "examples": [task["batch"]] * len(seconds["calls"]),
-            "flops": model.flops_per_example * task["batch"],
-            "parameters": num_parameters(model),
-        },
-        "bits_per_dim": [loss / nats_of_bit for loss in losses],
-    }
-
-
-def ours(
-    task: timing.Task,
-    model: Model,
-    adam: AdamSettings,
-    name: str,
-    placement: Placement | None = None,
-    *,
-    told: dict[str, Any] | None = None,
-) -> Training:
-    """The program's training by the runtime of the task's `mesh`.
-
-    name: of the batch's one array.
-    told: where there are several cores, is given what passes between them in a step.
-    """
-    optimizer = optimizers.adam(
-        optimizers.constant(adam.rate),
-        beta1=adam.beta1,
-        beta2=adam.beta2,
-        epsilon=adam.epsilon,
-    )
-    settings, seed = StepSettings(), task["seed"]
-    mesh = topology.parse(task["mesh"])
-    runtime = engines.make_runtime(
-        model, optimizer, mesh, settings, kind="CPU", placement=placement
-    )
-    runtime.start(seed)
-    number = 0
-
-    def step(array: np.ndarray) -> float:
-        nonlocal number
-        if number == 0 and told is not None and isinstance(runtime, Placed):
-            told.update(passed({name: array}, runtime))
-        loss = runtime.step({name: array}, number, seed)["loss"]
-        number += 1
-        return float(loss)
-
-    def weights() -> dict[str, np.ndarray]:
-        kept = runtime.read()
-        return {name: kept[f"weights/{name}"] for name in model.weights}
-
-    return Training(step, weights)
 
 
 def passed(batch: Mapping[str, np.ndarray], runtime: Placed) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from experiments.bench import timing, vae
+from experiments.bench import race, timing, vae
 from experiments.records import record
 from experiments.records.run_dir import CheckFailed
 
@@ -144,4 +144,6 @@ def test_a_turn_tells_its_median_and_what_is_wrong(folder):
         seconds={"calls": [1.0, 9.0, 2.0]},
         check={"passed": False, "reason": "its bits/dim are off"},
     )
-    assert "2000.0 ms a step  WRONG: its bits/dim are off" in vae._told(made)
+    assert "2000.0 ms a step  WRONG: its bits/dim are off" in race.told(
+        made, race.a_step
+    )
