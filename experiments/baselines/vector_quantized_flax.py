@@ -2,22 +2,20 @@
 
 import importlib.util
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from experiments.baselines import vector_quantized_tf as in_tensorflow
 from experiments.problem import AdamSettings, Training, Unavailable
+from experiments.vae import frequencies
 
 NOTE = (
     "linen modules, optax.adam, one jitted step that gives its buffers up; its uniform "
     "draws are made before the clock runs"
 )
 HIDDEN = -1e9
-USAGE_DECAY, PATIENCE = 0.99, 100  # of what says that a code is dead
-FIRST_LOG_SCALE, FIRST_COEFFICIENTS = -3.0, (2.0, 0.0, 2.0)  # of mixtures, at first
-
-Draws = Callable[[int], Mapping[str, np.ndarray]]
 
 
 def prepare(
@@ -26,7 +24,7 @@ def prepare(
     weights: Mapping[str, np.ndarray],
     state: Mapping[str, np.ndarray],
     adam: AdamSettings,
-    draws: Draws,
+    draws: in_tensorflow.Draws,
 ) -> Training:
     """As `vector_quantized_tf.prepare`, with mixtures of logistics alone.
 
@@ -48,6 +46,7 @@ def prepare(
 
     check(sizes, book)
     encoder, decoder, prior = _modules(sizes, book)
+    means_of = jnp.asarray(in_tensorflow.as_means(sizes))
     optimizer = optax.adam(adam.rate, b1=adam.beta1, b2=adam.beta2, eps=adam.epsilon)
     params = traverse_util.unflatten_dict(
         {_path(name): jnp.asarray(array) for name, array in weights.items()}
@@ -58,8 +57,8 @@ def prepare(
     first = np.concatenate(
         [
             np.zeros(4 * mixtures),
-            np.full(3 * mixtures, FIRST_LOG_SCALE),
-            np.repeat(FIRST_COEFFICIENTS, mixtures),
+            np.full(3 * mixtures, in_tensorflow.FIRST_LOG_SCALE),
+            np.repeat(in_tensorflow.FIRST_COEFFICIENTS, mixtures),
         ]
     ).astype(np.float32)
 
@@ -69,14 +68,19 @@ def prepare(
         table, batch = held["codes"], image.shape[0]
 
         def loss(params: Any) -> Any:
-            vectors = encoder.apply({"params": params["encoder"]}, image)
+            cosines = params.get("cosines")
+            vectors = encoder.apply({"params": params["encoder"]}, image, cosines)
             squares = (vectors**2).sum(-1, keepdims=True) + (table**2).sum(-1)
             squares = squares - 2 * vectors @ table.T
             nearest = squares.argmin(-1).reshape(batch, -1)
             shares = jax.lax.stop_gradient(drawn_shares(squares, uniform))
             means = shares @ table
             quantised = vectors + jax.lax.stop_gradient(means - vectors)
-            outputs = decoder.apply({"params": params["decoder"]}, quantised)
+            outputs, linear = decoder.apply(
+                {"params": params["decoder"]}, quantised, cosines
+            )
+            if sizes.shortcuts:
+                outputs += linear @ means_of
             outputs = outputs.reshape(batch, -1, 10 * mixtures) + first
             pixels = transformer._dmol_nats(outputs, image)
             logits = prior.apply({"params": params["prior"]}, nearest)
@@ -99,15 +103,16 @@ def prepare(
 
     def averaged(before: Any, vectors: Any, shares: Any, chosen: Any) -> Any:
         steps, counted = before["steps"], shares.sum(0)
+        forget, patience = in_tensorflow.USAGE_DECAY, in_tensorflow.PATIENCE
         decay = jnp.minimum(book.decay, (1 + steps) / (10 + steps))
         counts = decay * before["counts"] + (1 - decay) * counted
         sums = decay * before["sums"] + (1 - decay) * shares.T @ vectors
         total = counts.sum()
         smoothed = (counts + book.epsilon) / (total + book.codes * book.epsilon) * total
-        usage = USAGE_DECAY * before["usage"]
-        usage = usage + (1 - USAGE_DECAY) * counted / counted.sum()
+        usage = forget * before["usage"]
+        usage = usage + (1 - forget) * counted / counted.sum()
         usage = jnp.where(steps < 1, 0.0, usage)
-        idle = (usage < book.restart / book.codes) & (before["age"] >= PATIENCE)
+        idle = (usage < book.restart / book.codes) & (before["age"] >= patience)
         dead = idle | (steps < 1)
         new, row = vectors[chosen], dead[:, jnp.newaxis]
         return {
@@ -138,26 +143,18 @@ def prepare(
 
 def check(sizes: Any, book: Any) -> None:
     """Raises ValueError as `prepare` does."""
-    if book.samples < 1:
-        raise ValueError(f"samples: given {book.samples}, wanted 1 or more: soft EM")
-    if sizes.shortcuts:
-        raise ValueError("shortcuts: given True, wanted False")
+    in_tensorflow.check(sizes, book)
     if sizes.likelihood != "dmol" or sizes.prior_start:
         raise ValueError(
             f"sizes: given {sizes.likelihood!r} and a prior from step "
             f"{sizes.prior_start}, wanted 'dmol' and 0"
         )
-    side = sizes.size // math.prod(sizes.strides)
-    codes = side * side * sizes.slots
-    if codes < 2 * sizes.prior_block:
-        raise ValueError(
-            f"prior_block: given {sizes.prior_block}, wanted two blocks or more of the "
-            f"{codes} codes"
-        )
 
 
 def _path(name: str) -> tuple[str, ...]:
     """Where linen keeps the weight of a name that the compared systems share."""
+    if name in ("cosines", "up"):
+        return ("cosines",) if name == "cosines" else ("decoder", "up")
     if name.startswith("prior/"):
         *inside, last = name.removeprefix("prior/").split("/")
         if last in ("row", "column"):
@@ -183,7 +180,16 @@ def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
     import jax.numpy as jnp
     from flax import linen as nn
 
-    side = sizes.size // math.prod(sizes.strides)
+    place = math.prod(sizes.strides)  # pixels of its side
+    side = sizes.size // place
+    if sizes.shortcuts:
+        apart, together = frequencies.split(place, sizes.slots)
+
+    def whole(x: Any) -> Any:
+        """Of places [.., numbers of their pixels]: [batch, size, size, numbers]."""
+        x = x.reshape(-1, side, side, place, place, x.size // x.shape[0] // place**2)
+        x = x.transpose(0, 1, 3, 2, 4, 5)
+        return x.reshape(x.shape[0], sizes.size, sizes.size, -1)
 
     def residuals(name: str, x: Any) -> Any:
         for number in range(sizes.residuals[int(name[-1])]):
@@ -193,11 +199,14 @@ def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
         return x
 
     class Encoder(nn.Module):
-        """[batch, size, size, 3] int32 to [vectors, depth]."""
+        """[batch, size, size, 3] int32 to [vectors, depth].
+
+        cosines: the shortcuts' weights, [frequencies, depth]; None without them.
+        """
 
         @nn.compact
-        def __call__(self, image: Any) -> Any:
-            x = image.astype(jnp.float32) / 127.5 - 1
+        def __call__(self, image: Any, cosines: Any) -> Any:
+            pixels = x = image.astype(jnp.float32) / 127.5 - 1
             for number, stride in enumerate(sizes.strides):
                 x = nn.relu(x) if number else x
                 kernel, strides = (sizes.kernel,) * 2, (stride,) * 2
@@ -206,15 +215,25 @@ def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
                 x = residuals(name, x)
             x = x.reshape(-1, sizes.channels)
             x = nn.Dense(sizes.slots * book.depth, name="encoded")(x)
-            return x.reshape(-1, book.depth)
+            x = x.reshape(-1, book.depth)
+            if sizes.shortcuts:
+                patches = pixels.reshape(-1, side, place, side, place, 3)
+                patches = patches.transpose(0, 1, 3, 2, 4, 5)
+                patches = patches.reshape(-1, place * place * 3)
+                own = patches @ np.concatenate(apart, 1)
+                x += own.reshape(-1, apart.shape[2]) @ cosines
+            return x
 
     class Decoder(nn.Module):
-        """[vectors, depth] to [batch, size, size, outputs]."""
+        """[vectors, depth] to [batch, size, size, outputs], and to images or None.
+
+        The second, [batch, size, size, 3], is what cosines alone make of the codes.
+        """
 
         @nn.compact
-        def __call__(self, vectors: Any) -> Any:
+        def __call__(self, vectors: Any, cosines: Any) -> Any:
             x = vectors.reshape(-1, sizes.slots * book.depth)
-            x = nn.Dense(sizes.channels, name="decoded")(x)
+            before = x = nn.Dense(sizes.channels, name="decoded")(x)
             x = x.reshape(-1, side, side, sizes.channels)
             for number in reversed(range(len(sizes.strides))):
                 name = f"up{number}"
@@ -226,7 +245,14 @@ def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
                     transpose_kernel=True,
                     name=name,
                 )(x)
-            return x
+            if not sizes.shortcuts:
+                return x, None
+            normal = nn.initializers.normal(sizes.channels**-0.5)
+            outward = place**2 * 10 * sizes.num_mixtures
+            x += whole(before @ self.param("up", normal, (sizes.channels, outward)))
+            own = vectors @ cosines.T / book.depth
+            own = own.reshape(-1, sizes.slots * own.shape[-1])
+            return x, whole(own @ together.reshape(-1, together.shape[-1]))
 
     size, heads = sizes.prior_block, sizes.prior_heads
     length, width = side * side * sizes.slots, sizes.prior_hidden // 2
