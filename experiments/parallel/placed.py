@@ -115,8 +115,7 @@ class Placed(Runtime):
     """A runtime of one or several copies of the cores, the batch cut over the copies.
 
     A copy keeps each variable once, on its weight's core; gradients are summed over the
-    copies, from each core to those that keep the same weights, and each core updates
-    its own.
+    copies, between the cores that keep the same weights, and each core updates its own.
     """
 
     def __init__(
@@ -233,16 +232,14 @@ class Placed(Runtime):
             self._sums(copy, batch, seed, gradients=True)
             for copy, batch in enumerate(batches)
         ]
-        norms = []
-        for devices, held in zip(self._copies, self._held, strict=True):
-            grads, norm = exchanged(
-                self.settings, self._placement, devices, [f.grads for f in found]
-            )
-            norms.append(norm)
+        every, norm = exchanged(
+            self.settings, self._placement, self._copies, [f.grads for f in found]
+        )
+        for devices, held, grads in zip(self._copies, self._held, every, strict=True):
             for core, own in held.items():
                 with tf.device(devices[core]):
                     self._update_core(own, grads[core])
-        return {**self._total(found), "gradient_norm": norms[0]}
+        return {**self._total(found), "gradient_norm": norm}
 
     def _update_core(
         self, held: Mapping[str, tf.Variable], grads: Mapping[str, tf.Tensor]
@@ -305,32 +302,46 @@ def sums_of_copy(
 def exchanged(
     settings: StepSettings,
     placement: Placement,
-    devices: Sequence[str],
+    copies: Sequence[Sequence[str]],
     grads: Sequence[Mapping[str, tf.Tensor]],
-) -> tuple[dict[int, dict[str, tf.Tensor]], tf.Tensor]:
-    """Every core's gradients by weight, of all copies and clipped; their norm.
+) -> tuple[list[dict[int, dict[str, tf.Tensor]]], tf.Tensor]:
+    """Of each copy, every core's gradients by weight, summed and clipped; their norm.
 
-    devices: of the cores that they are to be on.  grads: of each copy.
+    copies: the devices of each.  grads: of each copy.
+
+    A weight's gradients are summed on one copy's core, the copies taking turns, and go
+    to the others from there: what passes is in proportion to the copies.
     """
-    totals: dict[int, dict[str, tf.Tensor]] = {}
-    squares = []
-    for name in grads[0]:
-        core = placement.core_of(name)
-        with tf.device(devices[core]):
-            # In one order on every copy, so that all come to the same numbers.
-            totals.setdefault(core, {})[name] = tf.add_n([g[name] for g in grads])
-    for core, own in totals.items():
-        with tf.device(devices[core]):
-            squares.append(tf.add_n([tf.reduce_sum(g * g) for g in own.values()]))
-    with tf.device(devices[placement.home]):
-        norm = tf.sqrt(tf.add_n(squares))
-        if settings.clip_norm is None:
-            return totals, norm
-        scale = tf.minimum(1.0, settings.clip_norm / norm)
-    for core, own in totals.items():
-        with tf.device(devices[core]):
-            totals[core] = {name: grad * scale for name, grad in own.items()}
-    return totals, norm
+    owners = {
+        name: copies[number % len(copies)][placement.core_of(name)]
+        for number, name in enumerate(grads[0])
+    }
+    totals: dict[str, tf.Tensor] = {}
+    squares: dict[str, list[tf.Tensor]] = {}  # of each device, which adds its own
+    for name, owner in owners.items():
+        with tf.device(owner):
+            total = tf.add_n([own[name] for own in grads])
+            totals[name] = total
+            squares.setdefault(owner, []).append(tf.reduce_sum(total * total))
+    added = []
+    for owner, own in squares.items():
+        with tf.device(owner):
+            added.append(tf.add_n(own))
+    with tf.device(copies[0][placement.home]):
+        norm = tf.sqrt(tf.add_n(added))
+        scale = None
+        if settings.clip_norm is not None:
+            scale = tf.minimum(1.0, settings.clip_norm / norm)
+    found: list[dict[int, dict[str, tf.Tensor]]] = [{} for _ in copies]
+    for name, owner in owners.items():
+        core, total = placement.core_of(name), totals[name]
+        if scale is not None:
+            with tf.device(owner):
+                total *= scale
+        for devices, received in zip(copies, found, strict=True):
+            with tf.device(devices[core]):
+                received.setdefault(core, {})[name] = tf.identity(total)
+    return found, norm
 
 
 def traced_step(
@@ -387,8 +398,8 @@ def traced_step(
                     gradients=True,
                 )
             )
-        for names, here in zip(copies, held, strict=True):
-            grads, _ = exchanged(settings, placement, names, [f.grads for f in found])
+        every, _ = exchanged(settings, placement, copies, [f.grads for f in found])
+        for names, here, grads in zip(copies, held, every, strict=True):
             for core, weights in cores.items():
                 own = {
                     name: here[name]
