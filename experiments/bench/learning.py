@@ -104,7 +104,7 @@ def curve(run_dir: Path, bench_id: str) -> record.Record:
         system=kind.system,
         round=1,
         problem={
-            "name": summary["images"],
+            "name": summary[kind.shared[0]],  # of the data
             "model": summary["model"],
             "batch_size": kept.about["batch_size"],
             **{name: summary[name] for name in kind.shared},
