@@ -32,6 +32,11 @@ RENDERED = {  # what renders a file of records, and into which tables and plots
         ("vector_quantized_learning.md",),
         ("vector_quantized_learning.png",),
     ),
+    "audio_learning": (
+        page.render_learning,
+        ("audio_learning.md",),
+        ("audio_learning.png",),
+    ),
     "image_transformer_learning": (
         page.render_learning,
         ("image_transformer_learning.md",),

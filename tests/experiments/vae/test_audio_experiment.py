@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from experiments import datasets, vae
+from experiments.bench import learning
 from experiments.inference.optimize import LoopSettings
 from experiments.parallel import optimizers
 from experiments.parallel.runtime import StepSettings
 from experiments.records import checkpoint, metrics
+from experiments.report import learning as report
 from tests.experiments.vae.small_audio import SMALL
 from tests.programs import REPO, train_command
 
@@ -66,6 +68,17 @@ def test_the_tiny_config_trains_judges_and_is_heard(run_of):
         assert len(np.unique(heard)) > 20
     shown = next((folder / "tensorboard").iterdir()).read_bytes()
     assert b"held_out/sample0" in shown and b"held_out/spectrograms0" in shown
+
+
+def test_its_curve_can_be_kept_beside_what_flac_takes(run_of):
+    folder, _ = run_of("audio")
+    kept = learning.curve(folder, "a bench")
+    assert kept.problem["name"].startswith("synthetic plucked tones")
+    assert kept.experiment == "audio_learning" and kept.settings["bound"]
+    assert kept.work["held_out_steps"] == [3, 6]
+    assert kept.problem["yardsticks"]["FLAC"] > 0
+    text = report.markdown([kept])
+    assert "Bits/sample of 4 clips held out, a bound from above" in text
 
 
 # In this process.
