@@ -290,7 +290,7 @@ def _made_by(op: tf.Operation, sizes: dict[str, int]) -> int:
             inner = op.graph._get_function(name).graph
             sizes[name] = sum(_made_by(each, sizes) for each in inner.get_operations())
         return sizes[name]
-    if op.type == "BroadcastGradientArgs":  # of its dimensions some, as data will have it
+    if op.type == "BroadcastGradientArgs":  # some dimensions: which, data decide
         return sum(_size(tensor) for tensor in op.inputs)
     return 0 if op.type in ALIASES else sum(_size(tensor) for tensor in op.outputs)
 
