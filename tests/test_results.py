@@ -32,6 +32,7 @@ RENDERED = {  # what renders a file of records, and into which tables and plots
         ("vector_quantized_learning.md",),
         ("vector_quantized_learning.png",),
     ),
+    "vae": (page.render_vae, ("vae.md", "vae.csv"), ()),
     "audio_learning": (
         page.render_learning,
         ("audio_learning.md",),
