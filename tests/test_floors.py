@@ -34,6 +34,11 @@ FLOORS = {  # package or module: what of ours it may import, besides itself
         "experiments.baselines",
         "experiments.vae",
     ),
+    "experiments.baselines.vector_quantized_flax": (
+        "experiments.problem",
+        "experiments.baselines",
+        "experiments.vae",
+    ),
     "experiments.nuts": ("ppl_core", *SHARED, "experiments.parallel"),
     "experiments.image_transformer": ("ppl_core", *SHARED, "experiments.parallel"),
     "experiments.vae": (
