@@ -46,7 +46,6 @@ def prepare(
 
     check(sizes, book)
     encoder, decoder, prior = _modules(sizes, book)
-    means_of = jnp.asarray(in_tensorflow.as_means(sizes))
     optimizer = optax.adam(adam.rate, b1=adam.beta1, b2=adam.beta2, eps=adam.epsilon)
     params = traverse_util.unflatten_dict(
         {_path(name): jnp.asarray(array) for name, array in weights.items()}
@@ -76,11 +75,7 @@ def prepare(
             shares = jax.lax.stop_gradient(drawn_shares(squares, uniform))
             means = shares @ table
             quantised = vectors + jax.lax.stop_gradient(means - vectors)
-            outputs, linear = decoder.apply(
-                {"params": params["decoder"]}, quantised, cosines
-            )
-            if sizes.shortcuts:
-                outputs += linear @ means_of
+            outputs = decoder.apply({"params": params["decoder"]}, quantised, cosines)
             outputs = outputs.reshape(batch, -1, 10 * mixtures) + first
             pixels = transformer._dmol_nats(outputs, image)
             logits = prior.apply({"params": params["prior"]}, nearest)
@@ -225,9 +220,9 @@ def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
             return x
 
     class Decoder(nn.Module):
-        """[vectors, depth] to [batch, size, size, outputs], and to images or None.
+        """[vectors, depth] to [batch, size, size, outputs].
 
-        The second, [batch, size, size, 3], is what cosines alone make of the codes.
+        cosines: as the encoder's.
         """
 
         @nn.compact
@@ -246,13 +241,14 @@ def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
                     name=name,
                 )(x)
             if not sizes.shortcuts:
-                return x, None
+                return x
             normal = nn.initializers.normal(sizes.channels**-0.5)
             outward = place**2 * 10 * sizes.num_mixtures
             x += whole(before @ self.param("up", normal, (sizes.channels, outward)))
             own = vectors @ cosines.T / book.depth
             own = own.reshape(-1, sizes.slots * own.shape[-1])
-            return x, whole(own @ together.reshape(-1, together.shape[-1]))
+            pixels = whole(own @ together.reshape(-1, together.shape[-1]))
+            return x + pixels @ in_tensorflow.as_means(sizes)
 
     size, heads = sizes.prior_block, sizes.prior_heads
     length, width = side * side * sizes.slots, sizes.prior_hidden // 2
