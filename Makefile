@@ -14,7 +14,7 @@ endif
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .PHONY: help setup peers test test-slow lint bench-nuts bench-eager bench-scaling bench-step
-.PHONY: bench-image-transformer bench-vae bench-audio check-large check-audio report clean
+.PHONY: bench-image-transformer bench-vae check-large check-audio report clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-23s %s\n", $$1, $$2}' Makefile
@@ -51,9 +51,6 @@ bench-vae: setup  ## the autoencoders' steps beside TensorFlow by hand, Flax; 17
 
 bench-step: setup  ## what runtime and loop add to a training step written by hand
 	$(PYTHON) -m experiments.bench.step_cost
-
-bench-audio: setup  ## a step of the audio VAE on 17 logical devices beside one
-	$(PYTHON) -m experiments.bench.audio_cores
 
 check-large: setup  ## a model of 100 million parameters cut over eight logical devices
 	$(PYTHON) -m tests.experiments.parallel.hundred_million

@@ -2,11 +2,11 @@
 
 What the program, traced and run by the runtime, takes longer or shorter than this is
 what language and runtime cost, less what its gradients of attention and normalisation,
-which are written by hand, save.
+which are written by hand, save; `image_transformer_tf_kernels` is this with those.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,15 @@ HIDDEN = -1e9
 
 
 def prepare(
-    sizes: Any, weights: Mapping[str, np.ndarray], adam: AdamSettings
+    sizes: Any,
+    weights: Mapping[str, np.ndarray],
+    adam: AdamSettings,
+    *,
+    kernels: tuple[Callable, Callable] | None = None,
 ) -> Training:
     """The training of these sizes (`image_transformer.Sizes`), from these weights.
+
+    kernels: in the place of `attention` and `layer_norm`; None: these.
 
     Raises ValueError for what it cannot: it has attention in one dimension, learned
     positions and blocks that divide the image.
@@ -31,11 +37,13 @@ def prepare(
     update = fused_adam(w, adam)
     nats = dmol_nats if sizes.likelihood == "dmol" else categorical_nats
     bias = attention_bias(sizes)
+    attend, norm = kernels or (attention, layer_norm)
 
     @tf.function
     def step(image: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(nats(outputs(w, sizes, image, bias), image))
+            made = outputs(w, sizes, image, bias, attend, norm)
+            loss = tf.reduce_mean(nats(made, image))
         update(tape.gradient(loss, w))
         return loss
 
@@ -70,18 +78,24 @@ def attention_bias(sizes: Any) -> np.ndarray:
 
 
 def outputs(
-    w: Mapping[str, Any], sizes: Any, image: tf.Tensor, bias: np.ndarray
+    w: Mapping[str, Any],
+    sizes: Any,
+    image: tf.Tensor,
+    bias: np.ndarray,
+    attend: Callable,
+    norm: Callable,
 ) -> tf.Tensor:
     """Each position's outputs given the values before it: [batch, positions, outputs].
 
-    image: [batch, height, width, 3] int32; bias: see `attention_bias`.
+    image: [batch, height, width, 3] int32; bias: see `attention_bias`; attend, norm:
+    `attention` and `layer_norm`, or others that are called alike.
     """
     batch = image.shape[0]
     root = math.sqrt(sizes.hidden)
     if sizes.likelihood == "dmol":
         values = tf.reshape(image, (batch, -1, 3))
         scaled = tf.cast(values, tf.float32) / 127.5 - 1
-        x = tf.nn.relu(scaled @ w["merge"] + w["merge_bias"])
+        x = tf.nn.relu(dense(scaled, w["merge"], w["merge_bias"]))
     else:
         channel = 256 * np.arange(3, dtype=np.int32)
         rows = tf.reshape(image + channel, (batch, -1))
@@ -95,21 +109,33 @@ def outputs(
             for name, v in w.items()
             if name.startswith(f"layer{number}/")
         }
-        found = attention(own, sizes, x, bias) @ own["out"]
-        x = layer_norm(x + found, own["attention/scale"], own["attention/bias"])
-        inner = tf.nn.relu(x @ own["filter_in"] + own["filter_in_bias"])
-        found = inner @ own["filter_out"] + own["filter_out_bias"]
-        x = layer_norm(x + found, own["filter/scale"], own["filter/bias"])
-    made = x @ w["outputs"]
-    return made + w["outputs_bias"] if "outputs_bias" in w else made
+        query, key, value = (dense(x, own[n]) for n in ("query", "key", "value"))
+        found = dense(attend(sizes, query, key, value, bias), own["out"])
+        x = norm(x + found, own["attention/scale"], own["attention/bias"])
+        inner = tf.nn.relu(dense(x, own["filter_in"], own["filter_in_bias"]))
+        found = dense(inner, own["filter_out"], own["filter_out_bias"])
+        x = norm(x + found, own["filter/scale"], own["filter/bias"])
+    return dense(x, w["outputs"], w.get("outputs_bias"))
+
+
+def dense(x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
+    """[batch, positions, inward] to [batch, positions, outward].
+
+    As one product, and a bias by bias_add: what is fast in TensorFlow on CPU.
+    """
+    made = tf.matmul(tf.reshape(x, (-1, x.shape[-1])), weight)
+    if bias is not None:
+        made = tf.nn.bias_add(made, bias)
+    return tf.reshape(made, (*x.shape[:-1], weight.shape[-1]))
 
 
 def attention(
-    w: Mapping[str, Any], sizes: Any, x: tf.Tensor, bias: np.ndarray
+    sizes: Any, query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, bias: np.ndarray
 ) -> tf.Tensor:
     """What every position finds in its block and the one before.
 
-    x: [batch, positions, hidden].  Returns [batch, positions, value_size].
+    query, key, value: [batch, positions, units].  Returns [batch, positions,
+    value_size].
 
     The first block, which has none before it, is by itself: what is added to scores is
     then the same for all other blocks, and small.
@@ -127,12 +153,13 @@ def attention(
         shares = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + bias)
         return tf.matmul(shares, value)
 
-    query = split(x @ w["query"]) * (sizes.key_size // sizes.heads) ** -0.5
-    key, value = split(x @ w["key"]), split(x @ w["value"])
+    positions = query.shape[1]
+    query = split(query) * (sizes.key_size // sizes.heads) ** -0.5
+    key, value = split(key), split(value)
     first = found(query[:, :1], key[:, :1], value[:, :1], bias[:, sizes.block :])
     later = found(query[:, 1:], with_previous(key), with_previous(value), bias)
     made = tf.transpose(tf.concat([first, later], 1), (0, 1, 3, 2, 4))
-    return tf.reshape(made, (-1, x.shape[1], sizes.value_size))
+    return tf.reshape(made, (-1, positions, sizes.value_size))
 
 
 def layer_norm(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:

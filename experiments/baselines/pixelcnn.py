@@ -24,7 +24,9 @@ NUM_VALUES = 256
 def model(
     *, height: int, width: int, layers: int, channels: int, num_mixtures: int = 10
 ) -> Model:
-    """The PixelCNN of these sizes, to be trained on {"image": [batch, ...] int32}.
+    """The PixelCNN of these sizes, to be trained.
+
+    Batches are {"image": [batch, height, width, 3] int32 of 0 to 255}.
 
     A layer has a stack that sees the rows above, and one that sees what stands to the
     left and, of the first stack, what is above: together every pixel before, in a

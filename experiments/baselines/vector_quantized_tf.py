@@ -293,19 +293,23 @@ def prior_nats(
     x += root * tf.reshape(signal, (length, layers.hidden))
     # Whole blocks; what fills them up comes last, where no code sees it.
     x = tf.pad(x, [[0, 0], [0, -length % layers.block], [0, 0]])
+    dense = transformer.dense
     later = np.triu(np.full((layers.block,) * 2, transformer.HIDDEN, np.float32), 1)
     bias = np.concatenate([np.zeros_like(later), later], 1)
     for number in range(sizes.prior_layers):
         head = f"layer{number}/"
         of = {n.removeprefix(head): v for n, v in own.items() if n.startswith(head)}
-        found = transformer.attention(of, layers, x, bias) @ of["out"]
+        query, key, value = (dense(x, of[n]) for n in ("query", "key", "value"))
+        found = dense(
+            transformer.attention(layers, query, key, value, bias), of["out"]
+        )
         x = transformer.layer_norm(
             x + found, of["attention/scale"], of["attention/bias"]
         )
-        inner = tf.nn.relu(x @ of["filter_in"] + of["filter_in_bias"])
-        found = inner @ of["filter_out"] + of["filter_out_bias"]
+        inner = tf.nn.relu(dense(x, of["filter_in"], of["filter_in_bias"]))
+        found = dense(inner, of["filter_out"], of["filter_out_bias"])
         x = transformer.layer_norm(x + found, of["filter/scale"], of["filter/bias"])
-    logits = x[:, :length] @ own["outputs"] + own["outputs_bias"]
+    logits = dense(x[:, :length], own["outputs"], own["outputs_bias"])
     return transformer.categorical_nats(logits, codes)
 
 

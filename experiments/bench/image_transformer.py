@@ -32,6 +32,7 @@ class System(NamedTuple):
 SYSTEMS = {
     OURS: System(""),
     "handwritten_tf": System("image_transformer_tf"),
+    "handwritten_tf_kernels": System("image_transformer_tf_kernels"),
     "keras": System("image_transformer_keras", {"jit_compile": False}),
     "keras_xla": System("image_transformer_keras", {"jit_compile": True}),
     "flax": System("image_transformer_flax"),

@@ -125,7 +125,8 @@ def naive(task: dict[str, Any]) -> dict[str, Any]:
 
 def _made(task: dict[str, Any]) -> tuple[Sizes, Model, dict[str, np.ndarray]]:
     """Sizes, model and first weights, which every system begins with."""
-    sizes = Sizes(**task["sizes"])
+    given = task["sizes"].items()  # of JSON, which has no tuples
+    sizes = Sizes(**{k: tuple(v) if isinstance(v, list) else v for k, v in given})
     model = image_transformer(**sizes._asdict())
     weights = {name: draw(w, name, task["seed"]) for name, w in model.weights.items()}
     return sizes, model, weights

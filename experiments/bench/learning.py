@@ -130,6 +130,9 @@ def curve(run_dir: Path, bench_id: str) -> record.Record:
                 if name.startswith("weights/")
             ),
             "step_seconds": statistics.median(seconds),
+            "data_seconds": statistics.median(
+                e["data_seconds"] for e in trained if "data_seconds" in e
+            ),
             "train_steps": [e["step"] for e in trained],
             "train_bits_per_dim": [e["bits_per_dim"] for e in trained],
             "held_out_steps": [e["step"] for e in held_out],

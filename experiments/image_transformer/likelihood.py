@@ -125,7 +125,8 @@ def draw_mixture(
 ) -> tf.Tensor:
     """A pixel of each of [batch, 10 mixtures] outputs: [batch, 3] int32.
 
-    temperature: of the components' weights; their scales are multiplied by it.
+    temperature: of the components' weights; their scales are multiplied by it.  At 0 a
+      pixel is the mean of the heaviest component.
     """
     mixtures = outputs.shape[-1] // OUTPUTS
     shape = (outputs.shape[0], mixtures + CHANNELS)
@@ -154,7 +155,7 @@ def _parts(
 
 
 def scaled(value: tf.Tensor, num_values: int) -> tf.Tensor:
-    """Float32 from -1 to 1."""
+    """Values of 0 to num_values - 1 as float32 from -1 to 1, of the same shape."""
     return tf.cast(value, tf.float32) * (2 / (num_values - 1)) - 1
 
 

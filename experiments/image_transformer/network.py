@@ -257,12 +257,12 @@ def layer(
     query, key, value = (_dense(x, own(part)) for part in ("query", "key", "value"))
     found = _dense(attend(query, key, value), own("out"))
     found = _dropped(sizes, found, random, f"layer{number}/attention")
-    x = _normalised(x + found, own("attention/scale"), own("attention/bias"))
+    x = normalised(x + found, own("attention/scale"), own("attention/bias"))
 
     inner = tf.nn.relu(_dense(x, own("filter_in"), own("filter_in_bias")))
     found = _dense(inner, own("filter_out"), own("filter_out_bias"))
     found = _dropped(sizes, found, random, f"layer{number}/filter")
-    return _normalised(x + found, own("filter/scale"), own("filter/bias"))
+    return normalised(x + found, own("filter/scale"), own("filter/bias"))
 
 
 def outputs(weights: Tensors, x: tf.Tensor) -> tf.Tensor:
@@ -317,7 +317,7 @@ def _dense(x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor | None = None) -> tf
 
 
 @tf.custom_gradient
-def _normalised(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tuple:
+def normalised(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tuple:
     """Layer normalisation, Ba, Kiros and Hinton (2016), in float32.
 
     With y the normalised units, of deviation d and scale s, and g the upstream

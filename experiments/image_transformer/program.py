@@ -96,6 +96,9 @@ def image_given_weights(
 ) -> ppl.RandomVariable:
     """p(image | weights): the model of the paper's section 3.1, as a program.
 
+    Its value is [num_images, height, width, channels] int32.
+
+    weights: by name, of the shapes of `network.weights`.
     random: of the units dropped; None: none are.
     draw: what to draw with; None: `draw_naively`.
     """
@@ -163,7 +166,10 @@ def draw_naively(
 
 
 def model(sizes: Sizes) -> Model:
-    """The program to be trained, see `image_transformer`."""
+    """The program to be trained, see `image_transformer`.
+
+    Raises ValueError for sizes that no model can be made of.
+    """
     network.check(sizes)
     log_likelihood = functools.partial(ppl.make_log_likelihood_fn, image_given_weights)
 

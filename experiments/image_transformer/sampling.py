@@ -46,7 +46,9 @@ def sample(
 
     weights: by name, as `network.weights` has them.
     seed: [2] int32.
-    temperature: of the logits, or of components and scales; 0: the likeliest.
+    temperature: of the logits, or of components and scales; 0: the likeliest value,
+      or of a mixture of logistics the mean of its heaviest component, which is not the
+      likeliest value where another component is narrower or several overlap.
     given: images [num_images, height, width, channels], of which `given_positions`
       positions, in the order of generation, are kept.
     progress: called after each call of the compiled loop, with the number of positions

@@ -179,10 +179,21 @@ def update(
         after.update({full: slots[slot] for slot, full in names.items()})
         if settings.ema_decay is not None:
             average = kept[ema_name(name)]
-            after[ema_name(name)] = average + (1 - settings.ema_decay) * (
-                weight - average
-            )
+            share = 1 - decay_of_average(settings.ema_decay, step)
+            after[ema_name(name)] = average + share * (weight - average)
     return after, norm
+
+
+def decay_of_average(decay: float, step: tf.Tensor) -> tf.Tensor:
+    """What is kept of the weights' average at a step, a scalar: at most `decay`.
+
+    (1 + step) / (10 + step) where that is less, as in TensorFlow's own average with
+    `num_updates`: the random weights before the first step are soon forgotten, and the
+    average is of a tenth of the steps so far until that is the longer time.
+
+    step: how many were taken before, float32.
+    """
+    return tf.minimum(decay, (1 + step) / (10 + step))
 
 
 def advanced(model: Model, given: Tensors, statistics: Tensors) -> dict[str, tf.Tensor]:
@@ -233,7 +244,8 @@ def update_in_place(
         if settings.ema_decay is not None:
             average = held[ema_name(name)]
             difference = weight.read_value() - average.read_value()
-            average.assign_add((1 - settings.ema_decay) * difference)
+            share = 1 - decay_of_average(settings.ema_decay, step)
+            average.assign_add(share * difference)
     return norm
 
 

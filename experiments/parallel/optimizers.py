@@ -53,6 +53,26 @@ def noam(rate: float, *, hidden: int, warmup: int) -> Schedule:
     )
 
 
+def cosine(rate: float, *, warmup: int, steps: int) -> Schedule:
+    """A linear rise to `rate` over `warmup` steps, then half a cosine, to 0 at `steps`.
+
+    Loshchilov and Hutter (2017), SGDR, equation 5, without restarts.
+
+    Raises ValueError unless `steps` are more than `warmup`.
+    """
+    if not 0 <= warmup < steps:
+        raise ValueError(
+            f"cosine: given a warmup of {warmup} of {steps} steps, wanted fewer than all"
+        )
+
+    def at(step: tf.Tensor) -> tf.Tensor:
+        part = tf.clip_by_value((step - warmup) / (steps - warmup), 0.0, 1.0)
+        rise = tf.minimum(1.0, (step + 1) / max(warmup, 1))
+        return rate * rise * 0.5 * (1 + tf.cos(math.pi * part))
+
+    return at
+
+
 def adam(
     schedule: Schedule,
     *,

@@ -15,7 +15,9 @@ class StepSettings(NamedTuple):
     """How a step is computed, the same on every engine."""
 
     clip_norm: float | None = None  # of the gradient over all weights
-    ema_decay: float | None = None  # of the average of weights that evaluation uses
+    # Of the average of weights that evaluation uses; less at first, so that it forgets
+    # the random ones (`arithmetic.decay_of_average`).
+    ema_decay: float | None = None
     accumulate: int = 1  # parts a batch is computed in, their gradients added
     compute_dtype: str = "float32"  # or "bfloat16": of weights and floats in the loss
     jit_compile: bool = False

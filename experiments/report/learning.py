@@ -128,11 +128,17 @@ def _notes(curves: Sequence[Record]) -> list[str]:
         said.append(
             f"- {r.system}: {r.problem['model']}; {averaged}"
             f"{r.work['step_seconds']:.2f} s a "
-            f"step, median; {hardware.get('cpu')}, {hardware.get('cores')} cores, "
+            f"step, median{_waited(r)}; {hardware.get('cpu')}, {hardware.get('cores')} cores, "
             f"{str(r.provenance.get('started_at'))[:10]}; commit {commit}{dirty}; "
             f"`{' '.join(r.provenance['argv'])}`."
         )
     return said
+
+
+def _waited(record: Record) -> str:
+    """How long a step waited for its batch, where that is known."""
+    seconds = record.work.get("data_seconds")
+    return "" if seconds is None else f", {1000 * seconds:.1f} ms of it for its batch"
 
 
 def _is_averaged(record: Record) -> bool:

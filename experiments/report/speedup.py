@@ -236,7 +236,8 @@ def _amiss(record: Record) -> str:
     if record.check["passed"]:
         return ""
     reason = record.check.get("reason")
-    return f"wrong posterior: {reason}" if reason else "wrong posterior"
+    wrong = "wrong losses" if "bits_per_dim" in record.check else "wrong posterior"
+    return f"{wrong}: {reason}" if reason else wrong
 
 
 def compare(records: Sequence[Record]) -> list[Row]:

@@ -132,6 +132,7 @@ def training_table(
         "ours over it (range)",
         "build s",
         "first step s",
+        "most memory, GB",
         "bits/dim before any update",
         "and at the third step",
     )
@@ -140,7 +141,7 @@ def training_table(
         name = labels.get(row.system, row.system)
         name = f"**{name}**" if row is ours else name
         if row.trouble:
-            lines.append((name, cell_of_text(row.trouble), *(NONE,) * 7))
+            lines.append((name, cell_of_text(row.trouble), *(NONE,) * 8))
             continue
         batch = row.records[0].problem["batch"]
         ratio = None if row is ours else ratio_of(ours.seconds, row.seconds)
@@ -154,11 +155,18 @@ def training_table(
                 times(ratio),
                 with_range(spread(r.seconds["build"] for r in row.records)),
                 with_range(spread(r.seconds["first"] for r in row.records)),
+                _gigabytes(row.records),
                 f"{bits[0]:.5f}",
                 f"{bits[-1]:.5f}",
             )
         )
     return table_of_numbers(head, lines)
+
+
+def _gigabytes(records: Sequence[Record]) -> str:
+    """The most memory that a turn's process had, over the rounds."""
+    most = [r.work["max_rss_bytes"] for r in records if "max_rss_bytes" in r.work]
+    return number(max(most) / 1e9) if most else NONE
 
 
 def targets(verdicts: Iterable[Verdict]) -> str:
@@ -240,6 +248,10 @@ def csv_row(row: Trained) -> dict[str, Any]:
         **three("seconds", spread(row.seconds.values()) if row.seconds else None),
         **three("mfu", spread(row.mfu.values()) if row.mfu else None),
         "flops": record.work.get("flops"),
+        "max_rss_bytes": max(
+            (r.work["max_rss_bytes"] for r in row.records if "max_rss_bytes" in r.work),
+            default=None,
+        ),
         "bits_per_dim_first": bits[0],
         "bits_per_dim_last": bits[-1],
     }

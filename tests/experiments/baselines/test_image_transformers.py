@@ -18,7 +18,12 @@ from experiments.parallel.runtime import StepSettings
 from experiments.problem import AdamSettings, Unavailable
 
 REPO = Path(__file__).resolve().parents[3]
-SYSTEMS = ("image_transformer_tf", "image_transformer_keras", "image_transformer_flax")
+SYSTEMS = (
+    "image_transformer_tf",
+    "image_transformer_tf_kernels",
+    "image_transformer_keras",
+    "image_transformer_flax",
+)
 SEED, STEPS = 4, 3
 # Keras's epsilon is added before the second moment's bias is taken out.
 ADAM = AdamSettings(rate=1e-3, epsilon=1e-12)

@@ -6,7 +6,13 @@ import json
 import numpy as np
 import pytest
 
-from experiments.bench import image_transformer, learning, race, timing
+from experiments.bench import (
+    image_transformer,
+    image_transformer_worker,
+    learning,
+    race,
+    timing,
+)
 from experiments.records import checkpoint, jsonlines, record
 from experiments.records.run_dir import CheckFailed
 from experiments.report import image_transformer as report
@@ -24,7 +30,7 @@ SIZES = {
     "likelihood": "dmol",
     "num_mixtures": 2,
 }
-SYSTEMS = ["ours", "handwritten_tf", "keras", "flax"]
+SYSTEMS = ["ours", "handwritten_tf", "handwritten_tf_kernels", "keras", "flax"]
 TRAINING = {
     "crops32": {
         "sizes": SIZES,
@@ -108,6 +114,8 @@ def test_the_page_is_rendered_beside_the_records(folder, records):
     text = (folder / "tables" / "image_transformer.md").read_text()
     for part in ("**ours**", "handwritten TensorFlow", "multiplied out", "MFU"):
         assert part in text
+    assert "most memory, GB" in text
+    assert records["crops32/ours"].work["max_rss_bytes"] > 1e8
     lines = (folder / "tables" / "image_transformer.csv").read_text().splitlines()
     assert len(lines) == len(records)  # the probe has no line, and the head is one
 
@@ -193,6 +201,14 @@ def test_losses_that_are_not_ours_fail_the_check_and_get_no_ratio(records):
     assert verdict.measured is None and not verdict.reached
 
 
+def test_a_turn_reads_a_block_of_two_dimensions_from_its_file():
+    sizes = SIZES | {"attention": "local_2d", "block": (2, 2), "flange": (1, 1)}
+    task = {"sizes": sizes, "seed": 1, "batch": 1, "num_places": 2, "mode": "naive"}
+    made = timing.run(image_transformer_worker.MODES, json.loads(json.dumps(task)))
+    assert made["status"] == "ok", made
+    assert made["work"] == {"positions": [1, 1], "positions_of_image": 16}
+
+
 @pytest.mark.slow
 def test_a_turn_tells_its_median(records):
     ours = records["crops32/ours"]
@@ -230,7 +246,8 @@ def made_run(folder, model, *, steps=4, status="done", lacks=(), kinds=2):
     for step in range(1, steps + 1):
         for kind in ("train", "held_out")[: 1 if step % 2 else kinds]:
             event = {"kind": kind, "step": step, "bits_per_dim": 8 - step / 10}
-            event |= {"step_seconds": 0.5} if kind == "train" else {}
+            if kind == "train":
+                event |= {"step_seconds": 0.5, "data_seconds": step / 1000}
             jsonlines.append(folder / "metrics.jsonl", event)
     checkpoint.save(
         folder / "checkpoints",
@@ -259,8 +276,10 @@ def test_two_runs_become_curves_a_table_and_a_plot(tmp_path, capsys):
         assert made.work["train_steps"] == [1, 2, 3, 4]
         assert made.work["parameters"] == 12
         assert made.settings["averaged"]
+        assert made.work["data_seconds"] == 0.0025
     text = (tmp_path / "tables" / "image_transformer_learning.md").read_text()
     assert "| 4 | 7.6000 | 7.6000 |" in text and "PixelCNN, 12 weights" in text
+    assert "0.50 s a step, median, 2.5 ms of it for its batch" in text
     plot = tmp_path / "plots" / "image_transformer_learning.png"
     assert plot.read_bytes().startswith(b"\x89PNG")
 

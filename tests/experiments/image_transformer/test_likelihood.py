@@ -192,6 +192,18 @@ def test_at_no_temperature_the_likeliest_is_drawn():
     assert drawn.numpy().tolist() == [[191, 96, 128]]
 
 
+def test_at_no_temperature_a_mixture_gives_its_heaviest_components_mean():
+    random = Randomness(SEED, tf.constant(0))
+    wide, narrow = -1.0, -6.0
+    # By component: log weights, then of each channel means, log scales, coefficients.
+    outputs = [0.2, 0.0, *[-0.5, 0.5] * 3, *[wide, narrow] * 3, *[0.0] * 6]
+    drawn = likelihood.draw_mixture(tf.constant([outputs]), random, temperature=0.0)
+    assert drawn.numpy().tolist() == [[64, 64, 64]]
+    # Which is not the likeliest: the other, lighter one is narrower.
+    heavy, light = log_probs(np.float32(outputs), [[64] * 3, [191] * 3])
+    assert light > heavy + 10
+
+
 def test_a_pixel_is_a_random_variable_of_the_language():
     outputs = tf.constant(np.stack([outputs_of(i) for i in range(5)]))
 

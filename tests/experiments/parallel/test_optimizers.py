@@ -153,3 +153,14 @@ def test_noam_is_equation_3_of_vaswani():
         exact = hidden**-0.5 * min(number**-0.5, number * warmup**-1.5)
         (found,) = rates(optimizers.noam(1.0, hidden=hidden, warmup=warmup), [step])
         assert found == pytest.approx(exact, rel=1e-5)
+
+
+def test_cosine_rises_and_falls_to_nothing():
+    schedule = optimizers.cosine(0.4, warmup=10, steps=110)
+    found = rates(schedule, [0, 4, 10, 35, 60, 110, 200])
+    half = 0.5 * (1 + np.cos(np.pi / 4))
+    np.testing.assert_allclose(
+        found, [0.04, 0.2, 0.4, 0.4 * half, 0.2, 0, 0], rtol=1e-5, atol=1e-7
+    )
+    with pytest.raises(ValueError, match="a warmup of 10 of 10 steps"):
+        optimizers.cosine(0.4, warmup=10, steps=10)

@@ -84,6 +84,20 @@ def test_no_gradient_and_no_average_touches_it():
     assert {n for n in arrays if n.startswith(("ema", "slots"))} == {"ema/w"}
 
 
+@pytest.mark.parametrize("optimizer", [SGD, ADAM])
+def test_an_average_forgets_the_first_weights_faster_than_by_its_decay(optimizer):
+    runtime = made(optimizer)
+    average = runtime.read()["ema/w"].astype(np.float64)
+    for number in range(12):
+        runtime.step(batch(number), number, 0)
+        arrays = runtime.read()
+        decay = min(0.5, (1 + number) / (10 + number))
+        average = decay * average + (1 - decay) * arrays["weights/w"]
+        np.testing.assert_allclose(arrays["ema/w"], average, rtol=1e-5)
+    # What the first weights still count for, were they to decay by a half a step.
+    assert np.prod([min(0.5, (1 + n) / (10 + n)) for n in range(12)]) < 0.1 * 0.5**12
+
+
 def test_evaluation_sees_it_and_leaves_it():
     runtime = made()
     runtime.step(batch(0), 0, 0)

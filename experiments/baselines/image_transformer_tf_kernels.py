@@ -1,0 +1,37 @@
+"""`image_transformer_tf` with this project's attention and layer normalisation.
+
+Their gradients are written by hand, which TensorFlow's own are slower than.  What the
+program, traced and run by the runtime, takes longer or shorter than this is what the
+language and the runtime cost, and no more.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from experiments.baselines import image_transformer_tf
+from experiments.image_transformer import network
+from experiments.image_transformer.attention import attend
+from experiments.problem import AdamSettings, Training
+
+NOTE = (
+    "attention and layer normalisation, with their gradients, are this project's, all "
+    "else plain operations and autodiff; Adam by TensorFlow's fused kernel"
+)
+
+
+def prepare(
+    sizes: Any, weights: Mapping[str, np.ndarray], adam: AdamSettings
+) -> Training:
+    """As `image_transformer_tf.prepare`, which see."""
+    blocks = network.blocks(sizes)
+
+    def attention(
+        sizes: Any, query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, _: np.ndarray
+    ) -> tf.Tensor:
+        return attend(query, key, value, blocks=blocks, heads=sizes.heads)
+
+    kernels = (attention, network.normalised)
+    return image_transformer_tf.prepare(sizes, weights, adam, kernels=kernels)
