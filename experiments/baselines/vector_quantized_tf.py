@@ -300,9 +300,7 @@ def prior_nats(
         head = f"layer{number}/"
         of = {n.removeprefix(head): v for n, v in own.items() if n.startswith(head)}
         query, key, value = (dense(x, of[n]) for n in ("query", "key", "value"))
-        found = dense(
-            transformer.attention(layers, query, key, value, bias), of["out"]
-        )
+        found = dense(transformer.attention(layers, query, key, value, bias), of["out"])
         x = transformer.layer_norm(
             x + found, of["attention/scale"], of["attention/bias"]
         )

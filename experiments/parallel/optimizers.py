@@ -62,7 +62,8 @@ def cosine(rate: float, *, warmup: int, steps: int) -> Schedule:
     """
     if not 0 <= warmup < steps:
         raise ValueError(
-            f"cosine: given a warmup of {warmup} of {steps} steps, wanted fewer than all"
+            f"cosine: given a warmup of {warmup} of {steps} steps, wanted 0 or more "
+            "and fewer than all"
         )
 
     def at(step: tf.Tensor) -> tf.Tensor:

@@ -127,8 +127,8 @@ def _notes(curves: Sequence[Record]) -> list[str]:
         averaged = "weights averaged when judged; " if _is_averaged(r) else ""
         said.append(
             f"- {r.system}: {r.problem['model']}; {averaged}"
-            f"{r.work['step_seconds']:.2f} s a "
-            f"step, median{_waited(r)}; {hardware.get('cpu')}, {hardware.get('cores')} cores, "
+            f"{r.work['step_seconds']:.2f} s a step, median{_waited(r)}; "
+            f"{hardware.get('cpu')}, {hardware.get('cores')} cores, "
             f"{str(r.provenance.get('started_at'))[:10]}; commit {commit}{dirty}; "
             f"`{' '.join(r.provenance['argv'])}`."
         )
