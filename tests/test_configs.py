@@ -1,5 +1,6 @@
 """Every config says at its head how it is used, and that command is one that works."""
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -47,3 +48,26 @@ def test_the_command_of_a_head_passes_every_check(command):
     done = ran([*shlex.split(command), "--dry_run"])
     assert done.returncode == 0, done.stderr
     assert "launch.launch.experiment = @" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("problem", "config"),
+    [
+        ("crops64", "natural_crops64"),
+        ("crops64_before_prior", "natural_crops64"),
+        ("imagenet64", "imagenet64"),
+    ],
+)
+def test_the_autoencoders_benchmark_has_the_sizes_that_are_trained(problem, config):
+    text = (REPO / "configs/bench/vae.gin").read_text()
+    _, _, images = text.partition("bench.measure_vae.images = ")
+    given = ast.literal_eval(images.partition("\nbench.")[0])[problem]
+    done = ran(["bin/train", f"--gin_config=configs/vae/{config}.gin", "--dry_run"])
+    found = dict(re.findall(r"^(vae\.\S+) = (.*)$", done.stdout, re.MULTILINE))
+    # When the prior begins is the benchmark's own: that is what its problems are of.
+    sizes = {k: v for k, v in given["sizes"].items() if k != "prior_start"}
+    assert sizes.pop("size") == 64
+    told = {name: found.get(f"vae.ImageSizes.{name}") for name in sizes}
+    assert told == {name: str(value) for name, value in sizes.items()}
+    told = {name: found.get(f"vae.Codebook.{name}") for name in given["codebook"]}
+    assert told == {name: str(value) for name, value in given["codebook"].items()}
