@@ -20,7 +20,8 @@ NOTE = (
 )
 FULL_SCALE = 2.0**15
 NEAR, CODED, LOUDNESS = 32, 16, 1000.0
-LATENT_LIMIT, LATENT_STEP, LOG_SCALE = 4.0, 8.0 / 256, 3.0
+LATENT_LIMIT, LATENT_LOG_SCALE, LOG_SCALE = 4.0, 8.0, 3.0
+LATENT_STEP = 2 * LATENT_LIMIT / 256 / math.sqrt(2 * math.pi * math.e)
 LOGISTIC_SCALE = 3**0.5 / math.pi  # of a logistic distribution of variance 1
 FLOOR, RIDGE, LATE, FAST = 1e-5, 1e-8, 16, 8
 
@@ -68,7 +69,8 @@ def nats(
     audio = (tf.cast(clips, tf.float32) + within - 0.5) / FULL_SCALE
     given = coder(under(w, "compressor"), tf.asinh(LOUDNESS * audio) / 4, CODED)
     mean = LATENT_LIMIT * tf.tanh(given[..., 0] / LATENT_LIMIT)
-    deviation = LATENT_STEP + tf.exp(limited(given[..., 1]))
+    log_scale = LATENT_LOG_SCALE * tf.tanh(given[..., 1] / LATENT_LOG_SCALE)
+    deviation = LATENT_STEP + tf.exp(log_scale)
     z = mean + deviation * noise
     entropy = tf.reduce_sum(
         tf.math.log(deviation) + 0.5 * math.log(2 * math.pi * math.e), -1

@@ -44,6 +44,7 @@ KINDS = {  # by the beginning of a model's name
 }
 YARDSTICKS = {  # of a summary: what the same data cost without learning to see or hear
     "png_bits_per_dim": "PNG",
+    "png_data_bits_per_dim": "PNG's compressed pixels alone",
     "histogram_bits_per_dim": "histogram of each channel",
     "flac_bits_per_sample": "FLAC",
 }

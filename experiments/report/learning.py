@@ -173,15 +173,18 @@ def draw(curves: Sequence[Record], path: Path) -> None:
             label=f"{record.system}: held out{averaged}",
         )
         lows += [min(work["held_out_bits_per_dim"]), min(work["train_bits_per_dim"])]
-    for name, bits in _yardsticks(curves[0]).items():
+    yardsticks = _yardsticks(curves[0])
+    for name, bits in yardsticks.items():
+        crowded = any(0 < other - bits < 0.2 for other in yardsticks.values())
         axes.axhline(bits, color="#777777", linewidth=0.9, linestyle=(0, (6, 3)))
         axes.annotate(
             f"{name}, {bits:.2f}",
             (1.0, bits),
             xycoords=("axes fraction", "data"),
-            xytext=(-4, 3),
+            xytext=(-4, -3 if crowded else 3),
             textcoords="offset points",
             horizontalalignment="right",
+            verticalalignment="top" if crowded else "bottom",
             fontsize=8,
         )
         lows.append(bits)

@@ -6,9 +6,10 @@ the samples (Theis et al., 2016, A note on the evaluation of generative models, 
 3.1), and so does the evidence lower bound with it.  What is on the line beyond [-1, 1)
 costs density and gains nothing, so that the bound stays one.
 
-There are T / 2 latents, each of about 8 bits: its mean given the audio is within a
-range of which its deviation is at least a 256th.  They are real numbers, and their
-prior is a density: the bound holds for them as they are, and none is rounded.
+There are T / 2 latents, each of 8 bits at most: its mean given the audio is within a
+range, and its distribution there at least as wide, by entropy, as a 256th of it.  They
+are real numbers, and their prior is a density: the bound holds for them as they are,
+and none is rounded.
 """
 
 import functools
@@ -161,7 +162,7 @@ def encoder(
     heard = tf.asinh(LOUDNESS * audio) / 4
     given = networks.coded(within(weights, "compressor"), heard, CODED)
     mean = _limited(given[..., 0], networks.LATENT_LIMIT)
-    log_scale = _limited(given[..., 1], networks.LOG_SCALE)
+    log_scale = _limited(given[..., 1], networks.LATENT_LOG_SCALE)
     deviation = networks.LATENT_STEP + tf.exp(log_scale)
     drawn = None if draw is None else lambda *_: draw(mean, deviation)
     return ppl.MultivariateNormalDiag(

@@ -23,9 +23,10 @@ FIRST_TRUST = 2.0
 LATE, FAST = 16, 8  # samples that "of late" is, and those of the faster of two levels
 RIDGE = 1e-8  # of the mean square, added to the least squares' diagonal
 LATENT_LIMIT = 4.0  # a latent's mean is within this of 0
-# The least deviation of a latent given the audio: a 256th of its range, so that it
-# holds about 8 bits.
-LATENT_STEP = 2 * LATENT_LIMIT / 256
+# The least deviation of a latent given the audio: that of the normal distribution whose
+# entropy is a uniform one's over a 256th of the range, so that a latent holds 8 bits.
+LATENT_STEP = 2 * LATENT_LIMIT / 256 / (2 * np.pi * np.e) ** 0.5
+LATENT_LOG_SCALE = 8.0  # its log-deviation above that is within this of 0
 SMALL = 0.1  # of the usual deviation: of last layers that begin near 0, but not at it
 
 

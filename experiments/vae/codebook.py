@@ -88,6 +88,9 @@ def soft_shares(squares: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
     below = tf.cumsum(tf.nn.softmax(-squares), -1)
     below /= below[:, -1:]  # of which the last is 1, however it rounds
     drawn = tf.searchsorted(below, uniform, side="right")
+    # Of distances that are no numbers every draw would be of a code beyond the last:
+    # an error in the middle of a step, where the loss is to say that it is no number.
+    drawn = tf.minimum(drawn, squares.shape[-1] - 1)
     rows = tf.range(vectors)[:, tf.newaxis]
     places = tf.stack([tf.broadcast_to(rows, drawn.shape), drawn], -1)
     ones = tf.fill((vectors * samples,), 1 / samples)

@@ -149,8 +149,10 @@ def _yardsticks(
         )
     )
     trained, held_out = trained.astype(np.uint8), held_out.astype(np.uint8)
+    of_png = png(held_out)
     return {
-        "png_bits_per_dim": png(held_out).files,
+        "png_bits_per_dim": of_png.files,
+        "png_data_bits_per_dim": of_png.data,
         "histogram_bits_per_dim": histogram_bits_per_dim(trained, held_out),
     }
 
@@ -172,20 +174,31 @@ def _show(
         functools.partial(vector_quantized.reconstructed, sizes=sizes, book=book),
         autograph=False,
     )
+    shares_of = tf.function(
+        functools.partial(vector_quantized.shares_of_codes, sizes=sizes, book=book),
+        autograph=False,
+    )
     if num_samples:
         given = held_out_batches(images, batch_size=num_samples)(0)["image"]
 
     def show(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-        _warn_of_collapse(book, arrays)
+        used = float(codebooks.perplexity(arrays["usage"]))
         if not num_samples:
+            _warn_of_collapse(book, int(arrays["steps"]), used)
             return {}
         held = {name: tf.constant(array) for name, array in arrays.items()}
+        shares = shares_of(held, image=tf.constant(given))
+        nearest = float(codebooks.perplexity(shares))
+        _warn_of_collapse(book, int(arrays["steps"]), min(used, nearest))
         made = reconstruct(held, image=tf.constant(given)).numpy()
         drawn = vector_quantized.sample(
             held, sizes, book, drawing_seed, num_samples, temperature=temperature
         )
         rows = max(1, int(num_samples**0.5))
         return {
+            # Of the nearest codes of the images reconstructed, where `perplexity` is of
+            # what training draws.
+            "nearest_perplexity": nearest,
             "reconstructions": Image(pictures(np.concatenate([given, made]), 2)),
             "samples": Image(pictures(drawn, rows)),
         }
@@ -193,9 +206,8 @@ def _show(
     return show
 
 
-def _warn_of_collapse(book: Codebook, arrays: dict[str, np.ndarray]) -> None:
-    steps = int(arrays["steps"])
-    used = float(codebooks.perplexity(arrays["usage"]))
+def _warn_of_collapse(book: Codebook, steps: int, used: float) -> None:
+    """used: the perplexity of the codes drawn in training, or of the nearest ones."""
     if steps >= SETTLED and used < COLLAPSED * book.codes:
         warnings.warn(
             f"codebook: perplexity {used:.1f} of {book.codes} codes at step {steps}: "

@@ -339,6 +339,18 @@ def reconstructed(
     return likeliest(sizes, decoded(weights, sizes, vectors))
 
 
+def shares_of_codes(
+    weights: Tensors, sizes: ImageSizes, book: Codebook, image: tf.Tensor
+) -> tf.Tensor:
+    """Of images' nearest codes, the share that each code has: [codes] float32.
+
+    weights, image: as for `reconstructed`.
+    """
+    table = weights["codes"]
+    codes = codes_given_image(weights, table, sizes, book, image).value
+    return tf.reduce_mean(tf.one_hot(tf.reshape(codes, (-1,)), book.codes), 0)
+
+
 def sample(
     weights: Tensors,
     sizes: ImageSizes,

@@ -58,7 +58,8 @@ def plain_step(book, state, vectors, shares, candidates):
     number = after["counts"].sum()
     for code in range(book.codes):
         count = after["counts"][code]
-        smoothed = (count + 1e-5) / (number + book.codes * 1e-5) * number
+        smoothed = (count + book.epsilon) / (number + book.codes * book.epsilon)
+        smoothed *= number
         after["codes"][code] = after["sums"][code] / smoothed
         idle = after["usage"][code] < book.restart / book.codes
         after["age"][code] = state["age"][code] + 1
@@ -119,6 +120,13 @@ def test_soft_shares_have_the_odds_of_gaussians_of_variance_one_half():
     assert np.all(np.abs(found - odds) < 5 * error)
 
 
+def test_distances_that_are_no_numbers_are_no_error_of_a_draw():
+    squares = np.float32([[0.3, 1.0, 2.5], [np.nan] * 3, [np.inf] * 3])
+    uniform = np.full((3, 4), 0.5, np.float32)
+    found = codebook.soft_shares(squares, uniform)
+    np.testing.assert_allclose(np.sum(found, 1), 1)
+
+
 def test_hard_em_is_the_nearest_code_alone():
     squares = np.float32([[3, 1, 2], [0.5, 1, 2]])
     np.testing.assert_array_equal(codebook.hard_shares(squares), [[0, 1, 0], [1, 0, 0]])
@@ -129,9 +137,9 @@ def test_hard_em_is_the_nearest_code_alone():
     )
 
 
-@pytest.mark.parametrize("samples", [0, 3])
-def test_em_is_that_of_plain_numpy_restarts_among_it(samples):
-    book = BOOK._replace(samples=samples, restart=0.9)
+@pytest.mark.parametrize(("samples", "epsilon"), [(0, 1e-5), (3, 1e-5), (3, 0.5)])
+def test_em_is_that_of_plain_numpy_restarts_among_it(samples, epsilon):
+    book = BOOK._replace(samples=samples, restart=0.9, epsilon=epsilon)
     state = first_state(book)
     mine = tensors(state)
     began = 0

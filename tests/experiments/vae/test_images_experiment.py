@@ -14,7 +14,7 @@ from PIL import Image
 import ppl_core as ppl
 from experiments import datasets, vae
 from experiments.datasets.images import Images, Split, held_out_batches
-from experiments.inference.optimize import LoopSettings
+from experiments.inference.optimize import LoopSettings, NotFinite
 from experiments.parallel import optimizers
 from experiments.parallel.runtime import StepSettings
 from experiments.records import checkpoint, metrics
@@ -224,6 +224,34 @@ def test_a_codebook_that_collapses_is_warned_of_with_what_to_do():
         show({"usage": usage, "steps": np.float32(300)})
     assert show({"usage": usage, "steps": np.float32(100)}) == {}  # too early to tell
     assert show({"usage": np.ones(64, np.float32), "steps": np.float32(300)}) == {}
+
+
+def test_a_training_whose_codebook_collapses_warns_of_it(tmp_path):
+    """Of one colour all codes are the same: draws are of all, one is nearest."""
+
+    def image(number, random):
+        return np.full((8, 8, 3), 90, np.uint8)
+
+    images = Images("grey", "this test", 8, Split(None, image), Split(None, image))
+    loop = LoopSettings(
+        num_steps=images_experiment.SETTLED,
+        evaluate_every=images_experiment.SETTLED,
+        log_every=100,
+        measure_peak=False,
+    )
+    settings = given(
+        images=images, loop=loop, codebook=BOOK._replace(codes=128, restart=0.0)
+    )
+    with pytest.warns(RuntimeWarning, match="it has collapsed; raise Codebook.restart"):
+        vae.train_images(run_dir=tmp_path, **settings)
+    last = events(tmp_path, "held_out")[-1]
+    assert last["nearest_perplexity"] < 12.8
+
+
+def test_weights_that_run_off_end_with_the_step_and_not_within_it(tmp_path):
+    settings = given(optimizer=optimizers.adam(optimizers.constant(1e25)))
+    with pytest.raises(NotFinite, match="loss"):
+        vae.train_images(run_dir=tmp_path, **settings)
 
 
 @pytest.mark.parametrize(

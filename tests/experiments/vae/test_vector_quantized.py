@@ -254,6 +254,30 @@ def test_the_encoder_learns_by_pixels_and_by_commitment():
     assert np.any(norms[0]) and np.any(norms[0] != norms[1])
 
 
+def test_the_commitment_is_a_quarter_of_the_mean_square_times_all_sub_pixels():
+    images, arrays = images_of(2), arrays_of()
+    book = BOOK._replace(samples=0)  # of the nearest codes, which draws are not in
+    vectors = vector_quantized.encoded(arrays, SIZES, book, images).numpy()
+    flat = vectors.reshape(2, -1, book.depth)
+    table = np.asarray(arrays["codes"])
+    squares = ((flat[:, :, np.newaxis] - table) ** 2).sum(-1)
+    apart = (flat - table[squares.argmin(-1)]) ** 2
+    held = book._replace(commitment=0.25)
+    found = sums_of(SIZES, held, arrays, images, gradients=False)
+    wanted = images.shape[1] * images.shape[2] * 3 * 0.25 * apart.mean()
+    assert float(found.stats["commitment"]) == pytest.approx(wanted, rel=1e-4)
+    # And it is what the encoder goes down by: a large one draws vectors to their codes.
+    held = book._replace(commitment=1e4)
+    grads = sums_of(SIZES, held, arrays, images, gradients=True).grads
+    rate = 1e-3 / np.sqrt(sum(np.sum(np.square(g)) for g in grads.values()))
+    nearer = arrays | {n: arrays[n] - rate * g for n, g in grads.items()}
+    before, after = (
+        float(sums_of(SIZES, held, of, images, gradients=False).stats["commitment"])
+        for of in (arrays, nearer)
+    )
+    assert after < before
+
+
 def test_training_decodes_the_mean_of_its_draws_and_counts_them():
     images, arrays = images_of(2), arrays_of()
     found = sums_of(SIZES, BOOK, arrays, images, gradients=True)
