@@ -528,22 +528,28 @@ def _account(
     batch = {name: tf.constant(array) for name, array in batch_of(number).items()}
     size = next(iter(batch.values())).shape[0]
     first = processes.current().index * size
-    with tf.device("CPU:0"):
-        found = arithmetic.sums(
+    given = {
+        name: tf.constant(arrays[full])
+        for name, full in given_to_loss(runtime.model, ema=False).items()
+    }
+
+    # As a graph, in which weights of a branch that is not taken have gradients too.
+    @tf.function(autograph=False)
+    def grads_of(given: Tensors, batch: Tensors) -> dict[str, tf.Tensor]:
+        of_step = tf.constant(arithmetic.step_seed(seed, number))
+        return arithmetic.sums(
             runtime.model,
             runtime.settings,
-            {
-                name: tf.constant(arrays[full])
-                for name, full in given_to_loss(runtime.model, ema=False).items()
-            },
+            given,
             batch,
-            Randomness(
-                tf.constant(arithmetic.step_seed(seed, number)), tf.constant(first)
-            ),
+            Randomness(of_step, tf.constant(first)),
             num_examples=size,
             gradients=True,
-        )
-    odd = _not_finite({name: grad.numpy() for name, grad in found.grads.items()})
+        ).grads
+
+    with tf.device("CPU:0"):
+        found = grads_of(given, batch)
+    odd = _not_finite({name: grad.numpy() for name, grad in found.items()})
     if odd:
         return f"{said}; in the gradient, {_listed(odd)} not finite"
     return f"{said}; taken again on one device, every gradient of it is finite"
