@@ -21,11 +21,13 @@ def three():
 def test_losses_and_gradients_are_those_of_one_device(three, mesh):
     one, found = three["batch:1"], three[mesh]
     assert (one["engine"], found["engine"]) == ("SingleDevice", "Placed")
-    for name in ("loss", "gradient_norm", "latent_nats"):
+    # Nats of latents are a difference of two sums of dozens, which may be near zero.
+    for name, near_zero in (("loss", 0), ("gradient_norm", 0), ("latent_nats", 1e-5)):
         np.testing.assert_allclose(
             [step[name] for step in found["losses"]],
             [step[name] for step in one["losses"]],
             rtol=1e-5,
+            atol=near_zero,
             err_msg=name,
         )
     if "evaluated" in found:
