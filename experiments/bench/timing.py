@@ -22,7 +22,6 @@ from experiments.problem import AdamSettings, Training, Unavailable
 
 COMPARED_STEPS = 3  # whose losses are told; the first is before any update
 NUM_BATCHES = 4  # that steps go round in: made before the clock runs
-MAX_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of getrusage, in bytes
 OURS_NOTE = "the traced program, stepped and fed by the runtime"
 
 Task = dict[str, Any]
@@ -116,15 +115,16 @@ def trained(
             "examples": [task["batch"]] * len(seconds["calls"]),
             "flops": model.flops_per_example * task["batch"],
             "parameters": num_parameters(model),
-            "max_rss_bytes": MAX_RSS_UNIT * _max_rss(),
+            "max_rss_bytes": _max_rss_bytes(),
         },
         "bits_per_dim": [loss / nats_of_bit for loss in losses],
     }
 
 
-def _max_rss() -> int:
-    """The most memory that this process has had, in MAX_RSS_UNIT."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def _max_rss_bytes() -> int:
+    """The most memory that this process has had."""
+    unit = 1 if sys.platform == "darwin" else 1024  # of what is told, in bytes
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def steps(

@@ -146,6 +146,7 @@ def training_table(
         batch = row.records[0].problem["batch"]
         ratio = None if row is ours else ratio_of(ours.seconds, row.seconds)
         bits = row.records[0].check["bits_per_dim"]
+        most = _most_bytes(row.records)
         lines.append(
             (
                 name,
@@ -155,7 +156,7 @@ def training_table(
                 times(ratio),
                 with_range(spread(r.seconds["build"] for r in row.records)),
                 with_range(spread(r.seconds["first"] for r in row.records)),
-                _gigabytes(row.records),
+                NONE if most is None else number(most / 1e9),
                 f"{bits[0]:.5f}",
                 f"{bits[-1]:.5f}",
             )
@@ -163,10 +164,10 @@ def training_table(
     return table_of_numbers(head, lines)
 
 
-def _gigabytes(records: Sequence[Record]) -> str:
-    """The most memory that a turn's process had, over the rounds."""
-    most = [r.work["max_rss_bytes"] for r in records if "max_rss_bytes" in r.work]
-    return number(max(most) / 1e9) if most else NONE
+def _most_bytes(records: Sequence[Record]) -> int | None:
+    """The most memory that a turn's process had, over the rounds; None: not known."""
+    known = (r.work["max_rss_bytes"] for r in records if "max_rss_bytes" in r.work)
+    return max(known, default=None)
 
 
 def targets(verdicts: Iterable[Verdict]) -> str:
@@ -248,10 +249,7 @@ def csv_row(row: Trained) -> dict[str, Any]:
         **three("seconds", spread(row.seconds.values()) if row.seconds else None),
         **three("mfu", spread(row.mfu.values()) if row.mfu else None),
         "flops": record.work.get("flops"),
-        "max_rss_bytes": max(
-            (r.work["max_rss_bytes"] for r in row.records if "max_rss_bytes" in r.work),
-            default=None,
-        ),
+        "max_rss_bytes": _most_bytes(row.records),
         "bits_per_dim_first": bits[0],
         "bits_per_dim_last": bits[-1],
     }
