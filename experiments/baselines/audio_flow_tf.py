@@ -23,7 +23,8 @@ NEAR, CODED, LOUDNESS = 32, 16, 1000.0
 LATENT_LIMIT, LATENT_LOG_SCALE, LOG_SCALE = 4.0, 8.0, 3.0
 LATENT_STEP = 2 * LATENT_LIMIT / 256 / math.sqrt(2 * math.pi * math.e)
 LOGISTIC_SCALE = 3**0.5 / math.pi  # of a logistic distribution of variance 1
-FLOOR, RIDGE, LATE, FAST = 1e-5, 1e-8, 16, 8
+ROW_SHIFT, ROW_LOG_SCALE = 1.0, 0.5
+FLOOR, RIDGE, SEEN, LATE, FAST = 1e-5, 1e-6, 2, 16, 8
 
 Weights = Mapping[str, Any]
 Draws = Callable[[int], Mapping[str, np.ndarray]]
@@ -68,8 +69,8 @@ def nats(
     """The negative evidence lower bound of each clip: [clips]."""
     audio = (tf.cast(clips, tf.float32) + within - 0.5) / FULL_SCALE
     given = coder(under(w, "compressor"), tf.asinh(LOUDNESS * audio) / 4, CODED)
-    mean = LATENT_LIMIT * tf.tanh(given[..., 0] / LATENT_LIMIT)
-    log_scale = LATENT_LOG_SCALE * tf.tanh(given[..., 1] / LATENT_LOG_SCALE)
+    mean = limited(given[..., 0], LATENT_LIMIT)
+    log_scale = limited(given[..., 1], LATENT_LOG_SCALE)
     deviation = LATENT_STEP + tf.exp(log_scale)
     z = mean + deviation * noise
     entropy = tf.reduce_sum(
@@ -82,7 +83,7 @@ def nats(
     )
 
     told = coder(under(w, "upsampler"), z, CODED // 2)
-    shift, log_scale = told[..., 0], limited(told[..., 1])
+    shift, log_scale = told[..., 0], limited(told[..., 1], LOG_SCALE)
     x, log_det = through(w, sizes, "decoder", audio, last=adaptive(w, sizes))
     log_det -= 0.5 * tf.reduce_sum(tf.math.log1p(x**2), -1)  # of asinh
     x = tf.asinh(x) * tf.exp(-w["decoder/tail"]) - shift
@@ -97,9 +98,9 @@ def logistic(x: tf.Tensor) -> tf.Tensor:
     return -tf.reduce_sum(tf.nn.softplus(x) + tf.nn.softplus(-x), -1)
 
 
-def limited(x: tf.Tensor) -> tf.Tensor:
-    """Log-scales within their limit."""
-    return LOG_SCALE * tf.tanh(x / LOG_SCALE)
+def limited(x: tf.Tensor, limit: float) -> tf.Tensor:
+    """Within a limit of 0."""
+    return limit * tf.tanh(x / limit)
 
 
 def under(w: Weights, name: str) -> dict[str, Any]:
@@ -160,7 +161,8 @@ def of_row(w: Weights, sizes: Any, values: tf.Tensor) -> tuple[tf.Tensor, tf.Ten
     told = tf.repeat(hidden @ w["mixed"], block, 1)
     taps = tf.repeat(hidden @ w["taps"], block, 1)
     out = layers(w, near, told)
-    return out[..., 0] + tf.reduce_sum(near * taps, -1), limited(out[..., 1])
+    shift = out[..., 0] + tf.reduce_sum(near * taps, -1)
+    return limited(shift, ROW_SHIFT), limited(out[..., 1], ROW_LOG_SCALE)
 
 
 def layers(w: Weights, seen: tf.Tensor, told: tf.Tensor) -> tf.Tensor:
@@ -221,7 +223,8 @@ def adaptive(w: Weights, sizes: Any) -> Callable:
             -1,
         )
         out = layers(own, seen, context)
-        return best + level[..., 0] * out[..., 0], log_level + limited(out[..., 1])
+        log_scale = log_level + limited(out[..., 1], LOG_SCALE)
+        return best + level[..., 0] * out[..., 0], log_scale
 
     return network
 
@@ -247,9 +250,9 @@ def least_squares(
     ridge = (RIDGE * mean + FLOOR**2)[..., tf.newaxis, tf.newaxis]
     gram += ridge * tf.eye(order, dtype=tf.float64)
     root = tf.linalg.cholesky(gram)
-    return tf.cast(
-        tf.linalg.cholesky_solve(root, sums[..., order:])[..., 0], tf.float32
-    )
+    taps = tf.linalg.cholesky_solve(root, sums[..., order:])[..., 0]
+    seen = np.arange(num) * block >= SEEN * order
+    return tf.cast(taps, tf.float32) * seen.astype(np.float32)[:, np.newaxis]
 
 
 def coder(w: Weights, x: tf.Tensor, given: int) -> tf.Tensor:

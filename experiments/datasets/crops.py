@@ -51,7 +51,11 @@ HELD_OUT = (
 
 
 def natural_image_crops(
-    *, size: int, scales: Sequence[int] = (1, 2, 4, 8), flip: bool = True
+    *,
+    size: int,
+    scales: Sequence[int] = (1, 2, 4, 8),
+    flip: bool = True,
+    turn: bool = False,
 ) -> Images:
     """Squares cut out of photographs that come with scikit-learn and scikit-image.
 
@@ -61,6 +65,8 @@ def natural_image_crops(
 
     scales: whole numbers; those too large for every photograph are left out.
     flip: whether half of the crops trained on are mirrored.
+    turn: whether the crops trained on are turned by none to three quarters of a turn,
+      each as likely: few photographs say more so, of what has no upper side.
 
     Raises ValueError for a size that some photograph lacks and for scales that are no
     whole numbers from 1, FileNotFoundError where an installed package does not hold
@@ -80,20 +86,20 @@ def natural_image_crops(
         f"{name} {importlib.metadata.version(name)}" for name in PACKAGES.values()
     )
     return Images(
-        name=f"{KIND}(size={size}, scales={used})",
+        name=f"{KIND}(size={size}, scales={used}{', turned' if turn else ''})",
         source=(
             f"{KIND}, of photographs in {versions}: {', '.join(names[0])}; held out: "
             f"{', '.join(names[1])}"
         ),
         size=size,
-        training=_crops(splits[0], size, used),
-        held_out=_crops(splits[1], size, used),
+        training=_crops(splits[0], size, used, turned=turn),
+        held_out=_crops(splits[1], size, used, turned=False),
         flip=flip,
     )
 
 
 def _crops(
-    photographs: Sequence[np.ndarray], size: int, scales: Sequence[int]
+    photographs: Sequence[np.ndarray], size: int, scales: Sequence[int], *, turned: bool
 ) -> Split:
     """photographs: their summed areas."""
     fitting = [
@@ -110,7 +116,8 @@ def _crops(
         corners = sums[row : row + side + 1 : scale, column : column + side + 1 : scale]
         total = np.diff(np.diff(corners, axis=0), axis=1)  # [size, size, 3]
         area = scale * scale
-        return ((total + area // 2) // area).astype(np.uint8)
+        crop = ((total + area // 2) // area).astype(np.uint8)
+        return np.rot90(crop, random.integers(4)).copy() if turned else crop
 
     return Split(None, image)
 

@@ -16,12 +16,17 @@ from experiments.parallel.model import Weight
 from experiments.vae.flows import Weights
 
 LOG_SCALE = 3.0  # the network's part of a log-scale is within this of 0
+# Of each of the grid's flows alone, which together go far.  Unbounded ones agree with
+# what they are trained on, and drawing, where each value is made of those before it,
+# run away from it: to thousands, of noise of 1.
+ROW_SHIFT, ROW_LOG_SCALE = 1.0, 0.5
 FLOOR = 1e-5  # of a level: a third of a 16-bit sample's step, in units of full scale
 FIRST_LEVEL = 0.02  # that a clip is thought to begin at, before training
 # The power of its mean square error of late by which a line is trusted at first.
 FIRST_TRUST = 2.0
 LATE, FAST = 16, 8  # samples that "of late" is, and those of the faster of two levels
-RIDGE = 1e-8  # of the mean square, added to the least squares' diagonal
+RIDGE = 1e-6  # of the mean square, added to the least squares' diagonal
+SEEN = 2  # times its order are the samples that a line is solved by, at least
 LATENT_LIMIT = 4.0  # a latent's mean is within this of 0
 # The least deviation of a latent given the audio: that of the normal distribution whose
 # entropy is a uniform one's over a 256th of the range, so that a latent holds 8 bits.
@@ -110,8 +115,8 @@ def _beside(blocks: tf.Tensor, number: int) -> tf.Tensor:
     return tf.concat([blocks[:, i : i + last] for i in range(number)], -1)
 
 
-def _bounded(x: tf.Tensor) -> tf.Tensor:
-    return LOG_SCALE * tf.tanh(x / LOG_SCALE)
+def _bounded(x: tf.Tensor, limit: float) -> tf.Tensor:
+    return limit * tf.tanh(x / limit)
 
 
 # Of the grid's flows.
@@ -176,7 +181,7 @@ def row_values(
     told, taps = context
     shift, log_scale = _layers(weights, near, told)
     shift += tf.matmul(near, tf.expand_dims(taps, -1))[..., 0]
-    return shift, _bounded(log_scale)
+    return _bounded(shift, ROW_SHIFT), _bounded(log_scale, ROW_LOG_SCALE)
 
 
 def _layers(
@@ -235,6 +240,8 @@ def adaptive_network(
         sums = tf.reshape(shortened(products, order), (batch, num, -1))
         sums = tf.matmul(_decays(num, forgetting), sums)
         taps = solved(tf.reshape(sums, (-1, order, order + 1)))
+        seen = tf.range(num) * block
+        taps *= tf.reshape(tf.tile(trusted(seen, order), (batch,)), (-1, 1))
         foretold.append(line(past[..., :order], taps[:, tf.newaxis]))
     told = tf.stack(foretold, -1)  # [blocks, block, choices]
     errors = values[..., tf.newaxis] - tf.reshape(told, (batch, length, -1))
@@ -309,6 +316,15 @@ def solved(sums: tf.Tensor) -> tf.Tensor:
     return tf.cast(taps[..., 0], tf.float32)
 
 
+def trusted(seen: tf.Tensor, order: int) -> tf.Tensor:
+    """1 where a line of an order may foretell after so many samples, and 0 before.
+
+    Solved by hardly more samples than it has taps, it fits them and foretells nothing;
+    sound that is drawn would follow it all the same, to the end of the scale.
+    """
+    return tf.cast(seen >= SEEN * order, tf.float32)
+
+
 def line(past: tf.Tensor, taps: tf.Tensor) -> tf.Tensor:
     """What a line foretells, within full scale: a new sound may throw it far off."""
     return tf.clip_by_value(tf.reduce_sum(past * taps, -1), -1.0, 1.0)
@@ -363,7 +379,7 @@ def adaptive_values(
         -1,
     )
     shift, log_scale = _layers(weights, seen, context)
-    return best + level[..., 0] * shift, log_level + _bounded(log_scale)
+    return best + level[..., 0] * shift, log_level + _bounded(log_scale, LOG_SCALE)
 
 
 def _log(square: tf.Tensor) -> tf.Tensor:

@@ -170,6 +170,7 @@ def _adaptive_loop(
     length, clips = x.shape
     block, order, near = sizes.block, sizes.order, sizes.near
     late = audio_networks.LATE
+    orders = [n for n, _ in sizes.lines]
     lead = max(order + block, near, late)  # of silence before the clip, in what is kept
 
     def refit(place: tf.Tensor, kept: tf.Tensor, state: Any) -> Any:
@@ -186,7 +187,10 @@ def _adaptive_loop(
         sums = []
         for held, (short, forgetting) in zip(state[0], sizes.lines, strict=True):
             sums.append(forgetting * held + audio_networks.shortened(products, short))
-        taps = [audio_networks.solved(held) for held in sums]
+        taps = [
+            audio_networks.trusted(place, n) * audio_networks.solved(held)
+            for n, held in zip(orders, sums, strict=True)
+        ]
         return sums, taps, audio_networks.adaptive_context(weights, taps[-1])
 
     def step(
@@ -220,7 +224,6 @@ def _adaptive_loop(
             _written(y, place, new),
         )
 
-    orders = [order for order, _ in sizes.lines]
     state = (
         [tf.zeros((clips, n, n + 1), tf.float64) for n in orders],
         [tf.zeros((clips, n)) for n in orders],

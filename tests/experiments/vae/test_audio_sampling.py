@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.vae import audio, audio_sampling
-from tests.experiments.vae.small_audio import SMALL, loud_clips, weights_for
+from experiments.vae import audio, audio_networks, audio_sampling
+from tests.experiments.vae.small_audio import GRID, SMALL, loud_clips, weights_for
 
 SEED = tf.constant([5, 6])
 
@@ -59,6 +59,38 @@ def test_sound_that_would_run_away_is_cut_off_as_it_is_made(weights):
         first = np.argmax(np.abs(whole) > 1)  # what follows is of what was cut off
         np.testing.assert_allclose(limited[:first], whole[:first], rtol=1e-4, atol=1e-5)
         assert not np.allclose(limited[first + 1 :], np.clip(whole[first + 1 :], -1, 1))
+
+
+def test_rows_do_not_run_away_whatever_their_weights():
+    wild = weights_for(GRID, size=30.0)
+    noise = tf.constant(np.random.default_rng(1).standard_normal((2, 64)), tf.float32)
+    made = audio_sampling.forward(wild, GRID, "prior", noise).numpy()
+    most = np.abs(noise).max()
+    for _ in range(GRID.flows + 1):
+        most = most * np.exp(audio_networks.ROW_LOG_SCALE) + audio_networks.ROW_SHIFT
+    assert np.abs(noise).max() < np.abs(made).max() <= most
+
+
+@pytest.mark.parametrize("seen", [0, 8, 16, 24])
+def test_a_line_foretells_once_it_is_solved_by_twice_as_many_samples(seen):
+    """Two lines of 4 and 12 taps, refit every 8 samples."""
+    sizes = SMALL._replace(lines=((4, 0.6), (12, 0.8)))
+    clip = tf.constant(loud_clips(sizes, 1)[:, : seen + 8] / 2**15, tf.float32)
+    weights = weights_for(sizes)
+    own = {
+        name.removeprefix("decoder/flow2/part0/"): weight
+        for name, weight in weights.items()
+        if name.startswith("decoder/flow2/part0/")
+    }
+    # Trusting the second line alone: silence is foretold until it is solved.
+    own["trust"] = tf.zeros((3,))
+    own["trust/bias"] = tf.constant([0.0, 0.0, 50.0])
+    own["out"] = tf.zeros_like(own["out"])
+    own["out/bias"] = tf.zeros_like(own["out/bias"])
+    adaptive = audio.flow_networks(sizes, "decoder")[-1]
+    shift, _ = audio_networks.adaptive_network(adaptive, own, clip)
+    told = np.abs(shift[0, seen:]).max()
+    assert told < 1e-9 if seen < 24 else told > 0.01
 
 
 def test_weights_that_make_no_numbers_are_an_error(weights):
