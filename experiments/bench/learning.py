@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.records import checkpoint, jsonlines, record
-from experiments.records.run_dir import utc_now
+from experiments.records.run_dir import ATTEMPTS, utc_now
 from experiments.report import learning as report
 from experiments.report import page
 
@@ -53,8 +53,9 @@ YARDSTICKS = {  # of a summary: what the same data cost without learning to see 
 def curve(run_dir: Path, bench_id: str) -> record.Record:
     """One run's curve.
 
-    Raises ValueError for a run that did not end well, was of no known model, or has no
-    bits/dim of what is held out or of what was trained on.
+    Raises ValueError for a run that did not end well, was resumed with other settings
+    than it began with, was of no known model, or has no bits/dim of what is held out or
+    of what was trained on.
     """
     told = {
         name: json.loads((run_dir / f"{name}.json").read_text(encoding="utf-8"))
@@ -64,6 +65,14 @@ def curve(run_dir: Path, bench_id: str) -> record.Record:
         raise ValueError(
             f"{run_dir.name}: the run is {told['run']['status']!r}, wanted 'done'"
         )
+    settings = _settings(run_dir)
+    for earlier in sorted((run_dir / ATTEMPTS).glob("*/config.gin")):
+        changed = sorted(settings ^ _settings(earlier.parent))
+        if changed:
+            raise ValueError(
+                f"{run_dir.name}: resumed with settings changed, {changed[:4]}; wanted "
+                "a run of one config, but for its LoopSettings"
+            )
     events = [event for _, event in jsonlines.read(run_dir / "metrics.jsonl")]
     trained, held_out = (
         [e for e in events if e["kind"] == kind] for kind in ("train", "held_out")
@@ -142,6 +151,12 @@ def curve(run_dir: Path, bench_id: str) -> record.Record:
         check={"passed": True},
         provenance=origin | {"bench_id": bench_id},
     )
+
+
+def _settings(folder: Path) -> set[str]:
+    """What a run's config says, line by line, but for how long it is to go on."""
+    lines = (folder / "config.gin").read_text(encoding="utf-8").splitlines()
+    return {one for one in lines if "LoopSettings." not in one}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -117,8 +117,9 @@ def train(
     step, of all processes the same one, to end and to be saved, and are then let
     through.
 
-    Raises NotFinite, and CheckpointError for a checkpoint of another run or a full
-    disk; what was saved before is still there.
+    Raises NotFinite, CheckpointError for a checkpoint of another run or a full disk,
+    and ValueError for one of more steps than are wanted; what was saved before is still
+    there.  An error is raised as it is, also where a signal came before it.
     """
     process = processes.current()
     event = event or _nothing
@@ -136,6 +137,11 @@ def train(
     runtime.start(seed)
     if resume and (path := checkpoint.newest(kept.folder)):
         start = done = _restore(runtime, path, kept)
+        if start > settings.num_steps:
+            raise ValueError(
+                f"num_steps: given {settings.num_steps}, wanted at least the {start} "
+                f"of {path}"
+            )
     else:
         start = done = 0
         _save(runtime, kept, done)
@@ -203,7 +209,7 @@ def train(
                 _save(runtime, kept, done)
                 saved = done
             if evaluates and done < settings.num_steps:
-                _evaluate(runtime, data, done, seed, event, show)
+                _evaluate(runtime, data, done, seed, event, show, kept)
             speed.restart(after_stop=not (saves or evaluates))
         if pending:  # stopped between two events
             fetch()
@@ -212,7 +218,7 @@ def train(
             _save(runtime, kept, done)
         held_out: dict[str, float] = {}
         if done == settings.num_steps:
-            held_out = _evaluate(runtime, data, done, seed, event, show)
+            held_out = _evaluate(runtime, data, done, seed, event, show, kept)
         elif not signals.came:
             signals.others = True
     return {
@@ -435,12 +441,19 @@ def _evaluate(
     seed: int,
     event: Event,
     show: Callable[[dict[str, np.ndarray]], dict[str, Any]] | None,
+    kept: "_Kept",
 ) -> dict[str, float]:
     """Means over what is held out, told as an event; empty where nothing is."""
     stats = [
         _plain(runtime.evaluate(data.held_out(number), number, seed))
         for number in range(data.num_held_out)
     ]
+    for number, held in enumerate(stats):
+        if not math.isfinite(held["loss"]):
+            raise NotFinite(
+                f"held-out batch {number} after {done} steps: loss {held['loss']}; the "
+                f"last checkpoint is {checkpoint.newest(kept.folder)}"
+            )
     means = _means(stats, runtime.model) if stats else {}
     shown: dict[str, Any] = {}
     if show is not None:
@@ -584,7 +597,8 @@ def _held_back() -> Iterator[_Signals]:
     """Keeps SIGINT and SIGTERM until the end, and then lets the first through.
 
     A step broken off could leave some variables of it and some of the one before.  (A
-    second signal ends the process as ever: the launcher's thread sees to that.)
+    second signal ends the process as ever: the launcher's thread sees to that.)  Where
+    an error ends it, none is let through: stopped, it would be taken for saved.
     """
     signals = _Signals()
     if threading.current_thread() is not threading.main_thread():
@@ -599,15 +613,15 @@ def _held_back() -> Iterator[_Signals]:
     finally:
         for signum, handler in held.items():
             signal.signal(signum, handler)
-        if signals.came:
-            first = signals.numbers[0]
-            handler = held[first]
-            if callable(handler):  # called, not raised: the launcher would count two
-                handler(first, None)
-            else:
-                signal.raise_signal(first)
-        elif signals.others:
-            signal.raise_signal(signal.SIGTERM)
+    if signals.came:
+        first = signals.numbers[0]
+        handler = held[first]
+        if callable(handler):  # called, not raised: the launcher would count two
+            handler(first, None)
+        else:
+            signal.raise_signal(first)
+    elif signals.others:
+        signal.raise_signal(signal.SIGTERM)
 
 
 @contextlib.contextmanager

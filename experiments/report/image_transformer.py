@@ -90,7 +90,8 @@ HOW = (
     "its cost at a position is the same wherever that is.",
     "The naive sampler computes every position's outputs for each position drawn. It "
     "is timed at a few positions from the first to the last, and multiplied out over "
-    "the image: a whole image is not drawn with it.",
+    "the image: a whole image is not drawn with it. The cached loop is compiled by "
+    "XLA, the naive position by TensorFlow alone.",
 )
 
 

@@ -124,7 +124,10 @@ def _notes(curves: Sequence[Record]) -> list[str]:
         hardware = r.hardware
         commit = r.provenance.get("commit")
         dirty = ", with uncommitted changes" if r.provenance.get("dirty") else ""
-        averaged = "weights averaged when judged; " if _is_averaged(r) else ""
+        averaged = {
+            True: "weights averaged when judged; ",
+            None: "whether weights were averaged when judged was not recorded; ",
+        }.get(r.settings.get("averaged"), "")
         said.append(
             f"- {r.system}: {r.problem['model']}; {averaged}"
             f"{r.work['step_seconds']:.2f} s a step, median{_waited(r)}; "

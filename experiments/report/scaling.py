@@ -563,13 +563,21 @@ def _worst(page: Page, variant: str, model: str) -> float:
     return max(abs(error) for error in errors if error is not None)
 
 
+def _checked(page: Page, num_checked: int) -> str:
+    measured = [r for r in page.records if r.settings["kind"] == "measured"]
+    measured = [r for r in measured if r.settings["case"] != "probe"]
+    if num_checked == len(measured):
+        return "every case"
+    return f"{num_checked} of {len(measured)} turns, whose batch one device had too,"
+
+
 def _notes(page: Page) -> Iterable[str]:
     yield from HOW
     errors = [r.check["loss_error"] for r in page.records if "loss_error" in r.check]
     if errors:
         yield (
-            "Check: the first losses of every case are those of one device on the same "
-            f"batch, to {max(errors):.1e} relative at worst."
+            f"Check: the first losses of {_checked(page, len(errors))} are those of "
+            f"one device on the same batch, to {max(errors):.1e} relative at worst."
         )
     commit = page.records[0].provenance.get("commit")
     if commit:

@@ -216,10 +216,25 @@ def test_a_turn_tells_its_median(records):
     assert "2000.0 ms a step" in image_transformer._told(made)
 
 
-def made_run(folder, model, *, steps=4, status="done", lacks=(), kinds=2):
+BEGUN = "a.rate = 0.1\noptimize.LoopSettings.num_steps = 2\n"
+GONE_ON = "a.rate = 0.1\noptimize.LoopSettings.num_steps = 4\n"
+RESUMED = {"attempts/001": BEGUN, ".": GONE_ON}
+
+
+def made_run(
+    folder,
+    model,
+    *,
+    steps=4,
+    status="done",
+    lacks=(),
+    kinds=2,
+    configs=RESUMED,
+):
     """What bin/train leaves of a run, as far as a curve is made of it.
 
     lacks: what its summary does not say.  kinds: 1 where nothing held out is judged.
+    configs: of the attempts, by folder.
     """
     folder.mkdir()
     images = "natural-image crops(size=8)"
@@ -243,6 +258,9 @@ def made_run(folder, model, *, steps=4, status="done", lacks=(), kinds=2):
     }.items():
         told = {key: value for key, value in told.items() if key not in lacks}
         (folder / f"{name}.json").write_text(json.dumps(told))
+    for attempt, config in configs.items():
+        (folder / attempt).mkdir(parents=True, exist_ok=True)
+        (folder / attempt / "config.gin").write_text(config)
     for step in range(1, steps + 1):
         for kind in ("train", "held_out")[: 1 if step % 2 else kinds]:
             event = {"kind": kind, "step": step, "bits_per_dim": 8 - step / 10}
@@ -289,6 +307,10 @@ def test_two_runs_become_curves_a_table_and_a_plot(tmp_path, capsys):
     [
         ({"steps": 6}, "steps 6, wanted"),
         ({"status": "failed"}, "wanted 'done'"),
+        (
+            {"configs": {"attempts/001": BEGUN, ".": "a.rate = 0.2\n"}},
+            "two: resumed with settings changed, ['a.rate = 0.1', 'a.rate = 0.2']",
+        ),
         ({"kinds": 1}, "two: no bits/dim of what was held out, wanted some"),
         (
             {"lacks": ("num_held_out_images",)},

@@ -84,6 +84,15 @@ def of(records, **wanted):
     ]
 
 
+def test_losses_are_held_against_one_device_or_nothing_is_said_of_them():
+    results = [{"losses": [1.0, 2.0]}, {"losses": [1.0, 2.2]}]
+    off = scaling._check_losses(results, [1.0, 2.0])
+    assert not off["passed"] and off["loss_error"] == pytest.approx(0.1)
+    unknown = scaling._check_losses(results, None)
+    assert unknown["passed"] and "loss_error" not in unknown
+    assert unknown["reason"] == "one device was not given this batch"
+
+
 @pytest.mark.slow
 def test_every_turn_runs_and_passes_its_check(records):
     told = {(r.system, r.status, r.check["passed"], r.reason) for r in records}

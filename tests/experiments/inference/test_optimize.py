@@ -215,6 +215,30 @@ def until(straight, steps):
     return runtime.read()
 
 
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_save_that_fails_after_a_signal_is_told_and_no_stop(
+    tmp_path, monkeypatch, signum
+):
+    def within(number, step):
+        if number == 6:
+            monkeypatch.setattr(checkpoint, "save", full)
+            os.kill(os.getpid(), signum)
+        return step()
+
+    def full(*_, **__):
+        raise checkpoint.CheckpointError("the disk is full")
+
+    heard = []
+    before = signal.signal(signum, lambda *_: heard.append(signum))
+    try:
+        with pytest.raises(checkpoint.CheckpointError, match="the disk is full"):
+            train(tmp_path, Watched(within))
+        assert signal.getsignal(signum) is not signal.SIG_DFL and not heard
+    finally:
+        signal.signal(signum, before)
+    assert saved(tmp_path) == ["step-000000"]
+
+
 def test_nothing_waits_for_the_device_between_two_lines(tmp_path):
     fetched = []
 
@@ -299,6 +323,14 @@ def test_nan_stops_with_step_gradient_and_last_good_checkpoint(tmp_path):
     assert all(np.isfinite(a).all() for a in arrays(tmp_path, 6).values())
 
 
+def test_nan_of_what_is_held_out_stops_after_the_steps_are_saved(tmp_path):
+    data = spoilt(None)._replace(held_out=spoilt(1).batch, num_held_out=2)
+    said = r"held-out batch 1 after 4 steps: loss nan; the last checkpoint is .*000004"
+    with pytest.raises(NotFinite, match=said):
+        train(tmp_path, made(SUM), data, checkpoint_every=4, evaluate_every=4)
+    assert saved(tmp_path)[-1] == "step-000004"
+
+
 def test_a_weight_that_overflowed_is_named_and_not_saved(tmp_path):
     def rate(step):
         return tf.where(step < 4, 1.0, np.inf)
@@ -340,6 +372,13 @@ def test_a_finished_run_resumed_evaluates_and_changes_nothing(tmp_path, straight
     again = train(tmp_path, resume=True)
     assert again["held_out"] == first["held_out"]
     assert_same_bits(arrays(tmp_path, 12), arrays(straight, 12))
+
+
+def test_a_run_resumed_for_fewer_steps_than_it_has_is_refused(tmp_path):
+    train(tmp_path)
+    with pytest.raises(ValueError, match=r"num_steps: given 5, wanted .* 12 of .*0012"):
+        train(tmp_path, resume=True, num_steps=5)
+    assert saved(tmp_path)[-1] == "step-000012"
 
 
 @pytest.mark.parametrize(

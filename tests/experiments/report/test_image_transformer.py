@@ -295,8 +295,11 @@ def test_report_renders_both_where_their_records_are(tmp_path, record):
 def test_what_is_said_of_curves_is_what_their_records_say():
     names = ("A", "B", "C", "D")
     for num, said in ((1, "It saw 16"), (2, "Both saw the same"), (4, "All saw the")):
-        text = learning.markdown([curve(n, [7.0]) for n in names[:num]])
+        as_is = dict(settings=dict(averaged=False))
+        text = learning.markdown([curve(n, [7.0], **as_is) for n in names[:num]])
         assert said in text and "averaged" not in text
+    unknown = "whether weights were averaged when judged was not recorded; 0.50 s"
+    assert unknown in learning.markdown([curve("A", [7.0])])
     averaged = curve("A", [7.0], settings=dict(averaged=True))
     assert "A(); weights averaged when judged; 0.50 s" in learning.markdown([averaged])
 

@@ -1,6 +1,7 @@
 """The scaling page from made-up records: rows, ratios, refusals and what is drawn."""
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -257,6 +258,16 @@ def test_a_kind_that_is_not_known_and_no_record_at_all_are_errors():
         read([make("guessed")])
     with pytest.raises(ValueError, match="given none"):
         read([])
+
+
+def test_turns_that_one_device_has_no_losses_for_are_not_said_to_be_checked(bench):
+    text = scaling.markdown(read(bench))
+    assert "Check: the first losses of every case are those of one device" in text
+    (at, *_) = (n for n, r in enumerate(bench) if "loss_error" in r.check)
+    changed = [dataclasses.replace(bench[at], check={"passed": True})]
+    num = sum("loss_error" in r.check for r in bench)
+    text = scaling.markdown(read([*bench[:at], *changed, *bench[at + 1 :]]))
+    assert f"of {num - 1} of {num} turns, whose batch one device had too," in text
 
 
 def test_the_slopes_of_the_papers_titles_come_out_of_its_points():
