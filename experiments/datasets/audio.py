@@ -8,7 +8,6 @@ import numpy as np
 from experiments.datasets import batches
 from experiments.datasets.batches import (
     Examples,
-    num_whole_batches,
     ordered_batches,
     shuffled_batches,
 )
@@ -70,11 +69,6 @@ def held_out_batches(
         process=process,
         num_processes=num_processes,
     )
-
-
-def num_held_out_batches(audio: Audio, batch_size: int) -> int | None:
-    """How many whole batches are held out; None where there is no end to them."""
-    return num_whole_batches(audio.held_out.num_clips, batch_size)
 
 
 def num_judged(audio: Audio, batch_size: int, num_held_out: int | None) -> int:

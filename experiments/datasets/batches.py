@@ -97,22 +97,30 @@ def num_whole_batches(num: int | None, batch_size: int) -> int | None:
 def num_judged(examples: Examples, batch_size: int, wanted: int | None) -> int:
     """The batches of what is held out to judge by: those wanted, or with None all.
 
-    Raises ValueError for more than there are, and for None where there is no end.
+    wanted: examples; all those that make whole batches where it is None.
+
+    Raises ValueError for more than there are, for what makes no whole batches, and for
+    None where there is no end.
     """
     there = num_whole_batches(examples.num, batch_size)
     if wanted is None:
         if there is None:
             raise ValueError(
-                f"num_held_out: given None, wanted a number of batches: there is no "
-                f"end to {examples.name}"
+                f"num_held_out: given None, wanted a number of {examples.what}: there "
+                f"is no end to {examples.name}"
             )
         return there
-    if wanted < 0 or (there is not None and wanted > there):
+    if wanted < 0 or (examples.num is not None and wanted > examples.num):
         raise ValueError(
-            f"num_held_out: given {wanted} batches of {batch_size}, {examples.name} "
-            f"has {examples.num} {examples.what} held out"
+            f"num_held_out: given {wanted} {examples.what}, {examples.name} has "
+            f"{'no end of them' if examples.num is None else examples.num} held out"
         )
-    return wanted
+    if wanted % batch_size:
+        raise ValueError(
+            f"num_held_out: {wanted} {examples.what} do not divide by batches of "
+            f"{batch_size}"
+        )
+    return wanted // batch_size
 
 
 def process_share(batch_size: int, num_processes: int) -> int:

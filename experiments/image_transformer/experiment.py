@@ -54,7 +54,8 @@ def train(
     batch_size: images of all devices and processes together.
     model: another that is trained alike, on images of these sizes, and draws none;
       None: the Image Transformer of these sizes.
-    num_held_out: batches to judge by; None: every whole batch of what is held out.
+    num_held_out: images to judge by, in whole batches; None: all of those held out that
+      make whole batches.
     num_samples: images drawn at every evaluation, and as many held-out ones completed
       from the first half of their positions; 0: none.
     temperature: of what is drawn.

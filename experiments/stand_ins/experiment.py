@@ -38,7 +38,8 @@ def train(
 ) -> dict[str, Any]:
     """Trains a model; with `resume`, from the newest checkpoint in `run_dir`.
 
-    batch_size: examples of all devices and processes together; num_held_out: batches.
+    batch_size: examples of all devices and processes together.
+    num_held_out: examples to judge by, in whole batches.
     mesh: its dimensions and their sizes, such as "batch:4,model:2".
     kind: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
 
@@ -52,6 +53,11 @@ def train(
     topology = parse(mesh)
     model, num_traces = optimize.counting(model)
     arithmetic.check_batch_size(batch_size, topology, step.accumulate)
+    if num_held_out < 0 or num_held_out % batch_size:
+        raise ValueError(
+            f"num_held_out: given {num_held_out} examples, wanted whole batches of "
+            f"{batch_size}"
+        )
     runtime = engines.make_runtime(model, optimizer, topology, step, kind=kind)
 
     data = optimize.shared_data(
@@ -59,7 +65,7 @@ def train(
         batch_size,
         training=functools.partial(batches, examples, seed=seed, split=TRAINING),
         held_out=functools.partial(batches, examples, seed=seed, split=HELD_OUT),
-        num_held_out=num_held_out,
+        num_held_out=num_held_out // batch_size,
     )
     if process.index == 0:
         print(

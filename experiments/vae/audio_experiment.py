@@ -50,7 +50,8 @@ def train_audio(
     from above, the latents' bits in it.
 
     batch_size: clips of all devices and processes together.
-    num_held_out: batches to judge by; None: every whole batch of what is held out.
+    num_held_out: clips to judge by, in whole batches; None: all of those held out that
+      make whole batches.
     num_samples: clips drawn at every evaluation, and as many held-out ones drawn anew
       from their latents; 0: none.
     mesh: "batch:2" cuts the batch over devices; "core:17" gives each core of the

@@ -60,7 +60,8 @@ def train_images(
     their pixels given their nearest codes, and all of those codes.
 
     batch_size: images of all devices and processes together.
-    num_held_out: batches to judge by; None: every whole batch of what is held out.
+    num_held_out: images to judge by, in whole batches; None: all of those held out that
+      make whole batches.
     num_samples: held-out images reconstructed, and as many drawn, at every evaluation;
       0: none.
     temperature: of the codes that are drawn.

@@ -344,7 +344,7 @@ def train(*, run_dir, seed, resume=False):
         ),
         step=StepSettings(clip_norm=1.0, ema_decay=0.9),
         batch_size=8,
-        num_held_out=1,
+        num_held_out=8,
         mesh="batch:2",
         kind="CPU",
         resume=resume,

@@ -252,7 +252,7 @@ def given(**more):
         "loop": LoopSettings(num_steps=2, measure_peak=False),
         "step": StepSettings(),
         "batch_size": 8,
-        "num_held_out": 2,
+        "num_held_out": 16,
     } | more
 
 
@@ -330,7 +330,7 @@ def test_a_grid_has_the_images_row_by_row():
         ({"sizes": SIZES._replace(num_values=2)}, "num_values: given 2, wanted the"),
         ({"sizes": SIZES._replace(heads=3)}, "does not divide by 3 heads"),
         ({"num_held_out": None}, "num_held_out: given None, wanted a number"),
-        ({"num_held_out": -1}, "num_held_out: given -1 batches"),
+        ({"num_held_out": -1}, "num_held_out: given -1 images"),
         ({"mesh": "batch:3"}, "8 examples do not divide over topology batch:3"),
         ({"step": StepSettings(accumulate=16)}, "topology batch:1 in 16 parts each"),
         ({"batch_size": 0}, "batch_size: 0 examples"),

@@ -46,7 +46,7 @@ def train(name, folder, mesh, num_steps, *, resume=False):
         ),
         step=StepSettings(clip_norm=1.0, ema_decay=0.9),
         batch_size=8,
-        num_held_out=1,
+        num_held_out=8,
         mesh=mesh,
         kind="CPU",
         resume=resume,

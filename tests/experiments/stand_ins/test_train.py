@@ -129,7 +129,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
         loop=LoopSettings(num_steps=1),
         step=StepSettings(),
         batch_size=4,
-        num_held_out=1,
+        num_held_out=4,
     )
     with pytest.raises(ValueError, match=said):
         stand_ins.train(run_dir=tmp_path, seed=0, **(given | wrong))

@@ -93,7 +93,7 @@ def given(**more):
         "loop": LoopSettings(num_steps=60, evaluate_every=15, measure_peak=False),
         "step": StepSettings(clip_norm=1000.0),
         "batch_size": 8,
-        "num_held_out": 2,
+        "num_held_out": 16,
         "num_samples": 0,
     } | more
 
@@ -134,7 +134,8 @@ def test_a_run_gone_on_with_ends_as_one_that_never_stopped(learned, tmp_path):
         ),
         ({"sizes": SMALL._replace(flows=3)}, "flows: given 3"),
         ({"num_held_out": None}, "num_held_out: given None, wanted a number"),
-        ({"num_held_out": -1}, "num_held_out: given -1 batches"),
+        ({"num_held_out": -1}, "num_held_out: given -1 clips"),
+        ({"num_held_out": 12}, "12 clips do not divide by batches of 8"),
         ({"num_samples": -1}, "num_samples: given -1"),
         ({"mesh": "batch:3"}, "8 examples do not divide over topology batch:3"),
         ({"mesh": "core:17"}, "wanted 'core' of 3 \\(1 x 2 and one that aggregates"),

@@ -72,7 +72,7 @@ def given(**more):
         ),
         "step": StepSettings(ema_decay=0.5),
         "batch_size": 8,
-        "num_held_out": 2,
+        "num_held_out": 16,
         "num_samples": 3,
     } | more
 
