@@ -20,7 +20,7 @@ from experiments.image_transformer.experiment import grid as pictures
 from experiments.image_transformer.sampling import check_temperature
 from experiments.inference import optimize
 from experiments.parallel import arithmetic, engines, processes
-from experiments.parallel.model import num_parameters
+from experiments.parallel.model import Tensors, num_parameters
 from experiments.parallel.optimizers import Optimizer
 from experiments.parallel.runtime import StepSettings
 from experiments.parallel.topology import parse
@@ -171,14 +171,16 @@ def _show(
     The same seed and the same images at every evaluation, so that they compare.
     """
     drawing_seed = tf.constant(arithmetic.step_seed(seed, 0))
-    reconstruct = tf.function(
-        functools.partial(vector_quantized.reconstructed, sizes=sizes, book=book),
-        autograph=False,
-    )
-    shares_of = tf.function(
-        functools.partial(vector_quantized.shares_of_codes, sizes=sizes, book=book),
-        autograph=False,
-    )
+
+    # One function, in which the images are encoded once for both.
+    @functools.partial(tf.function, autograph=False)
+    def coded(weights: Tensors, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        given = (weights, sizes, book, image)
+        return (
+            vector_quantized.shares_of_codes(*given),
+            vector_quantized.reconstructed(*given),
+        )
+
     if num_samples:
         given = held_out_batches(images, batch_size=num_samples)(0)["image"]
 
@@ -188,10 +190,9 @@ def _show(
             _warn_of_collapse(book, int(arrays["steps"]), used)
             return {}
         held = {name: tf.constant(array) for name, array in arrays.items()}
-        shares = shares_of(held, image=tf.constant(given))
+        shares, made = coded(held, tf.constant(given))
         nearest = float(codebooks.perplexity(shares))
         _warn_of_collapse(book, int(arrays["steps"]), min(used, nearest))
-        made = reconstruct(held, image=tf.constant(given)).numpy()
         drawn = vector_quantized.sample(
             held, sizes, book, drawing_seed, num_samples, temperature=temperature
         )
@@ -200,7 +201,9 @@ def _show(
             # Of the nearest codes of the images reconstructed, where `perplexity` is of
             # what training draws.
             "nearest_perplexity": nearest,
-            "reconstructions": Image(pictures(np.concatenate([given, made]), 2)),
+            "reconstructions": Image(
+                pictures(np.concatenate([given, made.numpy()]), 2)
+            ),
             "samples": Image(pictures(drawn, rows)),
         }
 

@@ -70,6 +70,28 @@ def test_crops_are_made_of_their_number_and_the_seed(images):
     np.testing.assert_array_equal(held_out(3)["image"], held_out(3)["image"])
 
 
+def test_crops_trained_on_are_turned_where_wanted_and_those_held_out_never():
+    upright, turned = (
+        datasets.natural_image_crops(size=4, turn=turn) for turn in (False, True)
+    )
+    assert turned.name == "natural-image crops(size=4, scales=(1, 2, 4, 8), turned)"
+    found = np.zeros(4, int)
+    for number in range(40):
+        as_is, other = (
+            one.training.image(number, np.random.default_rng(number))
+            for one in (upright, turned)
+        )
+        same = [(np.rot90(as_is, turns) == other).all() for turns in range(4)]
+        assert any(same)
+        found += np.array(same) * (sum(same) == 1)
+        given = [
+            one.held_out.image(number, np.random.default_rng(number))
+            for one in (upright, turned)
+        ]
+        np.testing.assert_array_equal(*given)
+    assert found.min() >= 3, found
+
+
 def test_the_source_names_packages_photographs_and_what_they_are():
     images = datasets.natural_image_crops(size=32)
     assert images.name == "natural-image crops(size=32, scales=(1, 2, 4, 8))"
