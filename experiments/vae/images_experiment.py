@@ -191,6 +191,7 @@ def _show(
             return {}
         held = {name: tf.constant(array) for name, array in arrays.items()}
         shares, made = coded(held, tf.constant(given))
+        both = np.concatenate([given, made.numpy()])
         nearest = float(codebooks.perplexity(shares))
         _warn_of_collapse(book, int(arrays["steps"]), min(used, nearest))
         drawn = vector_quantized.sample(
@@ -201,9 +202,7 @@ def _show(
             # Of the nearest codes of the images reconstructed, where `perplexity` is of
             # what training draws.
             "nearest_perplexity": nearest,
-            "reconstructions": Image(
-                pictures(np.concatenate([given, made.numpy()]), 2)
-            ),
+            "reconstructions": Image(pictures(both, 2)),
             "samples": Image(pictures(drawn, rows)),
         }
 
