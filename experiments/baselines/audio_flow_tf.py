@@ -24,7 +24,7 @@ LATENT_LIMIT, LATENT_LOG_SCALE, LOG_SCALE = 4.0, 8.0, 3.0
 LATENT_STEP = 2 * LATENT_LIMIT / 256 / math.sqrt(2 * math.pi * math.e)
 LOGISTIC_SCALE = 3**0.5 / math.pi  # of a logistic distribution of variance 1
 ROW_SHIFT, ROW_LOG_SCALE = 1.0, 0.5
-FLOOR, RIDGE, SEEN, LATE, FAST = 1e-5, 1e-6, 2, 16, 8
+FLOOR, RIDGE, SEEN, LATE, FAST = 1e-5, 1e-8, 2, 16, 8
 
 Weights = Mapping[str, Any]
 Draws = Callable[[int], Mapping[str, np.ndarray]]

@@ -25,7 +25,7 @@ FIRST_LEVEL = 0.02  # that a clip is thought to begin at, before training
 # The power of its mean square error of late by which a line is trusted at first.
 FIRST_TRUST = 2.0
 LATE, FAST = 16, 8  # samples that "of late" is, and those of the faster of two levels
-RIDGE = 1e-6  # of the mean square, added to the least squares' diagonal
+RIDGE = 1e-8  # of the mean square, added to the least squares' diagonal
 SEEN = 2  # times its order are the samples that a line is solved by, at least
 LATENT_LIMIT = 4.0  # a latent's mean is within this of 0
 # The least deviation of a latent given the audio: that of the normal distribution whose
