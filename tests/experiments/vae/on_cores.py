@@ -17,12 +17,13 @@ from experiments.parallel import (
     arithmetic,
     engines,
     optimizers,
+    placed,
     topology,
 )
 from experiments.parallel.randomness import Randomness
 from experiments.parallel.runtime import StepSettings
 from experiments.vae import audio, flows
-from tests.experiments.vae.small_audio import GRID, SMALL, loud_clips
+from tests.experiments.vae.small_audio import GRID, SMALL, loud_clips, weights_for
 
 MESHES = ("batch:1", "core:3", "batch:2,core:3")
 STEPS = 3
@@ -125,7 +126,31 @@ def three_cores():
         runtime.start(3)
         _, told["counted"] = counted(runtime, batch(0))
         flows._inverse_once.cache_clear()
+    told["drawn"] = drawn()
     return told
+
+
+def drawn():
+    """Where the parts' forwards are, and how far from those of one device."""
+    weights = weights_for(SMALL)
+    noise = np.random.default_rng(2).standard_normal((2, SMALL.length), np.float32)
+    alone = audio.flow(weights, SMALL, "decoder").forward(tf.constant(noise))
+    devices = [f"/device:CPU:{core}" for core in range(3)]
+    with (
+        mock.patch.object(flows, "traced", lambda function: function),
+        placed.devices_of_cores(devices),
+    ):
+        flows._forward_once.cache_clear()
+        flow = audio.flow(weights, SMALL, "decoder")
+        forward = tf.function(flow.forward, autograph=False)
+        made = forward.get_concrete_function(tf.constant(noise))
+        flows._forward_once.cache_clear()
+    loops = [op for op in made.graph.get_operations() if "While" in op.type]
+    return {
+        "loops": sorted(op.device.rpartition("device:")[2] for op in loops),
+        "apart": float(np.abs(made(tf.constant(noise)) - alone).max()),
+        "largest": float(np.abs(alone).max()),
+    }
 
 
 def refusals(runtimes, arrays):

@@ -76,6 +76,12 @@ def test_forward_and_backward_of_every_node_are_on_its_core(three):
     assert three["counted"]["collectives"] == 0
 
 
+def test_a_flows_forward_is_on_the_core_of_its_inverse(three):
+    # Of two flows' two parts, and of the one that aggregates.
+    assert three["drawn"]["loops"] == ["CPU:0"] * 2 + ["CPU:1"] * 2 + ["CPU:2"]
+    assert three["drawn"]["apart"] <= 1e-5 * three["drawn"]["largest"]
+
+
 def test_no_op_is_left_to_the_first_device(three):
     assert three["counted"]["nowhere"] == []
 
