@@ -1,5 +1,6 @@
 """A step's arithmetic as functions of plain tensors: what the engines share."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -174,14 +175,23 @@ def update(
         weight = kept[weight_name(name)]
         names = {slot: slot_name(name, slot) for slot in optimizer.slots(weight.shape)}
         slots = {slot: kept[full] for slot, full in names.items()}
-        weight, slots = optimizer.update(step, weight, grad, slots)
+        own = _own_step(optimizer, name, step)
+        weight, slots = optimizer.update(own, weight, grad, slots)
         after[weight_name(name)] = weight
         after.update({full: slots[slot] for slot, full in names.items()})
         if settings.ema_decay is not None:
             average = kept[ema_name(name)]
-            share = 1 - decay_of_average(settings.ema_decay, step)
+            share = 1 - decay_of_average(settings.ema_decay, own)
             after[ema_name(name)] = average + share * (weight - average)
     return after, norm
+
+
+def _own_step(optimizer: Optimizer, name: str, step: tf.Tensor) -> tf.Tensor:
+    """The step of a weight's own training, float32: 0 until it begins."""
+    for pattern, begin in optimizer.begins:
+        if re.fullmatch(pattern, name):
+            return tf.maximum(step - begin, 0.0)
+    return step
 
 
 def decay_of_average(decay: float, step: tf.Tensor) -> tf.Tensor:
@@ -238,13 +248,14 @@ def update_in_place(
     for name, grad in grads.items():
         weight = held[weight_name(name)]
         slots = optimizer.slots(weight.shape)
+        own = _own_step(optimizer, name, step)
         optimizer.apply(
-            step, weight, grad, {slot: held[slot_name(name, slot)] for slot in slots}
+            own, weight, grad, {slot: held[slot_name(name, slot)] for slot in slots}
         )
         if settings.ema_decay is not None:
             average = held[ema_name(name)]
             difference = weight.read_value() - average.read_value()
-            share = 1 - decay_of_average(settings.ema_decay, step)
+            share = 1 - decay_of_average(settings.ema_decay, own)
             average.assign_add(share * difference)
     return norm
 

@@ -40,6 +40,7 @@ def make_runtime(
     """
     arithmetic.check_settings(settings)
     check_state(model)
+    optimizer = optimizer._replace(begins=model.begins)
     dims = {name for name, size in topology.dims if size > 1}
     if model.state and not dims <= {"batch"}:
         raise ValueError(

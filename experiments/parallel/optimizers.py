@@ -31,6 +31,9 @@ class Optimizer(NamedTuple):
         Callable[[tf.Tensor, tf.Variable, tf.Tensor, Mapping[str, tf.Variable]], None]
         | None
     ) = None
+    # Patterns (regular expressions, matched whole) of names of weights, and the step
+    # from which on they are trained, from which `update` counts theirs.
+    begins: tuple[tuple[str, int], ...] = ()
 
 
 def constant(rate: float, *, warmup: int = 0) -> Schedule:

@@ -461,6 +461,7 @@ def model(sizes: ImageSizes, book: Codebook) -> Model:
         ),
         weights=weights(sizes, book),
         loss=loss,
+        begins=((f"{PRIOR}.*", sizes.prior_start),) if sizes.prior_start else (),
         dims_per_example=dims,
         flops_per_example=flops(sizes, book),
         state=codebook.state(book),
