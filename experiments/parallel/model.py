@@ -42,9 +42,9 @@ class Model(NamedTuple):
     # The first pattern (a regular expression, matched whole) that a weight's name
     # matches says along which mesh dimension each of its axes is sharded, or None.
     rules: tuple[tuple[str, tuple[str | None, ...]], ...] = ()
-    # Patterns of names of weights that have no gradient before a step, and that step:
-    # an optimizer's own steps of them, its warm-up among them, count from there.  Adam's
-    # would else take averages of a few gradients for those of many, and go far too far.
+    # Patterns of names of weights that have no gradient before a step, and that step.
+    # An optimizer's steps of them, its warm-up among them, count from there: else Adam
+    # would take averages of a few gradients for those of many, and go far too far.
     begins: tuple[tuple[str, int], ...] = ()
     dims_per_example: int = 1  # of the data that the nats are of: for bits/dim
     flops_per_example: int = 0  # forward and backward; 0 where not known

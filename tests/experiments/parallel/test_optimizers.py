@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.parallel import optimizers
+from experiments.parallel import engines, optimizers, topology
+from experiments.parallel.model import Model, Weight
+from experiments.parallel.runtime import StepSettings
 
 
 def run(optimizer, weight, grads):
@@ -164,3 +166,58 @@ def test_cosine_rises_and_falls_to_nothing():
     )
     with pytest.raises(ValueError, match="a warmup of 10 of 10 steps"):
         optimizers.cosine(0.4, warmup=10, steps=10)
+
+
+# Weights that begin later.
+
+BEGIN = 5
+
+
+def begun_late(weights, batch, random):
+    """Of `late` nothing until it begins; of `early` always."""
+    early = tf.reduce_sum((batch["x"] - weights["early"]) ** 2, -1)
+    late = tf.reduce_sum((batch["x"] - weights["late"]) ** 2, -1)
+    return early + batch["on"] * late, {}
+
+
+@pytest.mark.parametrize("optimizer", [optimizers.adam, optimizers.adafactor])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_weights_that_begin_late_learn_as_if_training_began_then(
+    optimizer, jit_compile
+):
+    schedule = optimizers.constant(0.1, warmup=4)
+
+    def trained(begins, first):
+        model = Model(
+            "late",
+            {"early": Weight((3,), 1.0), "late": Weight((3,), 1.0)},
+            begun_late,
+            begins=begins,
+        )
+        runtime = engines.make_runtime(
+            model,
+            optimizer(schedule),
+            topology.parse("batch:1"),
+            StepSettings(ema_decay=0.99, jit_compile=jit_compile),
+            kind="CPU",
+        )
+        runtime.start(1)
+        before = runtime.read()
+        for number in range(first, BEGIN + 6):
+            x = np.random.default_rng(number).standard_normal((4, 3), np.float32)
+            on = np.full(4, float(number >= BEGIN), np.float32)
+            runtime.step({"x": x, "on": on}, number - first, 0)
+            if number == BEGIN - 1:
+                np.testing.assert_array_equal(
+                    runtime.read()["weights/late"], before["weights/late"]
+                )
+        return {n: a for n, a in runtime.read().items() if "/late" in n}
+
+    wanted = trained((), BEGIN)
+    found = trained((("l.*", BEGIN),), 0)
+    assert wanted.keys() == found.keys() and len(found) >= 3
+    for name, array in wanted.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-7)
+    # Counted from the first step of all they go elsewhere.
+    otherwise = trained((), 0)["weights/late"]
+    assert np.abs(otherwise - wanted["weights/late"]).max() > 0.01
