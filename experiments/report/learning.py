@@ -189,6 +189,8 @@ def draw(curves: Sequence[Record], path: Path) -> None:
             horizontalalignment="right",
             verticalalignment="top" if crowded else "bottom",
             fontsize=8,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1},
+            zorder=4,
         )
         lows.append(bits)
     axes.set_ylim(min(lows) - 0.1, 8.0 if max(lows) < 8.0 else max(lows) + 0.3)
