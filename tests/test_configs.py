@@ -69,5 +69,7 @@ def test_the_autoencoders_benchmark_has_the_sizes_that_are_trained(problem, conf
     assert sizes.pop("size") == 64
     told = {name: found.get(f"vae.ImageSizes.{name}") for name in sizes}
     assert told == {name: str(value) for name, value in sizes.items()}
-    told = {name: found.get(f"vae.Codebook.{name}") for name in given["codebook"]}
-    assert told == {name: str(value) for name, value in given["codebook"].items()}
+    # The benchmark's EM is soft, as the paper has it, whatever that of training is.
+    book = {name: v for name, v in given["codebook"].items() if name != "samples"}
+    told = {name: found.get(f"vae.Codebook.{name}") for name in book}
+    assert told == {name: str(value) for name, value in book.items()}

@@ -89,7 +89,12 @@ def reference(problem, points):
     return log_probs, (problem.labels - 1 / (1 + np.exp(-logits))) @ x - points
 
 
-@pytest.fixture(scope="module", params=list(CASES))
+def case(name: str):
+    """Those of Stan compile its program, which takes half a minute each."""
+    return pytest.param(name, marks=pytest.mark.slow if "stan" in name else ())
+
+
+@pytest.fixture(scope="module", params=[case(name) for name in CASES])
 def answers(request, tmp_path_factory):
     module, variant, tolerance = CASES[request.param]
     problem = make_problem()

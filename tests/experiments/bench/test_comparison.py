@@ -50,6 +50,7 @@ def records(problem, tmp_path_factory):
     return run(problem, tmp_path_factory.mktemp("bench"), systems)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="Stan compiles with g++")
 def test_real_systems_all_run_and_pass_their_checks(records):
     told = {r.system: (r.status, r.check.get("passed"), r.reason) for r in records}
@@ -57,6 +58,7 @@ def test_real_systems_all_run_and_pass_their_checks(records):
     assert len(told) == 13
 
 
+@pytest.mark.slow
 def test_every_system_counts_work_above_nothing(records):
     for made in records:
         if made.status == "ok":
@@ -67,12 +69,14 @@ def test_every_system_counts_work_above_nothing(records):
             assert min(made.seconds["calls"]) > (-1e-9 if one_draw_by_stan else 0)
 
 
+@pytest.mark.slow
 def test_gradients_of_waiting_chains_are_counted(records):
     (many,) = [r for r in records if r.system == "ppl_core_64_chains"]
     assert many.work["gradients"][0] % 64 == 0
     assert many.work["gradients"][0] >= many.work["leapfrogs"][0]
 
 
+@pytest.mark.slow
 def test_a_logical_device_has_a_thread_and_other_systems_all_cores(records):
     threads = {r.system: r.hardware["threads"] for r in records}
     names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
