@@ -178,19 +178,19 @@ def draw(curves: Sequence[Record], path: Path) -> None:
         lows += [min(work["held_out_bits_per_dim"]), min(work["train_bits_per_dim"])]
     yardsticks = _yardsticks(curves[0])
     for name, bits in yardsticks.items():
-        crowded = any(0 < other - bits < 0.2 for other in yardsticks.values())
+        # Those close to each other are named above the highest of them, in their order.
+        above = [other for other in yardsticks.values() if 0 <= other - bits < 0.2]
+        below = [other for other in yardsticks.values() if 0 < bits - other < 0.2]
         axes.axhline(bits, color="#777777", linewidth=0.9, linestyle=(0, (6, 3)))
         axes.annotate(
             f"{name}, {bits:.2f}",
-            (1.0, bits),
+            (1.0, max(above)),
             xycoords=("axes fraction", "data"),
-            xytext=(-4, -3 if crowded else 3),
+            xytext=(-4, 3 + 10 * len(below)),
             textcoords="offset points",
             horizontalalignment="right",
-            verticalalignment="top" if crowded else "bottom",
+            verticalalignment="bottom",
             fontsize=8,
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1},
-            zorder=4,
         )
         lows.append(bits)
     axes.set_ylim(min(lows) - 0.1, 8.0 if max(lows) < 8.0 else max(lows) + 0.3)
