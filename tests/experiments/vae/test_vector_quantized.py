@@ -1,6 +1,7 @@
 """The programs of the vector-quantised autoencoder, and what is trained of them."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -240,6 +241,15 @@ def test_before_the_prior_starts_all_codes_are_equally_likely():
             np.testing.assert_allclose(
                 gradient, after.grads[name], rtol=1e-4, atol=1e-5, err_msg=name
             )
+
+
+def test_the_priors_weights_and_no_others_are_told_to_begin_with_it():
+    late = vector_quantized.model(SIZES._replace(prior_start=11), BOOK)
+    ((pattern, step),) = late.begins
+    assert step == 11
+    for name in late.weights:
+        assert bool(re.fullmatch(pattern, name)) == name.startswith("prior/"), name
+    assert vector_quantized.model(SIZES, BOOK).begins == ()
 
 
 def test_the_encoder_learns_by_pixels_and_by_commitment():
