@@ -1,0 +1,1 @@
+"""The Image Transformer in other frameworks, and a PixelCNN."""

@@ -1,0 +1,1 @@
+"""The samplers compared with ours on the NUTS benchmark."""

@@ -1,0 +1,1 @@
+"""The autoencoders in other frameworks."""

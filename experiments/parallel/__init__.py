@@ -1,1 +1,0 @@
-"""Where work lives: what experiments see is `runtime`; the rest is behind it."""

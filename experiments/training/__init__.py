@@ -1,0 +1,1 @@
+"""Training: models, optimizers, one step, and the loop around it."""

@@ -1,0 +1,7 @@
+"""The paper's vector-quantised variational autoencoder of images."""
+
+from experiments.vq_vae.codebook import Codebook
+from experiments.vq_vae.experiment import train_images
+from experiments.vq_vae.program import ImageSizes
+
+__all__ = ["Codebook", "ImageSizes", "train_images"]
