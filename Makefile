@@ -53,10 +53,10 @@ bench-step: setup  ## what runtime and loop add to a training step written by ha
 	$(PYTHON) -m experiments.bench.step_cost
 
 check-large: setup  ## a model of 100 million parameters cut over eight logical devices
-	$(PYTHON) -m tests.experiments.parallel.hundred_million
+	$(PYTHON) -m tests.experiments.engines.hundred_million
 
 check-audio: setup  ## the audio VAE with 100 million weights here, and traced for 512 cores
-	$(PYTHON) -m tests.experiments.vae.large_audio
+	$(PYTHON) -m tests.experiments.audio_vae.large_audio
 
 report: setup  ## every table and plot again, from the committed records
 	bin/report

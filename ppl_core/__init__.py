@@ -2,8 +2,9 @@
 
 # ruff: noqa: F401, F403  what is imported here is the package's list
 
-from ppl_core.constructors import *
-from ppl_core.constructors import make_random_variable
+from ppl_core.distributions import *
+from ppl_core.distributions import make_random_variable
+from ppl_core.posterior import Unconstrained, unconstrain
 from ppl_core.random_variable import RandomVariable
 from ppl_core.sharded import Shard, unconstrain_shards
 from ppl_core.trace import forward, trace, traceable
@@ -27,4 +28,3 @@ from ppl_core.transformations import (
     posterior_predictive,
     prior_predictive,
 )
-from ppl_core.unconstrained import Unconstrained, unconstrain

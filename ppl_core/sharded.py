@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from ppl_core.posterior import Unconstrained, unconstrain
 from ppl_core.transformations import Program
-from ppl_core.unconstrained import Unconstrained, unconstrain
 
 
 class Shard(NamedTuple):

@@ -12,12 +12,12 @@ from unittest import mock
 
 REPO = Path(__file__).resolve().parents[1]
 PRELOADED = (  # what takes a short run most of its time
-    "experiments.launch",
+    "experiments.cli.main",
     "experiments.bench",
     "experiments.datasets",
     "experiments.image_transformer",
     "experiments.nuts",
-    "experiments.stand_ins",
+    "experiments.toy_models",
     "tensorflow_datasets",
 )
 
@@ -64,9 +64,9 @@ def _run(command, out, err):
     for path, number in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), number)
     os.chdir(REPO)
-    from experiments import launch
+    from experiments.cli import main
 
-    sys.exit(launch.main(Path(command[0]).name, command[1:]))
+    sys.exit(main.main(Path(command[0]).name, command[1:]))
 
 
 def told_by(script, *arguments):

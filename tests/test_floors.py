@@ -6,112 +6,65 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).resolve().parents[1]
-SHARED = (
-    "experiments.problem",
+LOWER = (  # what every experiment may use
+    "ppl_core",
     "experiments.records",
     "experiments.datasets",
+    "experiments.inference",
+    "experiments.cluster",
+    "experiments.training",
+    "experiments.engines",
+)
+CONTRACT = (  # what a compared system takes and returns
+    "experiments.bench.problems",
+    "experiments.datasets.regression",
     "experiments.inference",
 )
 FLOORS = {  # package or module: what of ours it may import, besides itself
     "ppl_core": (),
-    "experiments.problem": (),
     "experiments.records": (),
-    "experiments.datasets": ("experiments.problem",),
-    "experiments.parallel": (),
-    "experiments.inference": (
-        "experiments.problem",
-        "experiments.parallel",
-        "experiments.records",
-    ),
-    "experiments.baselines": ("experiments.problem", "experiments.inference"),
-    "experiments.baselines.image_transformer_tf_kernels": (
-        "experiments.problem",
+    "experiments.datasets": (),
+    "experiments.inference": (),
+    "experiments.cluster": ("experiments.records",),
+    "experiments.training": ("experiments.records", "experiments.cluster"),
+    "experiments.engines": ("experiments.cluster", "experiments.training"),
+    "experiments.nuts": LOWER,
+    "experiments.image_transformer": LOWER,
+    "experiments.vq_vae": (*LOWER, "experiments.image_transformer"),
+    "experiments.audio_vae": (*LOWER, "experiments.image_transformer"),
+    "experiments.toy_models": LOWER,
+    "experiments.baselines": CONTRACT,
+    "experiments.baselines.image_transformer.handwritten_tf_kernels": (
+        *CONTRACT,
         "experiments.baselines",
         "experiments.image_transformer",
     ),
-    "experiments.baselines.pixelcnn": (
-        "experiments.parallel",
+    "experiments.baselines.image_transformer.pixelcnn": (
+        "experiments.training",
         "experiments.image_transformer",
     ),
-    # The cosines of patches, which are no part of what is compared.
-    "experiments.baselines.vector_quantized_tf": (
-        "experiments.problem",
+    # The cosine basis of patches, which is no part of what is compared.
+    "experiments.baselines.vae.vq_vae_tf": (
+        *CONTRACT,
         "experiments.baselines",
-        "experiments.vae",
+        "experiments.vq_vae",
     ),
-    "experiments.baselines.vector_quantized_flax": (
-        "experiments.problem",
+    "experiments.baselines.vae.vq_vae_flax": (
+        *CONTRACT,
         "experiments.baselines",
-        "experiments.vae",
+        "experiments.vq_vae",
     ),
-    "experiments.nuts": ("ppl_core", *SHARED, "experiments.parallel"),
-    "experiments.image_transformer": ("ppl_core", *SHARED, "experiments.parallel"),
-    "experiments.vae": (
-        "ppl_core",
-        *SHARED,
-        "experiments.parallel",
-        "experiments.image_transformer",
-    ),
-    "experiments.stand_ins": (*SHARED, "experiments.parallel"),
-    "experiments.supervisor": ("experiments.parallel", "experiments.records"),
     "experiments.bench": (
-        "experiments.problem",
-        "experiments.records",
-        "experiments.report",
-        "experiments.parallel.cost_model",
-        "experiments.parallel.processes",
-    ),
-    "experiments.bench.step_cost": (
-        *SHARED,
-        "experiments.parallel",
-        "experiments.report",
-        "experiments.stand_ins",
-    ),
-    "experiments.bench.scaling_worker": (
-        *SHARED,
-        "experiments.parallel",
-        "experiments.stand_ins",
-    ),
-    "experiments.bench.scaling_models": ("experiments.parallel", "experiments.vae"),
-    "experiments.bench.race": ("experiments.bench.turns", "experiments.records"),
-    "experiments.bench.timing": (
-        "experiments.inference",
-        "experiments.parallel",
-        "experiments.problem",
-    ),
-    "experiments.bench.vae": (
-        "experiments.bench.race",
-        "experiments.bench.turns",
-        "experiments.vae",
-        "experiments.records",
-        "experiments.report",
-    ),
-    "experiments.bench.vae_worker": (
-        *SHARED,
-        "experiments.parallel",
-        "experiments.vae",
-        "experiments.bench.timing",
-    ),
-    "experiments.bench.image_transformer": (
-        "experiments.bench.race",
-        "experiments.bench.turns",
+        *LOWER,
         "experiments.image_transformer",
-        "experiments.records",
+        "experiments.vq_vae",
+        "experiments.audio_vae",
+        "experiments.toy_models",
         "experiments.report",
     ),
-    "experiments.bench.image_transformer_worker": (
-        *SHARED,
-        "experiments.bench.timing",
-        "experiments.parallel",
-        "experiments.image_transformer",
-    ),
-    "experiments.bench.eager_cost": ("ppl_core", "experiments.records"),
+    "experiments.bench.problems": (),
     "experiments.report": ("experiments.records",),
-    "experiments.launch": (
-        "experiments.records",
-        "experiments.parallel.processes",
-        "experiments.supervisor",
-    ),
+    "experiments.cli": ("experiments.records", "experiments.cluster"),
 }
 OURS = ("ppl_core", "experiments")
 TENSORFLOW = ("tensorflow", "tensorflow_probability", "tf_keras")
@@ -172,19 +125,19 @@ def test_every_module_stands_on_a_floor():
     assert not loose and len(known) > 20
 
 
-def test_only_launch_imports_gin_or_absl():
+def test_only_the_cli_imports_gin_or_absl():
     found = {
         module_name(path)
         for path in every_module()
         if any(within(name, ("gin", "absl")) for name in imports(path))
     }
-    assert found == {"experiments.launch"}
+    assert found == {"experiments.cli.main"}
 
 
 @pytest.mark.parametrize(
-    "package", ["experiments.records", "experiments.report", "experiments.launch"]
+    "package", ["experiments.records", "experiments.report", "experiments.cli.main"]
 )
-def test_records_report_and_launch_import_no_tensorflow(package):
+def test_records_report_and_cli_import_no_tensorflow(package):
     paths = modules(package)
     assert paths
     for path in paths:
@@ -201,9 +154,9 @@ def test_no_module_has_a_name_that_says_nothing():
     [
         ("import gin.config", "gin.config"),
         ("def f():\n  from experiments import nuts", "experiments.nuts"),
-        ("from . import stan", "experiments.baselines.stan"),
+        ("from . import stan", "experiments.baselines.nuts.stan"),
         ("from ..nuts import program", "experiments.nuts.program"),
     ],
 )
 def test_every_way_to_import_is_seen(text, name):
-    assert imported_names(text, "experiments.baselines.pymc") == [name]
+    assert imported_names(text, "experiments.baselines.nuts.pymc") == [name]

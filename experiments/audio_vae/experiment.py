@@ -8,24 +8,26 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from experiments.audio_vae import program as programs
+from experiments.audio_vae import sampling
+from experiments.audio_vae.flac import flac
+from experiments.audio_vae.program import AudioSizes
+from experiments.audio_vae.spectrograms import spectrograms
+from experiments.cluster import processes
 from experiments.datasets.audio import (
     Audio,
     held_out_batches,
     num_judged,
     training_batches,
 )
-from experiments.inference import optimize
-from experiments.parallel import arithmetic, engines, processes
-from experiments.parallel.model import num_parameters
-from experiments.parallel.optimizers import Optimizer
-from experiments.parallel.runtime import StepSettings
-from experiments.parallel.topology import parse
+from experiments.engines import selection
 from experiments.records import media
-from experiments.vae import audio as programs
-from experiments.vae import audio_sampling
-from experiments.vae.audio import AudioSizes
-from experiments.vae.flac import flac
-from experiments.vae.spectrograms import spectrograms
+from experiments.training import loop as optimize
+from experiments.training import train_step
+from experiments.training.engine import StepSettings
+from experiments.training.model import num_parameters
+from experiments.training.optimizers import Optimizer
+from experiments.training.topology import parse
 
 
 def train_audio(
@@ -76,7 +78,7 @@ def train_audio(
     if num_samples < 0:
         raise ValueError(f"num_samples: given {num_samples}, wanted 0 or more")
     model, num_traces = optimize.counting(programs.model(sizes))
-    arithmetic.check_batch_size(batch_size, topology, step.accumulate)
+    train_step.check_batch_size(batch_size, topology, step.accumulate)
     data = optimize.shared_data(
         audio.name,
         batch_size,
@@ -84,7 +86,7 @@ def train_audio(
         held_out=functools.partial(held_out_batches, audio),
         num_held_out=num_judged(audio, batch_size, num_held_out),
     )
-    runtime = engines.make_runtime(
+    runtime = selection.make_engine(
         model,
         optimizer,
         topology,
@@ -142,12 +144,12 @@ def _show(
     The same seed and the same clips at every evaluation, so that they compare.
     """
     originals = held_out_batches(audio, batch_size=num_samples)(0)["audio"]
-    drawing_seed = arithmetic.step_seed(seed, 0)
+    drawing_seed = train_step.step_seed(seed, 0)
 
     def show(weights: dict[str, np.ndarray]) -> dict[str, Any]:
         held = {name: tf.constant(array) for name, array in weights.items()}
-        drawn = audio_sampling.sample(held, sizes, drawing_seed, num_samples)
-        anew = audio_sampling.reconstruct(held, sizes, drawing_seed, originals)
+        drawn = sampling.sample(held, sizes, drawing_seed, num_samples)
+        anew = sampling.reconstruct(held, sizes, drawing_seed, originals)
         shown: dict[str, Any] = {}
         for number in range(num_samples):
             sounds = {

@@ -21,7 +21,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from experiments.parallel.placed import on
+from experiments.engines.manual_placement import on
 
 tfb = tfp.bijectors
 

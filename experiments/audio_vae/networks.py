@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from experiments.parallel.model import Weight
-from experiments.vae.flows import Weights
+from experiments.audio_vae.flows import Weights
+from experiments.training.model import Weight
 
 LOG_SCALE = 3.0  # the network's part of a log-scale is within this of 0
 # Of each of the grid's flows alone, which together go far.  Unbounded ones agree with

@@ -22,12 +22,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import ppl_core as ppl
-from experiments.parallel.model import Model, Tensors, Weight
-from experiments.parallel.placed import Placement
-from experiments.parallel.randomness import Randomness, normal, uniform
-from experiments.vae import audio_networks as networks
-from experiments.vae.audio_networks import Adaptive, Row, within
-from experiments.vae.flows import (
+from experiments.audio_vae import networks
+from experiments.audio_vae.flows import (
     DistributedAutoregressiveFlow,
     LogisticQuantile,
     Network,
@@ -35,6 +31,10 @@ from experiments.vae.flows import (
     Sinh,
     SplitFlow,
 )
+from experiments.audio_vae.networks import Adaptive, Row, within
+from experiments.engines.manual_placement import Placement
+from experiments.training.model import Model, Tensors, Weight
+from experiments.training.prng import Randomness, normal, uniform
 
 tfd, tfb = tfp.distributions, tfp.bijectors
 

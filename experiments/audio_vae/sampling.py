@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from experiments.parallel.model import Tensors
-from experiments.parallel.randomness import Randomness, uniform
-from experiments.vae import audio, audio_networks
-from experiments.vae.audio import AudioSizes
-from experiments.vae.audio_networks import Adaptive, Row
-from experiments.vae.flows import LogisticQuantile, SplitFlow
+from experiments.audio_vae import networks, program
+from experiments.audio_vae.flows import LogisticQuantile, SplitFlow
+from experiments.audio_vae.networks import Adaptive, Row
+from experiments.audio_vae.program import AudioSizes
+from experiments.training.model import Tensors
+from experiments.training.prng import Randomness, uniform
 
 
 def sample(
@@ -37,7 +37,7 @@ def sample(
     """
     weights, random = _checked(weights, sizes, seed, num_clips)
     noise = uniform(random, "noise of z", (num_clips, sizes.latents))
-    stretched = audio.LOGISTIC_SCALE * LogisticQuantile().forward(noise)
+    stretched = program.LOGISTIC_SCALE * LogisticQuantile().forward(noise)
     return decoded(weights, sizes, seed, forward(weights, sizes, "prior", stretched))
 
 
@@ -55,13 +55,13 @@ def reconstruct(
             f"[clips, {sizes.length}]"
         )
     weights, _ = _checked(weights, sizes, seed, len(clips))
-    heard = tf.constant(clips / audio.STEPS, tf.float32)
-    return decoded(weights, sizes, seed, audio.encoder(weights, heard).mean())
+    heard = tf.constant(clips / program.STEPS, tf.float32)
+    return decoded(weights, sizes, seed, program.encoder(weights, heard).mean())
 
 
 def decoded(weights: Tensors, sizes: AudioSizes, seed: Any, z: tf.Tensor) -> np.ndarray:
     """A draw of the decoder for latents z [clips, T / 2]."""
-    shift, log_scale = audio.upsampled(weights, z)
+    shift, log_scale = program.upsampled(weights, z)
     random = Randomness(tf.convert_to_tensor(seed, tf.int32), tf.constant(0))
     noise = uniform(random, "noise of audio", tuple(shift.shape))
     noise = tf.exp(log_scale) * LogisticQuantile().forward(noise) + shift
@@ -69,8 +69,8 @@ def decoded(weights: Tensors, sizes: AudioSizes, seed: Any, z: tf.Tensor) -> np.
     sound = forward(weights, sizes, "decoder", noise, loudest=1.0).numpy()
     if not np.isfinite(sound).all():
         raise ValueError("weights: what they make is not finite, wanted sound")
-    least, most = -audio.STEPS, audio.STEPS - 1
-    return np.clip(np.rint(sound * audio.STEPS), least, most).astype(np.int32)
+    least, most = -program.STEPS, program.STEPS - 1
+    return np.clip(np.rint(sound * program.STEPS), least, most).astype(np.int32)
 
 
 def forward(
@@ -86,8 +86,8 @@ def forward(
       made of it; the forward proper is without.
     """
     values = tf.transpose(noise)  # [length, clips]
-    flows = audio.flow(weights, sizes, name).flows
-    for flow, network in zip(flows, audio.flow_networks(sizes, name), strict=True):
+    flows = program.flow(weights, sizes, name).flows
+    for flow, network in zip(flows, program.flow_networks(sizes, name), strict=True):
         values = _forward_of_flow(flow, network, values, loudest)
     return tf.transpose(values)
 
@@ -139,13 +139,13 @@ def _row_loop(
     ) -> tuple[Any, ...]:
         def renewed() -> tuple[tf.Tensor, tf.Tensor]:
             far = tf.slice(kept, (place, 0), (sizes.reach, clips))
-            return audio_networks.row_context(weights, tf.transpose(far))
+            return networks.row_context(weights, tf.transpose(far))
 
         context = tf.cond(place % block == 0, renewed, lambda: context)
         at = place + sizes.reach
         near = tf.slice(kept, (at - block, 0), (block, clips))[::-1]
         near = tf.transpose(near)[:, tf.newaxis]  # [clips, 1, block]
-        shift, log_scale = audio_networks.row_values(weights, near, context)
+        shift, log_scale = networks.row_values(weights, near, context)
         new = x[place] * tf.exp(log_scale[:, 0]) + shift[:, 0]
         return (
             place + 1,
@@ -169,7 +169,7 @@ def _adaptive_loop(
     del before  # it has the whole clip
     length, clips = x.shape
     block, order, near = sizes.block, sizes.order, sizes.near
-    late = audio_networks.LATE
+    late = networks.LATE
     orders = [n for n, _ in sizes.lines]
     lead = max(order + block, near, late)  # of silence before the clip, in what is kept
 
@@ -183,15 +183,15 @@ def _adaptive_loop(
             ],
             -1,
         )  # [clips, block, order]
-        products = audio_networks.moments(past, tf.transpose(long[order:]))
+        products = networks.moments(past, tf.transpose(long[order:]))
         sums = []
         for held, (short, forgetting) in zip(state[0], sizes.lines, strict=True):
-            sums.append(forgetting * held + audio_networks.shortened(products, short))
+            sums.append(forgetting * held + networks.shortened(products, short))
         taps = [
-            audio_networks.trusted(place, n) * audio_networks.solved(held)
+            networks.trusted(place, n) * networks.solved(held)
             for n, held in zip(orders, sums, strict=True)
         ]
-        return sums, taps, audio_networks.adaptive_context(weights, taps[-1])
+        return sums, taps, networks.adaptive_context(weights, taps[-1])
 
     def step(
         place: tf.Tensor, kept: Any, squares: Any, errors: Any, state: Any, y: Any
@@ -204,13 +204,13 @@ def _adaptive_loop(
         past = tf.transpose(tf.slice(kept, (at - order, 0), (order, clips))[::-1])
         told = [tf.zeros((clips,))]
         for each, (short, _) in zip(taps, sizes.lines, strict=True):
-            told.append(audio_networks.line(past[:, :short], each))
+            told.append(networks.line(past[:, :short], each))
         told = tf.stack(told, -1)[:, tf.newaxis]  # [clips, 1, choices]
         mean = tf.slice(squares, (at - late, 0, 0), (late, clips, sizes.choices))
         mean = tf.reduce_mean(mean, 0)[:, tf.newaxis]
-        best = audio_networks.chosen(weights, told, mean)
+        best = networks.chosen(weights, told, mean)
         wrong = tf.transpose(tf.slice(errors, (at - near, 0), (near, clips))[::-1])
-        shift, log_scale = audio_networks.adaptive_values(
+        shift, log_scale = networks.adaptive_values(
             weights, told, mean, best, wrong[:, tf.newaxis], context
         )
         new = x[place] * tf.exp(log_scale[:, 0]) + shift[:, 0]
@@ -229,7 +229,7 @@ def _adaptive_loop(
         [tf.zeros((clips, n)) for n in orders],
         tf.zeros((clips, sizes.channels)),
     )
-    begun = audio_networks.first(weights)[-near:, tf.newaxis]
+    begun = networks.first(weights)[-near:, tf.newaxis]
     errors = tf.concat(
         [
             tf.zeros((lead - begun.shape[0], clips)),
@@ -261,7 +261,7 @@ def _written(x: tf.Tensor, row: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
 def _checked(
     weights: Mapping[str, Any], sizes: AudioSizes, seed: Any, num_clips: int
 ) -> tuple[dict[str, tf.Tensor], Randomness]:
-    audio.check(sizes)
+    program.check(sizes)
     if num_clips < 1:
         raise ValueError(f"num_clips: given {num_clips}, wanted 1 or more")
     seed = tf.convert_to_tensor(seed)
@@ -269,7 +269,7 @@ def _checked(
         raise ValueError(
             f"seed: given {seed.dtype.name} of shape {seed.shape}, wanted two int32"
         )
-    wanted = audio.weights_of(sizes)
+    wanted = program.weights_of(sizes)
     if set(weights) != set(wanted):
         raise ValueError(
             f"weights: without {sorted(set(wanted) - set(weights))[:5]} and with "

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from experiments.problem import AdamSettings
+from experiments.bench.problems import AdamSettings
 
 
 def fused_adam(

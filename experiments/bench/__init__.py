@@ -1,7 +1,7 @@
 """The comparison harnesses: systems take turns, each in a fresh process."""
 
-from experiments.bench.comparison import compare
 from experiments.bench.image_transformer import measure
+from experiments.bench.nuts import compare
 from experiments.bench.scaling import scale
 from experiments.bench.vae import measure_vae
 

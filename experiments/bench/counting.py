@@ -14,18 +14,13 @@ import tensorflow as tf
 from tensorflow.core.framework import graph_pb2, node_def_pb2
 from tensorflow.python.eager import context  # no public name collects graphs
 
-from experiments.parallel import arithmetic
-from experiments.parallel.model import Model, Tensors
-from experiments.parallel.optimizers import Optimizer
-from experiments.parallel.randomness import Randomness
-from experiments.parallel.runtime import StepSettings
-from experiments.parallel.topology import Topology
-from experiments.parallel.variables import (
-    given_to_loss,
-    local_shape,
-    sharding,
-    variables,
-)
+from experiments.training import train_step
+from experiments.training.engine import StepSettings
+from experiments.training.model import Model, Tensors
+from experiments.training.optimizers import Optimizer
+from experiments.training.prng import Randomness
+from experiments.training.state import given_to_loss, local_shape, sharding, variables
+from experiments.training.topology import Topology
 
 # Ops that move or hold values and compute none.
 IDLE_OPS = ("Const", "NoOp", "Identity", "IdentityN", "_Arg", "_Retval", "_DeviceArg")
@@ -88,7 +83,7 @@ def traced_step(
         held: Tensors, batch: Tensors, seed: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         given = {n: held[full] for n, full in given_to_loss(model, ema=False).items()}
-        stats, grads, statistics = arithmetic.sums(
+        stats, grads, statistics = train_step.sums(
             model,
             settings,
             given,
@@ -97,8 +92,8 @@ def traced_step(
             num_examples=size,
             gradients=True,
         )
-        after, norm = arithmetic.update(optimizer, settings, held, grads)
-        after |= arithmetic.advanced(model, given, statistics)
+        after, norm = train_step.update(optimizer, settings, held, grads)
+        after |= train_step.advanced(model, given, statistics)
         return after, {**stats, "gradient_norm": norm}
 
     specs = {n: tf.TensorSpec(v.shape, v.dtype) for n, v in kept.items()}

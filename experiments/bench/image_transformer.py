@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.bench import race, turns
+from experiments.bench import step_benchmark, subprocesses
 from experiments.records import record
 from experiments.report import page
 
@@ -31,11 +31,11 @@ class System(NamedTuple):
 
 SYSTEMS = {
     OURS: System(""),
-    "handwritten_tf": System("image_transformer_tf"),
-    "handwritten_tf_kernels": System("image_transformer_tf_kernels"),
-    "keras": System("image_transformer_keras", {"jit_compile": False}),
-    "keras_xla": System("image_transformer_keras", {"jit_compile": True}),
-    "flax": System("image_transformer_flax"),
+    "handwritten_tf": System("image_transformer.handwritten_tf"),
+    "handwritten_tf_kernels": System("image_transformer.handwritten_tf_kernels"),
+    "keras": System("image_transformer.keras", {"jit_compile": False}),
+    "keras_xla": System("image_transformer.keras", {"jit_compile": True}),
+    "flax": System("image_transformer.flax"),
 }
 PHASES = ("training", "sampling")
 TRAINING_KEYS = ("sizes", "batch", "systems", "min_seconds", "min_calls")
@@ -75,14 +75,18 @@ def measure(
     a turn of ours failed, or another's first loss is not ours.
     """
     _check_arguments(training, sampling, phases, rounds)
-    known = race.origin_of(json.loads((run_dir / "provenance.json").read_text()))
-    bench = race.Bench(EXPERIMENT, WORKER, run_dir, seed, timeout_seconds, known)
+    known = step_benchmark.origin_of(
+        json.loads((run_dir / "provenance.json").read_text())
+    )
+    bench = step_benchmark.Bench(
+        EXPERIMENT, WORKER, run_dir, seed, timeout_seconds, known
+    )
 
     kept: list[record.Record] = []
     first_bits: dict[str, list[float]] = {}
     out_of_race: set[str] = set()
     for number in range(1, rounds + 1):
-        kept.append(race.probe(bench, number))
+        kept.append(step_benchmark.probe(bench, number))
         if "training" in phases:
             for name, given in training.items():
                 for system in given["systems"]:
@@ -91,15 +95,15 @@ def measure(
                     made = _train(bench, number, name, given, system, first_bits)
                     if made.status != "ok":
                         out_of_race.add(f"{name}/{system}")
-                    race.keep(bench, kept, made, _said(made, rounds))
+                    step_benchmark.keep(bench, kept, made, _said(made, rounds))
         if "sampling" in phases:
             for name, given in sampling.items():
                 for batch in given["batches"]:
                     for sampler in ("cached", "naive"):
                         if sampler == "cached" or given["naive_places"]:
                             made = _sample(bench, number, name, given, batch, sampler)
-                            race.keep(bench, kept, made, _said(made, rounds))
-    race.finish(kept, page.render_image_transformer, out)
+                            step_benchmark.keep(bench, kept, made, _said(made, rounds))
+    step_benchmark.finish(kept, page.render_image_transformer, out)
     return REPO / out / "tables" / "image_transformer.md"
 
 
@@ -110,15 +114,17 @@ def _check_arguments(
     rounds: int,
 ) -> None:
     for name, given in training.items():
-        turns.check_keys(f"training, {name}", given, TRAINING_KEYS)
+        subprocesses.check_keys(f"training, {name}", given, TRAINING_KEYS)
         _check_sizes(f"training, {name}", given["sizes"])
         counts = {"batch": 1, "min_calls": 1, "min_seconds": 0}
-        race.check_least(f"training, {name}", given, counts)
+        step_benchmark.check_least(f"training, {name}", given, counts)
     for name, given in sampling.items():
-        turns.check_keys(f"sampling, {name}", given, SAMPLING_KEYS)
+        subprocesses.check_keys(f"sampling, {name}", given, SAMPLING_KEYS)
         positions = _check_sizes(f"sampling, {name}", given["sizes"])
         counts = {"positions_per_call": 1, "min_calls": 1, "min_seconds": 0}
-        race.check_least(f"sampling, {name}", given, counts | {"naive_places": 0})
+        step_benchmark.check_least(
+            f"sampling, {name}", given, counts | {"naive_places": 0}
+        )
         if not given["batches"] or min(given["batches"]) < 1:
             raise ValueError(
                 f"sampling, {name}: batches: given {given['batches']}, wanted some, "
@@ -153,7 +159,9 @@ def _check_sizes(what: str, given: Mapping[str, Any]) -> int:
     from experiments.image_transformer import Sizes, network  # TensorFlow: seconds
 
     wanted = [name for name in Sizes._fields if name not in Sizes._field_defaults]
-    turns.check_keys(f"{what}: sizes", given, wanted, tuple(Sizes._field_defaults))
+    subprocesses.check_keys(
+        f"{what}: sizes", given, wanted, tuple(Sizes._field_defaults)
+    )
     sizes = Sizes(**given)
     try:
         network.check(sizes)
@@ -164,7 +172,7 @@ def _check_sizes(what: str, given: Mapping[str, Any]) -> int:
 
 
 def _train(
-    bench: race.Bench,
+    bench: step_benchmark.Bench,
     number: int,
     name: str,
     given: Mapping[str, Any],
@@ -181,7 +189,7 @@ def _train(
         "min_calls": given["min_calls"],
         **SYSTEMS[system]._asdict(),
     }
-    made = race.turn(
+    made = step_benchmark.turn(
         bench,
         number,
         system=f"{name}/{system}",
@@ -189,12 +197,12 @@ def _train(
         problem={"name": name, "sizes": dict(given["sizes"]), "batch": given["batch"]},
     )
     if made.status == "ok":
-        race.hold(made, first_bits, is_ours=system == OURS)
+        step_benchmark.hold(made, first_bits, is_ours=system == OURS)
     return made
 
 
 def _sample(
-    bench: race.Bench,
+    bench: step_benchmark.Bench,
     number: int,
     name: str,
     given: Mapping[str, Any],
@@ -207,7 +215,7 @@ def _sample(
     else:
         names = ("min_seconds", "min_calls", "positions_per_call")
         task |= {"mode": "sample"} | {key: given[key] for key in names}
-    return race.turn(
+    return step_benchmark.turn(
         bench,
         number,
         system=f"{name}/{sampler}_{batch}",
@@ -221,7 +229,9 @@ def _said(made: record.Record, rounds: int) -> str:
 
 
 def _told(made: record.Record) -> str:
-    return race.told(made, race.a_step if "examples" in made.work else _a_position)
+    return step_benchmark.told(
+        made, step_benchmark.a_step if "examples" in made.work else _a_position
+    )
 
 
 def _a_position(made: record.Record) -> str:

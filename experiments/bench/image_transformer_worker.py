@@ -15,11 +15,11 @@ import tensorflow as tf
 
 from experiments import datasets
 from experiments.bench import timing
+from experiments.bench.problems import AdamSettings
 from experiments.datasets.images import training_batches
 from experiments.image_transformer import Sizes, image_transformer, network, sampling
 from experiments.image_transformer.program import draw_values, random_at
-from experiments.parallel.model import Model, draw
-from experiments.problem import AdamSettings
+from experiments.training.model import Model, draw
 
 
 def train(task: dict[str, Any]) -> dict[str, Any]:

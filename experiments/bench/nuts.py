@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.bench import reference, turns, worker
+from experiments.bench import nuts_worker, reference, subprocesses
 from experiments.bench.systems import SYSTEMS
-from experiments.problem import Problem, SamplerSettings
+from experiments.datasets.regression import RegressionProblem
+from experiments.inference.settings import SamplerSettings
 from experiments.records import provenance, record
 from experiments.records.run_dir import CheckFailed, utc_now
 from experiments.report import page
@@ -34,7 +35,7 @@ def compare(
     *,
     run_dir: Path,
     seed: int,
-    problem: Problem,
+    problem: RegressionProblem,
     settings: SamplerSettings,
     rounds: int,
     min_seconds: float,
@@ -70,7 +71,7 @@ def compare(
     exact = reference.make(problem, seed=seed)
     exacts = Exacts(exact, reference.make(reference.head(problem), seed=seed))
     arrays_path = run_dir / "problem.npz"
-    worker.save_problem(arrays_path, problem, exact.points)
+    nuts_worker.save_problem(arrays_path, problem, exact.points)
 
     try:
         kept = _take_turns(
@@ -107,7 +108,7 @@ def compare(
 
 
 def _take_turns(
-    problem: Problem,
+    problem: RegressionProblem,
     settings: SamplerSettings,
     exacts: Exacts,
     arrays_path: Path,
@@ -165,12 +166,12 @@ def _take_turn(
     task_path = result_path.with_suffix(".task.json")
     log_path = result_path.with_suffix(".log")
     task_path.write_text(json.dumps(task))
-    command = [sys.executable, "-m", "experiments.bench.worker"]
+    command = [sys.executable, "-m", "experiments.bench.nuts_worker"]
     command += [str(task_path), str(arrays_path), str(result_path)]
     environment = os.environ | _threads(task["system"]) | ON_CPU
     with (
         open(log_path, "wb") as log,
-        turns.process_group(
+        subprocesses.process_group(
             command, cwd=REPO, env=environment, stdout=log, stderr=log
         ) as process,
     ):
@@ -189,12 +190,12 @@ def _threads(system: str) -> dict[str, str]:
 
     But where the system itself says otherwise.
     """
-    threads = turns.with_threads(len(os.sched_getaffinity(0)))
+    threads = subprocesses.with_threads(len(os.sched_getaffinity(0)))
     return threads | SYSTEMS[system].environment
 
 
 def _check(
-    problem: Problem,
+    problem: RegressionProblem,
     exacts: Exacts,
     name: str,
     made: Any,
@@ -237,7 +238,7 @@ def _origin(run_dir: Path) -> dict[str, Any]:
 
 
 def _record(
-    problem: Problem,
+    problem: RegressionProblem,
     settings: SamplerSettings,
     origin: dict[str, Any],
     task: dict[str, Any],

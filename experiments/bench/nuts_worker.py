@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 
 from experiments.bench import reference
+from experiments.bench.problems import Unavailable
 from experiments.bench.systems import SYSTEMS
-from experiments.problem import Draws, Problem, SamplerSettings, Unavailable
+from experiments.datasets.regression import RegressionProblem
+from experiments.inference.draws import Draws
+from experiments.inference.settings import SamplerSettings
 
 
-def save_problem(path: Path, problem: Problem, points: np.ndarray) -> None:
+def save_problem(path: Path, problem: RegressionProblem, points: np.ndarray) -> None:
     """Writes the arrays that workers read, once for all of them."""
     np.savez(
         path,
@@ -43,7 +46,7 @@ def run(task: dict[str, Any], arrays_path: Path, draws_path: Path) -> dict[str, 
     system = SYSTEMS[task["system"]]
     with np.load(arrays_path, allow_pickle=False) as arrays:
         fields = {key: arrays[key] for key in ("features", "labels", "start")}
-        problem = Problem(
+        problem = RegressionProblem(
             name=str(arrays["name"]), source=str(arrays["source"]), **fields
         )
         points = arrays["points"]
@@ -60,7 +63,7 @@ def run(task: dict[str, Any], arrays_path: Path, draws_path: Path) -> dict[str, 
 def _measure(
     system: Any,
     task: dict[str, Any],
-    problem: Problem,
+    problem: RegressionProblem,
     settings: SamplerSettings,
     points: np.ndarray,
     draws_path: Path,

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from experiments.parallel import cost_model
+from experiments.bench import projection
 from experiments.records import record
 
 DEVICES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -15,8 +15,8 @@ WEIGHT_PASSES = 2 + 2 + 6
 # A supposition made after seeing the points: the gradients also cross a 10 Gbit/s
 # network between hosts of four chips.  The table says what it explains and what not.
 CHIPS_PER_HOST = 4
-BETWEEN_HOSTS = cost_model.Ring(
-    bytes_per_second=10e9 / 8, hop_seconds=cost_model.ASSUMED_HOP_SECONDS
+BETWEEN_HOSTS = projection.Ring(
+    bytes_per_second=10e9 / 8, hop_seconds=projection.ASSUMED_HOP_SECONDS
 )
 VARIANTS = {"links": None, "hosts": BETWEEN_HOSTS}
 
@@ -25,7 +25,7 @@ def from_measured(
     measured: Sequence[record.Record],
     counted: Sequence[record.Record],
     probes: Sequence[record.Record],
-) -> Iterator[tuple[cost_model.Hardware, dict[str, Any]]]:
+) -> Iterator[tuple[projection.Hardware, dict[str, Any]]]:
     """For each hardware the points from 1 to 512 devices, or why there are none."""
     usable = [made for made in measured if made.status == "ok" and made.check["passed"]]
     counts = [made for made in counted if made.status == "ok"]
@@ -37,7 +37,7 @@ def from_measured(
             max(made.work["matmul_flops_per_second"] for made in probed),
             max(made.work["copy_bytes_per_second"] for made in probed),
         )
-    for hardware in (core, cost_model.TPU_V2, cost_model.V100):
+    for hardware in (core, projection.TPU_V2, projection.V100):
         if core is None or not usable or not counts:
             reason = "no measured step, count or probe to calibrate with"
             if hardware is not None:
@@ -52,20 +52,20 @@ def from_measured(
         step_seconds = statistics.median(
             statistics.median(made.seconds["calls"]) for made in usable
         )
-        work = cost_model.Work(
+        work = projection.Work(
             flops=count.work["flops"],
             memory_bytes=2 * count.work["activation_bytes"]
             + WEIGHT_PASSES * count.work["parameter_bytes"],
             gradient_bytes=count.work["parameter_bytes"],
         )
         try:
-            share = cost_model.roofline_share(step_seconds, work, core)
+            share = projection.roofline_share(step_seconds, work, core)
         except ValueError as error:
             yield hardware, {"status": "failed", "reason": str(error)}
             continue
-        seconds = cost_model.roofline_seconds(work, hardware) / share
+        seconds = projection.roofline_seconds(work, hardware) / share
         steps = [
-            cost_model.project(
+            projection.project(
                 compute_seconds=seconds,
                 gradient_bytes=work.gradient_bytes,
                 devices=devices,
@@ -97,14 +97,14 @@ def from_measured(
 
 def core_hardware(
     cpu: str, flops_per_second: float, bytes_per_second: float
-) -> cost_model.Hardware:
+) -> projection.Hardware:
     """A core as the probe found it, in a ring as fast as its copies of memory."""
-    return cost_model.Hardware(
+    return projection.Hardware(
         label=f"cores like one of this {cpu}",
         flops_per_second=flops_per_second,
         memory_bytes_per_second=bytes_per_second,
         devices_per_chip=1,
-        network=cost_model.Ring(bytes_per_second=bytes_per_second, hop_seconds=0.0),
+        network=projection.Ring(bytes_per_second=bytes_per_second, hop_seconds=0.0),
         source=(
             "measured in this benchmark: the fastest matrix product and copy of one "
             "core; each further core is supposed to have as much for itself"
@@ -129,11 +129,11 @@ def from_paper(
         "host_bytes_per_second": [],
     }
     for chips in CHIPS:
-        step = cost_model.project_from_chip(
+        step = projection.project_from_chip(
             chip_seconds=batch / published[1],
             gradient_bytes=gradient_bytes,
             chips=chips,
-            hardware=cost_model.TPU_V2,
+            hardware=projection.TPU_V2,
             between_hosts=VARIANTS[variant],
             chips_per_host=CHIPS_PER_HOST,
         )
@@ -146,7 +146,7 @@ def from_paper(
             error = rate / published[chips] - 1
             more = chips * batch / published[chips] - step.seconds
             if VARIANTS[variant] is None:
-                needed = cost_model.host_bytes_per_second(
+                needed = projection.host_bytes_per_second(
                     gradient_bytes=gradient_bytes,
                     hosts=-(-chips // CHIPS_PER_HOST),
                     seconds=more,

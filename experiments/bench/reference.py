@@ -7,7 +7,7 @@ import numpy as np
 import scipy.special
 import scipy.stats
 
-from experiments.problem import Problem
+from experiments.datasets.regression import RegressionProblem
 
 # Largest error of a log density, relative to the largest value.  A gradient's is what
 # its precision rounds off, see `grad_rounding`; over half a million rows that could
@@ -30,7 +30,9 @@ class Reference(NamedTuple):
     max_log_prob: float
 
 
-def log_prob_and_grad(problem: Problem, coeffs: np.ndarray) -> tuple[float, np.ndarray]:
+def log_prob_and_grad(
+    problem: RegressionProblem, coeffs: np.ndarray
+) -> tuple[float, np.ndarray]:
     """The log posterior, without its constant, and its gradient at `coeffs` [dim]."""
     value, grad = -0.5 * float(coeffs @ coeffs), -coeffs.astype(np.float64)
     for rows in _row_blocks(problem):
@@ -42,7 +44,7 @@ def log_prob_and_grad(problem: Problem, coeffs: np.ndarray) -> tuple[float, np.n
     return value, grad
 
 
-def grad_rounding(problem: Problem, coeffs: np.ndarray) -> np.ndarray:
+def grad_rounding(problem: RegressionProblem, coeffs: np.ndarray) -> np.ndarray:
     """How far rounding may move each entry of the gradient, in unit roundoffs: [dim].
 
     A sum of n rounded terms t, taken in any order, is off by at most about
@@ -63,7 +65,7 @@ def grad_rounding(problem: Problem, coeffs: np.ndarray) -> np.ndarray:
     return DEVIATIONS * allowed
 
 
-def max_log_prob(problem: Problem) -> float:
+def max_log_prob(problem: RegressionProblem) -> float:
     """The largest log posterior, by Newton's method: it is concave.
 
     Raises ValueError when 50 iterations do not get there.
@@ -83,7 +85,7 @@ def max_log_prob(problem: Problem) -> float:
     raise ValueError(f"{problem.name}: Newton's method did not find the maximum")
 
 
-def head(problem: Problem) -> Problem:
+def head(problem: RegressionProblem) -> RegressionProblem:
     """The problem of the first rows alone, where the prior counts."""
     return dataclasses.replace(
         problem,
@@ -92,7 +94,7 @@ def head(problem: Problem) -> Problem:
     )
 
 
-def make(problem: Problem, *, seed: int, num_points: int = 5) -> Reference:
+def make(problem: RegressionProblem, *, seed: int, num_points: int = 5) -> Reference:
     """The reference of a problem, at `num_points` points about its start."""
     noise = np.random.default_rng(seed).normal(size=(num_points, problem.dim))
     points = (problem.start + 0.05 * noise).astype(np.float32)
@@ -137,7 +139,7 @@ def check_density(
 
 
 def check_draws(
-    problem: Problem, reference: Reference, values: np.ndarray
+    problem: RegressionProblem, reference: Reference, values: np.ndarray
 ) -> dict[str, Any]:
     """Whether draws [chains, draws, dim] may come from chains that begin at the start.
 
@@ -165,12 +167,12 @@ def check_draws(
     }
 
 
-def _row_blocks(problem: Problem, size: int = 65536) -> list[slice]:
+def _row_blocks(problem: RegressionProblem, size: int = 65536) -> list[slice]:
     return [slice(i, i + size) for i in range(0, problem.rows, size)]
 
 
 def _longest_step(
-    problem: Problem, coeffs: np.ndarray, step: np.ndarray, value: float
+    problem: RegressionProblem, coeffs: np.ndarray, step: np.ndarray, value: float
 ) -> float:
     """The first of 1, 1/2, 1/4 ... that does not lower the log posterior."""
     length = 1.0

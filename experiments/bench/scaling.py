@@ -3,7 +3,7 @@
 Measured: real steps on this machine's cores, one thread a device, each turn in fresh
 processes pinned to their cores; turns go round so that a machine that drifts moves all
 alike.  Counted: the same programs on meshes of logical devices, for their bytes and
-operations and never for their time.  Projected: `experiments.parallel.cost_model`, from
+operations and never for their time.  Projected: `experiments.bench.projection`, from
 what was measured and counted, and from the paper's own one-chip figures.
 """
 
@@ -16,8 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.bench import projections, turns
-from experiments.parallel import cost_model
+from experiments.bench import projected_curves, projection, subprocesses
 from experiments.records import provenance, record
 from experiments.records.run_dir import CheckFailed, utc_now
 from experiments.report import page
@@ -45,19 +44,19 @@ CROPS = "natural-image crops, of photographs in scikit-learn and scikit-image"
 SUBJECTS = {
     "transformer": Subject(
         label="transformer (stand-in for the Image Transformer)",
-        model="experiments.stand_ins:transformer",
-        examples="experiments.stand_ins:token_lines",
+        model="experiments.toy_models:transformer",
+        examples="experiments.toy_models:token_lines",
         examples_options={"length": "length", "vocabulary": "vocabulary"},
-        batches="experiments.stand_ins.data:batches",
+        batches="experiments.toy_models.data:batches",
         source=SYNTHETIC,
         paper="image_transformer",
     ),
     "vector_quantized": Subject(
         label="VQ-VAE-shaped model (stand-in for the VQ-VAE)",
-        model="experiments.stand_ins:vector_quantized",
-        examples="experiments.stand_ins:blob_images",
+        model="experiments.toy_models:vector_quantized",
+        examples="experiments.toy_models:blob_images",
         examples_options={"size": "size"},
-        batches="experiments.stand_ins.data:batches",
+        batches="experiments.toy_models.data:batches",
         source=SYNTHETIC,
         paper="vq_vae",
     ),
@@ -165,7 +164,7 @@ def _check_arguments(
         )
     counted = ("counted_topologies", "counted_batch_per_shard")
     for name, given in subjects.items():
-        turns.check_keys(
+        subprocesses.check_keys(
             f"scale: {name}",
             given,
             ("options", "batch_per_device", *(counted if "counted" in phases else ())),
@@ -250,7 +249,7 @@ def _probe_turn(bench: _Bench, number: int, core: int) -> record.Record:
         "min_seconds": bench.min_seconds / 2,
     }
     when = _when()
-    (result,) = turns.run(
+    (result,) = subprocesses.run(
         bench.run_dir,
         f"round{number}-probe",
         [task],
@@ -307,7 +306,7 @@ def _turn(
         for index in range(case.processes)
     ]
     when = _when()
-    results = turns.run(
+    results = subprocesses.run(
         bench.run_dir,
         label,
         tasks,
@@ -428,7 +427,7 @@ def _count_turn(
     when = _when()
     label = f"count-{name}-{topology.replace(':', '').replace(',', '-')}"
     cores = len(os.sched_getaffinity(0))
-    (result,) = turns.run(
+    (result,) = subprocesses.run(
         bench.run_dir, label, [task], threads=cores, timeout=bench.timeout_seconds
     )
     return _record(
@@ -476,13 +475,15 @@ def _project(
         ]
         kept += [
             _projection_record(bench, name, given, hardware, result)
-            for hardware, result in projections.from_measured(measured, counted, probes)
+            for hardware, result in projected_curves.from_measured(
+                measured, counted, probes
+            )
         ]
     paper = json.loads(PAPER.read_text(encoding="utf-8"))
     wanted = {SUBJECTS[name].paper for name in subjects}
     for model in paper["models"]:
         if model["id"] in wanted:
-            for variant in projections.VARIANTS:
+            for variant in projected_curves.VARIANTS:
                 kept.append(_paper_record(bench, paper, model, variant))
     for made in kept:
         print(_told(made), flush=True)
@@ -506,7 +507,7 @@ def _projection_record(
     bench: _Bench,
     name: str,
     given: Mapping[str, Any],
-    hardware: cost_model.Hardware,
+    hardware: projection.Hardware,
     result: dict[str, Any],
 ) -> record.Record:
     return _record(
@@ -545,11 +546,11 @@ def _paper_record(
             "model": model["id"],
             "variant": variant,
             "on": paper["hardware"],
-            "source": cost_model.TPU_V2.source,
+            "source": projection.TPU_V2.source,
             "gradient_bytes": 4 * model["parameters"],
         },
         results=[made],
-        work=projections.from_paper(paper, model, variant),
+        work=projected_curves.from_paper(paper, model, variant),
         check={"passed": True},
         when=_when(),
     )

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from experiments.parallel.model import Model
-from experiments.vae import Codebook, ImageSizes, vector_quantized
+from experiments.training.model import Model
+from experiments.vq_vae import Codebook, ImageSizes, program
 
 
 def vq_vae(**options: Any) -> Model:
     """The vector-quantised autoencoder.
 
-    options: fields of `vae.ImageSizes` and, no name being of both, of `vae.Codebook`.
+    options: fields of `vq_vae.ImageSizes` and of `vq_vae.Codebook`.
 
     Raises ValueError for other names, and as `vector_quantized.model` does.
     """
@@ -21,4 +21,4 @@ def vq_vae(**options: Any) -> Model:
         )
     of_book = {name: v for name, v in options.items() if name in Codebook._fields}
     of_sizes = {name: v for name, v in options.items() if name not in of_book}
-    return vector_quantized.model(ImageSizes(**of_sizes), Codebook(**of_book))
+    return program.model(ImageSizes(**of_sizes), Codebook(**of_book))

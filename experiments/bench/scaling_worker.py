@@ -126,7 +126,7 @@ def count(task: dict[str, Any]) -> dict[str, Any]:
 
     # Many devices' graphs: to make each of them faster would take minutes.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    accounting = importlib.import_module("experiments.parallel.accounting")
+    accounting = importlib.import_module("experiments.bench.counting")
     whole = _Parts(task)
     devices, shards = whole.topology.num_devices, whole.topology.size("batch")
     sizes, parts = {n: n for n in range(1, devices + 1)}, whole
@@ -224,7 +224,7 @@ def graph_of(task: dict[str, Any]) -> dict[str, Any]:
     """
     import tensorflow as tf
 
-    randomness = importlib.import_module("experiments.parallel.randomness")
+    randomness = importlib.import_module("experiments.training.prng")
     parts = _Parts(task)
     model, (batch, *_) = parts.model, parts.batches
     shards = parts.topology.size("batch")
@@ -335,9 +335,9 @@ class _Parts:
     """Everything that a task names, made."""
 
     def __init__(self, task: dict[str, Any]) -> None:
-        topology = importlib.import_module("experiments.parallel.topology")
-        optimizers = importlib.import_module("experiments.parallel.optimizers")
-        runtime = importlib.import_module("experiments.parallel.runtime")
+        topology = importlib.import_module("experiments.training.topology")
+        optimizers = importlib.import_module("experiments.training.optimizers")
+        runtime = importlib.import_module("experiments.training.engine")
         self.topology = topology.parse(task["topology"])
         self.model = named(task["model"])(**task["options"])
         self.optimizer = optimizers.adam(optimizers.constant(1e-4))
@@ -358,10 +358,10 @@ class _Parts:
         """
         given = (self.model, self.optimizer, self.topology, self.settings)
         if not mesh or self.model.state:
-            engines = importlib.import_module("experiments.parallel.engines")
-            return engines.make_runtime(*given, kind="CPU")
-        dtensor = importlib.import_module("experiments.parallel.dtensor")
-        topology = importlib.import_module("experiments.parallel.topology")
+            engines = importlib.import_module("experiments.engines.selection")
+            return engines.make_engine(*given, kind="CPU")
+        dtensor = importlib.import_module("experiments.engines.sharded")
+        topology = importlib.import_module("experiments.training.topology")
         return dtensor.Sharded(
             *given, topology.local_devices(self.topology.num_devices, "CPU")
         )

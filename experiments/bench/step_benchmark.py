@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.bench import turns
+from experiments.bench import subprocesses
 from experiments.records import provenance, record
 from experiments.records.run_dir import CheckFailed, utc_now
 
@@ -46,7 +46,7 @@ def turn(
     cores = len(os.sched_getaffinity(0))
     task = {**task, "seed": bench.seed}
     when = {"started_at": utc_now(), "load_average": round(os.getloadavg()[0], 2)}
-    (result,) = turns.run(
+    (result,) = subprocesses.run(
         bench.run_dir,
         f"round{number}-{system.replace('/', '-')}",
         [task],

@@ -17,16 +17,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from experiments import stand_ins
-from experiments.inference import optimize
-from experiments.parallel import engines, optimizers, topology
-from experiments.parallel.model import Model, draw, num_parameters
-from experiments.parallel.randomness import Randomness
-from experiments.parallel.runtime import StepSettings
+from experiments import toy_models
+from experiments.engines import selection
 from experiments.records import metrics, provenance, record
 from experiments.records.run_dir import utc_now
 from experiments.report import page
-from experiments.stand_ins import data
+from experiments.toy_models import data
+from experiments.training import loop as optimize
+from experiments.training import optimizers, topology
+from experiments.training.engine import StepSettings
+from experiments.training.model import Model, draw, num_parameters
+from experiments.training.prng import Randomness
 
 REPO = Path(__file__).resolve().parents[2]
 STEPS, ROUNDS = 4, 9  # of a round; the first round warms up and is dropped
@@ -135,7 +136,7 @@ def measure(
     adam = optimizers.adam(
         optimizers.constant(RATE), beta1=BETA1, beta2=BETA2, epsilon=EPSILON
     )
-    runtime = engines.make_runtime(
+    runtime = selection.make_engine(
         model, adam, topology.parse("batch:1"), StepSettings()
     )
     with tempfile.TemporaryDirectory() as kept:
@@ -179,8 +180,8 @@ def run(
 
     A case whose loss at the end is not ours has not passed its check.
     """
-    model = stand_ins.transformer(**sizes)
-    examples = stand_ins.token_lines(
+    model = toy_models.transformer(**sizes)
+    examples = toy_models.token_lines(
         length=sizes["length"], vocabulary=sizes["vocabulary"]
     )
     batches = data.batches(examples, seed=0, split=data.TRAINING, batch_size=batch_size)

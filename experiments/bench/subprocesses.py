@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.parallel import processes
+from experiments.cluster import processes
 
 REPO = Path(__file__).resolve().parents[2]
 

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments.inference import optimize
-from experiments.parallel import engines, optimizers, topology
-from experiments.parallel.model import Model, num_parameters
-from experiments.parallel.placed import Placement
-from experiments.parallel.runtime import Runtime, StepSettings
-from experiments.problem import AdamSettings, Training, Unavailable
+from experiments.bench.problems import AdamSettings, Training, Unavailable
+from experiments.engines import selection
+from experiments.engines.manual_placement import Placement
+from experiments.training import loop as optimize
+from experiments.training import optimizers, topology
+from experiments.training.engine import Engine, StepSettings
+from experiments.training.model import Model, num_parameters
 
 COMPARED_STEPS = 3  # whose losses are told; the first is before any update
 NUM_BATCHES = 4  # that steps go round in: made before the clock runs
@@ -53,7 +54,7 @@ def ours(
     *,
     mesh: str = "batch:1",
     placement: Placement | None = None,
-    before: Callable[[Runtime, Mapping[str, np.ndarray]], None] | None = None,
+    before: Callable[[Engine, Mapping[str, np.ndarray]], None] | None = None,
 ) -> Training:
     """The program's training by the runtime.
 
@@ -66,7 +67,7 @@ def ours(
         beta2=adam.beta2,
         epsilon=adam.epsilon,
     )
-    runtime = engines.make_runtime(
+    runtime = selection.make_engine(
         model,
         optimizer,
         topology.parse(mesh),

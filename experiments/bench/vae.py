@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.bench import race, turns
+from experiments.bench import step_benchmark, subprocesses
 from experiments.records import record
 from experiments.report import page
 
@@ -27,8 +27,8 @@ KINDS = ("images", "audio")
 SYSTEMS: dict[str, dict[str, str]] = {
     OURS: dict.fromkeys(KINDS, ""),
     CORES: {"audio": ""},
-    "handwritten_tf": {"images": "vector_quantized_tf", "audio": "audio_flow_tf"},
-    "flax": {"images": "vector_quantized_flax"},
+    "handwritten_tf": {"images": "vae.vq_vae_tf", "audio": "vae.audio_vae_tf"},
+    "flax": {"images": "vae.vq_vae_flax"},
 }
 KEYS = ("sizes", "batch", "systems", "min_seconds", "min_calls")
 
@@ -46,9 +46,9 @@ def measure_vae(
     """Measures steps of training; appends the records and renders what they say.
 
     images: by name, a vector-quantised autoencoder's `sizes` (fields of
-      `vae.ImageSizes`), `codebook` (of `vae.Codebook`), `batch`, `systems` (of
+      `vq_vae.ImageSizes`), `codebook` (of `vq_vae.Codebook`), `batch`, `systems` (of
       SYSTEMS), `min_seconds` and `min_calls` of a turn.
-    audio: likewise, of `vae.AudioSizes` and without a codebook.
+    audio: likewise, of `audio_vae.AudioSizes` and without a codebook.
     out: folder of records/, tables/ and plots/, from the repository's root.
 
     Returns the table's path.  Raises ValueError, before anything runs, for unknown
@@ -56,8 +56,12 @@ def measure_vae(
     of ours failed, or another's losses are not ours.
     """
     cores = _check_arguments(images, audio, rounds)
-    known = race.origin_of(json.loads((run_dir / "provenance.json").read_text()))
-    bench = race.Bench(EXPERIMENT, WORKER, run_dir, seed, timeout_seconds, known)
+    known = step_benchmark.origin_of(
+        json.loads((run_dir / "provenance.json").read_text())
+    )
+    bench = step_benchmark.Bench(
+        EXPERIMENT, WORKER, run_dir, seed, timeout_seconds, known
+    )
 
     kept: list[record.Record] = []
     first_bits: dict[str, list[float]] = {}
@@ -65,7 +69,7 @@ def measure_vae(
     problems = [("images", *of) for of in images.items()]
     problems += [("audio", *of) for of in audio.items()]
     for number in range(1, rounds + 1):
-        kept.append(race.probe(bench, number))
+        kept.append(step_benchmark.probe(bench, number))
         for kind, name, given in problems:
             for system in given["systems"]:
                 if f"{name}/{system}" in out_of_race:
@@ -75,10 +79,11 @@ def measure_vae(
                 if made.status != "ok":
                     out_of_race.add(f"{name}/{system}")
                 else:
-                    race.hold(made, first_bits, is_ours=system == OURS)
-                said = f"round {number}/{rounds}  {race.told(made, race.a_step)}"
-                race.keep(bench, kept, made, said)
-    race.finish(kept, page.render_vae, out)
+                    step_benchmark.hold(made, first_bits, is_ours=system == OURS)
+                told = step_benchmark.told(made, step_benchmark.a_step)
+                said = f"round {number}/{rounds}  {told}"
+                step_benchmark.keep(bench, kept, made, said)
+    step_benchmark.finish(kept, page.render_vae, out)
     return REPO / out / "tables" / "vae.md"
 
 
@@ -99,8 +104,8 @@ def _check_arguments(
         wanted = KEYS if kind == "audio" else (*KEYS, "codebook")
         for name, given in problems.items():
             what = f"{kind}, {name}"
-            turns.check_keys(what, given, wanted)
-            race.check_least(
+            subprocesses.check_keys(what, given, wanted)
+            step_benchmark.check_least(
                 what, given, {"batch": 1, "min_calls": 1, "min_seconds": 0}
             )
             known = [s for s, modules in SYSTEMS.items() if kind in modules]
@@ -122,18 +127,19 @@ def _check_arguments(
 def _check_sizes(kind: str, what: str, given: Mapping[str, Any]) -> int:
     """The cores of the model's virtual topology; 1 for images."""
     # TensorFlow: seconds.
-    from experiments.vae import AudioSizes, Codebook, ImageSizes, vector_quantized
-    from experiments.vae import audio as programs
+    from experiments.audio_vae import AudioSizes
+    from experiments.audio_vae import program as programs
+    from experiments.vq_vae import Codebook, ImageSizes, program
 
     def made(name: str, fields: Any) -> Any:
         needed = [f for f in fields._fields if f not in fields._field_defaults]
         optional = tuple(fields._field_defaults)
-        turns.check_keys(f"{what}: {name}", given[name], needed, optional)
+        subprocesses.check_keys(f"{what}: {name}", given[name], needed, optional)
         return fields(**given[name])
 
     if kind == "images":
         sizes = made("sizes", ImageSizes)
-        vector_quantized.check(sizes, made("codebook", Codebook))
+        program.check(sizes, made("codebook", Codebook))
         return 1
     clips = made("sizes", AudioSizes)
     programs.check(clips)
@@ -141,7 +147,7 @@ def _check_sizes(kind: str, what: str, given: Mapping[str, Any]) -> int:
 
 
 def _train(
-    bench: race.Bench,
+    bench: step_benchmark.Bench,
     number: int,
     kind: str,
     name: str,
@@ -161,7 +167,7 @@ def _train(
         "module": SYSTEMS[system][kind],
         "mesh": mesh,
     }
-    return race.turn(
+    return step_benchmark.turn(
         bench,
         number,
         system=f"{name}/{system}",

@@ -13,17 +13,20 @@ import numpy as np
 import tensorflow as tf
 
 from experiments import datasets
-from experiments.bench import timing
+from experiments.audio_vae import AudioSizes
+from experiments.audio_vae import program as audio_program
+from experiments.bench import counting, timing
+from experiments.bench.problems import AdamSettings
 from experiments.datasets import audio as clips
 from experiments.datasets import images
-from experiments.parallel import accounting, randomness
-from experiments.parallel.arithmetic import step_seed
-from experiments.parallel.model import draw
-from experiments.parallel.placed import Placed
-from experiments.parallel.randomness import Randomness
-from experiments.parallel.runtime import Runtime
-from experiments.problem import AdamSettings
-from experiments.vae import AudioSizes, Codebook, ImageSizes, audio, vector_quantized
+from experiments.engines.manual_placement import ManuallyPlaced
+from experiments.training import prng
+from experiments.training.engine import Engine
+from experiments.training.model import draw
+from experiments.training.prng import Randomness
+from experiments.training.train_step import step_seed
+from experiments.vq_vae import Codebook, ImageSizes
+from experiments.vq_vae import program as vq_vae_program
 
 Draws = Callable[[int], Mapping[str, np.ndarray]]
 
@@ -31,7 +34,7 @@ Draws = Callable[[int], Mapping[str, np.ndarray]]
 def train_images(task: timing.Task) -> dict[str, Any]:
     """Times a system's steps of the vector-quantised autoencoder."""
     sizes, book = ImageSizes(**task["sizes"]), Codebook(**task["codebook"])
-    model = vector_quantized.model(sizes, book)
+    model = vq_vae_program.model(sizes, book)
     data = datasets.natural_image_crops(size=sizes.size)
     batch = images.training_batches(data, seed=task["seed"], batch_size=task["batch"])
     batches = [batch(number)["image"] for number in range(timing.NUM_BATCHES)]
@@ -54,7 +57,7 @@ def train_images(task: timing.Task) -> dict[str, Any]:
 def train_audio(task: timing.Task) -> dict[str, Any]:
     """Times a system's steps of the audio VAE, on one device or on its cores."""
     sizes = AudioSizes(**task["sizes"])
-    model = audio.model(sizes)
+    model = audio_program.model(sizes)
     data = datasets.synthetic_tones(length=sizes.length)
     batch = clips.training_batches(data, seed=task["seed"], batch_size=task["batch"])
     batches = [batch(number)["audio"] for number in range(timing.NUM_BATCHES)]
@@ -68,8 +71,8 @@ def train_audio(task: timing.Task) -> dict[str, Any]:
         prepare = functools.partial(system.prepare, sizes, weights, adam, draws)
     else:
 
-        def count(runtime: Runtime, first: Mapping[str, np.ndarray]) -> None:
-            if isinstance(runtime, Placed):
+        def count(runtime: Engine, first: Mapping[str, np.ndarray]) -> None:
+            if isinstance(runtime, ManuallyPlaced):
                 told.update(passed(first, runtime))
 
         prepare = functools.partial(
@@ -79,7 +82,7 @@ def train_audio(task: timing.Task) -> dict[str, Any]:
             task["seed"],
             "audio",
             mesh=task["mesh"],
-            placement=audio.placement(sizes),
+            placement=audio_program.placement(sizes),
             before=count,
         )
     made = timing.trained(task, model, data.source, note, prepare, batches)
@@ -87,12 +90,12 @@ def train_audio(task: timing.Task) -> dict[str, Any]:
     return made
 
 
-def passed(batch: Mapping[str, np.ndarray], runtime: Placed) -> dict[str, Any]:
+def passed(batch: Mapping[str, np.ndarray], runtime: ManuallyPlaced) -> dict[str, Any]:
     """Devices, and the bytes that pass between them in a step, by the step's graph.
 
     The count is `accounting.passed_bytes`, of the step as it is traced.
     """
-    found, held = accounting.passed_bytes(runtime.graph(batch)), runtime.local_bytes()
+    found, held = counting.passed_bytes(runtime.graph(batch)), runtime.local_bytes()
     return {
         "devices": len(held),
         "passed_bytes": sum(found.values()),
@@ -103,14 +106,14 @@ def passed(batch: Mapping[str, np.ndarray], runtime: Placed) -> dict[str, Any]:
 
 def image_draws(sizes: ImageSizes, book: Codebook, seed: int, batch: int) -> Draws:
     """What our program draws in a step, of its number: for systems that are told."""
-    rows, columns, slots = vector_quantized.grid(sizes)
+    rows, columns, slots = vq_vae_program.grid(sizes)
     vectors = batch * rows * columns * slots
 
     def of_step(number: int) -> dict[str, np.ndarray]:
         random = Randomness(tf.constant(step_seed(seed, number)), tf.constant(0))
         shape = (batch, vectors // batch * book.samples)
-        uniform = randomness.uniform(random, "codes", shape)
-        words = randomness.bits(random, "restart", (book.codes, 1))[:, 0]
+        uniform = prng.uniform(random, "codes", shape)
+        words = prng.bits(random, "restart", (book.codes, 1))[:, 0]
         return {
             "uniform": tf.reshape(uniform, (vectors, book.samples)).numpy(),
             "chosen": (words.numpy().astype(np.int64) % vectors).astype(np.int32),
@@ -124,8 +127,8 @@ def audio_draws(sizes: AudioSizes, seed: int, batch: int) -> Draws:
 
     def of_step(number: int) -> dict[str, np.ndarray]:
         random = Randomness(tf.constant(step_seed(seed, number)), tf.constant(0))
-        within = randomness.uniform(random, "dequantize", (batch, sizes.length))
-        noise = randomness.normal(random, "z", (batch, sizes.latents))
+        within = prng.uniform(random, "dequantize", (batch, sizes.length))
+        noise = prng.normal(random, "z", (batch, sizes.latents))
         return {"within": within.numpy(), "noise": noise.numpy()}
 
     return _going_round(of_step)

@@ -1,6 +1,6 @@
 """The command line: reads gin configs, refuses what is amiss, runs one experiment.
 
-The only module that knows gin.  Configs say `launch.launch.experiment = @nuts.sample`;
+The only module that knows gin.  Configs say `main.launch.experiment = @nuts.sample`;
 gin fills the arguments of that one function and of the objects given to it, and the
 launcher gives it `run_dir` and `seed`.  The process ends with one of these codes:
 
@@ -12,7 +12,7 @@ launcher gives it `run_dir` and `seed`.  The process ends with one of these code
       process at once, with 128 + the signal's number
 
 Where --num_processes asks for several and nothing says which of them this is, this one
-starts them all here and watches them (`experiments.supervisor`); its code is theirs.
+starts them all here and watches them (`cluster.supervisor`); its code is theirs.
 """
 
 import argparse
@@ -42,11 +42,10 @@ from typing import Any, NamedTuple, NoReturn
 import gin
 from gin import config_parser
 
-from experiments import supervisor
-from experiments.parallel import processes
+from experiments.cluster import processes, supervisor
 from experiments.records import jsonlines, provenance, run_dir
 
-REPO = Path(__file__).resolve().parents[1]
+REPO = Path(__file__).resolve().parents[2]
 SUCCESS, FAILED, USAGE, INACCURATE, INTERRUPTED = 0, 1, 2, 3, 75
 MAX_SEED = 2**31 - 1  # what NumPy, TensorFlow and Stan all take
 
@@ -107,7 +106,7 @@ def _main(program: str, argv: list[str], stop: "_Stop") -> int:
             run_dir.check(folder, overwrite=options.overwrite, resume=options.resume)
         seed = _resumed_seed(options) if options.resume else options.seed
         seed = check_config(statements, seed=seed, resume=options.resume)
-        params = [*options.gin_param, f"launch.launch.seed={seed}"]
+        params = [*options.gin_param, f"main.launch.seed={seed}"]
         config = parse_config(files, params, statements)
         if options.dry_run:
             print(config, end="")
@@ -292,7 +291,7 @@ def _supervise(
     """Starts the processes here, each with this command and its own place."""
 
     def command(resume: bool) -> list[str]:
-        code = "import sys; from experiments import launch; sys.exit(launch.main())"
+        code = "import sys; from experiments.cli import main; sys.exit(main.main())"
         given = [f"--gin_config={file}" for file in files]
         given += [f"--gin_param={param}" for param in options.gin_param]
         given += [f"--workdir={folder}", f"--seed={seed}"]
@@ -304,7 +303,7 @@ def _supervise(
             sys.executable,
             "-P",
             "-c",
-            code.replace("()", f"({program!r})"),
+            code.replace("main()", f"main({program!r})"),
             *given,
         ]
 
@@ -583,7 +582,9 @@ class Binding(NamedTuple):
     """One parameter bound, its names resolved."""
 
     where: str
-    name: str  # "problem.SamplerSettings.num_results", scope and all, or a macro's name
+    name: (
+        str  # "settings.SamplerSettings.num_results", scope and all, or a macro's name
+    )
     value: Any
     refers_to: tuple[tuple[Reference | Macro, Any], ...]  # what the value names
 
@@ -691,9 +692,7 @@ def check_config(
     if type(drawn) is not int or not -1 <= drawn <= MAX_SEED:
         where = values["seed"].where
         wanted = f"an integer from 0 to {MAX_SEED}, or -1 to draw one"
-        raise UsageError(
-            f"{where}: launch.launch.seed: given {drawn!r}, wanted {wanted}"
-        )
+        raise UsageError(f"{where}: main.launch.seed: given {drawn!r}, wanted {wanted}")
     return secrets.randbelow(MAX_SEED + 1) if drawn == -1 else drawn
 
 
@@ -899,8 +898,8 @@ def _root(values: dict[str, Binding], bindings: Bindings) -> Any:
     """The experiment's own function.  Raises UsageError when it is not one."""
     bound = values.get("experiment")
     if bound is None:
-        wanted = "such as launch.launch.experiment = @nuts.sample"
-        raise UsageError(f"the config binds no launch.launch.experiment, {wanted}")
+        wanted = "such as main.launch.experiment = @nuts.sample"
+        raise UsageError(f"the config binds no main.launch.experiment, {wanted}")
     value = bound.value
     while isinstance(value, Macro) and value != REQUIRED:
         held = _effective(bindings, value.name, gin.config.macro)
@@ -909,7 +908,7 @@ def _root(values: dict[str, Binding], bindings: Bindings) -> Any:
         bound, value = held["value"], held["value"].value
     if not isinstance(value, Reference) or value.call:
         wanted = "@ and a function's name, without parentheses"
-        raise UsageError(f"{bound.where}: launch.launch.experiment: wanted {wanted}")
+        raise UsageError(f"{bound.where}: main.launch.experiment: wanted {wanted}")
     target = bound.refers_to[0][1]
     known = _parameters(target)
     for name in ("run_dir", "seed"):
@@ -976,8 +975,8 @@ def parse_config(
     # gin keeps imports file by file; on the command line every one of them is seen.
     head = ["from __gin__ import dynamic_registration"]
     head += [line for line in imports if line != head[0]]
-    if not any(line.endswith("import launch") for line in head):
-        head.append("from experiments import launch")
+    if not any(line.endswith("cli import main") for line in head):
+        head.append("from experiments.cli import main")
     try:
         with contextlib.chdir(REPO):  # `include` paths start at the repository
             gin.parse_config_files_and_bindings(

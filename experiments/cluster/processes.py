@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from experiments.parallel import meeting
+from experiments.cluster import rendezvous
 
 # Ours; each says what the flag named beside it does.
 COUNT = "PPL_NUM_PROCESSES"  # --num_processes
@@ -105,10 +105,10 @@ def as_environment(process: Process) -> dict[str, str]:
 def check_port(process: Process) -> None:
     """Raises ValueError where the port that this process is to listen at is taken."""
     if process.count > 1:
-        meeting.listen(process.addresses[process.index]).close()
+        rendezvous.listen(process.addresses[process.index]).close()
 
 
-_gathering: meeting.Gathering | None = None
+_gathering: rendezvous.Gathering | None = None
 
 
 def connect(runtime: str | None = None) -> Process:
@@ -126,7 +126,7 @@ def connect(runtime: str | None = None) -> Process:
     if process.count == 1:
         return process
     if _gathering is None:
-        _gathering = meeting.gather(
+        _gathering = rendezvous.gather(
             process.index,
             process.addresses,
             agreed=os.environ.get(AGREED, ""),
@@ -370,7 +370,7 @@ def _checked(told: _Told) -> Process | None:
             f"{','.join(addresses)}"
         )
     for number, address in enumerate(addresses):
-        meeting.host_and_port(address)
+        rendezvous.host_and_port(address)
         if address in addresses[:number]:
             raise ValueError(f"{FLAGS[ADDRESSES]}: {address} is given twice")
     return Process(index, count, addresses)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Protocol, TextIO
 
-from experiments.parallel import processes
+from experiments.cluster import processes
 from experiments.records import jsonlines, run_dir
 
 GRACE_SECONDS = 10.0  # for the others to fail by themselves, and to say how

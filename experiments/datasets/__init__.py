@@ -1,11 +1,11 @@
 """Arrays and where they came from; the names that a config may use are listed here."""
 
-from experiments.datasets.audio_builders import tfds_audio
 from experiments.datasets.audio_on_disk import audio_files
+from experiments.datasets.audio_tfds import tfds_audio
 from experiments.datasets.covertype import load_covertype
 from experiments.datasets.crops import natural_image_crops
-from experiments.datasets.image_builders import tfds_images
 from experiments.datasets.images_on_disk import image_array, image_files
+from experiments.datasets.images_tfds import tfds_images
 from experiments.datasets.tones import synthetic_tones
 
 __all__ = [

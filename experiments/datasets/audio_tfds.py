@@ -19,7 +19,7 @@ from experiments.datasets.audio_decoding import (
     told,
 )
 from experiments.datasets.files import CACHE_BYTES, Cache, CorruptFileError
-from experiments.datasets.prepared import (
+from experiments.datasets.tfds_files import (
     Prepared,
     Records,
     check_has,

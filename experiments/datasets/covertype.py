@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.problem import Problem
+from experiments.datasets.regression import RegressionProblem
 
 ROWS = 581_012
 CONTINUOUS = (
@@ -191,7 +191,7 @@ def load_covertype(
     seed: int = 0,
     labelling: str = "cover_type_1",
     path: Path | str | None = None,
-) -> Problem:
+) -> RegressionProblem:
     """The logistic regression of the paper's NUTS table: 581,012 rows, 55 columns.
 
     All 54 columns are standardised by the mean and the population standard deviation
@@ -234,7 +234,7 @@ def load_covertype(
     start = np.zeros(NUM_FEATURES + 1)
     if labelling == "cover_type_1":
         start = np.array(WARM_START)
-    return Problem(
+    return RegressionProblem(
         name="covertype",
         source=source,
         features=features,

@@ -16,7 +16,7 @@ from experiments.datasets.image_decoding import (
     decoded,
 )
 from experiments.datasets.images import Images
-from experiments.datasets.prepared import (
+from experiments.datasets.tfds_files import (
     Prepared,
     Records,
     check_has,

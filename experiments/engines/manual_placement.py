@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from experiments.parallel import arithmetic
-from experiments.parallel.model import Model, Tensors
-from experiments.parallel.optimizers import Optimizer
-from experiments.parallel.randomness import Randomness
-from experiments.parallel.runtime import Runtime, StepSettings
-from experiments.parallel.topology import Topology
-from experiments.parallel.variables import (
+from experiments.training import train_step
+from experiments.training.engine import Engine, StepSettings
+from experiments.training.model import Model, Tensors
+from experiments.training.optimizers import Optimizer
+from experiments.training.prng import Randomness
+from experiments.training.state import (
     STEP,
     check_arrays,
     ema_name,
@@ -28,6 +27,7 @@ from experiments.parallel.variables import (
     variables,
     weight_name,
 )
+from experiments.training.topology import Topology
 
 
 class Placement(NamedTuple):
@@ -111,7 +111,7 @@ def check(topology: Topology, settings: StepSettings, placement: Placement) -> N
             )
 
 
-class Placed(Runtime):
+class ManuallyPlaced(Engine):
     """A runtime of one or several copies of the cores, the batch cut over the copies.
 
     A copy keeps each variable once, on its weight's core; gradients are summed over the
@@ -135,7 +135,7 @@ class Placed(Runtime):
         self._kept = variables(model, optimizer, ema=settings.ema_decay is not None)
         # Of each copy and core; each core counts its own steps.
         self._held: list[dict[int, dict[str, tf.Variable]]] = []
-        self._in_place = arithmetic.updates_in_place(optimizer, settings)
+        self._in_place = train_step.updates_in_place(optimizer, settings)
         self._step = tf.function(self._update, autograph=False)
         self._evaluate = tf.function(self._stats, autograph=False)
 
@@ -194,18 +194,18 @@ class Placed(Runtime):
     ) -> tuple[list[dict[str, tf.Tensor]], tf.Tensor]:
         """Each copy's examples, at its home, and the step's seed."""
         num = len(self._copies)
-        share = arithmetic.check_batch(batch, num_shards=num, accumulate=1) // num
+        share = train_step.check_batch(batch, num_shards=num, accumulate=1) // num
         shares = []
         for copy, devices in enumerate(self._copies):
             own = slice(copy * share, (copy + 1) * share)
             with tf.device(devices[self._placement.home]):
                 # The identity moves integers too, which else stay where they are.
                 shares.append({n: tf.identity(a[own]) for n, a in batch.items()})
-        return shares, tf.convert_to_tensor(arithmetic.step_seed(seed, number))
+        return shares, tf.convert_to_tensor(train_step.step_seed(seed, number))
 
     def _sums(
         self, copy: int, batch: Tensors, seed: tf.Tensor, *, gradients: bool
-    ) -> arithmetic.Sums:
+    ) -> train_step.Sums:
         kept = weight_name
         if not gradients and self.settings.ema_decay is not None:
             kept = ema_name
@@ -246,10 +246,10 @@ class Placed(Runtime):
     ) -> None:
         settings = self.settings._replace(clip_norm=None)  # that of all is done with
         if self._in_place:
-            arithmetic.update_in_place(self.optimizer, settings, held, grads)
+            train_step.update_in_place(self.optimizer, settings, held, grads)
             return
         kept = {name: variable.read_value() for name, variable in held.items()}
-        after, _ = arithmetic.update(self.optimizer, settings, kept, grads)
+        after, _ = train_step.update(self.optimizer, settings, kept, grads)
         for name, variable in held.items():
             variable.assign(after[name])
 
@@ -261,7 +261,7 @@ class Placed(Runtime):
             ]
         )
 
-    def _total(self, found: Sequence[arithmetic.Sums]) -> dict[str, tf.Tensor]:
+    def _total(self, found: Sequence[train_step.Sums]) -> dict[str, tf.Tensor]:
         with tf.device(self._copies[0][self._placement.home]):
             return {
                 name: tf.add_n([sums.stats[name] for sums in found])
@@ -281,14 +281,14 @@ def sums_of_copy(
     copy: int,
     num_copies: int,
     gradients: bool,
-) -> arithmetic.Sums:
+) -> train_step.Sums:
     """What one copy's share of the global batch adds to it, each part on its core.
 
     devices: of the copy's cores.  weights: each on its core.
     """
     size = next(iter(batch.values())).shape[0]
     with devices_of_cores(devices), tf.device(devices[placement.home]):
-        return arithmetic.sums(
+        return train_step.sums(
             model,
             settings,
             weights,
@@ -407,7 +407,7 @@ def traced_step(
                     if variable.kind == STEP or variable.weight in weights
                 }
                 with tf.device(names[core]):
-                    arithmetic.update(optimizer, unclipped, own, grads[core])
+                    train_step.update(optimizer, unclipped, own, grads[core])
 
     graph = tf.Graph()
     with graph.as_default():

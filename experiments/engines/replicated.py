@@ -11,18 +11,18 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from experiments.parallel import arithmetic
-from experiments.parallel.model import Model, Tensors
-from experiments.parallel.optimizers import Optimizer
-from experiments.parallel.randomness import Randomness
-from experiments.parallel.runtime import Runtime, StepSettings
-from experiments.parallel.topology import Topology
-from experiments.parallel.variables import (
+from experiments.training import train_step
+from experiments.training.engine import Engine, StepSettings
+from experiments.training.model import Model, Tensors
+from experiments.training.optimizers import Optimizer
+from experiments.training.prng import Randomness
+from experiments.training.state import (
     check_arrays,
     first_value,
     given_to_loss,
     variables,
 )
+from experiments.training.topology import Topology
 
 # Gradients travel in buckets of at least this, the last weights' first: a bucket may
 # go while the rest of the backward pass is computed.  On two cores, with 13 MB of
@@ -30,7 +30,7 @@ from experiments.parallel.variables import (
 BUCKET_BYTES = 4 * 2**20
 
 
-class DataParallel(Runtime):
+class Replicated(Engine):
     """A runtime of a strategy's replicas, those of other processes among them."""
 
     def __init__(
@@ -46,7 +46,7 @@ class DataParallel(Runtime):
         self._num_local = len(strategy.extended.worker_devices)
         self._kept = variables(model, optimizer, ema=settings.ema_decay is not None)
         self._held: dict[str, tf.Variable] = {}
-        self._in_place = arithmetic.updates_in_place(optimizer, settings)
+        self._in_place = train_step.updates_in_place(optimizer, settings)
         self._step = tf.function(self._run_step, autograph=False)
         self._evaluate = tf.function(self._run_evaluate, autograph=False)
         # XLA compiles what is between collectives, never a collective.
@@ -111,7 +111,7 @@ class DataParallel(Runtime):
         self, batch: Mapping[str, np.ndarray], number: int, seed: int
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """The batch, each device given its own examples only, and the step's seed."""
-        size = arithmetic.check_batch(
+        size = train_step.check_batch(
             batch, num_shards=self._num_local, accumulate=self.settings.accumulate
         )
         share = size // self._num_local
@@ -130,7 +130,7 @@ class DataParallel(Runtime):
                 of_replica
             )
 
-        seed = tf.convert_to_tensor(arithmetic.step_seed(seed, number))
+        seed = tf.convert_to_tensor(train_step.step_seed(seed, number))
         return {name: shares(array) for name, array in batch.items()}, seed
 
     def _run_step(self, batch: Tensors, seed: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -176,9 +176,9 @@ class DataParallel(Runtime):
             weights = self._read(ema=False)
             stats, grads, statistics = self._all(sums, weights, batch, seed)
             # Of the same sums, so every replica's own is the same.
-            state = arithmetic.advanced(self.model, weights, statistics)
+            state = train_step.advanced(self.model, weights, statistics)
             if updated is None:
-                norm = arithmetic.update_in_place(
+                norm = train_step.update_in_place(
                     self.optimizer, self.settings, self._held, grads
                 )
                 after = state
@@ -207,7 +207,7 @@ class DataParallel(Runtime):
 
     def _all(
         self, sums: Callable, weights: Tensors, batch: Tensors, seed: tf.Tensor
-    ) -> arithmetic.Sums:
+    ) -> train_step.Sums:
         """The global batch's, in every replica."""
         context = tf.distribute.get_replica_context()
         size = next(iter(batch.values())).shape[0]
@@ -225,10 +225,10 @@ class DataParallel(Runtime):
         batch: Tensors,
         seed: tf.Tensor,
         first: tf.Tensor,
-    ) -> arithmetic.Sums:
+    ) -> train_step.Sums:
         size = next(iter(batch.values())).shape[0]
-        return arithmetic.sums_in_parts(
-            lambda part, first: arithmetic.sums(
+        return train_step.sums_in_parts(
+            lambda part, first: train_step.sums(
                 self.model,
                 self.settings,
                 weights,
@@ -245,4 +245,4 @@ class DataParallel(Runtime):
     def _local_update(
         self, kept: Tensors, grads: Tensors
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        return arithmetic.update(self.optimizer, self.settings, kept, grads)
+        return train_step.update(self.optimizer, self.settings, kept, grads)

@@ -4,22 +4,23 @@ import os
 
 import tensorflow as tf
 
-from experiments.parallel import arithmetic, processes
-from experiments.parallel.distributed import DataParallel
-from experiments.parallel.dtensor import Sharded
-from experiments.parallel.model import Model, check_state
-from experiments.parallel.optimizers import Optimizer
-from experiments.parallel.placed import Placed, Placement
-from experiments.parallel.placed import check as check_placed
-from experiments.parallel.runtime import Runtime, StepSettings
-from experiments.parallel.single import SingleDevice
-from experiments.parallel.topology import Topology, found_kind, local_devices
-from experiments.parallel.variables import sharding
+from experiments.cluster import processes
+from experiments.engines.manual_placement import ManuallyPlaced, Placement
+from experiments.engines.manual_placement import check as check_placed
+from experiments.engines.replicated import Replicated
+from experiments.engines.sharded import Sharded
+from experiments.engines.single import SingleDevice
+from experiments.training import train_step
+from experiments.training.engine import Engine, StepSettings
+from experiments.training.model import Model, check_state
+from experiments.training.optimizers import Optimizer
+from experiments.training.state import sharding
+from experiments.training.topology import Topology, found_kind, local_devices
 
 GROUP_KEYS = 1_000_000  # set aside for each strategy of a process
 
 
-def make_runtime(
+def make_engine(
     model: Model,
     optimizer: Optimizer,
     topology: Topology,
@@ -27,7 +28,7 @@ def make_runtime(
     *,
     kind: str | None = None,
     placement: Placement | None = None,
-) -> Runtime:
+) -> Engine:
     """The runtime of this topology, over all processes; nothing is placed yet.
 
     kind: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
@@ -38,9 +39,9 @@ def make_runtime(
     processes do not divide them, a weight is without a rule or does not divide by it,
     and for settings that the engine cannot obey.
     """
-    arithmetic.check_settings(settings)
+    train_step.check_settings(settings)
     check_state(model)
-    optimizer = optimizer._replace(begins=model.begins)
+    optimizer = optimizer._replace(trainable_from=model.trainable_from)
     dims = {name for name, size in topology.dims if size > 1}
     if model.state and not dims <= {"batch"}:
         raise ValueError(
@@ -64,7 +65,7 @@ def make_runtime(
         else:
             (device,) = local_devices(1, kind)
             return SingleDevice(model, optimizer, topology, settings, device)
-        return DataParallel(model, optimizer, topology, settings, strategy)
+        return Replicated(model, optimizer, topology, settings, strategy)
     if count > 1:
         raise ValueError(
             f"topology {topology} over {count} processes: several processes share "
@@ -86,7 +87,7 @@ def _over_cores(
     settings: StepSettings,
     placement: Placement,
     kind: str | None,
-) -> Runtime:
+) -> Engine:
     check_placed(topology, settings, placement)
     if (count := processes.current().count) > 1:
         raise ValueError(
@@ -94,7 +95,7 @@ def _over_cores(
             "devices in one process"
         )
     devices = local_devices(topology.num_devices, kind)
-    return Placed(model, optimizer, topology, settings, placement, devices)
+    return ManuallyPlaced(model, optimizer, topology, settings, placement, devices)
 
 
 def _over_devices(topology: Topology, kind: str | None) -> tf.distribute.Strategy:

@@ -10,13 +10,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.experimental import dtensor
 
-from experiments.parallel import arithmetic
-from experiments.parallel.model import Model, Tensors
-from experiments.parallel.optimizers import Optimizer
-from experiments.parallel.randomness import Randomness
-from experiments.parallel.runtime import Runtime, StepSettings
-from experiments.parallel.topology import Topology
-from experiments.parallel.variables import (
+from experiments.training import train_step
+from experiments.training.engine import Engine, StepSettings
+from experiments.training.model import Model, Tensors
+from experiments.training.optimizers import Optimizer
+from experiments.training.prng import Randomness
+from experiments.training.state import (
     check_arrays,
     dims_of,
     ema_name,
@@ -25,9 +24,10 @@ from experiments.parallel.variables import (
     variables,
     weight_name,
 )
+from experiments.training.topology import Topology
 
 
-class Sharded(Runtime):
+class Sharded(Engine):
     """A runtime of one mesh of this process's devices, "CPU:0" and so on."""
 
     def __init__(
@@ -143,10 +143,10 @@ class Sharded(Runtime):
     ) -> list[tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]]:
         """Of each part: its arrays, its first example's number, and the step's seed."""
         parts = self.settings.accumulate
-        size = arithmetic.check_batch(
+        size = train_step.check_batch(
             batch, num_shards=self.topology.size("batch"), accumulate=parts
         )
-        seed = self._pack(arithmetic.step_seed(seed, number), self._layout([None]))
+        seed = self._pack(train_step.step_seed(seed, number), self._layout([None]))
         cut = {name: np.split(array, parts) for name, array in batch.items()}
         first = np.arange(0, size, size // parts, dtype=np.int32)
         return [
@@ -179,14 +179,14 @@ class Sharded(Runtime):
         batch: Tensors,
         first: tf.Tensor,
         seed: tf.Tensor,
-        total: arithmetic.Sums | None,
+        total: train_step.Sums | None,
         *,
         weights: Tensors,
         gradients: bool,
-    ) -> arithmetic.Sums:
+    ) -> train_step.Sums:
         """A part's and those before it."""
         size = next(iter(batch.values())).shape[0]
-        found = arithmetic.sums(
+        found = train_step.sums(
             self.model,
             self.settings,
             weights,
@@ -199,7 +199,7 @@ class Sharded(Runtime):
             name: dtensor.relayout(grad, self._layouts[weight_name(name)])
             for name, grad in found.grads.items()
         }
-        found = arithmetic.Sums(found.stats, grads)
+        found = train_step.Sums(found.stats, grads)
         return tf.nest.map_structure(tf.add, total, found) if total else found
 
     def _kept_weights(self, named: Callable[[str], str]) -> dict[str, tf.Tensor]:
@@ -210,8 +210,8 @@ class Sharded(Runtime):
         batch: Tensors,
         first: tf.Tensor,
         seed: tf.Tensor,
-        total: arithmetic.Sums | None,
-    ) -> arithmetic.Sums:
+        total: train_step.Sums | None,
+    ) -> train_step.Sums:
         weights = self._kept_weights(weight_name)
         return self._sums(batch, first, seed, total, weights=weights, gradients=True)
 
@@ -220,14 +220,14 @@ class Sharded(Runtime):
         batch: Tensors,
         first: tf.Tensor,
         seed: tf.Tensor,
-        total: arithmetic.Sums | None,
+        total: train_step.Sums | None,
     ) -> dict[str, tf.Tensor]:
         kept = {name: held.read_value() for name, held in self._held.items()}
         weights = {name: kept[weight_name(name)] for name in self.model.weights}
         stats, grads, _ = self._sums(
             batch, first, seed, total, weights=weights, gradients=True
         )
-        after, norm = arithmetic.update(self.optimizer, self.settings, kept, grads)
+        after, norm = train_step.update(self.optimizer, self.settings, kept, grads)
         for name, held in self._held.items():
             held.assign(dtensor.relayout(after[name], self._layouts[name]))
         return {**stats, "gradient_norm": norm}
@@ -240,7 +240,7 @@ class Sharded(Runtime):
         total: dict[str, tf.Tensor] | None,
     ) -> dict[str, tf.Tensor]:
         named = ema_name if self.settings.ema_decay is not None else weight_name
-        before = arithmetic.Sums(total, {}) if total else None
+        before = train_step.Sums(total, {}) if total else None
         return self._sums(
             batch,
             first,

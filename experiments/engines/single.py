@@ -5,21 +5,21 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from experiments.parallel import arithmetic
-from experiments.parallel.model import Model, Tensors
-from experiments.parallel.optimizers import Optimizer
-from experiments.parallel.randomness import Randomness
-from experiments.parallel.runtime import Runtime, StepSettings
-from experiments.parallel.topology import Topology
-from experiments.parallel.variables import (
+from experiments.training import train_step
+from experiments.training.engine import Engine, StepSettings
+from experiments.training.model import Model, Tensors
+from experiments.training.optimizers import Optimizer
+from experiments.training.prng import Randomness
+from experiments.training.state import (
     check_arrays,
     first_value,
     given_to_loss,
     variables,
 )
+from experiments.training.topology import Topology
 
 
-class SingleDevice(Runtime):
+class SingleDevice(Engine):
     """A runtime of one device, "GPU:0" say."""
 
     def __init__(
@@ -34,7 +34,7 @@ class SingleDevice(Runtime):
         self._device = device
         self._kept = variables(model, optimizer, ema=settings.ema_decay is not None)
         self._held: dict[str, tf.Variable] = {}
-        self._in_place = arithmetic.updates_in_place(optimizer, settings)
+        self._in_place = train_step.updates_in_place(optimizer, settings)
         self._step = tf.function(
             self._update, jit_compile=settings.jit_compile, autograph=False
         )
@@ -79,18 +79,18 @@ class SingleDevice(Runtime):
     def _placed(
         self, batch: Mapping[str, np.ndarray], number: int, seed: int
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        arithmetic.check_batch(batch, num_shards=1, accumulate=self.settings.accumulate)
+        train_step.check_batch(batch, num_shards=1, accumulate=self.settings.accumulate)
         with tf.device(self._device):
             return {
                 name: tf.convert_to_tensor(array) for name, array in batch.items()
-            }, tf.convert_to_tensor(arithmetic.step_seed(seed, number))
+            }, tf.convert_to_tensor(train_step.step_seed(seed, number))
 
     def _sums(
         self, weights: Tensors, batch: Tensors, seed: tf.Tensor, *, gradients: bool
-    ) -> arithmetic.Sums:
+    ) -> train_step.Sums:
         size = next(iter(batch.values())).shape[0]
-        return arithmetic.sums_in_parts(
-            lambda part, first: arithmetic.sums(
+        return train_step.sums_in_parts(
+            lambda part, first: train_step.sums(
                 self.model,
                 self.settings,
                 weights,
@@ -107,14 +107,14 @@ class SingleDevice(Runtime):
     def _update(self, batch: Tensors, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         weights = self._read(ema=False)
         stats, grads, statistics = self._sums(weights, batch, seed, gradients=True)
-        state = arithmetic.advanced(self.model, weights, statistics)
+        state = train_step.advanced(self.model, weights, statistics)
         given = (self.optimizer, self.settings)
         if self._in_place:
-            norm = arithmetic.update_in_place(*given, self._held, grads)
+            norm = train_step.update_in_place(*given, self._held, grads)
             after = state
         else:
             kept = {name: held.read_value() for name, held in self._held.items()}
-            after, norm = arithmetic.update(*given, kept, grads)
+            after, norm = train_step.update(*given, kept, grads)
             after |= state
         for name, held in self._held.items():
             if name in after:

@@ -8,21 +8,23 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from experiments.cluster import processes
 from experiments.datasets.images import (
     Images,
     held_out_batches,
     num_judged,
     training_batches,
 )
+from experiments.engines import selection
 from experiments.image_transformer import likelihood, network, program, sampling
 from experiments.image_transformer.network import Sizes
-from experiments.inference import optimize
-from experiments.parallel import arithmetic, engines, processes
-from experiments.parallel.model import Model, num_parameters
-from experiments.parallel.optimizers import Optimizer
-from experiments.parallel.runtime import StepSettings
-from experiments.parallel.topology import parse
 from experiments.records.media import Image
+from experiments.training import loop as optimize
+from experiments.training import train_step
+from experiments.training.engine import StepSettings
+from experiments.training.model import Model, num_parameters
+from experiments.training.optimizers import Optimizer
+from experiments.training.topology import parse
 
 NUM_VALUES = 256  # of images of 8 bits
 GAP = 2  # white pixels between the pictures of a grid
@@ -74,7 +76,7 @@ def train(
     topology = parse(mesh)
     _check_fit(sizes, images, model)
     _check_drawing(images, model, num_samples, temperature)
-    arithmetic.check_batch_size(batch_size, topology, step.accumulate)
+    train_step.check_batch_size(batch_size, topology, step.accumulate)
     data = optimize.shared_data(
         images.name,
         batch_size,
@@ -83,7 +85,7 @@ def train(
         num_held_out=num_judged(images, batch_size, num_held_out),
     )
     model, num_traces = optimize.counting(model or program.model(sizes))
-    runtime = engines.make_runtime(model, optimizer, topology, step, kind=kind)
+    runtime = selection.make_engine(model, optimizer, topology, step, kind=kind)
     # From here on TensorFlow may begin: the runtime has said on which devices.
     writes = process.index == 0
     show = None
@@ -170,7 +172,7 @@ def _show(
     values = np.array(network.in_order(sizes, tf.constant(held_out)))
     values[:, half:] = HIDDEN_GREY
     masked = network.as_image(sizes, tf.constant(values)).numpy()
-    drawing_seed = arithmetic.step_seed(seed, 0)
+    drawing_seed = train_step.step_seed(seed, 0)
 
     def show(weights: dict[str, np.ndarray]) -> dict[str, Any]:
         held = {name: tf.constant(array) for name, array in weights.items()}

@@ -10,8 +10,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import ppl_core as ppl
-from experiments.parallel import randomness
-from experiments.parallel.randomness import Randomness
+from experiments.training import prng
+from experiments.training.prng import Randomness
 
 tfd = tfp.distributions
 
@@ -112,7 +112,7 @@ def draw_categorical(
 
     Each example's is made of its own logits and place in the batch.
     """
-    noise = randomness.uniform(random, "value", tuple(logits.shape))
+    noise = prng.uniform(random, "value", tuple(logits.shape))
     largest = tf.argmax(logits + temperature * _gumbel(noise), -1, tf.int32)
     return largest[:, tf.newaxis]
 
@@ -130,7 +130,7 @@ def draw_mixture(
     """
     mixtures = outputs.shape[-1] // OUTPUTS
     shape = (outputs.shape[0], mixtures + CHANNELS)
-    noise = randomness.uniform(random, "value", shape)
+    noise = prng.uniform(random, "value", shape)
     return _mixture_from(outputs, noise, num_values, temperature)
 
 

@@ -15,9 +15,9 @@ import tensorflow as tf
 
 from experiments.image_transformer import attention, likelihood
 from experiments.image_transformer.likelihood import CHANNELS, OUTPUTS
-from experiments.parallel import randomness
-from experiments.parallel.model import Tensors, Weight
-from experiments.parallel.randomness import Randomness
+from experiments.training import prng
+from experiments.training.model import Tensors, Weight
+from experiments.training.prng import Randomness
 
 LIKELIHOODS = ("categorical", "dmol")
 ATTENTIONS = ("local_1d", "local_2d")
@@ -349,7 +349,7 @@ def _dropped(
 ) -> tf.Tensor:
     if random is None:
         return x
-    return randomness.dropout(random, name, x, sizes.dropout)
+    return prng.dropout(random, name, x, sizes.dropout)
 
 
 def _waves(count: int, size: int) -> np.ndarray:

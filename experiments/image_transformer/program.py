@@ -13,8 +13,8 @@ import tensorflow_probability as tfp
 import ppl_core as ppl
 from experiments.image_transformer import attention, likelihood, network
 from experiments.image_transformer.network import Sizes
-from experiments.parallel.model import Model, Tensors
-from experiments.parallel.randomness import Randomness, bits
+from experiments.training.model import Model, Tensors
+from experiments.training.prng import Randomness, bits
 
 tfd = tfp.distributions
 # (sizes, weights, number, seed) -> so many images' values, [number, positions, values]

@@ -17,7 +17,7 @@ import tensorflow as tf
 from experiments.image_transformer import network, program
 from experiments.image_transformer.attention import HIDDEN
 from experiments.image_transformer.network import Sizes
-from experiments.parallel.model import Tensors
+from experiments.training.model import Tensors
 
 # Of each layer, keys and values: [rows, batch, heads, size of a head].
 Cache = tuple[tuple[tf.Tensor, tf.Tensor], ...]

@@ -7,14 +7,15 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from experiments.inference import nuts, stateless
+from experiments.inference import nuts, prng
+from experiments.inference.draws import Draws, gradients_computed
 from experiments.inference.leapfrog import (
     LogProbAndGrad,
     PhasePoint,
     energy,
     leapfrog,
 )
-from experiments.problem import Draws, SamplerSettings, gradients_computed
+from experiments.inference.settings import SamplerSettings
 
 
 class Chunk(NamedTuple):
@@ -98,7 +99,7 @@ def compile_kernel(
         def transition(i: tf.Tensor, state: nuts.NutsState, kept: tuple) -> tuple:
             # By the draw's own number: chunks of any length draw alike.
             state, info = nuts.step(
-                stateless.fold_in(seed, first + i),
+                prng.fold_in(seed, first + i),
                 state,
                 log_prob_and_grad=log_prob_and_grad,
                 step_size=step_size,
@@ -195,7 +196,7 @@ def energy_error(
     @tf.function(jit_compile=jit_compile, autograph=False)
     def run(position: tf.Tensor, step_size: tf.Tensor) -> tf.Tensor:
         ones = tf.ones_like(position[0])
-        momentum = stateless.normal(seed, tuple(position.shape), position.dtype)
+        momentum = prng.normal(seed, tuple(position.shape), position.dtype)
         z = PhasePoint(position, momentum, *log_prob_and_grad(position))
         start_energy = energy(z, ones)
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from experiments.inference import stateless
+from experiments.inference import prng
 from experiments.inference.leapfrog import (
     LogProbAndGrad,
     PhasePoint,
@@ -109,16 +109,16 @@ def step(
     """
     chains, dim = state.position.shape  # static, as all of the loop is
     dtype, energy_dtype = state.position.dtype, state.log_prob.dtype
-    seeds = stateless.split(seed, 4)
+    seeds = prng.split(seed, 4)
 
-    normal = stateless.normal(seeds[0], (chains, dim), dtype, first_chain)
+    normal = prng.normal(seeds[0], (chains, dim), dtype, first_chain)
     start = PhasePoint(
         state.position, normal * tf.math.rsqrt(inverse_mass), state.log_prob, state.grad
     )
     start_energy = energy(start, inverse_mass)
     # [max_depth, chains]: what each doubling is decided by.
     forwards, doubling_u = (
-        tf.transpose(stateless.uniform(one, (chains, max_depth), first_chain))
+        tf.transpose(prng.uniform(one, (chains, max_depth), first_chain))
         for one in seeds[1:3]
     )
     forwards = forwards < 0.5
@@ -194,9 +194,7 @@ def step(
         )
         diverged = energy_error > MAX_ENERGY_ERROR
         leaf_u = tf.cast(
-            stateless.uniform(
-                stateless.fold_in(seeds[3], current.turn), (chains,), first_chain
-            ),
+            prng.uniform(prng.fold_in(seeds[3], current.turn), (chains,), first_chain),
             energy_dtype,
         )
         subtree = _add_leaf(subtree, tip, -energy_error, leaf_u, begin)

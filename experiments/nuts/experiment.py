@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from experiments.cluster import processes
+from experiments.datasets.regression import RegressionProblem
 from experiments.inference import chain, diagnostics
-from experiments.nuts import traced
-from experiments.parallel import processes
-from experiments.problem import Problem, SamplerSettings, gradients_computed
+from experiments.inference.draws import gradients_computed
+from experiments.inference.settings import SamplerSettings
+from experiments.nuts import posterior as traced
 from experiments.records import jsonlines
 from experiments.records.metrics import recording
 from experiments.records.progress import progress
@@ -28,7 +30,7 @@ def sample(
     *,
     run_dir: Path,
     seed: int,
-    problem: Problem,
+    problem: RegressionProblem,
     settings: SamplerSettings,
     chunk_size: int,
     num_devices: int = 1,

@@ -10,10 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 import ppl_core as ppl
+from experiments.datasets.regression import RegressionProblem
 from experiments.inference import chain
+from experiments.inference.draws import Draws
+from experiments.inference.settings import SamplerSettings
 from experiments.nuts.program import logistic_regression
-from experiments.parallel import topology
-from experiments.problem import Draws, Problem, SamplerSettings
+from experiments.training import topology
 
 # Of features: with one chain they and what is made of them stay in a core's own cache
 # of 1 MB.  Logits of many chains do not count: blocks were too small for a product.
@@ -28,7 +30,7 @@ class Block(NamedTuple):
 
 
 def blocks(
-    problem: Problem,
+    problem: RegressionProblem,
     *,
     num_devices: int = 1,
     whole: bool = False,
@@ -67,7 +69,7 @@ def _on_accelerator() -> bool:
     return any(tf.config.list_logical_devices(kind) for kind in kinds)
 
 
-def posterior(problem: Problem, blocks: Sequence[Block]) -> ppl.Unconstrained:
+def posterior(problem: RegressionProblem, blocks: Sequence[Block]) -> ppl.Unconstrained:
     """The posterior of `logistic_regression` given the problem's data.
 
     As many blocks are under way as there are cores, see `unconstrain_shards`.
@@ -93,7 +95,7 @@ def within_xla(blocks: Sequence[Block]) -> bool:
 
 
 def prepare(
-    problem: Problem,
+    problem: RegressionProblem,
     settings: SamplerSettings,
     seed: int,
     *,
@@ -112,7 +114,7 @@ def prepare(
 
 
 def log_prob_and_grad(
-    problem: Problem,
+    problem: RegressionProblem,
     points: np.ndarray,
     *,
     num_chains: int = 1,
@@ -136,7 +138,7 @@ def log_prob_and_grad(
 
 
 def energy_error(
-    problem: Problem,
+    problem: RegressionProblem,
     settings: SamplerSettings,
     seed: int,
     *,

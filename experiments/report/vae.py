@@ -30,10 +30,10 @@ SYSTEMS = {
     "flax": "JAX and Flax",
 }
 PROBLEMS = {
-    "crops64": "the VQ-VAE of configs/vae/natural_crops64.gin, its prior learning",
+    "crops64": "the VQ-VAE of configs/vq_vae/natural_crops64.gin, its prior learning",
     "crops64_before_prior": "the same before its prior learns",
-    "imagenet64": "the VQ-VAE of configs/vae/imagenet64.gin, its prior learning",
-    "audio": "the audio VAE of configs/vae/audio.gin",
+    "imagenet64": "the VQ-VAE of configs/vq_vae/imagenet64.gin, its prior learning",
+    "audio": "the audio VAE of configs/audio_vae/tones.gin",
 }
 EXAMPLES = {"images": "images", "audio": "clips"}
 STEP_OVER_BY_HAND = 1.02  # at most, of the VQ-VAE

@@ -10,9 +10,9 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from experiments.parallel import randomness
-from experiments.parallel.model import Model, Tensors, Weight
-from experiments.parallel.randomness import Randomness
+from experiments.training import prng
+from experiments.training.model import Model, Tensors, Weight
+from experiments.training.prng import Randomness
 
 RULES = (  # DTensor has no convolution with a filter that is cut
     (r".*filter", (None, None, None, None)),
@@ -44,7 +44,7 @@ def vector_quantized(*, size: int, channels: int, codes: int, code_depth: int) -
                 f"image: given {image.shape[1:]}, wanted {(size, size, 3)}"
             )
         logits = _encoded(weights, image)  # [batch, height, width, codes], float32
-        draw = randomness.uniform(random, "codes", tuple(logits.shape))
+        draw = prng.uniform(random, "codes", tuple(logits.shape))
         noisy = (logits - tf.math.log(-tf.math.log(draw))) / TEMPERATURE
         means = _decoded(weights, tf.nn.softmax(noisy))
         log_scale = tf.cast(weights["log_scale"], tf.float32)

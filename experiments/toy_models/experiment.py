@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from experiments.inference import optimize
-from experiments.parallel import arithmetic, engines, processes
-from experiments.parallel.model import Model, num_parameters
-from experiments.parallel.optimizers import Optimizer
-from experiments.parallel.runtime import StepSettings
-from experiments.parallel.topology import parse
+from experiments.cluster import processes
+from experiments.engines import selection
 from experiments.records.media import Image
-from experiments.stand_ins.data import HELD_OUT, TRAINING, Examples, batches
-from experiments.stand_ins.vector_quantized import reconstructed
+from experiments.toy_models.autoencoder import reconstructed
+from experiments.toy_models.data import HELD_OUT, TRAINING, Examples, batches
+from experiments.training import loop as optimize
+from experiments.training import train_step
+from experiments.training.engine import StepSettings
+from experiments.training.model import Model, num_parameters
+from experiments.training.optimizers import Optimizer
+from experiments.training.topology import parse
 
 NUM_SHOWN = 4  # pictures beside each other
 
@@ -52,13 +54,13 @@ def train(
     process = processes.current()
     topology = parse(mesh)
     model, num_traces = optimize.counting(model)
-    arithmetic.check_batch_size(batch_size, topology, step.accumulate)
+    train_step.check_batch_size(batch_size, topology, step.accumulate)
     if num_held_out < 0 or num_held_out % batch_size:
         raise ValueError(
             f"num_held_out: given {num_held_out} examples, wanted whole batches of "
             f"{batch_size}"
         )
-    runtime = engines.make_runtime(model, optimizer, topology, step, kind=kind)
+    runtime = selection.make_engine(model, optimizer, topology, step, kind=kind)
 
     data = optimize.shared_data(
         examples.name,

@@ -9,9 +9,9 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from experiments.parallel import randomness
-from experiments.parallel.model import Model, Tensors, Weight
-from experiments.parallel.randomness import Randomness
+from experiments.training import prng
+from experiments.training.model import Model, Tensors, Weight
+from experiments.training.prng import Randomness
 
 RULES = (  # heads, filter and vocabulary are cut over `model`
     ("embedding", ("model", None)),
@@ -58,7 +58,7 @@ def transformer(
         )
         x = tf.pad(x[:, :-1], [[0, 0], [1, 0], [0, 0]])  # each sees what is before it
         x = x * math.sqrt(hidden) + weights["position"]
-        x = randomness.dropout(random, "embedding", x, dropout)
+        x = prng.dropout(random, "embedding", x, dropout)
         for number in range(layers):
             x = _layer(weights, x, f"layer{number}", random, dropout)
         x = _normalised(weights, x, "final")
@@ -113,13 +113,13 @@ def _layer(
     shares = tf.nn.softmax(scores + tf.constant(_mask(x.shape[1]), x.dtype))
     found = tf.einsum("bnpq,bnqd->bnpd", shares, value)
     out = tf.einsum("bnpd,ndh->bph", found, weights[f"{name}/out"])
-    x = x + randomness.dropout(random, f"{name}/attention", out, rate)
+    x = x + prng.dropout(random, f"{name}/attention", out, rate)
 
     normal = _normalised(weights, x, f"{name}/filter")
     inner = tf.einsum("bph,hf->bpf", normal, weights[f"{name}/filter_in"])
     inner = tf.nn.relu(inner + weights[f"{name}/filter_bias"])
     out = tf.einsum("bpf,fh->bph", inner, weights[f"{name}/filter_out"])
-    return x + randomness.dropout(random, f"{name}/filter", out, rate)
+    return x + prng.dropout(random, f"{name}/filter", out, rate)
 
 
 def _normalised(weights: Tensors, x: tf.Tensor, name: str) -> tf.Tensor:

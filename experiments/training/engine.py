@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.parallel.model import Model
-from experiments.parallel.optimizers import Optimizer
-from experiments.parallel.topology import Topology
+from experiments.training.model import Model
+from experiments.training.optimizers import Optimizer
+from experiments.training.topology import Topology
 
 
 class StepSettings(NamedTuple):
@@ -23,7 +23,7 @@ class StepSettings(NamedTuple):
     jit_compile: bool = False
 
 
-class Runtime(abc.ABC):
+class Engine(abc.ABC):
     """A model being trained on some devices: what it holds, and a step of it.
 
     Weights are float32, slots of the optimizer are sharded as their weights are, and

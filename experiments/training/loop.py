@@ -16,14 +16,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from experiments.parallel import arithmetic, processes
-from experiments.parallel.model import Model, Tensors
-from experiments.parallel.randomness import Randomness
-from experiments.parallel.runtime import Runtime
-from experiments.parallel.variables import given_to_loss
+from experiments.cluster import processes
 from experiments.records import checkpoint, jsonlines
 from experiments.records.metrics import Event, recording
 from experiments.records.progress import progress
+from experiments.training import train_step
+from experiments.training.engine import Engine
+from experiments.training.model import Model, Tensors
+from experiments.training.prng import Randomness
+from experiments.training.state import given_to_loss
 
 Batch = Mapping[str, np.ndarray]
 
@@ -95,7 +96,7 @@ class LoopSettings:
 
 
 def train(
-    runtime: Runtime,
+    runtime: Engine,
     data: Data,
     *,
     run_dir: Path,
@@ -231,7 +232,7 @@ def train(
 
 
 def run(
-    runtime: Runtime,
+    runtime: Engine,
     data: Data,
     *,
     run_dir: Path,
@@ -347,7 +348,7 @@ def matmul_peak(devices: Sequence[str], dtype: str) -> float:
 class _Speed:
     """The clock of the steps between two stops for anything else."""
 
-    def __init__(self, runtime: Runtime, data: Data, devices: Iterable[str]) -> None:
+    def __init__(self, runtime: Engine, data: Data, devices: Iterable[str]) -> None:
         self.batch_size = data.batch_size
         self.flops = runtime.model.flops_per_example * data.batch_size  # of a step
         self.peak: float | None = None
@@ -435,7 +436,7 @@ def _nothing(kind: str, step: int, **values: Any) -> None:
 
 
 def _evaluate(
-    runtime: Runtime,
+    runtime: Engine,
     data: Data,
     done: int,
     seed: int,
@@ -478,7 +479,7 @@ class _Kept(NamedTuple):
     writes: bool  # whether this process does
 
 
-def _save(runtime: Runtime, kept: _Kept, done: int) -> None:
+def _save(runtime: Engine, kept: _Kept, done: int) -> None:
     arrays = runtime.read()
     if int(arrays["step"]) != done:
         raise RuntimeError(f"step: the runtime has {arrays['step']}, wanted {done}")
@@ -500,7 +501,7 @@ def _save(runtime: Runtime, kept: _Kept, done: int) -> None:
         )
 
 
-def _restore(runtime: Runtime, path: Path, kept: _Kept) -> int:
+def _restore(runtime: Engine, path: Path, kept: _Kept) -> int:
     """Sets the runtime to a checkpoint and returns its step."""
     held = checkpoint.load(path, about=kept.about)
     try:
@@ -511,7 +512,7 @@ def _restore(runtime: Runtime, path: Path, kept: _Kept) -> int:
 
 
 def _account(
-    runtime: Runtime,
+    runtime: Engine,
     batch_of: Callable[[int], Batch],
     kept: _Kept,
     number: int,
@@ -549,8 +550,8 @@ def _account(
     # As a graph, in which weights of a branch that is not taken have gradients too.
     @tf.function(autograph=False)
     def grads_of(given: Tensors, batch: Tensors) -> dict[str, tf.Tensor]:
-        of_step = tf.constant(arithmetic.step_seed(seed, number))
-        return arithmetic.sums(
+        of_step = tf.constant(train_step.step_seed(seed, number))
+        return train_step.sums(
             runtime.model,
             runtime.settings,
             given,

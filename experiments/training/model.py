@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from experiments.parallel.randomness import Randomness
+from experiments.training.prng import Randomness
 
 Tensors = Mapping[str, tf.Tensor]
 
@@ -45,7 +45,7 @@ class Model(NamedTuple):
     # Patterns of names of weights that have no gradient before a step, and that step.
     # An optimizer's steps of them, its warm-up among them, count from there: else Adam
     # would take averages of a few gradients for those of many, and go far too far.
-    begins: tuple[tuple[str, int], ...] = ()
+    trainable_from: tuple[tuple[str, int], ...] = ()
     dims_per_example: int = 1  # of the data that the nats are of: for bits/dim
     flops_per_example: int = 0  # forward and backward; 0 where not known
     # How each begins; no optimizer, average or rule knows of it, and float32 it stays.

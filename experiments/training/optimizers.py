@@ -33,7 +33,7 @@ class Optimizer(NamedTuple):
     ) = None
     # Patterns (regular expressions, matched whole) of names of weights, and the step
     # from which on they are trained, from which `update` counts theirs.
-    begins: tuple[tuple[str, int], ...] = ()
+    trainable_from: tuple[tuple[str, int], ...] = ()
 
 
 def constant(rate: float, *, warmup: int = 0) -> Schedule:

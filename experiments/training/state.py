@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.parallel.model import Model, draw
-from experiments.parallel.optimizers import Optimizer
-from experiments.parallel.topology import Topology
+from experiments.training.model import Model, draw
+from experiments.training.optimizers import Optimizer
+from experiments.training.topology import Topology
 
 STEP = "step"  # int64: updates done; every other variable is float32
 

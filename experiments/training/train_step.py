@@ -7,18 +7,18 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from experiments.parallel.model import Model, Tensors
-from experiments.parallel.optimizers import Optimizer
-from experiments.parallel.randomness import Randomness
-from experiments.parallel.runtime import StepSettings
-from experiments.parallel.topology import Topology
-from experiments.parallel.variables import (
+from experiments.training.engine import StepSettings
+from experiments.training.model import Model, Tensors
+from experiments.training.optimizers import Optimizer
+from experiments.training.prng import Randomness
+from experiments.training.state import (
     STEP,
     ema_name,
     slot_name,
     state_name,
     weight_name,
 )
+from experiments.training.topology import Topology
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
 
@@ -188,7 +188,7 @@ def update(
 
 def _own_step(optimizer: Optimizer, name: str, step: tf.Tensor) -> tf.Tensor:
     """The step of a weight's own training, float32: 0 until it begins."""
-    for pattern, begin in optimizer.begins:
+    for pattern, begin in optimizer.trainable_from:
         if re.fullmatch(pattern, name):
             return tf.maximum(step - begin, 0.0)
     return step

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from experiments.parallel import randomness
-from experiments.parallel.model import Tensors, Weight
-from experiments.parallel.randomness import Randomness
+from experiments.training import prng
+from experiments.training.model import Tensors, Weight
+from experiments.training.prng import Randomness
 
 USAGE_DECAY = 0.99  # of the shares by which a code is known to be dead
 PATIENCE = 100  # steps that a code has, after its start, to come into use
@@ -107,7 +107,7 @@ def e_step(
     if not book.samples:
         return hard_shares(squares)
     draws = squares.shape[0] // batch * book.samples
-    uniform = randomness.uniform(random, "codes", (batch, draws))
+    uniform = prng.uniform(random, "codes", (batch, draws))
     return soft_shares(squares, tf.reshape(uniform, (-1, book.samples)))
 
 
@@ -125,7 +125,7 @@ def statistics(
     batch, places, depth = vectors.shape
     flat = tf.reshape(vectors, (-1, depth))
     everyone = Randomness(random.seed, tf.constant(0))
-    drawn = randomness.bits(everyone, "restart", (book.codes, 1))[:, 0]
+    drawn = prng.bits(everyone, "restart", (book.codes, 1))[:, 0]
     chosen = tf.cast(drawn, tf.int64) % (random.num_examples * places)
     here = tf.cast(chosen, tf.int32) - random.first * places  # among these, or beyond
     within = tf.logical_and(here >= 0, here < batch * places)

@@ -9,28 +9,30 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from experiments.cluster import processes
 from experiments.datasets.images import (
     Images,
     held_out_batches,
     num_judged,
     training_batches,
 )
+from experiments.engines import selection
 from experiments.image_transformer.experiment import NUM_VALUES
 from experiments.image_transformer.experiment import grid as pictures
 from experiments.image_transformer.sampling import check_temperature
-from experiments.inference import optimize
-from experiments.parallel import arithmetic, engines, processes
-from experiments.parallel.model import Tensors, num_parameters
-from experiments.parallel.optimizers import Optimizer
-from experiments.parallel.runtime import StepSettings
-from experiments.parallel.topology import parse
 from experiments.records.media import Image
-from experiments.vae import codebook as codebooks
-from experiments.vae import vector_quantized
-from experiments.vae.codebook import Codebook
-from experiments.vae.histogram import histogram_bits_per_dim
-from experiments.vae.png import png
-from experiments.vae.vector_quantized import ImageSizes
+from experiments.training import loop as optimize
+from experiments.training import train_step
+from experiments.training.engine import StepSettings
+from experiments.training.model import Tensors, num_parameters
+from experiments.training.optimizers import Optimizer
+from experiments.training.topology import parse
+from experiments.vq_vae import codebook as codebooks
+from experiments.vq_vae import program
+from experiments.vq_vae.codebook import Codebook
+from experiments.vq_vae.histogram import histogram_bits_per_dim
+from experiments.vq_vae.png import png
+from experiments.vq_vae.program import ImageSizes
 
 COLLAPSED = 0.1  # of the codes: a perplexity below is warned of
 SETTLED = 2 * codebooks.PATIENCE  # steps, before which it says little
@@ -78,12 +80,12 @@ def train_images(
     """
     process = processes.current()
     topology = parse(mesh)
-    model = vector_quantized.model(sizes, codebook)
+    model = program.model(sizes, codebook)
     _check_fit(sizes, images)
     check_temperature(temperature)
     if num_samples < 0:
         raise ValueError(f"num_samples: given {num_samples}, wanted 0 or more")
-    arithmetic.check_batch_size(batch_size, topology, step.accumulate)
+    train_step.check_batch_size(batch_size, topology, step.accumulate)
     data = optimize.shared_data(
         images.name,
         batch_size,
@@ -92,7 +94,7 @@ def train_images(
         num_held_out=num_judged(images, batch_size, num_held_out),
     )
     model, num_traces = optimize.counting(model)
-    runtime = engines.make_runtime(model, optimizer, topology, step, kind=kind)
+    runtime = selection.make_engine(model, optimizer, topology, step, kind=kind)
     # From here on TensorFlow may begin: the runtime has said on which devices.
     about = {
         "model": model.name,
@@ -170,15 +172,15 @@ def _show(
 
     The same seed and the same images at every evaluation, so that they compare.
     """
-    drawing_seed = tf.constant(arithmetic.step_seed(seed, 0))
+    drawing_seed = tf.constant(train_step.step_seed(seed, 0))
 
     # One function, in which the images are encoded once for both.
     @functools.partial(tf.function, autograph=False)
     def coded(weights: Tensors, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         given = (weights, sizes, book, image)
         return (
-            vector_quantized.shares_of_codes(*given),
-            vector_quantized.reconstructed(*given),
+            program.shares_of_codes(*given),
+            program.reconstructed(*given),
         )
 
     if num_samples:
@@ -194,7 +196,7 @@ def _show(
         both = np.concatenate([given, made.numpy()])
         nearest = float(codebooks.perplexity(shares))
         _warn_of_collapse(book, int(arrays["steps"]), min(used, nearest))
-        drawn = vector_quantized.sample(
+        drawn = program.sample(
             held, sizes, book, drawing_seed, num_samples, temperature=temperature
         )
         rows = max(1, int(num_samples**0.5))

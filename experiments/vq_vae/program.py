@@ -20,10 +20,10 @@ import ppl_core as ppl
 from experiments.image_transformer import likelihood, network, program, sampling
 from experiments.image_transformer.likelihood import CHANNELS, OUTPUTS
 from experiments.image_transformer.network import Sizes
-from experiments.parallel.model import Model, Tensors, Weight
-from experiments.parallel.randomness import Randomness
-from experiments.vae import codebook, frequencies
-from experiments.vae.codebook import Codebook
+from experiments.training.model import Model, Tensors, Weight
+from experiments.training.prng import Randomness
+from experiments.vq_vae import codebook, cosine_basis
+from experiments.vq_vae.codebook import Codebook
 
 tfd = tfp.distributions
 
@@ -151,7 +151,7 @@ def weights(sizes: ImageSizes, book: Codebook) -> dict[str, Weight]:
         inward = channels
     if sizes.shortcuts:
         side = math.prod(sizes.strides)
-        apart, _ = frequencies.split(side, sizes.slots)
+        apart, _ = cosine_basis.split(side, sizes.slots)
         made["cosines"] = Weight((apart.shape[2], book.depth), 1.0)
         outward = side**2 * _outputs_of_pixel(sizes)
         made["up"] = Weight((channels, outward), FIRST_GAIN * channels**-0.5)
@@ -272,7 +272,7 @@ def encoded(
         side = math.prod(sizes.strides)
         patches = tf.nn.space_to_depth(pixels, side)
         patches = tf.reshape(patches, (-1, side * side * CHANNELS))
-        apart, _ = frequencies.split(side, sizes.slots)
+        apart, _ = cosine_basis.split(side, sizes.slots)
         # The same for every slot, so that all of the codes are for all of the slots.
         amplitudes = tf.transpose(
             tf.matmul(patches, tf.cast(apart, x.dtype)), (1, 0, 2)
@@ -461,7 +461,9 @@ def model(sizes: ImageSizes, book: Codebook) -> Model:
         ),
         weights=weights(sizes, book),
         loss=loss,
-        begins=((f"{PRIOR}.*", sizes.prior_start),) if sizes.prior_start else (),
+        trainable_from=((f"{PRIOR}.*", sizes.prior_start),)
+        if sizes.prior_start
+        else (),
         dims_per_example=dims,
         flops_per_example=flops(sizes, book),
         state=codebook.state(book),
@@ -505,7 +507,7 @@ def _of_cosines(weights: Tensors, sizes: ImageSizes, vectors: tf.Tensor) -> tf.T
     """
     batch, rows, columns, slots, depth = vectors.shape
     side = math.prod(sizes.strides)
-    _, together = frequencies.split(side, slots)
+    _, together = cosine_basis.split(side, slots)
     together = together.reshape(-1, together.shape[-1])
     own = tf.cast(weights["cosines"], tf.float32)
     flat = tf.reshape(vectors, (-1, depth))

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import ppl_core as ppl
-from ppl_core import constructors
+from ppl_core import distributions
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 psd_kernels = tfp.math.psd_kernels
@@ -309,7 +309,7 @@ def sequential_model():
 def test_the_constructors_are_the_public_distribution_classes():
     made = {
         name
-        for name, member in vars(constructors).items()
+        for name, member in vars(distributions).items()
         if hasattr(member, "makes_random_variable")
     }
     assert made == public_classes() - ABSTRACT

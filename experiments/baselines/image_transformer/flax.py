@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.problem import AdamSettings, Training, Unavailable
+from experiments.bench.problems import AdamSettings, Training, Unavailable
 
 NOTE = (
     "linen modules, attention block by block by jax.lax.map, its scores made again for "

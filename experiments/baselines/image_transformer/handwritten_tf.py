@@ -2,7 +2,7 @@
 
 What the program, traced and run by the runtime, takes longer or shorter than this is
 what language and runtime cost, less what its gradients of attention and normalisation,
-which are written by hand, save; `image_transformer_tf_kernels` is this with those.
+which are written by hand, save; `handwritten_tf_kernels` is this with those.
 """
 
 import math
@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.baselines.adam_tf import fused_adam
-from experiments.problem import AdamSettings, Training
+from experiments.bench.problems import AdamSettings, Training
 
 NOTE = "plain operations and autodiff; Adam by TensorFlow's fused kernel"
 HIDDEN = -1e9

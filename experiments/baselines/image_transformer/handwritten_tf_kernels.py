@@ -1,4 +1,4 @@
-"""`image_transformer_tf` with this project's attention and layer normalisation.
+"""`handwritten_tf` with this project's attention and layer normalisation.
 
 Their gradients are written by hand, which TensorFlow's own are slower than.  What the
 program, traced and run by the runtime, takes longer or shorter than this is what the
@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from experiments.baselines import image_transformer_tf
+from experiments.baselines.image_transformer import handwritten_tf
+from experiments.bench.problems import AdamSettings, Training
 from experiments.image_transformer import network
 from experiments.image_transformer.attention import attend
-from experiments.problem import AdamSettings, Training
 
 NOTE = (
     "attention and layer normalisation, with their gradients, are this project's, all "
@@ -25,7 +25,7 @@ NOTE = (
 def prepare(
     sizes: Any, weights: Mapping[str, np.ndarray], adam: AdamSettings
 ) -> Training:
-    """As `image_transformer_tf.prepare`, which see."""
+    """As `handwritten_tf.prepare`, which see."""
     blocks = network.blocks(sizes)
 
     def attention(
@@ -34,4 +34,4 @@ def prepare(
         return attend(query, key, value, blocks=blocks, heads=sizes.heads)
 
     kernels = (attention, network.normalised)
-    return image_transformer_tf.prepare(sizes, weights, adam, kernels=kernels)
+    return handwritten_tf.prepare(sizes, weights, adam, kernels=kernels)

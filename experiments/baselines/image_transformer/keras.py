@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from experiments.problem import AdamSettings, Training
+from experiments.bench.problems import AdamSettings, Training
 
 NOTE = "layers of Keras 3 and keras.ops on TensorFlow, Keras's Adam"
 HIDDEN = -1e9

@@ -13,8 +13,8 @@ from experiments.image_transformer.likelihood import (
     MixtureOfLogistics,
     scaled,
 )
-from experiments.parallel.model import Model, Tensors, Weight
-from experiments.parallel.randomness import Randomness
+from experiments.training.model import Model, Tensors, Weight
+from experiments.training.prng import Randomness
 
 FIRST = 4  # rows and columns back that the first layer sees
 LATER = 2  # and each of the later ones, the row or column itself included

@@ -7,19 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from experiments.problem import (
-    Draws,
-    Problem,
-    SamplerSettings,
-    Unavailable,
-    gradients_computed,
-)
+from experiments.bench.problems import Unavailable
+from experiments.datasets.regression import RegressionProblem
+from experiments.inference.draws import Draws, gradients_computed
+from experiments.inference.settings import SamplerSettings
 
 NOTE = "float32, features [rows, dim]; several chains are one vectorized program"
 
 
 def prepare(
-    problem: Problem, settings: SamplerSettings, seed: int
+    problem: RegressionProblem, settings: SamplerSettings, seed: int
 ) -> Callable[[], Draws]:
     """Compiles the whole run as one program, and returns the function that samples.
 
@@ -75,7 +72,7 @@ def prepare(
 
 
 def log_prob_and_grad(
-    problem: Problem, points: np.ndarray
+    problem: RegressionProblem, points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the density BlackJAX is given, and its gradient at `points`, in float32.
 
@@ -98,7 +95,7 @@ def _alone(chain: Callable, keys: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[None], chain(keys[0]))
 
 
-def _density(problem: Problem) -> tuple[Callable, Any, Any]:
+def _density(problem: RegressionProblem) -> tuple[Callable, Any, Any]:
     """Returns the log density as a function of (coeffs, x, y), and x and y."""
     if importlib.util.find_spec("blackjax") is None:
         raise Unavailable("not installed: pip install blackjax (make peers)")

@@ -8,16 +8,18 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from experiments.datasets.regression import RegressionProblem
 from experiments.inference import chain
+from experiments.inference.draws import Draws
 from experiments.inference.leapfrog import LogProbAndGrad, value_and_gradient
-from experiments.problem import Draws, Problem, SamplerSettings
+from experiments.inference.settings import SamplerSettings
 
 NOTE = (
     "compiled by XLA, sampler and density together, which is faster here than without"
 )
 
 
-def density(problem: Problem, *, gradient: str) -> LogProbAndGrad:
+def density(problem: RegressionProblem, *, gradient: str) -> LogProbAndGrad:
     """The log posterior and its gradient, for one chain: [1, dim] -> [1], [1, dim].
 
     gradient: "autodiff", or "by_hand".
@@ -50,7 +52,7 @@ def density(problem: Problem, *, gradient: str) -> LogProbAndGrad:
 
 
 def prepare(
-    problem: Problem, settings: SamplerSettings, seed: int, *, gradient: str
+    problem: RegressionProblem, settings: SamplerSettings, seed: int, *, gradient: str
 ) -> Callable[[], Draws]:
     """Traces and compiles, and returns the function that samples."""
     return chain.prepare(
@@ -62,7 +64,7 @@ def prepare(
 
 
 def log_prob_and_grad(
-    problem: Problem, points: np.ndarray, *, gradient: str
+    problem: RegressionProblem, points: np.ndarray, *, gradient: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """The log posterior at `points` [points, dim] and its gradient, as NumPy."""
     return chain.evaluate(density(problem, gradient=gradient), points)

@@ -7,14 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from experiments.problem import Draws, Problem, SamplerSettings, Unavailable
+from experiments.bench.problems import Unavailable
+from experiments.datasets.regression import RegressionProblem
+from experiments.inference.draws import Draws
+from experiments.inference.settings import SamplerSettings
 
 NOTE = "leapfrog steps only: no tree, no U-turn test, nothing accepted or rejected"
 LEAPFROGS_PER_DRAW = 255  # a full tree of depth 8
 
 
 def prepare(
-    problem: Problem, settings: SamplerSettings, seed: int, *, layout: str = "dim_rows"
+    problem: RegressionProblem,
+    settings: SamplerSettings,
+    seed: int,
+    *,
+    layout: str = "dim_rows",
 ) -> Callable[[], Draws]:
     """Compiles the loop and returns the function that runs it from `problem.start`.
 
@@ -71,7 +78,7 @@ def prepare(
 
 
 def log_prob_and_grad(
-    problem: Problem, points: np.ndarray, *, layout: str = "dim_rows"
+    problem: RegressionProblem, points: np.ndarray, *, layout: str = "dim_rows"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the loop's log density, without its constants, and gradient at `points`.
 
@@ -87,7 +94,7 @@ def log_prob_and_grad(
     return np.array(log_probs, np.float64), np.stack(grads).astype(np.float64)
 
 
-def _density(problem: Problem, layout: str) -> tuple[Callable, Any, Any]:
+def _density(problem: RegressionProblem, layout: str) -> tuple[Callable, Any, Any]:
     """Returns the log density as a function of (coeffs, x, y), and x and y."""
     if layout not in ("dim_rows", "rows_dim"):
         raise ValueError(f"layout: given {layout!r}, wanted 'dim_rows' or 'rows_dim'")

@@ -10,19 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from experiments.problem import (
-    Draws,
-    Problem,
-    SamplerSettings,
-    Unavailable,
-    gradients_computed,
-)
+from experiments.bench.problems import Unavailable
+from experiments.datasets.regression import RegressionProblem
+from experiments.inference.draws import Draws, gradients_computed
+from experiments.inference.settings import SamplerSettings
 
 NOTE = "float32, features [rows, dim]; several chains are one vectorized program"
 
 
 def prepare(
-    problem: Problem, settings: SamplerSettings, seed: int
+    problem: RegressionProblem, settings: SamplerSettings, seed: int
 ) -> Callable[[], Draws]:
     """Compiles the whole run as one program, and returns the function that samples.
 
@@ -82,7 +79,7 @@ def prepare(
 
 
 def log_prob_and_grad(
-    problem: Problem, points: np.ndarray
+    problem: RegressionProblem, points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns NumPyro's log density and gradient at `points`, computed in float32.
 
@@ -103,7 +100,7 @@ def log_prob_and_grad(
     return np.array(log_probs, np.float64), np.stack(grads).astype(np.float64)
 
 
-def _program(problem: Problem) -> tuple[Callable, Any, Any]:
+def _program(problem: RegressionProblem) -> tuple[Callable, Any, Any]:
     """Returns the NumPyro program and its two arguments."""
     if importlib.util.find_spec("numpyro") is None:
         raise Unavailable("not installed: pip install numpyro (make peers)")

@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from experiments.baselines.pymc import build_model
-from experiments.problem import Draws, Problem, SamplerSettings, Unavailable
+from experiments.baselines.nuts.pymc import build_model
+from experiments.bench.problems import Unavailable
+from experiments.datasets.regression import RegressionProblem
+from experiments.inference.draws import Draws
+from experiments.inference.settings import SamplerSettings
 
 MAX_DEPTH = 7
 NOTE = (
@@ -21,7 +24,7 @@ NOTE = (
 
 
 def prepare(
-    problem: Problem, settings: SamplerSettings, seed: int
+    problem: RegressionProblem, settings: SamplerSettings, seed: int
 ) -> Callable[[], Draws]:
     """Compiles the PyMC model through nutpie and returns the function that samples.
 
@@ -75,7 +78,7 @@ def prepare(
 
 
 def log_prob_and_grad(
-    problem: Problem, points: np.ndarray
+    problem: RegressionProblem, points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the log density that nutpie compiled, and its gradient, at `points`.
 
@@ -99,7 +102,7 @@ def log_prob_and_grad(
     return log_probs, grads
 
 
-def _compile(problem: Problem) -> Any:
+def _compile(problem: RegressionProblem) -> Any:
     if importlib.util.find_spec("nutpie") is None:
         raise Unavailable("not installed: pip install nutpie (make peers)")
     import nutpie

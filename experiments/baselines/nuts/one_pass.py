@@ -8,13 +8,15 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from experiments.problem import Draws, Problem, SamplerSettings
+from experiments.datasets.regression import RegressionProblem
+from experiments.inference.draws import Draws
+from experiments.inference.settings import SamplerSettings
 
 PASSES = 100  # a draw: enough that a call's own cost is not seen
 
 
 def prepare(
-    problem: Problem, settings: SamplerSettings, seed: int
+    problem: RegressionProblem, settings: SamplerSettings, seed: int
 ) -> Callable[[], Draws]:
     """Returns the function that passes PASSES times a draw; "leapfrogs" are passes."""
     del seed  # nothing is drawn

@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from experiments.problem import Draws, Problem, SamplerSettings, Unavailable
+from experiments.bench.problems import Unavailable
+from experiments.datasets.regression import RegressionProblem
+from experiments.inference.draws import Draws
+from experiments.inference.settings import SamplerSettings
 
 NOTE = "PyMC's default backend, features column-major (the faster order)"
 
 
 def prepare(
-    problem: Problem,
+    problem: RegressionProblem,
     settings: SamplerSettings,
     seed: int,
     *,
@@ -88,7 +91,7 @@ def prepare(
 
 
 def log_prob_and_grad(
-    problem: Problem, points: np.ndarray, *, dtype: str = "float64"
+    problem: RegressionProblem, points: np.ndarray, *, dtype: str = "float64"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns PyMC's log density and gradient at `points`, computed in `dtype`.
 
@@ -109,7 +112,7 @@ def log_prob_and_grad(
     return np.array(log_probs, np.float64), np.stack(grads).astype(np.float64)
 
 
-def build_model(problem: Problem, *, dtype: str) -> Any:
+def build_model(problem: RegressionProblem, *, dtype: str) -> Any:
     """Returns the pymc.Model of the problem, whose data and coeffs have `dtype`.
 
     Raises:

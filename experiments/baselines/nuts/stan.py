@@ -27,7 +27,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.problem import Draws, Problem, SamplerSettings, Unavailable
+from experiments.bench.problems import Unavailable
+from experiments.datasets.regression import RegressionProblem
+from experiments.inference.draws import Draws
+from experiments.inference.settings import SamplerSettings
 
 NOTE = (
     "compiled as PyStan does: -O3 without -march=native; where the program is compiled "
@@ -51,7 +54,11 @@ class ChainResult(NamedTuple):
 
 
 def prepare(
-    problem: Problem, settings: SamplerSettings, seed: int, *, program: str = "glm"
+    problem: RegressionProblem,
+    settings: SamplerSettings,
+    seed: int,
+    *,
+    program: str = "glm",
 ) -> Callable[[], Draws]:
     """Compiles a program of PROGRAMS, or finds it compiled, and returns the sampler.
 
@@ -87,7 +94,7 @@ def prepare(
 
 
 def log_prob_and_grad(
-    problem: Problem, points: np.ndarray, *, program: str = "glm"
+    problem: RegressionProblem, points: np.ndarray, *, program: str = "glm"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns Stan's log density, without its constants, and its gradient at `points`.
 
@@ -168,7 +175,7 @@ def _compile(code: str, target: Path) -> None:
 
 
 def _start_pool(
-    problem: Problem, program: str, num_jobs: int
+    problem: RegressionProblem, program: str, num_jobs: int
 ) -> concurrent.futures.ProcessPoolExecutor:
     """Returns worker processes, at most one a core, that hold module and data."""
     module = compiled_module(program)

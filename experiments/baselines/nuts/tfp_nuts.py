@@ -7,14 +7,16 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from experiments.datasets.regression import RegressionProblem
 from experiments.inference import chain
+from experiments.inference.draws import Draws
 from experiments.inference.leapfrog import value_and_gradient
-from experiments.problem import Draws, Problem, SamplerSettings
+from experiments.inference.settings import SamplerSettings
 
 tfd = tfp.distributions
 
 
-def density(problem: Problem) -> Callable[[tf.Tensor], tf.Tensor]:
+def density(problem: RegressionProblem) -> Callable[[tf.Tensor], tf.Tensor]:
     """The log posterior of one chain, [1, dim] -> [1]."""
     features = tf.constant(np.ascontiguousarray(problem.features.T))  # [dim, rows]
     labels = tf.constant(problem.labels)  # [rows]
@@ -31,7 +33,7 @@ def density(problem: Problem) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def prepare(
-    problem: Problem, settings: SamplerSettings, seed: int
+    problem: RegressionProblem, settings: SamplerSettings, seed: int
 ) -> Callable[[], Draws]:
     """Returns the function that samples; its first call compiles."""
     log_prob = density(problem)
@@ -64,7 +66,7 @@ def prepare(
 
 
 def log_prob_and_grad(
-    problem: Problem, points: np.ndarray
+    problem: RegressionProblem, points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The log posterior at `points` [points, dim] and its gradient, as NumPy."""
     return chain.evaluate(value_and_gradient(density(problem)), points)

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.baselines.adam_tf import fused_adam
-from experiments.problem import AdamSettings, Training
+from experiments.bench.problems import AdamSettings, Training
 
 NOTE = (
     "plain layers on one device and autodiff; Adam by TensorFlow's fused kernel; its "
@@ -33,7 +33,7 @@ Draws = Callable[[int], Mapping[str, np.ndarray]]
 def prepare(
     sizes: Any, weights: Mapping[str, np.ndarray], adam: AdamSettings, draws: Draws
 ) -> Training:
-    """The training of these sizes (`vae.AudioSizes`), from these weights.
+    """The training of these sizes (`audio_vae.AudioSizes`), from these weights.
 
     draws: of a step's number, what is drawn in it: `within` [clips, length], uniform,
       where in its step each sample is, and `noise` [clips, latents], normal.

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.baselines import vector_quantized_tf as in_tensorflow
-from experiments.problem import AdamSettings, Training, Unavailable
-from experiments.vae import frequencies
+from experiments.baselines.vae import vq_vae_tf as in_tensorflow
+from experiments.bench.problems import AdamSettings, Training, Unavailable
+from experiments.vq_vae import cosine_basis
 
 NOTE = (
     "linen modules, optax.adam, one jitted step that gives its buffers up; its uniform "
@@ -26,7 +26,7 @@ def prepare(
     adam: AdamSettings,
     draws: in_tensorflow.Draws,
 ) -> Training:
-    """As `vector_quantized_tf.prepare`, with mixtures of logistics alone.
+    """As `vq_vae_tf.prepare`, with mixtures of logistics alone.
 
     Raises:
       Unavailable: Flax is not installed.
@@ -42,7 +42,7 @@ def prepare(
     import optax
     from flax import traverse_util
 
-    from experiments.baselines import image_transformer_flax as transformer
+    from experiments.baselines.image_transformer import flax as transformer
 
     check(sizes, book)
     encoder, decoder, prior = _modules(sizes, book)
@@ -178,7 +178,7 @@ def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
     place = math.prod(sizes.strides)  # pixels of its side
     side = sizes.size // place
     if sizes.shortcuts:
-        apart, together = frequencies.split(place, sizes.slots)
+        apart, together = cosine_basis.split(place, sizes.slots)
 
     def whole(x: Any) -> Any:
         """Of places [.., numbers of their pixels]: [batch, size, size, numbers]."""

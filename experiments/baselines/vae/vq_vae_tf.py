@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from experiments.baselines import image_transformer_tf as transformer
 from experiments.baselines.adam_tf import fused_adam
-from experiments.problem import AdamSettings, Training
-from experiments.vae import frequencies
+from experiments.baselines.image_transformer import handwritten_tf as transformer
+from experiments.bench.problems import AdamSettings, Training
+from experiments.vq_vae import cosine_basis
 
 NOTE = (
     "plain operations and autodiff, averages assigned by hand; Adam by TensorFlow's "
@@ -33,7 +33,7 @@ def prepare(
     adam: AdamSettings,
     draws: Draws,
 ) -> Training:
-    """The training of `vae.ImageSizes` and `vae.Codebook`, from these values.
+    """The training of `vq_vae.ImageSizes` and `vq_vae.Codebook`, from these values.
 
     draws: of a step's number, what is drawn in it: `uniform` [vectors, samples] float32
       for the codes, and `chosen` [codes] int32, the vectors that codes begin anew from.
@@ -134,7 +134,7 @@ def encoded(w: Mapping[str, Any], sizes: Any, image: tf.Tensor) -> tf.Tensor:
     x = tf.reshape(x, (-1, x.shape[-1] // sizes.slots))
     if sizes.shortcuts:
         side = math.prod(sizes.strides)
-        apart, _ = frequencies.split(side, sizes.slots)  # [slots, pixels, frequencies]
+        apart, _ = cosine_basis.split(side, sizes.slots)  # [slots, pixels, frequencies]
         patches = tf.nn.space_to_depth(tf.cast(image, tf.float32) / 127.5 - 1, side)
         patches = tf.reshape(patches, (-1, apart.shape[1]))
         own = tf.reshape(patches @ np.concatenate(apart, 1), (-1, apart.shape[2]))
@@ -163,7 +163,7 @@ def decoded(
     if sizes.shortcuts:
         x += patched(sizes, first @ w["up"], batch)
         if sizes.likelihood == "dmol":
-            _, together = frequencies.split(math.prod(sizes.strides), sizes.slots)
+            _, together = cosine_basis.split(math.prod(sizes.strides), sizes.slots)
             own = vectors @ tf.transpose(w["cosines"]) / vectors.shape[-1]
             pixels = tf.reshape(own, (-1, together[:, :, 0].size))
             pixels @= together.reshape(-1, together.shape[-1])
@@ -312,7 +312,7 @@ def prior_nats(
 
 
 class _PriorSizes:
-    """What `image_transformer_tf.attention` asks of sizes."""
+    """What `handwritten_tf.attention` asks of sizes."""
 
     def __init__(self, sizes: Any) -> None:
         self.heads, self.hidden = sizes.prior_heads, sizes.prior_hidden

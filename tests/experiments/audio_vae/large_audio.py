@@ -1,9 +1,9 @@
 """The audio VAE on the paper's cores: small, with 100 million weights, and on 512.
 
-    python -m tests.experiments.vae.large_audio [seventeen] [train] [trace]
+    python -m tests.experiments.audio_vae.large_audio [seventeen] [train] [trace]
 
 Holds a small model on 17 logical CPU devices, and on two copies of them, against one
-device; trains the sizes of configs/vae/audio_large.gin on 17; and traces the step of as
+device; trains the sizes of configs/audio_vae/large.gin on 17; and traces the step of as
 many copies of the 17 as there are in 16 x 16 x 2, of which nothing runs.  Takes some
 minutes and some 6 GB of memory, and says what it took.
 """
@@ -15,14 +15,16 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from experiments.parallel import accounting, optimizers, placed, topology
-from experiments.parallel.engines import make_runtime
-from experiments.parallel.model import num_parameters
-from experiments.parallel.runtime import StepSettings
-from experiments.parallel.variables import variables
-from experiments.vae import audio
-from experiments.vae.audio import AudioSizes
-from tests.experiments.vae import on_cores
+from experiments.audio_vae import program
+from experiments.audio_vae.program import AudioSizes
+from experiments.bench import counting
+from experiments.engines import manual_placement
+from experiments.engines.selection import make_engine
+from experiments.training import optimizers, topology
+from experiments.training.engine import StepSettings
+from experiments.training.model import num_parameters
+from experiments.training.state import variables
+from tests.experiments.audio_vae import on_cores
 
 LARGE = AudioSizes(
     channels=1024, context=1024, prior_channels=512, prior_context=512, coder=1024
@@ -50,9 +52,9 @@ def share_of_flows(model, placement):
 
 
 def train():
-    model, placement = audio.model(LARGE), audio.placement(LARGE)
+    model, placement = program.model(LARGE), program.placement(LARGE)
     settings = StepSettings(clip_norm=1e4)
-    runtime = make_runtime(
+    runtime = make_engine(
         model,
         ADAM,
         topology.parse("core:17"),
@@ -78,18 +80,18 @@ def train():
     assert num_parameters(model) >= 100_000_000
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
     assert share <= 1 / 16 + 0.02
-    passed = accounting.passed_bytes(runtime.graph(batch))
+    passed = counting.passed_bytes(runtime.graph(batch))
     print(f"{sum(passed.values()):,} bytes pass between cores a step", flush=True)
 
 
 def trace():
     """What each of 512 cores would hold, its step's graph traced and counted."""
-    model, placement = audio.model(LARGE), audio.placement(LARGE)
+    model, placement = program.model(LARGE), program.placement(LARGE)
     copies = CORES // placement.num_cores
     mesh = topology.parse(f"batch:{copies},core:{placement.num_cores}")
     settings = StepSettings(clip_norm=1e4, ema_decay=0.998)
     began = time.perf_counter()
-    graph = placed.traced_step(
+    graph = manual_placement.traced_step(
         model,
         ADAM,
         mesh,
@@ -97,8 +99,8 @@ def trace():
         placement,
         {"audio": tf.TensorSpec((copies * CLIPS_A_COPY, LARGE.length), tf.int32)},
     )
-    made = accounting.made_bytes(graph)
-    passed = accounting.passed_bytes(graph)
+    made = counting.made_bytes(graph)
+    passed = counting.passed_bytes(graph)
     held = np.zeros(placement.num_cores)
     for variable in variables(model, ADAM, ema=True).values():
         core = placement.core_of(variable.weight) if variable.weight else 0

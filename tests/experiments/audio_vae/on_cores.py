@@ -12,18 +12,13 @@ from unittest import mock
 import numpy as np
 import tensorflow as tf
 
-from experiments.parallel import (
-    accounting,
-    arithmetic,
-    engines,
-    optimizers,
-    placed,
-    topology,
-)
-from experiments.parallel.randomness import Randomness
-from experiments.parallel.runtime import StepSettings
-from experiments.vae import audio, flows
-from tests.experiments.vae.small_audio import GRID, SMALL, loud_clips, weights_for
+from experiments.audio_vae import flows, program
+from experiments.bench import counting
+from experiments.engines import manual_placement, selection
+from experiments.training import optimizers, topology, train_step
+from experiments.training.engine import StepSettings
+from experiments.training.prng import Randomness
+from tests.experiments.audio_vae.small_audio import GRID, SMALL, loud_clips, weights_for
 
 MESHES = ("batch:1", "core:3", "batch:2,core:3")
 STEPS = 3
@@ -37,13 +32,13 @@ def batch(number, sizes=SMALL):
 
 
 def runtime_of(mesh, sizes=SMALL):
-    return engines.make_runtime(
-        audio.model(sizes),
+    return selection.make_engine(
+        program.model(sizes),
         ADAM,
         topology.parse(mesh),
         SETTINGS,
         kind="CPU",
-        placement=audio.placement(sizes),
+        placement=program.placement(sizes),
     )
 
 
@@ -78,15 +73,15 @@ def gradients_apart(one, other):
 
 def counted(runtime, given):
     """A first step, and what its graphs say."""
-    with accounting.recording() as functions:
+    with counting.recording() as functions:
         result = {n: float(v) for n, v in runtime.step(given, 0, 5).items()}
     graph = runtime.graph(given)
     return result, {
-        "ops": accounting.ops_of_devices(functions),
-        "nowhere": accounting.ops_nowhere(graph),
-        "collectives": len(accounting.collectives(functions)),
-        "passed": listed(accounting.passed_bytes(graph)),
-        "sent": listed(accounting.sent_bytes(functions, graph)),
+        "ops": counting.ops_of_devices(functions),
+        "nowhere": counting.ops_nowhere(graph),
+        "collectives": len(counting.collectives(functions)),
+        "passed": listed(counting.passed_bytes(graph)),
+        "sent": listed(counting.sent_bytes(functions, graph)),
     }
 
 
@@ -134,14 +129,14 @@ def drawn():
     """Where the parts' forwards are, and how far from those of one device."""
     weights = weights_for(SMALL)
     noise = np.random.default_rng(2).standard_normal((2, SMALL.length), np.float32)
-    alone = audio.flow(weights, SMALL, "decoder").forward(tf.constant(noise))
+    alone = program.flow(weights, SMALL, "decoder").forward(tf.constant(noise))
     devices = [f"/device:CPU:{core}" for core in range(3)]
     with (
         mock.patch.object(flows, "traced", lambda function: function),
-        placed.devices_of_cores(devices),
+        manual_placement.devices_of_cores(devices),
     ):
         flows._forward_once.cache_clear()
-        flow = audio.flow(weights, SMALL, "decoder")
+        flow = program.flow(weights, SMALL, "decoder")
         forward = tf.function(flow.forward, autograph=False)
         made = forward.get_concrete_function(tf.constant(noise))
         flows._forward_once.cache_clear()
@@ -155,13 +150,13 @@ def drawn():
 
 def refusals(runtimes, arrays):
     def make(**changed):
-        return engines.make_runtime(
-            audio.model(SMALL),
+        return selection.make_engine(
+            program.model(SMALL),
             ADAM,
             topology.parse("core:3"),
             SETTINGS._replace(**changed),
             kind="CPU",
-            placement=audio.placement(SMALL),
+            placement=program.placement(SMALL),
         )
 
     without = {name: array for name, array in arrays.items() if name != "step"}
@@ -200,14 +195,14 @@ def seventeen_cores(mesh):
 
 def on_one_device(arrays, given):
     """The step's results and its clipped gradients, op by op: no graph is made."""
-    model = audio.model(GRID)
+    model = program.model(GRID)
     weights = {n: tf.constant(arrays[f"weights/{n}"]) for n in model.weights}
-    found = arithmetic.sums(
+    found = train_step.sums(
         model,
         SETTINGS,
         weights,
         {"audio": tf.constant(given["audio"])},
-        Randomness(tf.constant(arithmetic.step_seed(5, 0)), tf.constant(0)),
+        Randomness(tf.constant(train_step.step_seed(5, 0)), tf.constant(0)),
         num_examples=BATCH,
         gradients=True,
     )

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.vae import audio
-from tests.experiments.vae.small_audio import GRID, SMALL
+from experiments.audio_vae import program
+from tests.experiments.audio_vae.small_audio import GRID, SMALL
 from tests.programs import told_by
 
 PLACED = ("core:3", "batch:2,core:3")
@@ -20,7 +20,7 @@ def three():
 @pytest.mark.parametrize("mesh", PLACED)
 def test_losses_and_gradients_are_those_of_one_device(three, mesh):
     one, found = three["batch:1"], three[mesh]
-    assert (one["engine"], found["engine"]) == ("SingleDevice", "Placed")
+    assert (one["engine"], found["engine"]) == ("SingleDevice", "ManuallyPlaced")
     # Nats of latents are a difference of two sums of dozens, which may be near zero.
     for name, near_zero in (("loss", 0), ("gradient_norm", 0), ("latent_nats", 1e-5)):
         np.testing.assert_allclose(
@@ -42,9 +42,9 @@ def test_the_steps_differ_enough_to_show_a_mistake(three):
 
 def bytes_of_cores(sizes):
     """Weights, two slots and the average, and the step count, of each core."""
-    placement = audio.placement(sizes)
+    placement = program.placement(sizes)
     found = np.full(placement.num_cores, 8)
-    for name, weight in audio.weights_of(sizes).items():
+    for name, weight in program.weights_of(sizes).items():
         found[placement.core_of(name)] += 4 * 4 * int(np.prod(weight.shape))
     return found.tolist()
 
@@ -57,11 +57,11 @@ def test_each_core_keeps_its_nodes_variables_and_no_others(three):
     assert held(three["batch:2,core:3"]) == 2 * bytes_of_cores(SMALL)
 
 
-@pytest.mark.parametrize("sizes", [GRID, audio.AudioSizes()])
+@pytest.mark.parametrize("sizes", [GRID, program.AudioSizes()])
 def test_no_core_of_the_grid_has_over_a_sixteenth_of_the_flows_and_a_fiftieth(sizes):
-    placement = audio.placement(sizes)
+    placement = program.placement(sizes)
     held = np.zeros(placement.num_cores)
-    for name, weight in audio.weights_of(sizes).items():
+    for name, weight in program.weights_of(sizes).items():
         if "/flow" in name:
             held[placement.core_of(name)] += np.prod(weight.shape)
     assert len(held) == 17 and held[:16].min() == held[:16].max() > 0

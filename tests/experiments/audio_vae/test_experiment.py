@@ -8,14 +8,14 @@ import wave
 import numpy as np
 import pytest
 
-from experiments import datasets, vae
+from experiments import audio_vae, datasets
 from experiments.bench import learning
-from experiments.inference.optimize import LoopSettings
-from experiments.parallel import optimizers
-from experiments.parallel.runtime import StepSettings
 from experiments.records import checkpoint, metrics
 from experiments.report import learning as report
-from tests.experiments.vae.small_audio import SMALL
+from experiments.training import optimizers
+from experiments.training.engine import StepSettings
+from experiments.training.loop import LoopSettings
+from tests.experiments.audio_vae.small_audio import SMALL
 from tests.programs import REPO, train_command
 
 
@@ -102,7 +102,7 @@ def given(**more):
 def learned(tmp_path_factory):
     """The folder of a run of 60 steps."""
     folder = tmp_path_factory.mktemp("learned")
-    vae.train_audio(run_dir=folder, **given())
+    audio_vae.train_audio(run_dir=folder, **given())
     return folder
 
 
@@ -114,8 +114,8 @@ def test_it_learns(learned):
 
 def test_a_run_gone_on_with_ends_as_one_that_never_stopped(learned, tmp_path):
     shorter = LoopSettings(num_steps=45, measure_peak=False)
-    vae.train_audio(run_dir=tmp_path, **given(loop=shorter))
-    summary = vae.train_audio(run_dir=tmp_path, resume=True, **given())
+    audio_vae.train_audio(run_dir=tmp_path, **given(loop=shorter))
+    summary = audio_vae.train_audio(run_dir=tmp_path, resume=True, **given())
     assert summary["resumed_from"] == 45
     one, two = final(learned, 60), final(tmp_path, 60)
     assert one.keys() == two.keys()
@@ -146,5 +146,5 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
     tmp_path, wrong, said
 ):
     with pytest.raises(ValueError, match=said):
-        vae.train_audio(run_dir=tmp_path, **given(**wrong))
+        audio_vae.train_audio(run_dir=tmp_path, **given(**wrong))
     assert not list(tmp_path.iterdir())

@@ -7,16 +7,16 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from experiments.vae import audio
-from experiments.vae.audio_networks import Row, row_network, row_weights
-from experiments.vae.flows import (
+from experiments.audio_vae import program
+from experiments.audio_vae.flows import (
     DistributedAutoregressiveFlow,
     LogisticQuantile,
     Part,
     Sinh,
     SplitFlow,
 )
-from tests.experiments.vae.small_audio import GRID, SMALL, weights_for
+from experiments.audio_vae.networks import Row, row_network, row_weights
+from tests.experiments.audio_vae.small_audio import GRID, SMALL, weights_for
 
 NAMES = ("prior", "decoder")
 
@@ -34,7 +34,7 @@ def noise_of(sizes, name, num=3, seed=1):
 @pytest.fixture(scope="module")
 def flow_of():
     weights = weights_for(SMALL)
-    return lambda name: audio.flow(weights, SMALL, name)
+    return lambda name: program.flow(weights, SMALL, name)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_no_value_is_told_of_itself_or_of_what_comes_after(name, number, flow_of
 
 
 def test_rows_take_turns_in_order_so_that_both_neighbours_are_read():
-    flows = audio.flow(weights_for(GRID), GRID, "decoder").flows
+    flows = program.flow(weights_for(GRID), GRID, "decoder").flows
     assert [len(flow.parts) for flow in flows] == [4] * 8 + [1]
     assert [flow.backwards for flow in flows] == [True, False] * 4 + [False]
     assert [flows[0].neighbour(c) for c in range(4)] == [1, 2, 3, None]
@@ -111,7 +111,7 @@ def test_rows_take_turns_in_order_so_that_both_neighbours_are_read():
 
 
 def test_two_consecutive_flows_share_a_core_and_the_last_has_its_own():
-    flows = audio.flow(weights_for(GRID), GRID, "decoder").flows
+    flows = program.flow(weights_for(GRID), GRID, "decoder").flows
     cores = [[part.core for part in flow.parts] for flow in flows]
     assert cores[0] == cores[1] == [0, 1, 2, 3] and cores[6] == cores[7]
     assert cores[7] == [12, 13, 14, 15] and cores[8] == [16]

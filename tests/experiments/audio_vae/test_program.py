@@ -6,11 +6,11 @@ import tensorflow as tf
 from scipy import stats
 
 import ppl_core as ppl
-from experiments.parallel.model import draw
-from experiments.parallel.randomness import Randomness
-from experiments.vae import audio, audio_networks
-from experiments.vae.audio import AudioSizes
-from tests.experiments.vae.small_audio import SMALL, loud_clips, weights_for
+from experiments.audio_vae import networks, program
+from experiments.audio_vae.program import AudioSizes
+from experiments.training.model import draw
+from experiments.training.prng import Randomness
+from tests.experiments.audio_vae.small_audio import SMALL, loud_clips, weights_for
 
 RANDOM = Randomness(tf.constant([3, 4]), tf.constant(0))
 
@@ -24,19 +24,19 @@ def first_weights(sizes):
     """As training begins."""
     return {
         name: tf.constant(draw(weight, name, 0))
-        for name, weight in audio.weights_of(sizes).items()
+        for name, weight in program.weights_of(sizes).items()
     }
 
 
 def bits_at_first(sizes, clips):
-    parts = audio.bound(first_weights(sizes), sizes, tf.constant(clips), RANDOM)
+    parts = program.bound(first_weights(sizes), sizes, tf.constant(clips), RANDOM)
     return np.asarray(tf.add_n(list(parts.values()))) / np.log(2) / sizes.length
 
 
 def test_the_model_is_a_latent_and_audio_given_it(weights):
-    clips = loud_clips(SMALL, 2) / audio.STEPS
+    clips = loud_clips(SMALL, 2) / program.STEPS
     with ppl.tape() as made, ppl.condition(z=np.zeros((2, 32)), audio=clips):
-        audio.clips(weights, SMALL, 2)
+        program.clips(weights, SMALL, 2)
     assert list(made) == ["z", "audio"]
     assert [tuple(v.shape) for v in made.values()] == [(2, 32), (2, 64)]
     assert [tuple(v.log_prob().shape) for v in made.values()] == [(2,), (2,)]
@@ -45,23 +45,23 @@ def test_the_model_is_a_latent_and_audio_given_it(weights):
 def test_the_prior_begins_as_independent_logistic_noise():
     z = np.random.default_rng(0).standard_normal((3, SMALL.latents))
     with ppl.condition(z=z):
-        made = audio.prior(first_weights(SMALL), SMALL, 3)
-    wanted = stats.logistic.logpdf(z, scale=audio.LOGISTIC_SCALE).sum(-1)
+        made = program.prior(first_weights(SMALL), SMALL, 3)
+    wanted = stats.logistic.logpdf(z, scale=program.LOGISTIC_SCALE).sum(-1)
     np.testing.assert_allclose(made.log_prob(), wanted, rtol=1e-5)
 
 
 def test_the_latents_move_the_audios_density_and_it_is_of_the_affine_shift(weights):
     """By the pieces: noise, its shift and scale by upsampled z, the tail, the flow."""
-    clips = (loud_clips(SMALL, 2) / audio.STEPS).astype(np.float32)
+    clips = (loud_clips(SMALL, 2) / program.STEPS).astype(np.float32)
     z = np.random.default_rng(1).standard_normal((2, 32)).astype(np.float32)
     with ppl.condition(audio=clips):
-        found = audio.decoder(weights, SMALL, tf.constant(z)).log_prob()
-        other = audio.decoder(weights, SMALL, tf.constant(1 - z)).log_prob()
-    flow = audio.flow(weights, SMALL, "decoder")
+        found = program.decoder(weights, SMALL, tf.constant(z)).log_prob()
+        other = program.decoder(weights, SMALL, tf.constant(1 - z)).log_prob()
+    flow = program.flow(weights, SMALL, "decoder")
     noise = np.asarray(flow.inverse(tf.constant(clips)), np.float64)
     log_det = np.asarray(flow.inverse_log_det_jacobian(tf.constant(clips)))
     shift, log_scale = (
-        np.asarray(x, np.float64) for x in audio.upsampled(weights, tf.constant(z))
+        np.asarray(x, np.float64) for x in program.upsampled(weights, tf.constant(z))
     )
     tail = float(weights["decoder/tail"][0])
     stretched = np.arcsinh(noise) / np.exp(tail)
@@ -73,13 +73,13 @@ def test_the_latents_move_the_audios_density_and_it_is_of_the_affine_shift(weigh
 
 def test_the_bound_is_the_dequantized_density_and_the_latents_divergence(weights):
     clips = tf.constant(loud_clips(SMALL, 3))
-    parts = audio.bound(weights, SMALL, clips, RANDOM)
-    heard = audio.dequantized(clips, RANDOM)
-    z = audio.encoder(weights, heard, audio.drawn_by(RANDOM))
+    parts = program.bound(weights, SMALL, clips, RANDOM)
+    heard = program.dequantized(clips, RANDOM)
+    z = program.encoder(weights, heard, program.drawn_by(RANDOM))
     with ppl.condition(z=z.value):
-        prior = audio.prior(weights, SMALL, 3).log_prob()
+        prior = program.prior(weights, SMALL, 3).log_prob()
     with ppl.condition(audio=heard):
-        given = audio.decoder(weights, SMALL, z.value).log_prob()
+        given = program.decoder(weights, SMALL, z.value).log_prob()
     entropy = stats.norm.entropy(scale=z.distribution.stddev().numpy()).sum(-1)
     np.testing.assert_allclose(parts["latents"], -prior - entropy, rtol=1e-4)
     # A density of full scale is one of steps, by the number of steps in full scale.
@@ -89,17 +89,17 @@ def test_the_bound_is_the_dequantized_density_and_the_latents_divergence(weights
 
 def test_each_sample_is_anywhere_in_its_step():
     clips = tf.constant(loud_clips(SMALL, 50))
-    found = audio.dequantized(clips, RANDOM).numpy() * audio.STEPS - clips.numpy()
+    found = program.dequantized(clips, RANDOM).numpy() * program.STEPS - clips.numpy()
     assert np.abs(found).max() <= 0.5 and found.min() < -0.49 and found.max() > 0.49
     assert abs(found.mean()) < 0.03  # of 3,200 draws: six deviations
 
 
 def test_a_latent_has_eight_bits_at_most_of_its_range(weights):
     heavy = {n: 1e4 * w if "compressor/out" in n else w for n, w in weights.items()}
-    clips = (loud_clips(SMALL, 2) / audio.STEPS).astype(np.float32)
-    made = audio.encoder(heavy, tf.constant(clips), lambda mean, _: mean)
+    clips = (loud_clips(SMALL, 2) / program.STEPS).astype(np.float32)
+    made = program.encoder(heavy, tf.constant(clips), lambda mean, _: mean)
     mean, deviation = made.value.numpy(), made.distribution.stddev().numpy()
-    limit = audio_networks.LATENT_LIMIT
+    limit = networks.LATENT_LIMIT
     assert np.abs(mean).max() <= limit and np.abs(mean).max() > 0.99 * limit
     # Of which there are, by entropy, 256 in the range: and as narrow as that they are.
     narrowest = 2 * limit / (deviation.min() * np.sqrt(2 * np.pi * np.e))
@@ -107,7 +107,7 @@ def test_a_latent_has_eight_bits_at_most_of_its_range(weights):
 
 
 def test_a_training_step_has_no_loop_over_time(weights):
-    model = audio.model(SMALL)
+    model = program.model(SMALL)
 
     @tf.function(autograph=False)
     def gradients(weights, clips):
@@ -125,13 +125,13 @@ def test_a_training_step_has_no_loop_over_time(weights):
 
     found = ops(gradients, weights, tf.constant(loud_clips(SMALL, 2)))
     assert len(found) > 500 and not [op for op in found if "While" in op]
-    flow = audio.flow(weights, SMALL, "prior")
+    flow = program.flow(weights, SMALL, "prior")
     serial = tf.function(flow.forward, autograph=False)
     assert [op for op in ops(serial, tf.zeros((1, 32))) if "While" in op]
 
 
 def test_every_weight_has_a_gradient(weights):
-    model = audio.model(SMALL)
+    model = program.model(SMALL)
     with tf.GradientTape() as tape:
         tape.watch(weights)
         nats, numbers = model.loss(
@@ -164,7 +164,7 @@ def test_odd_sounds_have_a_finite_loss_and_gradient(kind):
         clips[:, ::2], clips[:, 1::2] = 2**15 - 1, -(2**15)
     elif kind == "burst":
         clips[:, 40:] = 30000
-    weights, model = first_weights(SMALL), audio.model(SMALL)
+    weights, model = first_weights(SMALL), program.model(SMALL)
     with tf.GradientTape() as tape:
         tape.watch(weights)
         nats, _ = model.loss(weights, {"audio": tf.constant(clips)}, RANDOM)
@@ -190,7 +190,7 @@ def test_odd_sounds_have_a_finite_loss_and_gradient(kind):
 )
 def test_sizes_that_do_not_fit_each_other_are_refused(change, said):
     with pytest.raises(ValueError, match=said):
-        audio.model(SMALL._replace(**change))
+        program.model(SMALL._replace(**change))
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_sizes_that_do_not_fit_each_other_are_refused(change, said):
 )
 def test_clips_of_another_kind_are_refused(clips, weights):
     with pytest.raises(ValueError, match=r"audio: given .*wanted integers of 16 bits"):
-        audio.model(SMALL).loss(weights, {"audio": tf.constant(clips)}, RANDOM)
+        program.model(SMALL).loss(weights, {"audio": tf.constant(clips)}, RANDOM)
 
 
 def test_a_steps_flops_are_those_of_its_products_with_weights():
@@ -208,4 +208,4 @@ def test_a_steps_flops_are_those_of_its_products_with_weights():
     whole = (32 + 2 + 2 * 3) * 6 + 6 * 6 + 6 * 2 + (6 * 5 + 5 * 6) / 8
     coders = 4 * (48 * 6 + 6 * 6 + 6 * 16) + 4 * (24 * 6 + 6 * 6 + 6 * 32)
     wanted = 6 * (3 * 32 * prior + 2 * 64 * row + 64 * whole + coders)
-    assert audio.flops(SMALL) == wanted
+    assert program.flops(SMALL) == wanted

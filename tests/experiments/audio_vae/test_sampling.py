@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.vae import audio, audio_networks, audio_sampling
-from tests.experiments.vae.small_audio import GRID, SMALL, loud_clips, weights_for
+from experiments.audio_vae import networks, program, sampling
+from tests.experiments.audio_vae.small_audio import GRID, SMALL, loud_clips, weights_for
 
 SEED = tf.constant([5, 6])
 
@@ -20,17 +20,17 @@ def test_the_cached_loop_is_the_plain_forward(name, weights):
     length = SMALL.latents if name == "prior" else SMALL.length
     random = np.random.default_rng(0)
     noise = tf.constant(random.standard_normal((2, length)), tf.float32)
-    flow = audio.flow(weights, SMALL, name)
+    flow = program.flow(weights, SMALL, name)
     wanted = tf.function(flow.forward, autograph=False)(noise)
-    found = audio_sampling.forward(weights, SMALL, name, noise)
+    found = sampling.forward(weights, SMALL, name, noise)
     scale = np.abs(wanted).max()
     np.testing.assert_allclose(found, wanted, atol=1e-4 * scale)
     np.testing.assert_allclose(flow.inverse(found), noise, atol=5e-3)
 
 
 def test_samples_are_of_the_seed_and_have_sixteen_bits(weights):
-    one, again = (audio_sampling.sample(weights, SMALL, SEED, 2) for _ in range(2))
-    other = audio_sampling.sample(weights, SMALL, SEED + 1, 2)
+    one, again = (sampling.sample(weights, SMALL, SEED, 2) for _ in range(2))
+    other = sampling.sample(weights, SMALL, SEED + 1, 2)
     assert one.shape == (2, SMALL.length) and one.dtype == np.int32
     assert one.min() >= -(2**15) and one.max() < 2**15 and one.std() > 1
     np.testing.assert_array_equal(one, again)
@@ -39,8 +39,8 @@ def test_samples_are_of_the_seed_and_have_sixteen_bits(weights):
 
 def test_a_reconstruction_is_of_its_own_clip(weights):
     clips = loud_clips(SMALL, 2)
-    made = audio_sampling.reconstruct(weights, SMALL, SEED, clips)
-    swapped = audio_sampling.reconstruct(
+    made = sampling.reconstruct(weights, SMALL, SEED, clips)
+    swapped = sampling.reconstruct(
         weights, SMALL, SEED, np.stack([clips[0], 0 * clips[1]])
     )
     np.testing.assert_array_equal(made[0], swapped[0])
@@ -51,7 +51,7 @@ def test_sound_that_would_run_away_is_cut_off_as_it_is_made(weights):
     noise = np.random.default_rng(7).logistic(size=(2, SMALL.length))
     noise = tf.constant(noise, tf.float32)
     free, cut = (
-        audio_sampling.forward(weights, SMALL, "decoder", noise, **more).numpy()
+        sampling.forward(weights, SMALL, "decoder", noise, **more).numpy()
         for more in ({}, {"loudest": 1.0})
     )
     assert np.abs(free).max() > 1 and np.abs(cut).max() == 1
@@ -64,10 +64,10 @@ def test_sound_that_would_run_away_is_cut_off_as_it_is_made(weights):
 def test_rows_do_not_run_away_whatever_their_weights():
     wild = weights_for(GRID, size=30.0)
     noise = tf.constant(np.random.default_rng(1).standard_normal((2, 64)), tf.float32)
-    made = audio_sampling.forward(wild, GRID, "prior", noise).numpy()
+    made = sampling.forward(wild, GRID, "prior", noise).numpy()
     most = np.abs(noise).max()
     for _ in range(GRID.flows + 1):
-        most = most * np.exp(audio_networks.ROW_LOG_SCALE) + audio_networks.ROW_SHIFT
+        most = most * np.exp(networks.ROW_LOG_SCALE) + networks.ROW_SHIFT
     assert np.abs(noise).max() < np.abs(made).max() <= most
 
 
@@ -87,8 +87,8 @@ def test_a_line_foretells_once_it_is_solved_by_twice_as_many_samples(seen):
     own["trust/bias"] = tf.constant([0.0, 0.0, 50.0])
     own["out"] = tf.zeros_like(own["out"])
     own["out/bias"] = tf.zeros_like(own["out/bias"])
-    adaptive = audio.flow_networks(sizes, "decoder")[-1]
-    shift, _ = audio_networks.adaptive_network(adaptive, own, clip)
+    adaptive = program.flow_networks(sizes, "decoder")[-1]
+    shift, _ = networks.adaptive_network(adaptive, own, clip)
     told = np.abs(shift[0, seen:]).max()
     assert told < 1e-9 if seen < 24 else told > 0.01
 
@@ -96,7 +96,7 @@ def test_a_line_foretells_once_it_is_solved_by_twice_as_many_samples(seen):
 def test_weights_that_make_no_numbers_are_an_error(weights):
     spoilt = weights | {"decoder/tail": tf.constant([np.nan])}
     with pytest.raises(ValueError, match="not finite, wanted sound"):
-        audio_sampling.sample(spoilt, SMALL, SEED, 2)
+        sampling.sample(spoilt, SMALL, SEED, 2)
 
 
 @pytest.mark.parametrize(
@@ -111,9 +111,9 @@ def test_weights_that_make_no_numbers_are_an_error(weights):
 def test_what_does_not_fit_is_refused_before_anything_is_drawn(change, said, weights):
     given = {"weights": weights, "sizes": SMALL, "seed": SEED, "num_clips": 1}
     with pytest.raises(ValueError, match=said):
-        audio_sampling.sample(**(given | change))
+        sampling.sample(**(given | change))
 
 
 def test_clips_of_another_length_are_refused(weights):
     with pytest.raises(ValueError, match=r"wanted integers \[clips, 64\]"):
-        audio_sampling.reconstruct(weights, SMALL, SEED, np.zeros((1, 63), np.int32))
+        sampling.reconstruct(weights, SMALL, SEED, np.zeros((1, 63), np.int32))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.vae.spectrograms import levels, spectrogram, spectrograms
+from experiments.audio_vae.spectrograms import levels, spectrogram, spectrograms
 
 RATE = 8000
 

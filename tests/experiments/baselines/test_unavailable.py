@@ -10,10 +10,12 @@ import httpstan.utils
 import numpy as np
 import pytest
 
-from experiments.baselines import jax_leapfrog, pymc, stan
-from experiments.problem import Problem, SamplerSettings, Unavailable
+from experiments.baselines.nuts import jax_leapfrog, pymc, stan
+from experiments.bench.problems import Unavailable
+from experiments.datasets.regression import RegressionProblem
+from experiments.inference.settings import SamplerSettings
 
-PROBLEM = Problem(
+PROBLEM = RegressionProblem(
     name="tiny",
     source="synthetic",
     features=np.ones((3, 2), np.float32),

@@ -1,6 +1,6 @@
 """Records the graphs of a step on four logical CPU devices and writes what they hold.
 
-    python -m tests.experiments.parallel.on_four_devices results.json
+    python -m tests.experiments.bench.on_four_devices results.json
 
 Here nothing is judged: test_accounting.py reads the file.
 """
@@ -13,11 +13,13 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from experiments.parallel import accounting, distributed, optimizers, topology
-from experiments.parallel import randomness as randomness_of
-from experiments.parallel.engines import make_runtime
-from experiments.parallel.model import Model, Weight
-from experiments.parallel.runtime import StepSettings
+from experiments.bench import counting
+from experiments.engines import replicated
+from experiments.engines.selection import make_engine
+from experiments.training import optimizers, topology
+from experiments.training import prng as randomness_of
+from experiments.training.engine import StepSettings
+from experiments.training.model import Model, Weight
 
 WIDTH, INNER, BATCH = 24, 40, 16
 SGD = optimizers.Optimizer(
@@ -70,25 +72,25 @@ def record(mesh, settings=PLAIN, *, misplaced=()):
     """
     model = perceptron(misplaced=misplaced)
     parsed = topology.parse(mesh)
-    runtime = make_runtime(model, SGD, parsed, settings, kind="CPU")
+    runtime = make_engine(model, SGD, parsed, settings, kind="CPU")
     runtime.start(0)
     rng = np.random.default_rng(1)
     batches = [
         {"x": rng.standard_normal((BATCH, WIDTH)).astype(np.float32)} for _ in range(3)
     ]
-    with accounting.recording() as functions:
+    with counting.recording() as functions:
         losses = [float(runtime.step(batches[0], 0, 0)["loss"])]
     losses += [float(runtime.step(batches[n], n, 0)["loss"]) for n in (1, 2)]
     return {
-        "ops": accounting.ops_of_devices(functions),
+        "ops": counting.ops_of_devices(functions),
         "products": products_of_devices(functions),
         "collectives": (
             []
             if misplaced
-            else [list(found) for found in accounting.collectives(functions)]
+            else [list(found) for found in counting.collectives(functions)]
         ),
-        "gradient_bytes": accounting.gradient_bytes(model, parsed),
-        "device_bytes": accounting.device_bytes(model, SGD, parsed, settings),
+        "gradient_bytes": counting.gradient_bytes(model, parsed),
+        "device_bytes": counting.device_bytes(model, SGD, parsed, settings),
         "local_bytes": runtime.local_bytes(),
         "losses": losses,
     }
@@ -101,7 +103,7 @@ def main(path):
     for mesh in ("batch:1", "batch:2"):
         results[f"{mesh} compiled"] = record(mesh, compiled)
     results["batch:2 misplaced"] = record("batch:2", misplaced=(1,))
-    distributed.BUCKET_BYTES = 8 * WIDTH * INNER  # a third weight is what closes one
+    replicated.BUCKET_BYTES = 8 * WIDTH * INNER  # a third weight is what closes one
     results["batch:2 in buckets"] = record("batch:2")
     with open(path, "w") as file:
         json.dump(results, file)

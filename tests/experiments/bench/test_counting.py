@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.parallel import accounting, optimizers, topology
-from experiments.parallel.model import Model, Weight
-from experiments.parallel.runtime import StepSettings
-from tests.experiments.parallel.on_four_devices import BATCH, INNER, WIDTH
-from tests.experiments.parallel.small_transformer import small_transformer
+from experiments.bench import counting
+from experiments.training import optimizers, topology
+from experiments.training.engine import StepSettings
+from experiments.training.model import Model, Weight
+from tests.experiments.bench.on_four_devices import BATCH, INNER, WIDTH
+from tests.experiments.engines.small_transformer import small_transformer
 
 REPO = Path(__file__).resolve().parents[3]
 ADAM = optimizers.adam(optimizers.constant(0.01))
@@ -27,7 +28,7 @@ def counted(optimizer, mesh, settings):
     weights = {"wide": Weight((6, 8)), "vector": Weight((8,)), "whole": Weight((5, 3))}
     rules = (("wide", (None, "model")), ("vector", ("model",)), (".*", (None, None)))
     model = Model("three", weights, None, rules)
-    return accounting.device_bytes(model, optimizer, topology.parse(mesh), settings)
+    return counting.device_bytes(model, optimizer, topology.parse(mesh), settings)
 
 
 def test_bytes_of_a_device_are_those_that_the_rules_leave_it():
@@ -57,7 +58,7 @@ def test_a_billion_parameters_are_traced_and_counted_on_512_devices_and_never_ma
     number = sum(int(np.prod(weight.shape)) for weight in model.weights.values())
     assert number > 1e9
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step = accounting.traced_step(
+    step = counting.traced_step(
         model, ADAM, EMA, {"tokens": tf.TensorSpec([64, 256], tf.int32)}
     )
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -66,7 +67,7 @@ def test_a_billion_parameters_are_traced_and_counted_on_512_devices_and_never_ma
     assert variables["weights/19/wide"].shape == (2048, 8192)
     assert set(results) == {"loss", "gradient_norm", "log_total"}
     for mesh, share in (("batch:64,model:8", 8), ("batch:32,model:16", 16)):
-        found = accounting.device_bytes(model, ADAM, topology.parse(mesh), EMA)
+        found = counting.device_bytes(model, ADAM, topology.parse(mesh), EMA)
         kept = found["weights"] + found["slots"]
         assert 12 * number / share <= kept < 12 * number * (1 / share + 0.01), mesh
 
@@ -74,7 +75,7 @@ def test_a_billion_parameters_are_traced_and_counted_on_512_devices_and_never_ma
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
     path = tmp_path_factory.mktemp("accounting") / "results.json"
-    command = [sys.executable, "-m", "tests.experiments.parallel.on_four_devices"]
+    command = [sys.executable, "-m", "tests.experiments.bench.on_four_devices"]
     ended = subprocess.run(
         [*command, str(path)], cwd=REPO, capture_output=True, text=True
     )

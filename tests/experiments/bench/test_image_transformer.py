@@ -10,7 +10,7 @@ from experiments.bench import (
     image_transformer,
     image_transformer_worker,
     learning,
-    race,
+    step_benchmark,
     timing,
 )
 from experiments.records import checkpoint, jsonlines, record
@@ -183,12 +183,12 @@ def test_bad_arguments_are_errors_before_anything_runs(tmp_path, changes, said):
 
 @pytest.mark.slow
 def test_losses_that_are_not_ours_fail_the_check_and_get_no_ratio(records):
-    check = race.check_bits([8.0, 7.0], [8.0002, 7.0])
+    check = step_benchmark.check_bits([8.0, 7.0], [8.0002, 7.0])
     assert not check["passed"] and "2.0e-04" in check["reason"]
-    check = race.check_bits([8.0, 7.0], [8.0, 7.1])
+    check = step_benchmark.check_bits([8.0, 7.0], [8.0, 7.1])
     assert not check["passed"] and "1.4e-02" in check["reason"]
-    assert race.check_bits([8.0, 7.0], [8.00009, 7.0])["passed"]
-    assert not race.check_bits([8.0], None)["passed"]
+    assert step_benchmark.check_bits([8.0, 7.0], [8.00009, 7.0])["passed"]
+    assert not step_benchmark.check_bits([8.0], None)["passed"]
 
     wrong = dict(records)
     theirs = wrong["crops32/handwritten_tf"]

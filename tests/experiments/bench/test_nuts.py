@@ -8,8 +8,9 @@ import shutil
 import numpy as np
 import pytest
 
-from experiments.bench import comparison
-from experiments.problem import Problem, SamplerSettings
+from experiments.bench import nuts
+from experiments.datasets.regression import RegressionProblem
+from experiments.inference.settings import SamplerSettings
 from experiments.records import record
 
 
@@ -19,7 +20,7 @@ def problem():
     features = rng.normal(size=(200, 4)).astype(np.float32)
     labels = (rng.random(200) < 0.5).astype(np.int32)
     start = np.zeros(4, np.float32)
-    return Problem(
+    return RegressionProblem(
         name="made", source="made", features=features, labels=labels, start=start
     )
 
@@ -29,7 +30,7 @@ def run(problem, folder, systems, **changes):
     run_dir.mkdir()
     (run_dir / "provenance.json").write_text(json.dumps({"commit": None}))
     options = {"rounds": 1, "min_seconds": 0.01, "timeout_seconds": 300.0} | changes
-    comparison.compare(
+    nuts.compare(
         run_dir=run_dir,
         seed=0,
         problem=problem,
@@ -98,15 +99,15 @@ def test_a_turn_that_takes_too_long_is_a_failed_record(problem, tmp_path):
 
 
 def test_a_wrong_density_gets_no_ratio(problem, monkeypatch, tmp_path):
-    monkeypatch.setitem(comparison.reference.UNIT_ROUNDOFF, "float32", 1e-20)
+    monkeypatch.setitem(nuts.reference.UNIT_ROUNDOFF, "float32", 1e-20)
     (made,) = run(problem, tmp_path, ["handwritten_tf"])
     assert made.status == "ok" and not made.check["passed"]
     assert "reference" in made.check["reason"]
 
 
 def test_our_own_wrong_density_fails_the_run(problem, monkeypatch, tmp_path):
-    monkeypatch.setitem(comparison.reference.UNIT_ROUNDOFF, "float32", 1e-20)
-    with pytest.raises(comparison.CheckFailed, match="ppl_core"):
+    monkeypatch.setitem(nuts.reference.UNIT_ROUNDOFF, "float32", 1e-20)
+    with pytest.raises(nuts.CheckFailed, match="ppl_core"):
         run(problem, tmp_path, ["ppl_core"])
 
 

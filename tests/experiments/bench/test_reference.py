@@ -7,7 +7,7 @@ import pytest
 import scipy.optimize
 
 from experiments.bench import reference
-from experiments.problem import Problem
+from experiments.datasets.regression import RegressionProblem
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def problem():
     features = rng.normal(size=(300, 4)).astype(np.float32)
     labels = (rng.random(300) < 0.3).astype(np.int32)
     start = np.array([0.1, -0.2, 0.0, 0.3], np.float32)
-    return Problem(
+    return RegressionProblem(
         name="made", source="made", features=features, labels=labels, start=start
     )
 
@@ -106,7 +106,7 @@ def test_the_first_rows_show_a_prior_that_all_of_them_could_hide():
     features = rng.normal(size=(200_000, 2)).astype(np.float32)
     labels = (rng.random(200_000) < 0.5).astype(np.int32)
     start = np.array([1.5, -1.5], np.float32)
-    many = Problem(
+    many = RegressionProblem(
         name="made", source="made", features=features, labels=labels, start=start
     )
     exact = reference.make(reference.head(many), seed=0)
@@ -126,7 +126,7 @@ def many():
     features = rng.normal(size=(200_000, 3)).astype(np.float32)
     labels = (rng.random(200_000) < 0.4).astype(np.int32)
     start = np.array([0.5, -0.5, 0.1], np.float32)
-    return Problem(
+    return RegressionProblem(
         name="made", source="made", features=features, labels=labels, start=start
     )
 

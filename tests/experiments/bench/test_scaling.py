@@ -6,12 +6,7 @@ import os
 import pytest
 import tensorflow as tf
 
-from experiments.bench import (
-    projections,
-    scaling,
-    scaling_models,
-    scaling_worker,
-)
+from experiments.bench import projected_curves, scaling, scaling_models, scaling_worker
 from experiments.records import record
 from experiments.records.run_dir import CheckFailed
 
@@ -159,7 +154,7 @@ def test_a_projection_begins_with_the_step_that_was_measured(records, subject):
     calls = sorted(measured.seconds["calls"])
     assert calls[0] <= seconds <= calls[-1]
     assert core.work["examples_per_second"][0] == pytest.approx(2 / seconds)
-    assert core.work["devices"] == list(projections.DEVICES)
+    assert core.work["devices"] == list(projected_curves.DEVICES)
 
 
 def test_turns_that_take_too_long_are_failed_records_and_fail_the_run(tmp_path):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from experiments.bench import race, timing, vae
+from experiments.bench import step_benchmark, timing, vae
 from experiments.records import record
 from experiments.records.run_dir import CheckFailed
 
@@ -144,6 +144,6 @@ def test_a_turn_tells_its_median_and_what_is_wrong(folder):
         seconds={"calls": [1.0, 9.0, 2.0]},
         check={"passed": False, "reason": "its bits/dim are off"},
     )
-    assert "2000.0 ms a step  WRONG: its bits/dim are off" in race.told(
-        made, race.a_step
+    assert "2000.0 ms a step  WRONG: its bits/dim are off" in step_benchmark.told(
+        made, step_benchmark.a_step
     )

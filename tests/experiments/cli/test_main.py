@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import launch
+from experiments.cli import main
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -48,10 +48,10 @@ STEP = "toy.Settings.step = 1\n"
 HEAD = "from __gin__ import dynamic_registration\n"
 BASE = """\
 from __gin__ import dynamic_registration
-from experiments import launch
+from experiments.cli import main
 import toy
 
-launch.launch.experiment = @toy.sample
+main.launch.experiment = @toy.sample
 toy.sample.settings = @toy.Settings()
 toy.sample.problem = @toy.data()
 toy.Settings:
@@ -95,7 +95,7 @@ def refused(place, *arguments):
     before = sorted(place.rglob("*"))
     code, out, err = ran(place, *arguments)
     made = [p for p in place.rglob("*") if p not in before]
-    assert code == launch.USAGE, err
+    assert code == main.USAGE, err
     assert not out
     assert err.startswith("train: ") and err.count("\n") == 1
     assert [p for p in made if "__pycache__" not in p.parts] == []
@@ -115,7 +115,7 @@ def until(condition, process):
 def test_a_run_leaves_config_provenance_metrics_and_a_record_that_says_done(place):
     code, _, err = ran(place, "--gin_config=full.gin", "--workdir=a/b/run", "--seed=7")
     folder = place / "a/b/run"
-    assert code == launch.SUCCESS, err
+    assert code == main.SUCCESS, err
     run = told(folder)
     assert (run["status"], run["exit_code"], run["seed"]) == ("done", 0, 7)
     assert (folder / "seen.txt").read_text() == "7 10 3"
@@ -169,9 +169,9 @@ def test_no_tensorflow_is_imported_for_an_experiment_without_it(place):
         ("toy.sample.seed=1", "never read: the launcher gives it, see --seed"),
         ("toy.Settings.step=%gin.REQUIRED", "toy.Settings.step is %gin.REQUIRED"),
         ("toy.Settings.step=", "not gin"),
-        ("launch.launch.seed=-3", "given -3, wanted an integer"),
-        ("launch.launch.experiment=@toy.sample()", "without parentheses"),
-        ("launch.launch.experiment=@toy.data", "does not take 'run_dir'"),
+        ("main.launch.seed=-3", "given -3, wanted an integer"),
+        ("main.launch.experiment=@toy.sample()", "without parentheses"),
+        ("main.launch.experiment=@toy.data", "does not take 'run_dir'"),
         ("", "wanted one binding"),
     ],
 )
@@ -272,8 +272,8 @@ def test_a_finished_run_is_kept_unless_overwrite_is_given(place):
 @pytest.mark.parametrize(
     ("mode", "code", "reason"),
     [
-        ("fail", launch.FAILED, "RuntimeError: boom"),
-        ("check", launch.INACCURATE, "CheckFailed: z is 8, wanted at most 5"),
+        ("fail", main.FAILED, "RuntimeError: boom"),
+        ("check", main.INACCURATE, "CheckFailed: z is 8, wanted at most 5"),
     ],
 )
 def test_a_failure_is_recorded_with_its_reason_and_exit_code(place, mode, code, reason):
@@ -292,11 +292,11 @@ def test_a_signal_stops_the_run_and_the_record_says_interrupted(place, signum):
     process = started(place, "--gin_config=full.gin", "--workdir=run", param)
     until((place / "run/metrics.jsonl").exists, process)
     other = ran(place, "--gin_config=full.gin", "--workdir=run", "--overwrite")
-    assert other[0] == launch.USAGE and "being written by another" in other[2]
+    assert other[0] == main.USAGE and "being written by another" in other[2]
     process.send_signal(signum)
     _, err = process.communicate(timeout=30)
     run = told(place / "run")
-    assert process.returncode == run["exit_code"] == launch.INTERRUPTED, err
+    assert process.returncode == run["exit_code"] == main.INTERRUPTED, err
     assert (run["status"], run["traceback"]) == ("interrupted", None)
     assert "Traceback" not in err
     assert len((place / "run/metrics.jsonl").read_text().splitlines()) == 1
@@ -317,7 +317,7 @@ def test_a_second_signal_ends_a_run_that_will_not_stop(place):
 def test_a_module_that_does_not_import_shows_its_own_traceback(place):
     (place / "toy.py").write_text("import nowhere_at_all\n")
     code, _, err = ran(place, "--gin_config=full.gin", "--workdir=run")
-    assert code == launch.FAILED and "nowhere_at_all" in err and "Traceback" in err
+    assert code == main.FAILED and "nowhere_at_all" in err and "Traceback" in err
     assert not (place / "run").exists()
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.parallel import meeting, processes
-from experiments.parallel.processes import ALONE, Process
+from experiments.cluster import processes, rendezvous
+from experiments.cluster.processes import ALONE, Process
 
 REPO = Path(__file__).resolve().parents[3]
 TWO = ("a:1", "b:2")
@@ -209,7 +209,7 @@ def gathered(*calls):
 
     def run(number, args, kwargs):
         try:
-            found[number] = meeting.gather(*args, **kwargs)
+            found[number] = rendezvous.gather(*args, **kwargs)
         except Exception as error:
             found[number] = error
 
@@ -237,7 +237,7 @@ def test_a_port_in_use_is_told_before_anything_begins():
 def test_a_process_that_never_joins_is_named_with_its_address(addresses, index):
     began = time.monotonic()
     with pytest.raises(TimeoutError) as error:
-        meeting.gather(index, addresses, agreed="", seconds=0.5)
+        rendezvous.gather(index, addresses, agreed="", seconds=0.5)
     other = 1 - index
     said = f"never joined: process {other} at {addresses[other]}"
     assert said in str(error.value)
@@ -283,7 +283,7 @@ def test_something_else_that_answers_is_not_taken_for_a_process(addresses):
     with socket.create_server(("127.0.0.1", port)) as server:
         threading.Thread(target=close_all, args=[server], daemon=True).start()
         with pytest.raises(TimeoutError, match="something else answers there"):
-            meeting.gather(0, addresses, agreed="", seconds=0.5)
+            rendezvous.gather(0, addresses, agreed="", seconds=0.5)
         server.shutdown(socket.SHUT_RDWR)
 
 
@@ -318,7 +318,7 @@ def test_a_stranger_at_the_door_is_sent_away_and_the_meeting_held(addresses):
     (first,) = gathered((0, addresses, {"agreed": ""}))
     waits.join(10)
     for gathering in (first, *second):
-        assert isinstance(gathering, meeting.Gathering)
+        assert isinstance(gathering, rendezvous.Gathering)
         gathering.close()
 
 
@@ -383,14 +383,14 @@ import json, sys
 from experiments.parallel import processes
 process = processes.connect("distribute")
 from experiments.parallel import optimizers, topology
-from experiments.parallel.engines import make_runtime
-from experiments.parallel.runtime import StepSettings
+from experiments.engines.selection import make_engine
+from experiments.training.engine import StepSettings
 from small_transformer import small_transformer, tokens
 
 model = small_transformer()
 adam = optimizers.adam(optimizers.constant(1e-2))
 mesh = topology.parse(f"batch:{process.count}")
-runtime = make_runtime(model, adam, mesh, StepSettings(clip_norm=1.0), kind="CPU")
+runtime = make_engine(model, adam, mesh, StepSettings(clip_norm=1.0), kind="CPU")
 runtime.start(0)
 share = 16 // process.count
 part = slice(process.index * share, (process.index + 1) * share)

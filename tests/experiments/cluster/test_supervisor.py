@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import launch, supervisor
-from experiments.parallel.processes import Process
+from experiments.cli import main
+from experiments.cluster import supervisor
+from experiments.cluster.processes import Process
 from experiments.records import checkpoint, metrics
 
 REPO = Path(__file__).resolve().parents[2]
@@ -71,10 +72,10 @@ def count(*, run_dir, seed, mode="ok", num_steps=30, resume=False):
 """
 CONFIG = """\
 from __gin__ import dynamic_registration
-from experiments import launch
+from experiments.cli import main
 import toy
 
-launch.launch.experiment = @toy.count
+main.launch.experiment = @toy.count
 """
 
 
@@ -150,7 +151,7 @@ def pids(folder):
 def test_two_processes_run_on_cores_of_their_own_and_are_told_apart(place):
     environ = {"CUDA_VISIBLE_DEVICES": "4,5,6,7"}
     code, out, err = ran(place, "--num_processes=2", environ=environ)
-    assert code == launch.SUCCESS, err
+    assert code == main.SUCCESS, err
     assert sorted(out.splitlines()) == ["[0] begins at 0", "[1] begins at 0"]
     assert "train: 2 processes at 127.0.0.1:" in err and "[1] train: " not in err
     run = told(place / "run")
@@ -172,7 +173,7 @@ def test_shares_are_equal_and_none_where_there_are_too_few():
 
 def test_when_one_dies_all_go_on_from_what_was_saved_and_the_reason_is_told(place):
     code, out, err = ran(place, "--num_processes=2", mode="once")
-    assert code == launch.SUCCESS, err
+    assert code == main.SUCCESS, err
     assert "process 1 was ended by SIGKILL; starting all from the last" in err
     assert "[0] begins at 25" in out and "[1] begins at 25" in out
     assert (place / "run/saved").read_text() == "30"
@@ -184,7 +185,7 @@ def test_when_one_dies_all_go_on_from_what_was_saved_and_the_reason_is_told(plac
 
 def test_restarts_are_bounded(place):
     code, _, err = ran(place, "--num_processes=2", "--max_restarts=1", mode="always")
-    assert code == launch.FAILED
+    assert code == main.FAILED
     assert "process 1 was ended by SIGKILL; no restart is left of 1" in err
     assert [event["event"] for event in events(place / "run")] == [
         "restart",
@@ -192,14 +193,14 @@ def test_restarts_are_bounded(place):
     ]
     assert (place / "run/starts-1").read_text().count("\n") == 2
     code, _, err = ran(place, "--num_processes=2", "--overwrite", mode="same")
-    assert code == launch.FAILED
+    assert code == main.FAILED
     assert "twice for the same reason: ArithmeticError: step 12: the loss is" in err
     assert (place / "run/starts-1").read_text().count("\n") == 2
 
 
 def test_what_would_come_again_is_not_started_again(place):
     code, _, err = ran(place, "--num_processes=2", mode="check")
-    assert code == launch.INACCURATE, err
+    assert code == main.INACCURATE, err
     assert (place / "run/starts-0").read_text().count("\n") == 1
     assert told(place / "run")["reason"] == "CheckFailed: off by 8"
 
@@ -213,14 +214,14 @@ def test_a_signal_stops_all_at_one_step_and_the_run_can_be_resumed(place, to):
             until((place / "run/saved").exists)
             process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == launch.INTERRUPTED, err
+    assert process.returncode == main.INTERRUPTED, err
     run = told(place / "run")
-    assert (run["status"], run["exit_code"]) == ("interrupted", launch.INTERRUPTED)
+    assert (run["status"], run["exit_code"]) == ("interrupted", main.INTERRUPTED)
     at = [(place / f"run/stopped-{i}").read_text() for i in range(2)]
     assert at[0] == at[1]
     param = f"--gin_param=toy.count.num_steps={int(at[0]) + 5}"
     code, out, err = ran(place, "--num_processes=2", param, "--resume")
-    assert code == launch.SUCCESS, err
+    assert code == main.SUCCESS, err
     assert f"[1] begins at {int(at[0]) - 1}" in out
 
 
@@ -270,9 +271,9 @@ def test_settings_that_do_not_fit_are_refused(
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     config, folder = f"--gin_config={place / 'toy.gin'}", place / "run"
-    code = launch.main("train", [config, f"--workdir={folder}", *arguments])
+    code = main.main("train", [config, f"--workdir={folder}", *arguments])
     err = capsys.readouterr().err
-    assert code == launch.USAGE and err.count("\n") == 1
+    assert code == main.USAGE and err.count("\n") == 1
     assert said in err
     assert not folder.exists()
 
@@ -299,10 +300,10 @@ def test_a_port_in_use_and_a_process_that_never_joins_are_named(place):
     common = [f"--process_addresses={first},{second}", "--process_index=0"]
     with socket.create_server(("127.0.0.1", int(first.rpartition(":")[2]))):
         code, _, err = ran(place, *common)
-    assert code == launch.USAGE and f"{first}: port" in err
+    assert code == main.USAGE and f"{first}: port" in err
     assert not (place / "run").exists()
     code, _, err = ran(place, *common, "--join_seconds=1")
-    assert code == launch.FAILED
+    assert code == main.FAILED
     assert f"waited 1 s, and never joined: process 1 at {second}" in err
     assert f"process 1 at {second}" in told(place / "run")["reason"]
     assert "Traceback" not in err
@@ -313,7 +314,7 @@ def test_processes_of_two_seeds_do_not_begin(place):
     with started(place, common, "--process_index=1", "--seed=1") as second:
         code, _, err = ran(place, common, "--process_index=0", "--seed=2")
         _, err1 = second.communicate(timeout=60)
-    assert (code, second.returncode) == (launch.FAILED, launch.FAILED)
+    assert (code, second.returncode) == (main.FAILED, main.FAILED)
     for text in (err, err1):
         assert "process 1 was started with another config or seed" in text
 
@@ -325,19 +326,19 @@ STEPS = 120
 # The stand-in experiment, made small; TensorFlow begins in the processes alone.
 MODEL = f"""
 def train(*, run_dir, seed, resume=False):
-    from experiments import stand_ins
-    from experiments.inference.optimize import LoopSettings
+    from experiments import toy_models
+    from experiments.training.loop import LoopSettings
     from experiments.parallel import optimizers
-    from experiments.parallel.runtime import StepSettings
+    from experiments.training.engine import StepSettings
 
     sizes = dict(vocabulary=16, length=8)
-    return stand_ins.train(
+    return toy_models.train(
         run_dir=run_dir,
         seed=seed,
-        model=stand_ins.transformer(
+        model=toy_models.transformer(
             **sizes, hidden=16, heads=2, filter_size=16, layers=1, dropout=0.1
         ),
-        examples=stand_ins.token_lines(**sizes),
+        examples=toy_models.token_lines(**sizes),
         optimizer=optimizers.adam(optimizers.constant(0.01)),
         loop=LoopSettings(
             num_steps={STEPS}, checkpoint_every=5, keep_last=2, measure_peak=False

@@ -1,6 +1,6 @@
 """Trains a transformer of 100 million parameters on eight logical CPU devices.
 
-    python -m tests.experiments.parallel.hundred_million
+    python -m tests.experiments.engines.hundred_million
 
 Each device is to hold an eighth of the bytes of weights and optimizer and at most one
 in a hundred more, and two steps are to be those of one device.  Takes about 5 GB of
@@ -12,10 +12,11 @@ import time
 
 import numpy as np
 
-from experiments.parallel import accounting, optimizers, topology
-from experiments.parallel.engines import make_runtime
-from experiments.parallel.runtime import StepSettings
-from tests.experiments.parallel.small_transformer import small_transformer, tokens
+from experiments.bench import counting
+from experiments.engines.selection import make_engine
+from experiments.training import optimizers, topology
+from experiments.training.engine import StepSettings
+from tests.experiments.engines.small_transformer import small_transformer, tokens
 
 ADAM = optimizers.adam(optimizers.constant(1e-3))
 MODEL = small_transformer(
@@ -31,7 +32,7 @@ MODEL = small_transformer(
 
 def train(mesh):
     parsed, settings = topology.parse(mesh), StepSettings(clip_norm=1.0)
-    runtime = make_runtime(MODEL, ADAM, parsed, settings, kind="CPU")
+    runtime = make_engine(MODEL, ADAM, parsed, settings, kind="CPU")
     began = time.perf_counter()
     runtime.start(0)
     times, losses = [time.perf_counter() - began], []
@@ -53,7 +54,7 @@ def main():
     assert number >= 100_000_000
     assert len(held) == 8
     assert max(held.values()) <= 12 * number * (1 / 8 + 0.01), held
-    counted = accounting.device_bytes(
+    counted = counting.device_bytes(
         MODEL, ADAM, topology.parse("model:8"), StepSettings()
     )
     assert set(held.values()) == {sum(counted.values())}, counted

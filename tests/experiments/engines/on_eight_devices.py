@@ -1,6 +1,6 @@
 """Trains one model on many meshes of logical CPU devices and writes what came out.
 
-    python -m tests.experiments.parallel.on_eight_devices results.json
+    python -m tests.experiments.engines.on_eight_devices results.json
 
 Here nothing is judged: test_engines.py reads the file.
 """
@@ -11,10 +11,11 @@ import time
 
 import numpy as np
 
-from experiments.parallel import accounting, optimizers, topology
-from experiments.parallel.engines import make_runtime
-from experiments.parallel.runtime import StepSettings
-from tests.experiments.parallel.small_transformer import small_transformer, tokens
+from experiments.bench import counting
+from experiments.engines.selection import make_engine
+from experiments.training import optimizers, topology
+from experiments.training.engine import StepSettings
+from tests.experiments.engines.small_transformer import small_transformer, tokens
 
 MESHES = (
     "batch:1",
@@ -60,7 +61,7 @@ def train(mesh, *, optimizer=ADAM, settings=SETTINGS, steps=STEPS, evaluated=Fal
     began = time.perf_counter()
     model, traced = counted(MODEL)
     parsed = topology.parse(mesh)
-    runtime = make_runtime(model, optimizer, parsed, settings, kind="CPU")
+    runtime = make_engine(model, optimizer, parsed, settings, kind="CPU")
     runtime.start(3)
     results = steps_of(runtime, 0, 1)
     first_seconds = time.perf_counter() - began
@@ -79,7 +80,7 @@ def train(mesh, *, optimizer=ADAM, settings=SETTINGS, steps=STEPS, evaluated=Fal
     out["step"] = int(after["step"])
     out["variables"] = {n: [str(a.dtype), list(a.shape)] for n, a in after.items()}
     out["local_bytes"] = runtime.local_bytes()
-    wanted = accounting.device_bytes(model, optimizer, parsed, settings)
+    wanted = counting.device_bytes(model, optimizer, parsed, settings)
     out["counted_bytes"] = sum(wanted.values())
     out["engine"] = type(runtime).__name__
     if evaluated and mesh in LARGER:
@@ -113,7 +114,7 @@ def refused(act):
 def refusals(runtimes):
     def make(mesh, *, settings=SETTINGS, **changed):
         model = MODEL._replace(**changed)
-        return make_runtime(model, ADAM, topology.parse(mesh), settings, kind="CPU")
+        return make_engine(model, ADAM, topology.parse(mesh), settings, kind="CPU")
 
     def write(mesh, change):
         arrays = runtimes[mesh].read()

@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from experiments.parallel import randomness as rnd
-from experiments.parallel.model import Model, Weight
+from experiments.training import prng as rnd
+from experiments.training.model import Model, Weight
 
 RULES = (  # heads, filter and vocabulary over the mesh dimension `model`
     (r"table", ("model", None)),

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.parallel import engines, optimizers
-from experiments.parallel.model import Model, Weight
-from experiments.parallel.runtime import StepSettings
-from experiments.parallel.topology import parse
-from tests.experiments.parallel.on_eight_devices import (
+from experiments.engines import selection
+from experiments.training import optimizers
+from experiments.training.engine import StepSettings
+from experiments.training.model import Model, Weight
+from experiments.training.topology import parse
+from tests.experiments.engines.on_eight_devices import (
     EVALUATED,
     LARGER,
     MESHES,
@@ -30,7 +31,7 @@ CURVES = ("loss", "gradient_norm", "log_total")
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     path = tmp_path_factory.mktemp("engines") / "results.json"
-    command = [sys.executable, "-m", "tests.experiments.parallel.on_eight_devices"]
+    command = [sys.executable, "-m", "tests.experiments.engines.on_eight_devices"]
     ended = subprocess.run(
         [*command, str(path)], cwd=REPO, capture_output=True, text=True
     )
@@ -67,10 +68,10 @@ def test_twenty_steps_of_adam_are_those_of_one_device(results, one, mesh):
 
 
 def test_the_engine_is_the_one_that_the_topology_wants(results):
-    engines = {mesh: found["engine"] for mesh, found in results["adam"].items()}
-    assert engines.pop("batch:1") == "SingleDevice"
-    assert {engines.pop(mesh) for mesh in CUT} == {"DataParallel"}
-    assert set(engines) == set(SHARDED) and set(engines.values()) == {"Sharded"}
+    selection = {mesh: found["engine"] for mesh, found in results["adam"].items()}
+    assert selection.pop("batch:1") == "SingleDevice"
+    assert {selection.pop(mesh) for mesh in CUT} == {"Replicated"}
+    assert set(selection) == set(SHARDED) and set(selection.values()) == {"Sharded"}
 
 
 @pytest.mark.parametrize("mesh", ["batch:1,model:1", "batch:2", "batch:2,model:2"])
@@ -160,7 +161,7 @@ def test_bad_input_is_refused_by_name(results, what, told):
 
 
 def on_tpus(topology):
-    return engines.make_runtime(
+    return selection.make_engine(
         Model("m", {"w": Weight((2,))}, loss=None),
         optimizers.adam(optimizers.constant(0.1)),
         parse(topology),

@@ -8,9 +8,10 @@ import sys
 
 import numpy as np
 
+from experiments.engines import selection
 from experiments.image_transformer import image_transformer
-from experiments.parallel import engines, optimizers, topology
-from experiments.parallel.runtime import StepSettings
+from experiments.training import optimizers, topology
+from experiments.training.engine import StepSettings
 
 SIZES = dict(
     height=4,
@@ -33,7 +34,7 @@ def main():
     for likelihood in ("categorical", "dmol"):
         model = image_transformer(likelihood=likelihood, **SIZES)
         for mesh in sys.argv[1:]:
-            runtime = engines.make_runtime(
+            runtime = selection.make_engine(
                 model,
                 optimizers.adam(optimizers.constant(0.01)),
                 topology.parse(mesh),

@@ -13,13 +13,13 @@ from PIL import Image
 
 import ppl_core as ppl
 from experiments import datasets, image_transformer
-from experiments.baselines import pixelcnn
+from experiments.baselines.image_transformer import pixelcnn
 from experiments.datasets.images import Images, Split, held_out_batches
 from experiments.image_transformer import experiment, program
-from experiments.inference.optimize import LoopSettings
-from experiments.parallel import optimizers
-from experiments.parallel.runtime import StepSettings
 from experiments.records import checkpoint, metrics
+from experiments.training import optimizers
+from experiments.training.engine import StepSettings
+from experiments.training.loop import LoopSettings
 from tests.programs import ran, train_command
 
 SIZE = 8

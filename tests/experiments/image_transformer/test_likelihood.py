@@ -10,7 +10,7 @@ from scipy import stats
 import ppl_core as ppl
 from experiments.image_transformer import likelihood
 from experiments.image_transformer.likelihood import MixtureOfLogistics, PixelMixture
-from experiments.parallel.randomness import Randomness
+from experiments.training.prng import Randomness
 from tests.experiments.image_transformer import plain
 from tests.helpers import ALARM
 

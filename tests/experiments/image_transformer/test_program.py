@@ -12,10 +12,10 @@ from scipy import stats
 import ppl_core as ppl
 from experiments.image_transformer import Sizes, image_transformer, network, program
 from experiments.image_transformer.program import image_given_weights
-from experiments.parallel import arithmetic, randomness
-from experiments.parallel.model import draw
-from experiments.parallel.randomness import Randomness
-from experiments.parallel.runtime import StepSettings
+from experiments.training import prng, train_step
+from experiments.training.engine import StepSettings
+from experiments.training.model import draw
+from experiments.training.prng import Randomness
 from tests.experiments.image_transformer import plain
 from tests.helpers import ALARM
 from tests.programs import told_by
@@ -262,7 +262,7 @@ def test_prior_predictive_draws_are_images():
 
 
 def gradients_of(sizes, weights, images, **settings):
-    found = arithmetic.sums(
+    found = train_step.sums(
         program.model(sizes),
         StepSettings(**settings),
         weights,
@@ -385,7 +385,7 @@ def test_units_are_dropped_before_each_addition_every_time_anew():
     def dropped(number, name, x):
         ones = tf.ones((1, *x.shape))
         of = Randomness(RANDOM.seed, tf.constant(number))
-        return x * randomness.dropout(of, name, ones, 0.4)[0].numpy()
+        return x * prng.dropout(of, name, ones, 0.4)[0].numpy()
 
     wanted = [
         plain.log_probs(sizes, weights, image, functools.partial(dropped, number)).sum()

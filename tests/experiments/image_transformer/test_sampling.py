@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from experiments.image_transformer import network, program, sampling
 from experiments.image_transformer.network import Sizes
-from experiments.parallel.model import draw
+from experiments.training.model import draw
 
 SEED = tf.constant([3, -4])
 SIZES = dict(

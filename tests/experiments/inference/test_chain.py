@@ -5,9 +5,10 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from experiments.inference import chain, nuts, stateless
+from experiments.inference import chain, nuts, prng
+from experiments.inference.draws import gradients_computed
 from experiments.inference.leapfrog import value_and_gradient
-from experiments.problem import SamplerSettings, gradients_computed
+from experiments.inference.settings import SamplerSettings
 from tests import recursive_nuts
 from tests.helpers import (
     COVARIANCE,
@@ -207,12 +208,12 @@ def test_chains_from_one_start_draw_differently(kernel):
 
 
 def test_chains_that_share_their_random_numbers_are_found_out(monkeypatch):
-    uniform = stateless.uniform
+    uniform = prng.uniform
 
     def shared(seed, shape, first):
         return tf.repeat(uniform(seed, (1, *shape[1:]), first), shape[0], axis=0)
 
-    monkeypatch.setattr(stateless, "uniform", shared)
+    monkeypatch.setattr(prng, "uniform", shared)
     assert not all_chains_draw_differently(compiled(4, jit_compile=False))
 
 
@@ -382,7 +383,7 @@ def test_the_energy_error_is_that_of_the_trajectory_in_numpy():
         DENSITY, seed=SEED, start=START[:4], step_size=0.1, num_steps=30
     )
     assert found.shape == (4, 30)
-    momentum = stateless.normal(SEED, (4, 3), tf.float64).numpy()
+    momentum = prng.normal(SEED, (4, 3), tf.float64).numpy()
     ones = np.ones(3)
     for i in range(4):
         log_prob, grad = CORRELATED.log_prob_and_grad(START[i])

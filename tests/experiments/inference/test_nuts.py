@@ -12,7 +12,7 @@ import tensorflow_probability as tfp
 from scipy import stats
 
 import ppl_core as ppl
-from experiments.inference import chain, nuts, stateless
+from experiments.inference import chain, nuts, prng
 from experiments.inference.leapfrog import value_and_gradient
 from tests import recursive_nuts
 from tests.helpers import (
@@ -57,15 +57,13 @@ def compile_step(target, max_depth, *, jit_compile):
 def recursions(target, seed, position, step_size, inverse_mass, max_depth):
     """The recursive transition of every chain, by the kernel's own random decisions."""
     chains, dim = position.shape
-    seeds = stateless.split(tf.constant(seed), 4)
-    momentum = stateless.normal(seeds[0], (chains, dim), tf.float64).numpy()
-    forwards = stateless.uniform(seeds[1], (chains, max_depth)).numpy() < 0.5
-    doubling_u = stateless.uniform(seeds[2], (chains, max_depth)).numpy()
+    seeds = prng.split(tf.constant(seed), 4)
+    momentum = prng.normal(seeds[0], (chains, dim), tf.float64).numpy()
+    forwards = prng.uniform(seeds[1], (chains, max_depth)).numpy() < 0.5
+    doubling_u = prng.uniform(seeds[2], (chains, max_depth)).numpy()
     leaf_u = tf.function(
         lambda turns: tf.map_fn(
-            lambda turn: stateless.uniform(
-                stateless.fold_in(seeds[3], turn), (chains,)
-            ),
+            lambda turn: prng.uniform(prng.fold_in(seeds[3], turn), (chains,)),
             turns,
             fn_output_signature=tf.float64,
         )
@@ -150,7 +148,7 @@ def test_on_a_circular_orbit_doubling_stops_past_half_a_turn(monkeypatch, step_s
     normal = TARGETS["normal"]._replace(dim=2)
     shadow = np.sqrt(1 - step_size**2 / 4)  # of |momentum| over |position|
     monkeypatch.setattr(
-        stateless,
+        prng,
         "normal",
         lambda seed, shape, dtype, first: (
             tf.tile([[0.0, 1.5 * shadow]], [shape[0], 1])
@@ -191,7 +189,7 @@ def selection_p_value(monkeypatch, num=40_000):
     assert np.sum(tree.probabilities) == pytest.approx(1.0)
     assert np.ptp(tree.probabilities) > 0.1
 
-    uniform, calls = stateless.uniform, itertools.count()
+    uniform, calls = prng.uniform, itertools.count()
 
     def directions_then_uniform(seed, shape, first):
         if next(calls) == 0:  # the first that a transition draws
@@ -202,9 +200,9 @@ def selection_p_value(monkeypatch, num=40_000):
 
     normal = momentum * np.sqrt(inverse_mass)
     with monkeypatch.context() as patch:
-        patch.setattr(stateless, "uniform", directions_then_uniform)
+        patch.setattr(prng, "uniform", directions_then_uniform)
         patch.setattr(
-            stateless,
+            prng,
             "normal",
             lambda seed, shape, dtype, first: tf.tile(
                 tf.constant(normal, dtype)[None], [shape[0], 1]

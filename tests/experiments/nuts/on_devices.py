@@ -13,9 +13,10 @@ import sys
 import numpy as np
 from tensorflow.python.eager import context
 
-from experiments.nuts import traced
-from experiments.parallel import topology
-from experiments.problem import Problem, SamplerSettings
+from experiments.datasets.regression import RegressionProblem
+from experiments.inference.settings import SamplerSettings
+from experiments.nuts import posterior as traced
+from experiments.training import topology
 
 ROWS, DIM = 403, 6  # what neither 2, 4 nor 8 devices divide
 COUNTS = (1, 2, 4, 8)
@@ -31,7 +32,7 @@ def made_problem():
     features[:, -1] = 1.0
     labels = (rng.random(ROWS) < 0.4).astype(np.int32)
     start = np.zeros(DIM, np.float32)
-    return Problem(
+    return RegressionProblem(
         name="made", source="made", features=features, labels=labels, start=start
     )
 

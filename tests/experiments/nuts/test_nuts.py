@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.baselines import handwritten_tf
+from experiments.baselines.nuts import handwritten_tf
 from experiments.bench import reference
+from experiments.cluster import processes
+from experiments.datasets.regression import RegressionProblem
 from experiments.inference import chain
-from experiments.nuts import experiment, traced
+from experiments.inference.settings import SamplerSettings
+from experiments.nuts import experiment
+from experiments.nuts import posterior as traced
 from experiments.nuts.experiment import sample
-from experiments.parallel import processes
-from experiments.problem import Problem, SamplerSettings
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,7 @@ def problem():
     features[:, -1] = 1.0
     labels = (rng.random(400) < 0.4).astype(np.int32)
     start = np.zeros(6, np.float32)
-    return Problem(
+    return RegressionProblem(
         name="made", source="made", features=features, labels=labels, start=start
     )
 

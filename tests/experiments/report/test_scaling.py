@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 
-from experiments.bench import projections
+from experiments.bench import projected_curves
 from experiments.records import record as records
 from experiments.records.record import Record
 from experiments.report import __main__ as command
@@ -111,10 +111,10 @@ def from_paper():
             settings=dict(
                 subject=None, model=model["id"], variant=variant, on=paper["hardware"]
             ),
-            work=projections.from_paper(paper, model, variant),
+            work=projected_curves.from_paper(paper, model, variant),
         )
         for model in paper["models"]
-        for variant in projections.VARIANTS
+        for variant in projected_curves.VARIANTS
     ]
 
 

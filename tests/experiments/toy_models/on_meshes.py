@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import stand_ins
-from experiments.inference import optimize
-from experiments.parallel import optimizers, topology
-from experiments.parallel.runtime import StepSettings
+from experiments import toy_models
 from experiments.records import checkpoint, metrics
+from experiments.training import loop as optimize
+from experiments.training import optimizers, topology
+from experiments.training.engine import StepSettings
 
 MODELS = {
     "transformer": lambda: dict(
-        model=stand_ins.transformer(
+        model=toy_models.transformer(
             vocabulary=12,
             length=8,
             hidden=16,
@@ -27,17 +27,17 @@ MODELS = {
             layers=2,
             dropout=0.2,
         ),
-        examples=stand_ins.token_lines(length=8, vocabulary=12),
+        examples=toy_models.token_lines(length=8, vocabulary=12),
     ),
     "vector_quantized": lambda: dict(
-        model=stand_ins.vector_quantized(size=8, channels=8, codes=8, code_depth=4),
-        examples=stand_ins.blob_images(size=8),
+        model=toy_models.vector_quantized(size=8, channels=8, codes=8, code_depth=4),
+        examples=toy_models.blob_images(size=8),
     ),
 }
 
 
 def train(name, folder, mesh, num_steps, *, resume=False):
-    stand_ins.train(
+    toy_models.train(
         run_dir=folder,
         seed=5,
         optimizer=optimizers.adam(optimizers.constant(0.01)),

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments import stand_ins
-from experiments.parallel.model import draw
-from experiments.parallel.randomness import Randomness
-from experiments.stand_ins import data
-from experiments.stand_ins.vector_quantized import _pixel_nats as pixel_nats
+from experiments import toy_models
+from experiments.toy_models import data
+from experiments.toy_models.autoencoder import _pixel_nats as pixel_nats
+from experiments.training.model import draw
+from experiments.training.prng import Randomness
 
 RANDOM = Randomness(tf.constant([1, 2]), tf.constant(0))
 
@@ -27,7 +27,7 @@ def transformer(**given):
     sizes = dict(
         vocabulary=3, length=4, hidden=8, heads=2, filter_size=12, layers=2, dropout=0.0
     )
-    return stand_ins.transformer(**(sizes | given))
+    return toy_models.transformer(**(sizes | given))
 
 
 def test_the_transformer_gives_all_lines_together_probability_one():
@@ -64,7 +64,7 @@ def test_the_transformers_work_is_six_a_weight_and_token_and_its_attention():
     [
         (lambda: transformer(heads=3), "hidden: 8 does not divide by 3 heads"),
         (
-            lambda: stand_ins.vector_quantized(
+            lambda: toy_models.vector_quantized(
                 size=6, channels=1, codes=2, code_depth=1
             ),
             "size: 6 does not divide by 4",
@@ -80,7 +80,7 @@ def test_data_of_another_size_than_the_models_are_refused():
     model = transformer()
     with pytest.raises(ValueError, match="tokens: given 5 a line, wanted 4"):
         model.loss(weights_of(model), {"tokens": np.zeros((2, 5), np.int32)}, RANDOM)
-    model = stand_ins.vector_quantized(size=8, channels=4, codes=4, code_depth=2)
+    model = toy_models.vector_quantized(size=8, channels=4, codes=4, code_depth=2)
     with pytest.raises(ValueError, match="image: given"):
         image = np.zeros((2, 4, 4, 3), np.int32)
         model.loss(weights_of(model), {"image": image}, RANDOM)
@@ -106,7 +106,7 @@ def test_the_values_of_a_pixel_have_together_probability_one(log_scale):
 
 
 def test_the_autoencoders_work_is_three_times_its_forward_products():
-    model = stand_ins.vector_quantized(size=8, channels=4, codes=16, code_depth=2)
+    model = toy_models.vector_quantized(size=8, channels=4, codes=16, code_depth=2)
     down = 4 * 4 * (4 * 4 * 3 * 4) + 2 * 2 * (4 * 4 * 4 * 4)
     codes = 2 * 2 * (4 * 16 + 16 * 2)
     up = 2 * 2 * (4 * 4 * 2 * 4) + 4 * 4 * (4 * 4 * 4 * 3)  # taps of each given place
@@ -114,7 +114,7 @@ def test_the_autoencoders_work_is_three_times_its_forward_products():
 
 
 def test_codes_cost_nothing_when_they_are_uniform_and_all_of_it_when_sure():
-    model = stand_ins.vector_quantized(size=8, channels=4, codes=16, code_depth=2)
+    model = toy_models.vector_quantized(size=8, channels=4, codes=16, code_depth=2)
     batch = {"image": data.blob_images(size=8).make(np.random.default_rng(0))["image"]}
     batch["image"] = batch["image"][np.newaxis]
     weights = weights_of(model)

@@ -9,18 +9,18 @@ import time
 import numpy as np
 import pytest
 
-from experiments import stand_ins
-from experiments.inference.optimize import LoopSettings
-from experiments.parallel import optimizers
-from experiments.parallel.runtime import StepSettings
+from experiments import toy_models
 from experiments.records import checkpoint, metrics
+from experiments.training import optimizers
+from experiments.training.engine import StepSettings
+from experiments.training.loop import LoopSettings
 from tests.programs import REPO, ran, train_command
 
 STEPS = 400
 
 
 def command(model, folder, *more):
-    configs = (f"stand_ins/{model}", "stand_ins/tiny")
+    configs = (f"toy_models/{model}", "toy_models/tiny")
     return train_command(*configs, workdir=folder, more=more)
 
 
@@ -98,7 +98,7 @@ def test_a_run_stopped_and_resumed_ends_as_the_uninterrupted_one(
 
 def test_the_tiny_transformer_runs_on_two_devices(tmp_path):
     folder = tmp_path / "run"
-    mesh = "--gin_param=stand_ins.train.mesh='batch:2'"
+    mesh = "--gin_param=toy_models.train.mesh='batch:2'"
     done = ran(command("transformer", folder, mesh))
     assert done.returncode == 0, done.stderr
     assert [e["step"] for e in events(folder, "train")] == [2, 4, 6]
@@ -121,10 +121,10 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
     tmp_path, wrong, said
 ):
     given = dict(
-        model=stand_ins.transformer(
+        model=toy_models.transformer(
             vocabulary=4, length=4, hidden=8, heads=2, filter_size=8, layers=1
         ),
-        examples=stand_ins.token_lines(length=4, vocabulary=4),
+        examples=toy_models.token_lines(length=4, vocabulary=4),
         optimizer=optimizers.adam(optimizers.constant(0.01)),
         loop=LoopSettings(num_steps=1),
         step=StepSettings(),
@@ -132,5 +132,5 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
         num_held_out=4,
     )
     with pytest.raises(ValueError, match=said):
-        stand_ins.train(run_dir=tmp_path, seed=0, **(given | wrong))
+        toy_models.train(run_dir=tmp_path, seed=0, **(given | wrong))
     assert not list(tmp_path.iterdir())

@@ -9,20 +9,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.inference import optimize
-from experiments.inference.optimize import LoopSettings, NotFinite
-from experiments.parallel import engines, optimizers, randomness, topology
-from experiments.parallel.model import Model, Weight
-from experiments.parallel.runtime import StepSettings
+from experiments.engines import selection
 from experiments.records import checkpoint, metrics
 from experiments.records.media import Image
+from experiments.training import loop as optimize
+from experiments.training import optimizers, prng, topology
+from experiments.training.engine import StepSettings
+from experiments.training.loop import LoopSettings, NotFinite
+from experiments.training.model import Model, Weight
 
 BATCH, DIM = 4, 3
 
 
 def loss(weights, batch, random):
     """A regression, with dropout, so that a step's randomness shows."""
-    x = randomness.dropout(random, "x", batch["x"], 0.1)
+    x = prng.dropout(random, "x", batch["x"], 0.1)
     hidden = tf.tanh(x @ weights["inner"])
     error = tf.reduce_sum(hidden * weights["outer"], 1) - batch["y"]
     return error * error, {"error": error}
@@ -57,7 +58,7 @@ AVERAGED = StepSettings(ema_decay=0.9)
 
 def made(model=MODEL, rate=0.05, step=AVERAGED):
     optimizer = optimizers.adam(optimizers.constant(rate))
-    return engines.make_runtime(
+    return selection.make_engine(
         model, optimizer, topology.parse("batch:1"), step, kind="CPU"
     )
 
@@ -336,7 +337,7 @@ def test_a_weight_that_overflowed_is_named_and_not_saved(tmp_path):
         return tf.where(step < 4, 1.0, np.inf)
 
     def runtime():
-        return engines.make_runtime(
+        return selection.make_engine(
             SUM,
             optimizers.adam(rate),
             topology.parse("batch:1"),

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.parallel import engines, optimizers, topology
-from experiments.parallel.model import Model, Weight
-from experiments.parallel.runtime import StepSettings
+from experiments.engines import selection
+from experiments.training import optimizers, topology
+from experiments.training.engine import StepSettings
+from experiments.training.model import Model, Weight
 
 
 def run(optimizer, weight, grads):
@@ -192,9 +193,9 @@ def test_weights_that_begin_late_learn_as_if_training_began_then(
             "late",
             {"early": Weight((3,), 1.0), "late": Weight((3,), 1.0)},
             begun_late,
-            begins=begins,
+            trainable_from=begins,
         )
-        runtime = engines.make_runtime(
+        runtime = selection.make_engine(
             model,
             optimizer(schedule),
             topology.parse("batch:1"),

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from experiments.parallel import randomness as rnd
-from experiments.parallel.model import Weight, draw
+from experiments.training import prng as rnd
+from experiments.training.model import Weight, draw
 from tests.helpers import ALARM, distance_allowed, distance_from
 
 SEED = tf.constant([11, -7])

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.parallel import accounting, engines, optimizers, topology
-from experiments.parallel.model import Model, Weight
-from experiments.parallel.runtime import StepSettings
+from experiments.bench import counting
+from experiments.engines import selection
+from experiments.training import optimizers, topology
+from experiments.training.engine import StepSettings
+from experiments.training.model import Model, Weight
 
 ONE = topology.parse("batch:1")
 RATE = 0.5
@@ -51,7 +53,7 @@ def batch(number):
 
 def made(optimizer=SGD, model=MODEL, mesh=ONE, **settings):
     settings = StepSettings(ema_decay=0.5, **settings)
-    runtime = engines.make_runtime(model, optimizer, mesh, settings, kind="CPU")
+    runtime = selection.make_engine(model, optimizer, mesh, settings, kind="CPU")
     runtime.start(1)
     return runtime
 
@@ -124,10 +126,10 @@ def test_it_is_written_as_it_was_read():
 
 
 def test_its_bytes_are_counted():
-    counted = accounting.device_bytes(MODEL, SGD, ONE, StepSettings())
+    counted = counting.device_bytes(MODEL, SGD, ONE, StepSettings())
     assert counted == {"weights": 12, "slots": 0, "ema": 0, "step": 8, "state": 16}
     assert sum(counted.values()) + 12 == made().local_bytes()["CPU:0"]  # and ema
-    traced = accounting.traced_step(
+    traced = counting.traced_step(
         MODEL, SGD, StepSettings(), {"x": tf.TensorSpec([8, 3])}
     )
     assert traced.structured_outputs[0]["state/mean"].shape == (3,)

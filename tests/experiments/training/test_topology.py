@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from experiments.parallel import topology
-from experiments.parallel.model import Model, Weight
-from experiments.parallel.variables import sharding
+from experiments.training import topology
+from experiments.training.model import Model, Weight
+from experiments.training.state import sharding
 
 REPO = Path(__file__).resolve().parents[3]
 

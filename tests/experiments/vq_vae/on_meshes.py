@@ -7,11 +7,12 @@ import json
 
 import numpy as np
 
-from experiments.parallel import engines, optimizers, topology
-from experiments.parallel.runtime import StepSettings
-from experiments.vae import vector_quantized
-from experiments.vae.codebook import Codebook
-from experiments.vae.vector_quantized import ImageSizes
+from experiments.engines import selection
+from experiments.training import optimizers, topology
+from experiments.training.engine import StepSettings
+from experiments.vq_vae import program
+from experiments.vq_vae.codebook import Codebook
+from experiments.vq_vae.program import ImageSizes
 
 SIZES = ImageSizes(
     size=8,
@@ -44,8 +45,8 @@ def batch(number):
 
 
 def made(mesh, accumulate=1):
-    return engines.make_runtime(
-        vector_quantized.model(SIZES, BOOK),
+    return selection.make_engine(
+        program.model(SIZES, BOOK),
         ADAM,
         topology.parse(mesh),
         StepSettings(accumulate=accumulate),

@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 from sklearn import cluster, mixture
 
-from experiments.parallel.randomness import Randomness
-from experiments.vae import codebook
-from experiments.vae.codebook import Codebook
+from experiments.training.prng import Randomness
+from experiments.vq_vae import codebook
+from experiments.vq_vae.codebook import Codebook
 
 BOOK = Codebook(codes=6, depth=4, samples=3)
 BATCH, PLACES = 4, 5

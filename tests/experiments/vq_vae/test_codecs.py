@@ -7,7 +7,8 @@ import pytest
 import soundfile
 from PIL import Image
 
-from experiments.vae import flac, histogram, png
+from experiments.audio_vae import flac
+from experiments.vq_vae import histogram, png
 
 
 def noise(shape, dtype=np.int16):

@@ -12,16 +12,16 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 import ppl_core as ppl
-from experiments import datasets, vae
+from experiments import datasets, vq_vae
 from experiments.datasets.images import Images, Split, held_out_batches
-from experiments.inference.optimize import LoopSettings, NotFinite
-from experiments.parallel import optimizers
-from experiments.parallel.runtime import StepSettings
 from experiments.records import checkpoint, metrics
-from experiments.vae import images_experiment, vector_quantized
+from experiments.training import optimizers
+from experiments.training.engine import StepSettings
+from experiments.training.loop import LoopSettings, NotFinite
+from experiments.vq_vae import experiment, program
 from tests.programs import REPO, train_command
 
-SIZES = vae.ImageSizes(
+SIZES = vq_vae.ImageSizes(
     size=8,
     channels=6,
     strides=(2, 2),
@@ -36,7 +36,7 @@ SIZES = vae.ImageSizes(
     prior_filter_size=8,
     prior_block=4,
 )
-BOOK = vae.Codebook(codes=8, depth=4, samples=2)
+BOOK = vq_vae.Codebook(codes=8, depth=4, samples=2)
 
 
 class CropsOf16ForCodes(tfds.core.GeneratorBasedBuilder):
@@ -95,7 +95,7 @@ def pixels(path):
 def run(tmp_path_factory):
     """The folder of a run of four steps, and its summary."""
     folder = tmp_path_factory.mktemp("run")
-    return folder, vae.train_images(run_dir=folder, **given())
+    return folder, vq_vae.train_images(run_dir=folder, **given())
 
 
 def held_out_of(settings, num_batches):
@@ -115,8 +115,8 @@ def test_bits_per_dim_are_the_bound_of_the_programs_on_whole_images(run):
     weights = weights_of(folder, 4)
     images = tf.constant(held_out_of(given(), 2))
     table = weights["codes"]
-    codes = vector_quantized.codes_given_image(weights, table, SIZES, BOOK, images)
-    joint = ppl.make_log_joint_fn(vector_quantized.image_and_codes)
+    codes = program.codes_given_image(weights, table, SIZES, BOOK, images)
+    joint = ppl.make_log_joint_fn(program.image_and_codes)
     nats = -joint(weights, table, SIZES, BOOK, 16, image=images, codes=codes.value)
     wanted = float(nats) / 16 / math.log(2) / (8 * 8 * 3)
     held_out = summary["held_out"]
@@ -153,7 +153,7 @@ def test_reconstructions_stand_below_the_originals_and_samples_beside(run):
     assert shown.shape == (18, 28, 3)
     originals = held_out_batches(given()["images"], batch_size=3)(0)["image"]
     weights = weights_of(folder, 4)
-    made = vector_quantized.reconstructed(weights, SIZES, BOOK, tf.constant(originals))
+    made = program.reconstructed(weights, SIZES, BOOK, tf.constant(originals))
     for number in range(3):
         column = slice(10 * number, 10 * number + 8)
         np.testing.assert_array_equal(shown[:8, column], originals[number])
@@ -171,7 +171,7 @@ def test_a_run_gone_on_with_ends_as_one_that_never_stopped(run, tmp_path):
         loop = LoopSettings(
             num_steps=steps, log_every=1, checkpoint_every=2, measure_peak=False
         )
-        vae.train_images(run_dir=tmp_path, resume=resume, **given(loop=loop))
+        vq_vae.train_images(run_dir=tmp_path, resume=resume, **given(loop=loop))
     one, two = final(straight, 4), final(tmp_path, 4)
     assert one.keys() == two.keys()
     assert {n for n in one if n.startswith("state/")} >= {"state/codes", "state/sums"}
@@ -204,7 +204,7 @@ def test_it_learns_colours(tmp_path):
         sizes=SIZES._replace(prior_start=80),
         optimizer=optimizers.adam(optimizers.constant(0.01)),
     )
-    summary = vae.train_images(run_dir=tmp_path, **settings)
+    summary = vq_vae.train_images(run_dir=tmp_path, **settings)
     held_out = events(tmp_path, "held_out")
     assert "samples" not in held_out[-1]
     assert held_out[-1]["pixels"] < 0.9 * held_out[0]["pixels"]
@@ -213,7 +213,7 @@ def test_it_learns_colours(tmp_path):
 
 def test_a_codebook_that_collapses_is_warned_of_with_what_to_do():
     settings = given(num_samples=0)
-    show = images_experiment._show(
+    show = experiment._show(
         SIZES, BOOK._replace(codes=64), settings["images"], 0, 0, 1.0
     )
     usage = np.zeros(64, np.float32)
@@ -234,8 +234,8 @@ def test_a_training_whose_codebook_collapses_warns_of_it(tmp_path):
 
     images = Images("grey", "this test", 8, Split(None, image), Split(None, image))
     loop = LoopSettings(
-        num_steps=images_experiment.SETTLED,
-        evaluate_every=images_experiment.SETTLED,
+        num_steps=experiment.SETTLED,
+        evaluate_every=experiment.SETTLED,
         log_every=100,
         measure_peak=False,
     )
@@ -243,7 +243,7 @@ def test_a_training_whose_codebook_collapses_warns_of_it(tmp_path):
         images=images, loop=loop, codebook=BOOK._replace(codes=128, restart=0.0)
     )
     with pytest.warns(RuntimeWarning, match="it has collapsed; raise Codebook.restart"):
-        vae.train_images(run_dir=tmp_path, **settings)
+        vq_vae.train_images(run_dir=tmp_path, **settings)
     last = events(tmp_path, "held_out")[-1]
     assert last["nearest_perplexity"] < 12.8
 
@@ -251,7 +251,7 @@ def test_a_training_whose_codebook_collapses_warns_of_it(tmp_path):
 def test_weights_that_run_off_end_with_the_step_and_not_within_it(tmp_path):
     settings = given(optimizer=optimizers.adam(optimizers.constant(1e25)))
     with pytest.raises(NotFinite, match="loss"):
-        vae.train_images(run_dir=tmp_path, **settings)
+        vq_vae.train_images(run_dir=tmp_path, **settings)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
     tmp_path, wrong, said
 ):
     with pytest.raises(ValueError, match=said):
-        vae.train_images(run_dir=tmp_path, **given(**wrong))
+        vq_vae.train_images(run_dir=tmp_path, **given(**wrong))
     assert not list(tmp_path.iterdir())
 
 

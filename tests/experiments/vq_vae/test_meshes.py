@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.experiments.vae.on_meshes import AGAIN, PARTS, STEPS
+from tests.experiments.vq_vae.on_meshes import AGAIN, PARTS, STEPS
 from tests.programs import told_by
 
 CUT = ("batch:2", "batch:4", "batch:8", *PARTS)

@@ -10,13 +10,14 @@ from scipy import special
 
 import ppl_core as ppl
 from experiments.image_transformer import program
-from experiments.parallel import arithmetic
-from experiments.parallel.model import draw
-from experiments.parallel.randomness import Randomness
-from experiments.parallel.runtime import StepSettings
-from experiments.vae import codebook, vector_quantized
-from experiments.vae.codebook import Codebook
-from experiments.vae.vector_quantized import ImageSizes
+from experiments.training import train_step
+from experiments.training.engine import StepSettings
+from experiments.training.model import draw
+from experiments.training.prng import Randomness
+from experiments.vq_vae import codebook
+from experiments.vq_vae import program as vq_vae_program
+from experiments.vq_vae.codebook import Codebook
+from experiments.vq_vae.program import ImageSizes
 
 SIZES = ImageSizes(
     size=8,
@@ -48,7 +49,7 @@ FEW_CODES = BOOK._replace(codes=3)
 
 def arrays_of(sizes=SIZES, book=BOOK, **state):
     """Weights and state, by name, as if some steps were done."""
-    model = vector_quantized.model(sizes, book)
+    model = vq_vae_program.model(sizes, book)
     made = {n: draw(w, n, 3) for n, w in (model.weights | model.state).items()}
     random = np.random.default_rng(1)
     made["codes"] = random.standard_normal(made["codes"].shape).astype(np.float32)
@@ -69,8 +70,8 @@ def sums_of(sizes, book, arrays, images, *, gradients):
     """What a step is made of, of all of these images."""
     random = Randomness(tf.constant([1, 2]), tf.constant(0), training=gradients)
     compute = tf.function(
-        lambda: arithmetic.sums(
-            vector_quantized.model(sizes, book),
+        lambda: train_step.sums(
+            vq_vae_program.model(sizes, book),
             StepSettings(),
             arrays,
             {"image": images},
@@ -85,14 +86,14 @@ def sums_of(sizes, book, arrays, images, *, gradients):
 
 def test_both_readings_of_the_paper_have_640_codes():
     paper = ImageSizes(size=64, channels=8)
-    assert vector_quantized.grid(paper) == (8, 8, 10)
+    assert vq_vae_program.grid(paper) == (8, 8, 10)
     other = paper._replace(strides=(2, 2, 2, 2), slots=40)
-    assert vector_quantized.grid(other) == (4, 4, 40)
+    assert vq_vae_program.grid(other) == (4, 4, 40)
     for sizes in (paper, other):
-        prior = vector_quantized.prior_sizes(sizes, Codebook())
+        prior = vq_vae_program.prior_sizes(sizes, Codebook())
         assert prior.height * prior.width * prior.channels == 640
         assert (prior.layers, prior.attention, prior.num_values) == (6, "local_1d", 256)
-    down = vector_quantized.weights(paper, Codebook())
+    down = vq_vae_program.weights(paper, Codebook())
     assert down["down3/filter"].shape == (5, 5, 8, 8)
     assert down["encoded"].shape == (8, 10 * 512)
 
@@ -104,21 +105,21 @@ def test_shapes_go_down_to_codes_and_back(kind, strides, shortcuts):
     sizes = SIZES._replace(likelihood=kind, strides=strides, shortcuts=shortcuts)
     arrays, images = arrays_of(sizes), images_of(2)
     side = 8 // np.prod(strides)
-    codes = vector_quantized.codes_given_image(
+    codes = vq_vae_program.codes_given_image(
         arrays, arrays["codes"], sizes, BOOK, images
     )
     assert codes.value.shape == (2, side, side, 3)
-    made = vector_quantized.reconstructed(arrays, sizes, BOOK, images)
+    made = vq_vae_program.reconstructed(arrays, sizes, BOOK, images)
     assert made.shape == images.shape and made.dtype == tf.int32
     assert 0 <= np.min(made) and np.max(made) <= 255
 
 
 def test_the_value_of_the_variational_program_is_the_nearest_code():
     arrays, images = arrays_of(), images_of(2)
-    vectors = vector_quantized.encoded(arrays, SIZES, BOOK, images).numpy()
+    vectors = vq_vae_program.encoded(arrays, SIZES, BOOK, images).numpy()
     codes = arrays["codes"].numpy()
     apart = ((vectors[..., np.newaxis, :] - codes) ** 2).sum(-1)
-    found = vector_quantized.codes_given_image(
+    found = vq_vae_program.codes_given_image(
         arrays, arrays["codes"], SIZES, BOOK, images
     )
     np.testing.assert_array_equal(found.value, apart.argmin(-1))
@@ -132,7 +133,7 @@ def every_code(arrays):
     codes = np.array(list(itertools.product(range(3), repeat=2)), np.int32)
     codes = tf.constant(codes.reshape(9, 1, 1, 2))
     of_codes = ppl.make_log_likelihood_fn(
-        vector_quantized.codes_prior, observed={"codes": codes}
+        vq_vae_program.codes_prior, observed={"codes": codes}
     )
     return codes, of_codes(arrays, FEW, FEW_CODES, 9)["codes"].numpy()
 
@@ -146,14 +147,14 @@ def test_the_nats_of_an_image_bound_those_of_all_codes_together():
         image = images_of(3, FEW)[number : number + 1]
         found = sums_of(FEW, FEW_CODES, arrays, image, gradients=False).stats
         both = ppl.make_log_likelihood_fn(
-            vector_quantized.image_and_codes,
+            vq_vae_program.image_and_codes,
             observed={"image": tf.repeat(image, 9, 0), "codes": codes},
         )(arrays, arrays["codes"], FEW, FEW_CODES, 9)
         of_images = tf.reduce_sum(both["image"], (1, 2, 3)).numpy()
         np.testing.assert_allclose(both["codes"], of_codes, rtol=1e-5)
         each = of_images + of_codes  # of the image and each of the codes
         exact = -special.logsumexp(each)
-        nearest = vector_quantized.codes_given_image(
+        nearest = vq_vae_program.codes_given_image(
             arrays, arrays["codes"], FEW, FEW_CODES, image
         ).value.numpy()
         at = int(nearest.ravel() @ [3, 1])
@@ -168,7 +169,7 @@ def test_all_images_of_all_codes_have_probability_one():
     bits = np.array(list(itertools.product(range(2), repeat=12)), np.int32)
     images = bits.reshape(-1, 2, 2, 3)
     vectors = tf.gather(arrays["codes"], codes)
-    logits = vector_quantized.decoded(arrays, FEW, vectors)  # [9, 2, 2, 3, 2]
+    logits = vq_vae_program.decoded(arrays, FEW, vectors)  # [9, 2, 2, 3, 2]
     chosen = tf.math.log_softmax(logits).numpy()[:, np.newaxis]
     of_images = np.take_along_axis(chosen, images[np.newaxis, ..., np.newaxis], -1)
     total = special.logsumexp(of_images.sum((2, 3, 4, 5)) + of_codes[:, np.newaxis])
@@ -182,19 +183,19 @@ def test_shortcuts_are_linear_and_of_a_place_s_own_pixels():
     changed = images.numpy()
     changed[1, 5, 2, 0] ^= 255  # of the place at row 1, column 0
     one, two = (
-        vector_quantized.encoded(plain, sizes, BOOK, x) for x in (images, changed)
+        vq_vae_program.encoded(plain, sizes, BOOK, x) for x in (images, changed)
     )
     moved = np.any(one != two, (-2, -1))
     assert moved[1, 1, 0] and moved.sum() == 1
     random = np.random.default_rng(0)
     vectors = np.float32(random.standard_normal((3, 2, 2, 3, 4)))
     once, twice, none = (
-        vector_quantized.decoded(plain, sizes, tf.constant(x))
+        vq_vae_program.decoded(plain, sizes, tf.constant(x))
         for x in (vectors, 2 * vectors, 0 * vectors)
     )
     np.testing.assert_allclose(twice - once, once - none, atol=1e-4)
     vectors[1, 0, 1] += 1
-    other = vector_quantized.decoded(plain, sizes, tf.constant(vectors))
+    other = vq_vae_program.decoded(plain, sizes, tf.constant(vectors))
     moved = np.any(other != once, -1)
     assert moved[1, :4, 4:].any() and not moved[1, 4:].any() and not moved[[0, 2]].any()
 
@@ -205,15 +206,15 @@ def test_cosines_go_back_to_what_they_were_made_of():
     arrays = arrays_of(sizes, book)
     arrays = {n: tf.zeros_like(a) if n[:3] == "enc" else a for n, a in arrays.items()}
     images = images_of(1)
-    vectors = vector_quantized.encoded(arrays, sizes, book, images)
-    found = vector_quantized._of_cosines(arrays, sizes, vectors)
+    vectors = vq_vae_program.encoded(arrays, sizes, book, images)
+    found = vq_vae_program._of_cosines(arrays, sizes, vectors)
     wanted = images.numpy() / 127.5 - 1
     # Random rows of 4096 are at right angles but for 1 / 64.
     assert np.abs(found - wanted).max() < 0.5 * np.abs(wanted).max()
     assert np.corrcoef(np.ravel(found), np.ravel(wanted))[0, 1] > 0.99
-    outputs = np.tensordot(wanted, vector_quantized._as_means(sizes), 1)
-    outputs = outputs + vector_quantized._first_outputs(1)
-    likeliest = vector_quantized.likeliest(sizes, tf.cast(outputs, tf.float32))
+    outputs = np.tensordot(wanted, vq_vae_program._as_means(sizes), 1)
+    outputs = outputs + vq_vae_program._first_outputs(1)
+    likeliest = vq_vae_program.likeliest(sizes, tf.cast(outputs, tf.float32))
     np.testing.assert_array_equal(likeliest, images)
 
 
@@ -244,12 +245,12 @@ def test_before_the_prior_starts_all_codes_are_equally_likely():
 
 
 def test_the_priors_weights_and_no_others_are_told_to_begin_with_it():
-    late = vector_quantized.model(SIZES._replace(prior_start=11), BOOK)
+    late = vq_vae_program.model(SIZES._replace(prior_start=11), BOOK)
     ((pattern, step),) = late.begins
     assert step == 11
     for name in late.weights:
         assert bool(re.fullmatch(pattern, name)) == name.startswith("prior/"), name
-    assert vector_quantized.model(SIZES, BOOK).begins == ()
+    assert vq_vae_program.model(SIZES, BOOK).trainable_from == ()
 
 
 def test_the_encoder_learns_by_pixels_and_by_commitment():
@@ -267,7 +268,7 @@ def test_the_encoder_learns_by_pixels_and_by_commitment():
 def test_the_commitment_is_a_quarter_of_the_mean_square_times_all_sub_pixels():
     images, arrays = images_of(2), arrays_of()
     book = BOOK._replace(samples=0)  # of the nearest codes, which draws are not in
-    vectors = vector_quantized.encoded(arrays, SIZES, book, images).numpy()
+    vectors = vq_vae_program.encoded(arrays, SIZES, book, images).numpy()
     flat = vectors.reshape(2, -1, book.depth)
     table = np.asarray(arrays["codes"])
     squares = ((flat[:, :, np.newaxis] - table) ** 2).sum(-1)
@@ -291,7 +292,7 @@ def test_the_commitment_is_a_quarter_of_the_mean_square_times_all_sub_pixels():
 def test_training_decodes_the_mean_of_its_draws_and_counts_them():
     images, arrays = images_of(2), arrays_of()
     found = sums_of(SIZES, BOOK, arrays, images, gradients=True)
-    vectors = vector_quantized.encoded(arrays, SIZES, BOOK, images)
+    vectors = vq_vae_program.encoded(arrays, SIZES, BOOK, images)
     squares = codebook.distances(tf.reshape(vectors, (-1, 4)), arrays["codes"])
     random = Randomness(tf.constant([1, 2]), tf.constant(0))
     shares = codebook.e_step(BOOK, squares, 2, random)
@@ -300,23 +301,23 @@ def test_training_decodes_the_mean_of_its_draws_and_counts_them():
     )
     assert np.any((np.array(shares) > 0.01) & (np.array(shares) < 0.99))
     means = tf.reshape(tf.matmul(shares, arrays["codes"]), vectors.shape)
-    of_image = ppl.make_log_joint_fn(vector_quantized.image_given_vectors)
+    of_image = ppl.make_log_joint_fn(vq_vae_program.image_given_vectors)
     wanted = -float(of_image(arrays, SIZES, means, image=images)) / 2
     assert float(found.stats["pixels"]) == pytest.approx(wanted, rel=1e-4)
 
 
 def test_samples_are_the_priors_codes_one_after_another_decoded():
     arrays, seed = arrays_of(), tf.constant([4, 5])
-    made = vector_quantized.sample(arrays, SIZES, BOOK, seed, 3)
-    prior = vector_quantized.prior_sizes(SIZES, BOOK)
-    own = vector_quantized.prior_weights(arrays)
+    made = vq_vae_program.sample(arrays, SIZES, BOOK, seed, 3)
+    prior = vq_vae_program.prior_sizes(SIZES, BOOK)
+    own = vq_vae_program.prior_weights(arrays)
     naive = tf.function(
         lambda: program.draw_naively(prior, own, 3, seed), autograph=False
     )()
     codes = tf.reshape(naive, (3, 2, 2, 3))
     assert len(np.unique(codes)) > 2
-    outputs = vector_quantized.decoded(arrays, SIZES, tf.gather(arrays["codes"], codes))
-    wanted = vector_quantized.likeliest(SIZES, outputs).numpy()
+    outputs = vq_vae_program.decoded(arrays, SIZES, tf.gather(arrays["codes"], codes))
+    wanted = vq_vae_program.likeliest(SIZES, outputs).numpy()
     # Pixels that round the other way, as compiled arithmetic may, are one value off.
     assert np.abs(made - wanted).max() <= 1 and np.mean(made != wanted) < 0.01
 
@@ -324,7 +325,7 @@ def test_samples_are_the_priors_codes_one_after_another_decoded():
 def test_the_program_draws_codes_and_an_image_of_them():
     arrays = arrays_of()
     with ppl.tape() as variables, ppl.seeded([1, 2]):
-        vector_quantized.image_and_codes(arrays, arrays["codes"], SIZES, BOOK, 2)
+        vq_vae_program.image_and_codes(arrays, arrays["codes"], SIZES, BOOK, 2)
     assert variables["codes"].shape == (2, 2, 2, 3)
     assert variables["image"].shape == (2, 8, 8, 3)
     assert np.max(variables["codes"]) < 5 and np.max(variables["image"]) > 5
@@ -338,13 +339,13 @@ def test_operations_are_counted_for_the_paper_by_hand():
     dense = 2 * 8**2 * 128 * 5120
     em = 3 * 640 * 256 * 512
     wanted = 6 * (down + up + residual + dense) + 2 * em
-    assert vector_quantized.flops(sizes, Codebook()) == wanted
+    assert vq_vae_program.flops(sizes, Codebook()) == wanted
     learned = sizes._replace(prior_start=0)
-    prior = program.flops(vector_quantized.prior_sizes(sizes, Codebook()))
-    assert vector_quantized.flops(learned, Codebook()) == wanted + prior
+    prior = program.flops(vq_vae_program.prior_sizes(sizes, Codebook()))
+    assert vq_vae_program.flops(learned, Codebook()) == wanted + prior
     linear = 8**2 * (2 * 10 * 19 * 512 + 128 * 64 * 50)
     beside = sizes._replace(shortcuts=True)
-    assert vector_quantized.flops(beside, Codebook()) == wanted + 6 * linear
+    assert vq_vae_program.flops(beside, Codebook()) == wanted + 6 * linear
 
 
 @pytest.mark.parametrize(
@@ -361,7 +362,7 @@ def test_operations_are_counted_for_the_paper_by_hand():
 )
 def test_what_no_model_can_be_made_of_is_refused(wrong, said):
     with pytest.raises(ValueError, match=said):
-        vector_quantized.model(SIZES._replace(**wrong), BOOK)
+        vq_vae_program.model(SIZES._replace(**wrong), BOOK)
 
 
 def test_images_of_another_size_are_refused():

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from experiments import image_transformer
-from experiments.baselines import image_transformer_flax
-from experiments.parallel import engines, optimizers, topology
-from experiments.parallel.model import draw
-from experiments.parallel.runtime import StepSettings
-from experiments.problem import AdamSettings, Unavailable
+from experiments.baselines.image_transformer import flax
+from experiments.bench.problems import AdamSettings, Unavailable
+from experiments.engines import selection
+from experiments.training import optimizers, topology
+from experiments.training.engine import StepSettings
+from experiments.training.model import draw
 
 REPO = Path(__file__).resolve().parents[3]
 SYSTEMS = (
@@ -49,7 +50,7 @@ CHILD = """
 import importlib, json, os, sys
 import numpy as np
 from experiments import image_transformer
-from experiments.problem import AdamSettings, Unavailable
+from experiments.bench.problems import AdamSettings, Unavailable
 
 system = importlib.import_module(f"experiments.baselines.{sys.argv[1]}")
 adam = AdamSettings(*json.loads(sys.argv[2]))
@@ -93,7 +94,7 @@ def trained(sizes, folder):
     adam = optimizers.adam(
         rate, beta1=ADAM.beta1, beta2=ADAM.beta2, epsilon=ADAM.epsilon
     )
-    runtime = engines.make_runtime(
+    runtime = selection.make_engine(
         model, adam, topology.parse("batch:1"), StepSettings(), kind="CPU"
     )
     runtime.start(SEED)
@@ -173,11 +174,11 @@ def test_sizes_that_it_is_not_written_for_are_errors(system, changes):
 
 
 def test_flax_that_is_not_installed_says_how_it_would_be(monkeypatch):
-    find_spec = image_transformer_flax.importlib.util.find_spec
+    find_spec = flax.importlib.util.find_spec
     monkeypatch.setattr(
-        image_transformer_flax.importlib.util,
+        flax.importlib.util,
         "find_spec",
         lambda name: None if name == "flax" else find_spec(name),
     )
     with pytest.raises(Unavailable, match="make peers"):
-        image_transformer_flax.prepare(SIZES, {}, ADAM)
+        flax.prepare(SIZES, {}, ADAM)

@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 
 from experiments import image_transformer
-from experiments.baselines import pixelcnn
+from experiments.baselines.image_transformer import pixelcnn
 from experiments.bench import scaling_worker
-from experiments.parallel.model import draw
-from experiments.parallel.randomness import Randomness
+from experiments.training.model import draw
+from experiments.training.prng import Randomness
 
 REPO = Path(__file__).resolve().parents[3]
 HEIGHT, WIDTH, LAYERS = 7, 9, 2

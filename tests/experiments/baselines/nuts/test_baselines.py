@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.problem import Problem
+from experiments.datasets.regression import RegressionProblem
 
 REPO = Path(__file__).resolve().parents[3]
 STEP_SIZE = 0.0371  # about half of what is stable for the problem below
@@ -32,14 +32,16 @@ NEVER_MISSING = ("stan", "pymc")
 CHILD = """
 import importlib, json, os, sys
 import numpy as np
-from experiments.problem import Problem, SamplerSettings, Unavailable
+from experiments.datasets.regression import RegressionProblem
+from experiments.inference.settings import SamplerSettings
+from experiments.bench.problems import Unavailable
 
 if __name__ == "__main__":
     module, variant, folder = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
     system = importlib.import_module(f"experiments.baselines.{module}")
     data = dict(np.load(f"{folder}/problem.npz"))
     points = data.pop("points")
-    problem = Problem(name="tiny", source="synthetic", **data)
+    problem = RegressionProblem(name="tiny", source="synthetic", **data)
 
     def draws(num_results, num_chains, seed, **changed):
         chosen = {"step_size": STEP_SIZE, "max_depth": 6} | changed
@@ -67,14 +69,14 @@ if __name__ == "__main__":
 """.replace("STEP_SIZE", str(STEP_SIZE))
 
 
-def make_problem() -> Problem:
+def make_problem() -> RegressionProblem:
     random = np.random.default_rng(20)
     features = random.normal(size=(400, 4)).astype(np.float32)
     features[:, -1] = 1.0
     logits = features @ np.array([1.0, -0.5, 0.25, -1.0])
     labels = (random.random(400) < 1 / (1 + np.exp(-logits))).astype(np.int32)
     start = np.array([0.9, -0.4, 0.3, -0.8], np.float32)
-    return Problem(
+    return RegressionProblem(
         name="tiny", source="synthetic", features=features, labels=labels, start=start
     )
 

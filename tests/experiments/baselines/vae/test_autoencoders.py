@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.baselines import audio_flow_tf, vector_quantized_flax
-from experiments.baselines import vector_quantized_tf as by_hand
+from experiments.audio_vae import AudioSizes
+from experiments.audio_vae import program as audio_program
+from experiments.baselines.vae import audio_vae_tf, vq_vae_flax
+from experiments.baselines.vae import vq_vae_tf as by_hand
 from experiments.bench import vae_worker
-from experiments.parallel.arithmetic import step_seed
-from experiments.parallel.model import draw
-from experiments.parallel.randomness import Randomness
-from experiments.problem import AdamSettings, Unavailable
-from experiments.vae import AudioSizes, Codebook, ImageSizes, audio, vector_quantized
+from experiments.bench.problems import AdamSettings, Unavailable
+from experiments.training.model import draw
+from experiments.training.prng import Randomness
+from experiments.training.train_step import step_seed
+from experiments.vq_vae import Codebook, ImageSizes
+from experiments.vq_vae import program as vq_vae_program
 
 SEED, BATCH = 4, 2
 BOOK = Codebook(codes=8, depth=6, samples=4)
@@ -94,7 +97,7 @@ def state_after(steps):
 )
 def test_images_by_hand_have_our_loss_gradients_and_codebook(changes, steps):
     sizes = IMAGES._replace(**changes)
-    model = vector_quantized.model(sizes, BOOK)
+    model = vq_vae_program.model(sizes, BOOK)
     weights, state, image = noisy(model.weights), state_after(steps), pictures()
     seed = step_seed(SEED, 0)
     random = Randomness(tf.constant(seed), tf.constant(0), num_examples=BATCH)
@@ -129,7 +132,7 @@ def test_images_by_hand_have_our_loss_gradients_and_codebook(changes, steps):
 
 
 def test_clips_by_hand_have_our_bound_and_gradients():
-    model = audio.model(CLIPS)
+    model = audio_program.model(CLIPS)
     weights = noisy(model.weights)
     random = np.random.default_rng(3)
     sound = 4000 * np.sin(0.3 * np.arange(CLIPS.length)) + 200 * random.standard_normal(
@@ -144,7 +147,7 @@ def test_clips_by_hand_have_our_bound_and_gradients():
     wanted_grads = tape.gradient(wanted, weights)
     with tf.GradientTape() as tape:
         tape.watch(weights)
-        nats = audio_flow_tf.nats(
+        nats = audio_vae_tf.nats(
             weights, CLIPS, clips, tf.constant(drawn["within"]), drawn["noise"]
         )
     grads = tape.gradient(nats, weights)
@@ -162,7 +165,7 @@ def test_clips_by_hand_have_our_bound_and_gradients():
         ({"prior_block": 30}, {}, "prior_block: given 30, wanted two blocks"),
     ],
 )
-@pytest.mark.parametrize("system", [by_hand, vector_quantized_flax])
+@pytest.mark.parametrize("system", [by_hand, vq_vae_flax])
 def test_what_it_is_not_written_for_is_an_error(system, changes, book, said):
     with pytest.raises(ValueError, match=said):
         system.check(IMAGES._replace(**changes), BOOK._replace(**book))
@@ -170,12 +173,10 @@ def test_what_it_is_not_written_for_is_an_error(system, changes, book, said):
 
 def test_flax_wants_a_prior_that_learns_at_once():
     with pytest.raises(ValueError, match="a prior from step 7, wanted"):
-        vector_quantized_flax.check(IMAGES._replace(prior_start=7), BOOK)
+        vq_vae_flax.check(IMAGES._replace(prior_start=7), BOOK)
 
 
 def test_flax_that_is_not_installed_says_how_it_would_be(monkeypatch):
-    monkeypatch.setattr(
-        vector_quantized_flax.importlib.util, "find_spec", lambda name: None
-    )
+    monkeypatch.setattr(vq_vae_flax.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(Unavailable, match="make peers"):
-        vector_quantized_flax.prepare(IMAGES, BOOK, {}, {}, AdamSettings(), {}.get)
+        vq_vae_flax.prepare(IMAGES, BOOK, {}, {}, AdamSettings(), {}.get)

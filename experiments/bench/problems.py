@@ -1,0 +1,28 @@
+"""What compared systems take and return, NumPy only."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+
+class AdamSettings(NamedTuple):
+    """Adam at a constant rate: Kingma and Ba (2015), algorithm 1."""
+
+    rate: float = 1e-4
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+
+class Training(NamedTuple):
+    """A model's training as a system does it, compiled or about to be."""
+
+    # Of images [batch, height, width, 3] int32: takes a step, and gives the mean nats
+    # of an image before it.
+    step: Callable[[np.ndarray], float]
+    weights: Callable[[], dict[str, np.ndarray]]  # as they are now, by name
+
+
+class Unavailable(Exception):
+    """A system that cannot run here (not installed, no compiler); the text says why."""
