@@ -216,8 +216,8 @@ def test_a_turn_tells_its_median(records):
     assert "2000.0 ms a step" in image_transformer._told(made)
 
 
-BEGUN = "a.rate = 0.1\noptimize.LoopSettings.num_steps = 2\n"
-GONE_ON = "a.rate = 0.1\noptimize.LoopSettings.num_steps = 4\n"
+BEGUN = "a.rate = 0.1\nloop.LoopSettings.num_steps = 2\n"
+GONE_ON = "a.rate = 0.1\nloop.LoopSettings.num_steps = 4\n"
 RESUMED = {"attempts/001": BEGUN, ".": GONE_ON}
 
 

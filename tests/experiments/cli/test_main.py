@@ -11,7 +11,7 @@ import pytest
 
 from experiments.cli import main
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 
 TOY = """
 import dataclasses, os, signal, threading, time

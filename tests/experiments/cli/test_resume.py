@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 TOY = """
 def count(*, run_dir, seed, resume=False, until=2):
     path = run_dir / "count.txt"

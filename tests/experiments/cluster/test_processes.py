@@ -380,9 +380,9 @@ def test_all_stop_before_the_same_step_and_none_waits_for_another(
 
 SCRIPT = """
 import json, sys
-from experiments.parallel import processes
+from experiments.cluster import processes
 process = processes.connect("distribute")
-from experiments.parallel import optimizers, topology
+from experiments.training import optimizers, topology
 from experiments.engines.selection import make_engine
 from experiments.training.engine import StepSettings
 from small_transformer import small_transformer, tokens

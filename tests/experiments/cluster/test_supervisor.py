@@ -18,13 +18,13 @@ from experiments.cluster import supervisor
 from experiments.cluster.processes import Process
 from experiments.records import checkpoint, metrics
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 
 # Counts steps and saves how far it is: a training in small, without TensorFlow.  Who
 # has lost the other process fails, as a collective would.
 TOY = """
 import os, signal, time
-from experiments.parallel import processes
+from experiments.cluster import processes
 from experiments.records import run_dir as folder
 
 def count(*, run_dir, seed, mode="ok", num_steps=30, resume=False):
@@ -328,7 +328,7 @@ MODEL = f"""
 def train(*, run_dir, seed, resume=False):
     from experiments import toy_models
     from experiments.training.loop import LoopSettings
-    from experiments.parallel import optimizers
+    from experiments.training import optimizers
     from experiments.training.engine import StepSettings
 
     sizes = dict(vocabulary=16, length=8)

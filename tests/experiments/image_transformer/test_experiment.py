@@ -166,7 +166,7 @@ def test_the_pixelcnn_is_trained_and_judged_on_the_same_images(run_of, tmp_path)
 def test_a_run_gone_on_with_ends_as_one_that_never_stopped(run_of, data_dir, tmp_path):
     uninterrupted, _ = run_of("cifar10_dmol")
     folder = tmp_path / "run"
-    shorter = "--gin_param=optimize.LoopSettings.num_steps=4"
+    shorter = "--gin_param=loop.LoopSettings.num_steps=4"
     arguments = command("cifar10_dmol", folder, data_in(data_dir))
     assert ran([*arguments, shorter]).returncode == 0
     done = ran([*arguments, "--resume"])

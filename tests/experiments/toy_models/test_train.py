@@ -24,8 +24,8 @@ def command(model, folder, *more):
     return train_command(*configs, workdir=folder, more=more)
 
 
-LONGER = f"--gin_param=optimize.LoopSettings.num_steps={STEPS}"
-RARELY = "--gin_param=optimize.LoopSettings.checkpoint_every=1000"
+LONGER = f"--gin_param=loop.LoopSettings.num_steps={STEPS}"
+RARELY = "--gin_param=loop.LoopSettings.checkpoint_every=1000"
 
 
 def told(folder):

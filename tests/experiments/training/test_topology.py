@@ -48,7 +48,7 @@ def test_devices_that_the_machine_lacks_are_refused():
 def test_the_cpu_is_split_before_tensorflow_begins_and_not_after():
     code = (
         "import tensorflow as tf\n"
-        "from experiments.parallel import topology\n"
+        "from experiments.training import topology\n"
         "assert len(topology.local_devices(3, 'CPU')) == 3\n"
         "with tf.device('CPU:2'):\n"
         "    assert tf.constant(1.0).device.endswith('CPU:2')\n"
