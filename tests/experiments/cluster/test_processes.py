@@ -409,7 +409,7 @@ for number in range(int(sys.argv[1])):
 
 def training(num_steps, *, process=ALONE):
     environ = os.environ | {
-        "PYTHONPATH": f"{REPO}:{Path(__file__).parent}",
+        "PYTHONPATH": f"{REPO}:{REPO}/tests/experiments/engines",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
     if process.count > 1:
