@@ -47,7 +47,7 @@ def test_the_head_names_a_command_that_reads_this_config(name):
 def test_the_command_of_a_head_passes_every_check(command):
     done = ran([*shlex.split(command), "--dry_run"])
     assert done.returncode == 0, done.stderr
-    assert "main.launch.experiment = @" in done.stdout
+    assert "experiment = @" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_the_autoencoders_benchmark_has_the_sizes_that_are_trained(problem, conf
     text = (REPO / "configs/bench/vae.gin").read_text()
     _, _, images = text.partition("bench.measure_vae.images = ")
     given = ast.literal_eval(images.partition("\nbench.")[0])[problem]
-    done = ran(["bin/train", f"--gin_config=configs/vae/{config}.gin", "--dry_run"])
-    found = dict(re.findall(r"^(vae\.\S+) = (.*)$", done.stdout, re.MULTILINE))
+    done = ran(["bin/train", f"--gin_config=configs/vq_vae/{config}.gin", "--dry_run"])
+    found = dict(re.findall(r"^(vq_vae\.\S+) = (.*)$", done.stdout, re.MULTILINE))
     # When the prior begins is the benchmark's own: that is what its problems are of.
     sizes = {k: v for k, v in given["sizes"].items() if k != "prior_start"}
     assert sizes.pop("size") == 64

@@ -1,8 +1,9 @@
 """The command line: reads gin configs, refuses what is amiss, runs one experiment.
 
-The only module that knows gin.  Configs say `main.launch.experiment = @nuts.sample`;
-gin fills the arguments of that one function and of the objects given to it, and the
-launcher gives it `run_dir` and `seed`.  The process ends with one of these codes:
+The only module that knows gin.  A config says `experiment = @nuts.sample` and may say
+`seed = 3`; gin fills the arguments of that one function and of the objects given to it,
+and the command line gives it `run_dir` and `seed`.  The process ends with one of these
+codes:
 
    0  done
    1  the experiment failed: traceback on standard error and in run.json
@@ -58,23 +59,6 @@ class Stopped(BaseException):
     """The first SIGINT or SIGTERM, raised in the main thread wherever it is."""
 
 
-def launch(
-    *,
-    run_dir: Path,
-    experiment: Callable[..., object],
-    seed: int = 0,
-    resume: bool = False,
-) -> object:
-    """Calls the experiment that the config bound, and returns what it returns.
-
-    seed: 0 to 2**31 - 1; -1 in a config or on the command line has one drawn.
-    resume: whether to go on with what is in `run_dir`; told only where it is so, for
-      not every experiment can.
-    """
-    more = {"resume": True} if resume else {}
-    return experiment(run_dir=run_dir, seed=seed, **more)
-
-
 def main(program: str, argv: Sequence[str] | None = None) -> int:
     """Runs bin/train or bin/bench, `program` saying which; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -106,7 +90,7 @@ def _main(program: str, argv: list[str], stop: "_Stop") -> int:
             run_dir.check(folder, overwrite=options.overwrite, resume=options.resume)
         seed = _resumed_seed(options) if options.resume else options.seed
         seed = check_config(statements, seed=seed, resume=options.resume)
-        params = [*options.gin_param, f"main.launch.seed={seed}"]
+        params = [*options.gin_param, f"seed={seed}"]
         config = parse_config(files, params, statements)
         if options.dry_run:
             print(config, end="")
@@ -192,7 +176,7 @@ def _run(
     status, code, reason, trace = "failed", FAILED, "", ""
     try:
         _meet()
-        gin.get_configurable(launch)(run_dir=folder, resume=resume)
+        _launch(folder, resume=resume)
         stop.finishing = True
         status, code = "done", SUCCESS
     except BaseException as error:  # recorded, and told by the exit code
@@ -264,7 +248,7 @@ def _run_beside(program: str, folder: Path, stop: "_Stop", *, resume: bool) -> i
     """Runs the experiment in a process that is not the first: it writes no record."""
     try:
         _meet()
-        gin.get_configurable(launch)(run_dir=folder, resume=resume)
+        _launch(folder, resume=resume)
         stop.finishing = True
         return SUCCESS
     except BaseException as error:
@@ -591,6 +575,16 @@ class Binding(NamedTuple):
 
 Key = tuple[str, Any]  # scope, and the function or class that is bound there
 Bindings = dict[Key, dict[str, list[Binding]]]  # by parameter; the last one holds
+EXPERIMENT: Key = ("experiment", gin.config.macro)
+SEED: Key = ("seed", gin.config.macro)
+
+
+class Root(NamedTuple):
+    """The function that `experiment` names, and the macros that lead to it."""
+
+    scope: str
+    target: Any
+    macros: frozenset[Key]
 
 
 class _Delegate(config_parser.ParserDelegate):  # type: ignore[misc]
@@ -678,22 +672,22 @@ def check_config(
     an experiment that cannot `resume` where that is asked for.
     """
     bindings = _resolve_all(statements)
-    used, values = _walk(bindings)
-    root = _root(values, bindings)
-    if resume and "resume" not in (_parameters(root) or ()):
-        name = f"{root.__module__}.{root.__qualname__}"
+    root = _root(bindings)
+    used = _walk(bindings, root)
+    if resume and "resume" not in (_parameters(root.target) or ()):
+        name = f"{root.target.__module__}.{root.target.__qualname__}"
         raise UsageError(f"--resume: {name} cannot go on with a run")
     for key, parameters in bindings.items():
         if key not in used:
             raise UsageError(
                 _unread(next(iter(parameters.values()))[-1], key, bindings)
             )
-    drawn = values["seed"].value if seed is None and "seed" in values else seed or 0
-    if type(drawn) is not int or not -1 <= drawn <= MAX_SEED:
-        where = values["seed"].where
+    said = bindings.get(SEED, {}).get("value", [])
+    value = said[-1].value if seed is None and said else seed or 0
+    if type(value) is not int or not -1 <= value <= MAX_SEED:
         wanted = f"an integer from 0 to {MAX_SEED}, or -1 to draw one"
-        raise UsageError(f"{where}: main.launch.seed: given {drawn!r}, wanted {wanted}")
-    return secrets.randbelow(MAX_SEED + 1) if drawn == -1 else drawn
+        raise UsageError(f"{said[-1].where}: seed: given {value!r}, wanted {wanted}")
+    return secrets.randbelow(MAX_SEED + 1) if value == -1 else value
 
 
 def _resolve_all(statements: Sequence[Statement]) -> Bindings:
@@ -842,17 +836,16 @@ def _effective(bindings: Bindings, scope: str, target: Any) -> dict[str, Binding
     return values
 
 
-def _walk(bindings: Bindings) -> tuple[set[Key], dict[str, Binding]]:
-    """The keys of `bindings` that a run will read, and what `launch` is given.
+def _walk(bindings: Bindings, root: Root) -> set[Key]:
+    """The keys of `bindings` that a run reads.
 
-    Follows references from `launch`.  A macro also counts as read where a later binding
-    replaced the one that reads it: an override must not make its base an error.
+    Follows references from `experiment`.  A macro also counts as read where a
+    later binding replaced the one that reads it: an override must not make its base an
+    error.
     """
-    values = _effective(bindings, "", launch)
-    root = _root(values, bindings)
-    used: set[Key] = set()
+    used = {key for key in bindings if key in root.macros or key == SEED}
     seen: set[tuple[str, Any, bool]] = set()
-    queue: list[tuple[str, Any, bool]] = [("", launch, True)]
+    queue: list[tuple[str, Any, bool]] = [(root.scope, root.target, True)]
     while queue:
         place = queue.pop()
         if place in seen:
@@ -861,18 +854,16 @@ def _walk(bindings: Bindings) -> tuple[set[Key], dict[str, Binding]]:
         scope, target, called = place
         used |= {(p, target) for p in _prefixes(scope) if (p, target) in bindings}
         effective = _effective(bindings, scope, target)
-        given = _GIVEN.get(target, ())
-        if target is root:
-            given, called = ("run_dir", "seed", "resume"), True
+        given = _GIVEN if target is root.target else ()
         _check_call(target, effective, given=given, called=called)
         for prefix in _prefixes(scope):
             for bound in bindings.get((prefix, target), {}).values():
                 for binding in bound:
                     queue += _follow(binding, scope, binding is bound[-1], bindings)
-    return used, values
+    return used
 
 
-_GIVEN: dict[Any, tuple[str, ...]] = {launch: ("run_dir", "resume")}
+_GIVEN = ("run_dir", "seed", "resume")  # to the experiment, by the command line
 
 
 def _follow(
@@ -894,28 +885,30 @@ def _follow(
         yield named.name, target, True
 
 
-def _root(values: dict[str, Binding], bindings: Bindings) -> Any:
+def _root(bindings: Bindings) -> Root:
     """The experiment's own function.  Raises UsageError when it is not one."""
-    bound = values.get("experiment")
-    if bound is None:
-        wanted = "such as main.launch.experiment = @nuts.sample"
-        raise UsageError(f"the config binds no main.launch.experiment, {wanted}")
-    value = bound.value
-    while isinstance(value, Macro) and value != REQUIRED:
-        held = _effective(bindings, value.name, gin.config.macro)
-        if "value" not in held or held["value"].value == value:
+    name, macros = EXPERIMENT[0], set[Key]()
+    while True:
+        key = (name, gin.config.macro)
+        macros.add(key)
+        bound = bindings.get(key, {}).get("value", [None])[-1]
+        if bound is None:
+            wanted = "wanted a line such as experiment = @nuts.sample"
+            raise UsageError(f"the config says no `experiment`, {wanted}")
+        following = isinstance(bound.value, Macro) and bound.value != REQUIRED
+        if not following or (bound.value.name, gin.config.macro) in macros:
             break
-        bound, value = held["value"], held["value"].value
-    if not isinstance(value, Reference) or value.call:
+        name = bound.value.name
+    if not isinstance(bound.value, Reference) or bound.value.call:
         wanted = "@ and a function's name, without parentheses"
-        raise UsageError(f"{bound.where}: main.launch.experiment: wanted {wanted}")
+        raise UsageError(f"{bound.where}: experiment: wanted {wanted}")
     target = bound.refers_to[0][1]
     known = _parameters(target)
     for name in ("run_dir", "seed"):
         if known is not None and name not in known:
-            shown = value.name
+            shown = bound.value.name
             raise UsageError(f"{bound.where}: @{shown} does not take {name!r}")
-    return target
+    return Root(bound.value.name.rpartition("/")[0], target, frozenset(macros))
 
 
 def _check_call(
@@ -924,9 +917,8 @@ def _check_call(
     """Raises UsageError when the call would lack a value, or ignore one."""
     for name, binding in effective.items():
         if name in given:
-            flag = "--workdir" if name == "run_dir" else f"--{name}"
             what = f"{binding.where}: {binding.name} is never read"
-            raise UsageError(f"{what}: the launcher gives it, see {flag}")
+            raise UsageError(f"{what}: the launcher gives it, see {_flag(name)}")
         if REQUIRED in _named(binding.value):
             raise UsageError(
                 f"{binding.where}: {binding.name} is %gin.REQUIRED; give it a value, "
@@ -940,10 +932,16 @@ def _check_call(
             raise UsageError(f"{shown} needs {name!r}, and no config binds it")
 
 
+def _flag(parameter: str) -> str:
+    return "--workdir" if parameter == "run_dir" else f"--{parameter}"
+
+
 def _unread(binding: Binding, key: Key, bindings: Bindings) -> str:
     scope, target = key
     text = f"{binding.where}: nothing reads {binding.name}"
     if target is gin.config.macro:
+        if binding.name in _GIVEN:
+            return f"{text}: the launcher gives it, see {_flag(binding.name)}"
         said = (bound for held in bindings.values() for bound in held.values())
         named = {
             reference.name
@@ -951,7 +949,7 @@ def _unread(binding: Binding, key: Key, bindings: Bindings) -> str:
             for reference, _ in binding.refers_to
             if isinstance(reference, Macro) and reference != REQUIRED
         }
-        return text + _meant(binding.name, named)
+        return text + _meant(binding.name, {*named, EXPERIMENT[0], SEED[0]})
     if scope:
         return f"{text}: the experiment refers to nothing in the scope {scope!r}"
     return f"{text}: the experiment is given nothing made by it"
@@ -975,8 +973,6 @@ def parse_config(
     # gin keeps imports file by file; on the command line every one of them is seen.
     head = ["from __gin__ import dynamic_registration"]
     head += [line for line in imports if line != head[0]]
-    if not any(line.endswith("cli import main") for line in head):
-        head.append("from experiments.cli import main")
     try:
         with contextlib.chdir(REPO):  # `include` paths start at the repository
             gin.parse_config_files_and_bindings(
@@ -985,6 +981,18 @@ def parse_config(
     except Exception as error:
         raise UsageError(f"gin: {_reason(error)}") from error
     return str(gin.config_str())
+
+
+def _launch(run_dir: Path, *, resume: bool) -> object:
+    """Calls the function that `experiment` names, and returns what it returns."""
+    experiment, seed = _macro(EXPERIMENT[0]), _macro(SEED[0])
+    more = {"resume": resume} if "resume" in (_parameters(experiment) or ()) else {}
+    return experiment(run_dir=run_dir, seed=seed, **more)
+
+
+def _macro(name: str) -> Any:
+    with gin.config_scope(name):
+        return gin.get_configurable(gin.config.macro)()
 
 
 def _operative_config() -> str:

@@ -48,10 +48,9 @@ STEP = "toy.Settings.step = 1\n"
 HEAD = "from __gin__ import dynamic_registration\n"
 BASE = """\
 from __gin__ import dynamic_registration
-from experiments.cli import main
 import toy
 
-main.launch.experiment = @toy.sample
+experiment = @toy.sample
 toy.sample.settings = @toy.Settings()
 toy.sample.problem = @toy.data()
 toy.Settings:
@@ -135,6 +134,17 @@ def test_config_gin_of_a_run_runs_the_same_again(place):
         assert (place / "one" / name).read_text() == (place / "two" / name).read_text()
 
 
+def test_a_config_without_an_experiment_is_refused_and_may_bind_one_on_the_way(place):
+    (place / "base.gin").write_text(BASE.replace("experiment = @toy.sample\n", ""))
+    err = refused(place, "--gin_config=full.gin")
+    assert "the config says no `experiment`" in err
+    macro = ["--gin_param=experiment=%WHAT", "--gin_param=WHAT=@toy.sample"]
+    for params in (["--gin_param=experiment = @toy.sample"], macro):
+        code, out, err = ran(place, "--gin_config=full.gin", "--dry_run", *params)
+        assert code == 0, err
+        assert "= @toy.sample\n" in out
+
+
 def test_dry_run_prints_the_resolved_config_and_creates_nothing(place):
     before = sorted(p for p in place.iterdir())
     code, out, err = ran(
@@ -164,14 +174,15 @@ def test_no_tensorflow_is_imported_for_an_experiment_without_it(place):
         ("to.sample.mode=1", "no import provides 'to'; did you mean 'toy'?"),
         ("sample.mode=1", "did you mean 'toy.sample'?"),
         ("num=4", "nothing reads num; did you mean 'NUM'?"),
+        ("experimnt=1", "nothing reads experimnt; did you mean 'experiment'?"),
         ("toy.sample.mode=%Num", "no macro 'Num' is set; did you mean 'NUM'?"),
         ("s/toy.sample.mode=1", "nothing in the scope 's'"),
         ("toy.sample.seed=1", "never read: the launcher gives it, see --seed"),
         ("toy.Settings.step=%gin.REQUIRED", "toy.Settings.step is %gin.REQUIRED"),
         ("toy.Settings.step=", "not gin"),
-        ("main.launch.seed=-3", "given -3, wanted an integer"),
-        ("main.launch.experiment=@toy.sample()", "without parentheses"),
-        ("main.launch.experiment=@toy.data", "does not take 'run_dir'"),
+        ("seed=-3", "given -3, wanted an integer"),
+        ("experiment=@toy.sample()", "without parentheses"),
+        ("experiment=@toy.data", "does not take 'run_dir'"),
         ("", "wanted one binding"),
     ],
 )
@@ -192,7 +203,7 @@ def test_a_bad_param_is_refused_with_what_was_meant(place, param, said):
             STEP + "toy.sample.problem = 1\ntoy.data.num_rows = 2\n",
             "f.gin:7: nothing reads toy.data.num_rows",
         ),
-        ("", "base.gin:9: toy.Settings.step is %gin.REQUIRED"),
+        ("", "base.gin:8: toy.Settings.step is %gin.REQUIRED"),
     ],
 )
 def test_a_bad_file_is_refused_with_its_line(place, body, said):
@@ -206,7 +217,7 @@ def test_a_mistake_in_an_included_file_is_shown_where_it_stands(place):
     (place / "base.gin").write_text(bad)
     err = refused(place, "--gin_config=full.gin")
     assert (
-        "base.gin:10: toy.Settings has no parameter 'nums'; did you mean 'num'?" in err
+        "base.gin:9: toy.Settings has no parameter 'nums'; did you mean 'num'?" in err
     )
 
 

@@ -22,10 +22,9 @@ def forget(*, run_dir, seed):
 """
 CONFIG = """\
 from __gin__ import dynamic_registration
-from experiments.cli import main
 import toy
 
-main.launch.experiment = @toy.count
+experiment = @toy.count
 """
 
 
@@ -86,12 +85,12 @@ def test_the_config_may_differ_and_each_attempt_keeps_its_own(place):
             [
                 "--resume",
                 "--workdir=run",
-                "--gin_param=main.launch.experiment=@toy.forget",
+                "--gin_param=experiment=@toy.forget",
             ],
             "--resume: toy.forget cannot go on with a run",
         ),
         (["--gin_param=toy.count.resume=True"], "never read: the launcher gives it"),
-        (["--gin_param=main.launch.resume=True"], "the launcher gives it"),
+        (["--gin_param=resume=True"], "the launcher gives it"),
     ],
 )
 def test_what_cannot_be_resumed_is_refused_and_nothing_is_touched(

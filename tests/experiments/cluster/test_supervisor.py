@@ -72,10 +72,9 @@ def count(*, run_dir, seed, mode="ok", num_steps=30, resume=False):
 """
 CONFIG = """\
 from __gin__ import dynamic_registration
-from experiments.cli import main
 import toy
 
-main.launch.experiment = @toy.count
+experiment = @toy.count
 """
 
 
