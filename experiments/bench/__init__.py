@@ -1,8 +1,8 @@
-"""The comparison harnesses: systems take turns, each in a fresh process."""
+"""Benchmarks: systems run in turn, each in a fresh process."""
 
-from experiments.bench.image_transformer import measure
+from experiments.bench.image_transformer import measure_image_transformer
 from experiments.bench.nuts import compare
-from experiments.bench.scaling import scale
+from experiments.bench.scaling import measure_scaling
 from experiments.bench.vae import measure_vae
 
-__all__ = ["compare", "measure", "measure_vae", "scale"]
+__all__ = ["compare", "measure_image_transformer", "measure_scaling", "measure_vae"]

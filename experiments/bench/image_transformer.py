@@ -38,24 +38,24 @@ SYSTEMS = {
     "flax": System("image_transformer.flax"),
 }
 PHASES = ("training", "sampling")
-TRAINING_KEYS = ("sizes", "batch", "systems", "min_seconds", "min_calls")
+TRAINING_KEYS = ("sizes", "batch_size", "systems", "min_seconds", "min_calls")
 SAMPLING_KEYS = (
     "sizes",
-    "batches",
+    "batch_sizes",
     "min_seconds",
     "min_calls",
     "positions_per_call",
-    "naive_places",
+    "naive_positions",
 )
 
 
-def measure(
+def measure_image_transformer(
     *,
     run_dir: Path,
     seed: int,
     training: Mapping[str, Mapping[str, Any]],
     sampling: Mapping[str, Mapping[str, Any]],
-    rounds: int,
+    num_rounds: int,
     out: str,
     phases: Sequence[str] = PHASES,
     timeout_seconds: float = 600.0,
@@ -63,10 +63,10 @@ def measure(
     """Measures training and sampling; appends the records and renders what they say.
 
     training: by name, a problem's `sizes` (fields of `image_transformer.Sizes`),
-      `batch`, `systems` (of SYSTEMS), `min_seconds` and `min_calls` of a turn.
-    sampling: by name, an image's `sizes`, the `batches` drawn at once, `min_seconds`,
-      `min_calls` and `positions_per_call` of a turn, and `naive_places`: at how many
-      positions the naive sampler is timed, 0 where it is not.
+      `batch_size`, `systems` (of SYSTEMS), `min_seconds` and `min_calls` of a turn.
+    sampling: by name, an image's `sizes`, the `batch_sizes` drawn at once,
+      `min_seconds`, `min_calls` and `positions_per_call` of a turn, and
+      `naive_positions`: at how many positions the naive sampler is timed, 0 for none.
     out: folder of records/, tables/ and plots/, from the repository's root.
     phases: which of PHASES.
 
@@ -74,7 +74,7 @@ def measure(
     systems, phases and keys, and sizes of which no model can be made; CheckFailed when
     a turn of ours failed, or another's first loss is not ours.
     """
-    _check_arguments(training, sampling, phases, rounds)
+    _check_arguments(training, sampling, phases, num_rounds)
     known = step_benchmark.origin_of(
         json.loads((run_dir / "provenance.json").read_text())
     )
@@ -85,7 +85,7 @@ def measure(
     kept: list[record.Record] = []
     first_bits: dict[str, list[float]] = {}
     out_of_race: set[str] = set()
-    for number in range(1, rounds + 1):
+    for number in range(1, num_rounds + 1):
         kept.append(step_benchmark.probe(bench, number))
         if "training" in phases:
             for name, given in training.items():
@@ -95,14 +95,16 @@ def measure(
                     made = _train(bench, number, name, given, system, first_bits)
                     if made.status != "ok":
                         out_of_race.add(f"{name}/{system}")
-                    step_benchmark.keep(bench, kept, made, _said(made, rounds))
+                    step_benchmark.keep(bench, kept, made, _said(made, num_rounds))
         if "sampling" in phases:
             for name, given in sampling.items():
-                for batch in given["batches"]:
+                for batch in given["batch_sizes"]:
                     for sampler in ("cached", "naive"):
-                        if sampler == "cached" or given["naive_places"]:
+                        if sampler == "cached" or given["naive_positions"]:
                             made = _sample(bench, number, name, given, batch, sampler)
-                            step_benchmark.keep(bench, kept, made, _said(made, rounds))
+                            step_benchmark.keep(
+                                bench, kept, made, _said(made, num_rounds)
+                            )
     step_benchmark.finish(kept, page.render_image_transformer, out)
     return REPO / out / "tables" / "image_transformer.md"
 
@@ -111,24 +113,24 @@ def _check_arguments(
     training: Mapping[str, Mapping[str, Any]],
     sampling: Mapping[str, Mapping[str, Any]],
     phases: Sequence[str],
-    rounds: int,
+    num_rounds: int,
 ) -> None:
     for name, given in training.items():
         subprocesses.check_keys(f"training, {name}", given, TRAINING_KEYS)
         _check_sizes(f"training, {name}", given["sizes"])
-        counts = {"batch": 1, "min_calls": 1, "min_seconds": 0}
+        counts = {"batch_size": 1, "min_calls": 1, "min_seconds": 0}
         step_benchmark.check_least(f"training, {name}", given, counts)
     for name, given in sampling.items():
         subprocesses.check_keys(f"sampling, {name}", given, SAMPLING_KEYS)
         positions = _check_sizes(f"sampling, {name}", given["sizes"])
         counts = {"positions_per_call": 1, "min_calls": 1, "min_seconds": 0}
         step_benchmark.check_least(
-            f"sampling, {name}", given, counts | {"naive_places": 0}
+            f"sampling, {name}", given, counts | {"naive_positions": 0}
         )
-        if not given["batches"] or min(given["batches"]) < 1:
+        if not given["batch_sizes"] or min(given["batch_sizes"]) < 1:
             raise ValueError(
-                f"sampling, {name}: batches: given {given['batches']}, wanted some, "
-                "of 1 image or more"
+                f"sampling, {name}: batch_sizes: given {given['batch_sizes']}, wanted "
+                "some, of 1 image or more"
             )
         if given["positions_per_call"] >= positions:
             raise ValueError(
@@ -138,10 +140,11 @@ def _check_arguments(
             )
     named = {system for given in training.values() for system in given["systems"]}
     unknown = sorted(named - set(SYSTEMS)) + sorted(set(phases) - set(PHASES))
-    if unknown or not phases or rounds < 1:
+    if unknown or not phases or num_rounds < 1:
         raise ValueError(
-            f"measure: given {unknown}, phases {list(phases)} and {rounds} rounds, "
-            f"wanted systems of {list(SYSTEMS)}, some of {PHASES} and at least 1"
+            f"measure_image_transformer: given {unknown}, phases {list(phases)} and "
+            f"{num_rounds} rounds, wanted systems of {list(SYSTEMS)}, some of "
+            f"{PHASES} and at least 1"
         )
     for name, given in training.items():
         if list(given["systems"])[:1] != [OURS]:
@@ -183,7 +186,7 @@ def _train(
     task = {
         "mode": "train",
         "sizes": dict(given["sizes"]),
-        "batch": given["batch"],
+        "batch": given["batch_size"],
         "rate": RATE,
         "min_seconds": given["min_seconds"],
         "min_calls": given["min_calls"],
@@ -194,7 +197,11 @@ def _train(
         number,
         system=f"{name}/{system}",
         task=task,
-        problem={"name": name, "sizes": dict(given["sizes"]), "batch": given["batch"]},
+        problem={
+            "name": name,
+            "sizes": dict(given["sizes"]),
+            "batch": given["batch_size"],
+        },
     )
     if made.status == "ok":
         step_benchmark.hold(made, first_bits, is_ours=system == OURS)
@@ -211,7 +218,7 @@ def _sample(
 ) -> record.Record:
     task = {"sizes": dict(given["sizes"]), "batch": batch}
     if sampler == "naive":
-        task |= {"mode": "naive", "num_places": given["naive_places"]}
+        task |= {"mode": "naive", "num_positions": given["naive_positions"]}
     else:
         names = ("min_seconds", "min_calls", "positions_per_call")
         task |= {"mode": "sample"} | {key: given[key] for key in names}
@@ -224,8 +231,8 @@ def _sample(
     )
 
 
-def _said(made: record.Record, rounds: int) -> str:
-    return f"round {made.round}/{rounds}  {_told(made)}"
+def _said(made: record.Record, num_rounds: int) -> str:
+    return f"round {made.round}/{num_rounds}  {_told(made)}"
 
 
 def _told(made: record.Record) -> str:

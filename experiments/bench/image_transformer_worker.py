@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments import datasets
-from experiments.bench import timing
+from experiments.bench import step_timing
 from experiments.bench.problems import AdamSettings
 from experiments.datasets.images import training_batches
 from experiments.image_transformer import Sizes, image_transformer, network, sampling
@@ -27,18 +27,18 @@ def train(task: dict[str, Any]) -> dict[str, Any]:
     sizes, model, weights = _made(task)
     images = datasets.natural_image_crops(size=sizes.height)
     batch = training_batches(images, seed=task["seed"], batch_size=task["batch"])
-    batches = [batch(number)["image"] for number in range(timing.NUM_BATCHES)]
+    batches = [batch(number)["image"] for number in range(step_timing.NUM_BATCHES)]
     adam = AdamSettings(rate=task["rate"])
 
-    note = timing.OURS_NOTE
-    prepare = functools.partial(timing.ours, model, adam, task["seed"], "image")
+    note = step_timing.OURS_NOTE
+    prepare = functools.partial(step_timing.ours, model, adam, task["seed"], "image")
     if task["module"]:
         system = importlib.import_module(f"experiments.baselines.{task['module']}")
         note = system.NOTE
         prepare = functools.partial(
             system.prepare, sizes, weights, adam, **task["variant"]
         )
-    return timing.trained(task, model, images.source, note, prepare, batches)
+    return step_timing.trained(task, model, images.source, note, prepare, batches)
 
 
 class _Enough(Exception):
@@ -111,7 +111,7 @@ def naive(task: dict[str, Any]) -> dict[str, Any]:
         return values + drawn[:, tf.newaxis] * here
 
     values = tf.zeros((task["batch"], positions, depth), tf.int32)
-    places = np.linspace(0, positions - 1, task["num_places"], dtype=np.int32)
+    places = np.linspace(0, positions - 1, task["num_positions"], dtype=np.int32)
     first, *calls = [
         _seconds(lambda place=place: body(tf.constant(place), values).numpy())
         for place in (0, *places)
@@ -138,8 +138,8 @@ def _seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-MODES = {"probe": timing.probe, "train": train, "sample": sample, "naive": naive}
+MODES = {"probe": step_timing.probe, "train": train, "sample": sample, "naive": naive}
 
 
 if __name__ == "__main__":
-    timing.main(MODES, *sys.argv[1:])
+    step_timing.main(MODES, *sys.argv[1:])

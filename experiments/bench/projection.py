@@ -1,261 +1,157 @@
-"""What a data-parallel step should cost on published hardware: plain arithmetic.
+"""Curves from the cost model: of what was measured here, and of the paper's figures."""
 
-A step is its computation, the slower of arithmetic and memory (the roofline of Williams
-et al., 2009), and then one all-reduce of the gradients, of which nothing is hidden
-behind the computation.  Bytes and seconds throughout; links are counted one way.
-"""
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-import math
-from typing import NamedTuple
+from experiments.bench import cost_model
+from experiments.records import record
 
-
-class Ring(NamedTuple):
-    """Devices in a ring; those of a node in one of their own, if there are nodes."""
-
-    bytes_per_second: float  # that a device sends to its neighbour
-    hop_seconds: float
-    devices_per_node: int | None = None  # None: all are in one node
-    node_bytes_per_second: float = math.inf  # that a node sends to another
-
-
-class Torus(NamedTuple):
-    """Chips in two dimensions, each chip with one link to each of four neighbours."""
-
-    bytes_per_second: float  # of one link
-    hop_seconds: float
-    closes_at: (
-        int  # chips along a dimension that spans the machine: its ends are linked
-    )
-
-
-class Hardware(NamedTuple):
-    """A chip, and the network between chips."""
-
-    label: str
-    flops_per_second: float  # of a chip, the peak
-    memory_bytes_per_second: float  # of a chip
-    devices_per_chip: int  # which share its arithmetic, memory and links
-    network: Ring | Torus
-    source: str
-
-
-class Work(NamedTuple):
-    """What one device does in a step."""
-
-    flops: float
-    memory_bytes: float  # read and written
-    gradient_bytes: float  # to be summed over the devices
-
-
-class Step(NamedTuple):
-    """A step of all devices together."""
-
-    devices: int
-    compute_seconds: float
-    collective_seconds: float
-
-    @property
-    def seconds(self) -> float:
-        """Of the whole step, one after the other."""
-        return self.compute_seconds + self.collective_seconds
-
-
-# A hop's latency is published for neither: a microsecond is an assumption, and with
-# gradients of megabytes it decides nothing.
-ASSUMED_HOP_SECONDS = 1e-6
-
-TPU_V2 = Hardware(
-    label="TPUv2",
-    flops_per_second=46e12,
-    memory_bytes_per_second=700e9,
-    devices_per_chip=2,
-    network=Torus(
-        bytes_per_second=496e9 / 8, hop_seconds=ASSUMED_HOP_SECONDS, closes_at=16
-    ),
-    source=(
-        "Jouppi et al. (2020), A Domain-Specific Supercomputer for Training Deep "
-        "Neural Networks, CACM 63(7): 46 TFLOPS in bfloat16, 700 GB/s, four links of "
-        "496 Gbit/s a chip of two cores, a 16 x 16 torus"
-    ),
+DEVICES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+CHIPS = DEVICES[:-1]  # of TPUv2, two devices each
+# Of a step with Adam, for each byte of weights: weights read forward and backward, the
+# gradient written and read, weight and two slots read and written.
+WEIGHT_PASSES = 2 + 2 + 6
+# A supposition made after seeing the points: the gradients also cross a 10 Gbit/s
+# network between hosts of four chips.  The table says what it explains and what not.
+CHIPS_PER_HOST = 4
+BETWEEN_HOSTS = cost_model.Ring(
+    bytes_per_second=10e9 / 8, hop_seconds=cost_model.ASSUMED_HOP_SECONDS
 )
-V100 = Hardware(
-    label="V100",
-    flops_per_second=15.7e12,
-    memory_bytes_per_second=900e9,
-    devices_per_chip=1,
-    network=Ring(
-        bytes_per_second=150e9,
-        hop_seconds=ASSUMED_HOP_SECONDS,
-        devices_per_node=8,
-        node_bytes_per_second=4 * 100e9 / 8,
-    ),
-    source=(
-        "NVIDIA, Tesla V100 GPU Architecture (WP-08608-001): 15.7 TFLOPS in float32, "
-        "900 GB/s, six NVLinks of 25 GB/s each way; DGX-1 With Tesla V100 System "
-        "Architecture (WP-08437-002): eight GPUs a node, four 100 Gbit/s links between "
-        "nodes"
-    ),
-)
+VARIANTS = {"links": None, "hosts": BETWEEN_HOSTS}
 
 
-def ring_reduce_scatter_seconds(
-    num_bytes: float, size: int, bytes_per_second: float, hop_seconds: float
-) -> float:
-    """Until each of `size` members has its part of the sum; an all-gather is as long.
-
-    Patarasuk and Yuan (2009), section 3: size - 1 steps, a part of the bytes in each.
-    """
-    if size < 1:
-        raise ValueError(f"ring: given {size} members, wanted at least 1")
-    steps = size - 1
-    return steps * (num_bytes / size / bytes_per_second + hop_seconds)
-
-
-def ring_all_reduce_seconds(num_bytes: float, devices: int, ring: Ring) -> float:
-    """Within each node, then between nodes, then within again."""
-    node = devices if ring.devices_per_node is None else ring.devices_per_node
-    inside = min(devices, node)
-    nodes = math.ceil(devices / node)
-    half = ring_reduce_scatter_seconds(
-        num_bytes, inside, ring.bytes_per_second, ring.hop_seconds
-    )
-    # Each device of a node carries its part over its share of the node's links.
-    half += ring_reduce_scatter_seconds(
-        num_bytes, nodes, ring.node_bytes_per_second, ring.hop_seconds
-    )
-    return 2 * half
-
-
-def torus_shape(chips: int) -> tuple[int, int]:
-    """The most nearly square one, such as (8, 16) for 128."""
-    if chips < 1:
-        raise ValueError(f"torus: given {chips} chips, wanted at least 1")
-    rows = max(r for r in range(1, math.isqrt(chips) + 1) if chips % r == 0)
-    return rows, chips // rows
-
-
-def torus_all_reduce_seconds(num_bytes: float, chips: int, torus: Torus) -> float:
-    """Half of the bytes over rows and then columns, the other half the other way.
-
-    So the links of both dimensions are busy at once; Ying et al. (2018), Image
-    Classification at Supercomputer Scale, section 3.
-    """
-    rows, columns = torus_shape(chips)
-
-    def along(part: float, size: int) -> float:
-        # Both directions of a closed ring carry; a line is a ring folded over, which
-        # takes the one direction there and the other back.  Two chips share one link.
-        ways = 2 if size >= torus.closes_at else 1
-        bandwidth = ways * torus.bytes_per_second
-        return ring_reduce_scatter_seconds(part, size, bandwidth, torus.hop_seconds)
-
-    half = num_bytes / 2
-    first = max(along(half, rows), along(half, columns))
-    second = max(along(half / rows, columns), along(half / columns, rows))
-    return 2 * (first + second)
-
-
-def all_reduce_seconds(num_bytes: float, devices: int, hardware: Hardware) -> float:
-    """The sum of `num_bytes` on each device, held by all in the end; 0 for one device.
-
-    Raises ValueError for devices that do not fill their chips.
-    """
-    per_chip = hardware.devices_per_chip
-    if devices < 1 or devices > per_chip and devices % per_chip:
-        raise ValueError(
-            f"{hardware.label}: given {devices} devices, wanted 1 or a multiple of "
-            f"{per_chip}"
+def from_measured(
+    measured: Sequence[record.Record],
+    counted: Sequence[record.Record],
+    probes: Sequence[record.Record],
+) -> Iterator[tuple[cost_model.Hardware, dict[str, Any]]]:
+    """For each hardware the points from 1 to 512 devices, or why there are none."""
+    usable = [made for made in measured if made.status == "ok" and made.check["passed"]]
+    counts = [made for made in counted if made.status == "ok"]
+    probed = [made for made in probes if made.status == "ok"]
+    core = None
+    if probed:
+        core = core_hardware(
+            probed[0].hardware["cpu"],
+            max(made.work["matmul_flops_per_second"] for made in probed),
+            max(made.work["copy_bytes_per_second"] for made in probed),
         )
-    if devices == 1:
-        return 0.0
-    chips = max(1, devices // per_chip)
-    # Devices of one chip read each other's gradients from its memory, and one sum is
-    # written.
-    together = min(devices, per_chip)
-    inside = (
-        (together + 1) * num_bytes / hardware.memory_bytes_per_second
-        if together > 1
-        else 0.0
-    )
-    if isinstance(hardware.network, Torus):
-        return inside + torus_all_reduce_seconds(num_bytes, chips, hardware.network)
-    return inside + ring_all_reduce_seconds(num_bytes, chips, hardware.network)
-
-
-def roofline_seconds(work: Work, hardware: Hardware) -> float:
-    """The least time that one device's share of a chip takes for `work`."""
-    share = 1 / hardware.devices_per_chip
-    return max(
-        work.flops / (share * hardware.flops_per_second),
-        work.memory_bytes / (share * hardware.memory_bytes_per_second),
-    )
-
-
-def roofline_share(measured_seconds: float, work: Work, hardware: Hardware) -> float:
-    """The share of the roofline that a measured step reached.
-
-    Raises ValueError for a step faster than the hardware: then one of the two is wrong.
-    """
-    share = roofline_seconds(work, hardware) / measured_seconds
-    if not 0 < share <= 1:
-        raise ValueError(
-            f"{hardware.label}: a step of {measured_seconds:.3g} s is {share:.3g} of "
-            "its roofline, wanted above 0 and at most 1"
+    for hardware in (core, cost_model.TPU_V2, cost_model.V100):
+        if core is None or not usable or not counts:
+            reason = "no measured step, count or probe to calibrate with"
+            if hardware is not None:
+                yield hardware, {"status": "skipped", "reason": reason}
+            continue
+        (count,) = counts
+        batch = usable[0].settings["batch"]
+        if count.settings["batch"] != batch:
+            reason = f"counted with batch {count.settings['batch']}, measured {batch}"
+            yield hardware, {"status": "failed", "reason": reason}
+            continue
+        step_seconds = statistics.median(
+            statistics.median(made.seconds["calls"]) for made in usable
         )
-    return share
-
-
-def project(
-    *,
-    compute_seconds: float,
-    gradient_bytes: float,
-    devices: int,
-    hardware: Hardware,
-) -> Step:
-    """The step on `devices`, each computing what one did in `compute_seconds`."""
-    collective = all_reduce_seconds(gradient_bytes, devices, hardware)
-    return Step(devices, compute_seconds, collective)
-
-
-def project_from_chip(
-    *,
-    chip_seconds: float,
-    gradient_bytes: float,
-    chips: int,
-    hardware: Hardware,
-    between_hosts: Ring | None = None,
-    chips_per_host: int = 4,
-) -> Step:
-    """The step on `chips`, when that of one chip, its own sum included, is known.
-
-    between_hosts: a slower network that the gradients also cross, as a supposition.
-
-    Raises ValueError when the chip's step is shorter than the sum within it.
-    """
-    per_chip = hardware.devices_per_chip
-    compute = chip_seconds - all_reduce_seconds(gradient_bytes, per_chip, hardware)
-    if compute <= 0:
-        raise ValueError(
-            f"{hardware.label}: a step of {chip_seconds:.3g} s leaves no time beside "
-            f"the sum of {gradient_bytes:.3g} bytes"
+        work = cost_model.Work(
+            flops=count.work["flops"],
+            memory_bytes=2 * count.work["activation_bytes"]
+            + WEIGHT_PASSES * count.work["parameter_bytes"],
+            gradient_bytes=count.work["parameter_bytes"],
         )
-    step = project(
-        compute_seconds=compute,
-        gradient_bytes=gradient_bytes,
-        devices=per_chip * chips,
-        hardware=hardware,
+        try:
+            share = cost_model.roofline_share(step_seconds, work, core)
+        except ValueError as error:
+            yield hardware, {"status": "failed", "reason": str(error)}
+            continue
+        seconds = cost_model.roofline_seconds(work, hardware) / share
+        steps = [
+            cost_model.project(
+                compute_seconds=seconds,
+                gradient_bytes=work.gradient_bytes,
+                devices=devices,
+                hardware=hardware,
+            )
+            for devices in DEVICES
+        ]
+        yield (
+            hardware,
+            {
+                "status": "ok",
+                "batch_per_device": batch,
+                "calibration": {
+                    "step_seconds": step_seconds,
+                    "roofline_share": share,
+                    **work._asdict(),
+                },
+                "work": {
+                    "devices": [step.devices for step in steps],
+                    "examples_per_second": [
+                        step.devices * batch / step.seconds for step in steps
+                    ],
+                    "compute_seconds": [step.compute_seconds for step in steps],
+                    "collective_seconds": [step.collective_seconds for step in steps],
+                },
+            },
+        )
+
+
+def core_hardware(
+    cpu: str, flops_per_second: float, bytes_per_second: float
+) -> cost_model.Hardware:
+    """A core as the probe found it, in a ring as fast as its copies of memory."""
+    return cost_model.Hardware(
+        label=f"cores like one of this {cpu}",
+        flops_per_second=flops_per_second,
+        memory_bytes_per_second=bytes_per_second,
+        devices_per_chip=1,
+        network=cost_model.Ring(bytes_per_second=bytes_per_second, hop_seconds=0.0),
+        source=(
+            "measured in this benchmark: the fastest matrix product and copy of one "
+            "core; each further core is supposed to have as much for itself"
+        ),
     )
-    if between_hosts is None:
-        return step
-    hosts = math.ceil(chips / chips_per_host)
-    more = ring_all_reduce_seconds(gradient_bytes, hosts, between_hosts)
-    return step._replace(collective_seconds=step.collective_seconds + more)
 
 
-def host_bytes_per_second(
-    *, gradient_bytes: float, hosts: int, seconds: float
-) -> float | None:
-    """What a ring between hosts would have to carry to take `seconds`; None for one."""
-    if hosts < 2 or seconds <= 0:
-        return None
-    return 2 * (hosts - 1) / hosts * gradient_bytes / seconds
+def from_paper(
+    paper: Mapping[str, Any], model: Mapping[str, Any], variant: str
+) -> dict[str, list[Any]]:
+    """The paper's model over chips, from its one-chip figure; lists by chips."""
+    shards = paper["shards_per_chip"]
+    batch = shards * paper["batch_per_shard"]
+    published = dict(zip(model["chips"], model["examples_per_second"], strict=True))
+    gradient_bytes = 4 * model["parameters"]  # float32
+    found: dict[str, list[Any]] = {
+        "chips": [],
+        "examples_per_second": [],
+        "collective_seconds": [],
+        "error": [],
+        "unexplained_seconds": [],
+        "host_bytes_per_second": [],
+    }
+    for chips in CHIPS:
+        step = cost_model.project_from_chip(
+            chip_seconds=batch / published[1],
+            gradient_bytes=gradient_bytes,
+            chips=chips,
+            hardware=cost_model.TPU_V2,
+            between_hosts=VARIANTS[variant],
+            chips_per_host=CHIPS_PER_HOST,
+        )
+        rate = chips * batch / step.seconds
+        found["chips"].append(chips)
+        found["examples_per_second"].append(rate)
+        found["collective_seconds"].append(step.collective_seconds)
+        error = more = needed = None
+        if chips in published:
+            error = rate / published[chips] - 1
+            more = chips * batch / published[chips] - step.seconds
+            if VARIANTS[variant] is None:
+                needed = cost_model.host_bytes_per_second(
+                    gradient_bytes=gradient_bytes,
+                    hosts=-(-chips // CHIPS_PER_HOST),
+                    seconds=more,
+                )
+        found["error"].append(error)
+        found["unexplained_seconds"].append(more)
+        found["host_bytes_per_second"].append(needed)
+    return found

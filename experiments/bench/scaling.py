@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.bench import projected_curves, projection, subprocesses
+from experiments.bench import cost_model, projection, subprocesses
 from experiments.records import provenance, record
 from experiments.records.run_dir import CheckFailed, utc_now
 from experiments.report import page
@@ -91,12 +91,12 @@ class Case(NamedTuple):
     scaling: tuple[str, ...]  # "weak", "strong" or both: what it is a point of
 
 
-def scale(
+def measure_scaling(
     *,
     run_dir: Path,
     seed: int,
-    subjects: Mapping[str, Mapping[str, Any]],
-    rounds: int,
+    models: Mapping[str, Mapping[str, Any]],
+    num_rounds: int,
     min_seconds: float,
     out: str,
     phases: Sequence[str] = PHASES,
@@ -105,7 +105,7 @@ def scale(
 ) -> Path:
     """Measures, counts and projects; appends the records and renders what they say.
 
-    subjects: for each of SUBJECTS that takes part: its `options`, `batch_per_device`,
+    models: for each of SUBJECTS that takes part: its `options`, `batch_per_device`,
       and what is counted on logical devices: `counted_topologies`, `counted_options`
       (over `options`) and `counted_batch_per_shard`.
     min_seconds: for how long a turn repeats its step.
@@ -113,12 +113,12 @@ def scale(
     phases: which of PHASES; those left out keep the newest records that there are.
     device_counts: None for 1, 2, 4 and so on, up to the cores.
 
-    Returns the table's path.  Raises ValueError for unknown subjects or phases and more
+    Returns the table's path.  Raises ValueError for unknown models or phases and more
     devices than cores, CheckFailed when a turn failed or its losses differ.
     """
     cores = sorted(os.sched_getaffinity(0))
     counts = device_counts or [2**i for i in range(16) if 2**i <= len(cores)]
-    _check_arguments(subjects, phases, counts, len(cores), rounds)
+    _check_arguments(models, phases, counts, len(cores), num_rounds)
     out_dir = REPO / out
     records_path = out_dir / "records" / "scaling.jsonl"
     origin = json.loads((run_dir / "provenance.json").read_text())
@@ -128,12 +128,12 @@ def scale(
 
     kept: list[record.Record] = []
     if "counted" in phases:
-        kept += _count(bench, subjects)
+        kept += _count(bench, models)
     if "measured" in phases:
-        kept += _measure(bench, subjects, counts, cores, rounds)
+        kept += _measure(bench, models, counts, cores, num_rounds)
     if "projected" in phases:
         before = record.read(records_path) if records_path.is_file() else []
-        kept += _project(bench, subjects, [*before, *kept])
+        kept += _project(bench, models, [*before, *kept])
     for made in kept:  # together, so that a benchmark cut short leaves the last one
         record.append(records_path, made)
     page.render_scaling(records_path=records_path, paper_path=PAPER, out_dir=out_dir)
@@ -149,23 +149,23 @@ def scale(
 
 
 def _check_arguments(
-    subjects: Mapping[str, Any],
+    models: Mapping[str, Any],
     phases: Sequence[str],
     counts: Sequence[int],
     cores: int,
-    rounds: int,
+    num_rounds: int,
 ) -> None:
-    unknown = sorted(set(subjects) - set(SUBJECTS)) + sorted(set(phases) - set(PHASES))
-    if unknown or not subjects or not phases or rounds < 1:
+    unknown = sorted(set(models) - set(SUBJECTS)) + sorted(set(phases) - set(PHASES))
+    if unknown or not models or not phases or num_rounds < 1:
         raise ValueError(
-            f"scale: given {unknown or list(subjects)}, phases {list(phases)} and "
-            f"{rounds} rounds, wanted some of {list(SUBJECTS)}, some of {PHASES} and "
-            "at least 1"
+            f"measure_scaling: given {unknown or list(models)}, phases "
+            f"{list(phases)} and {num_rounds} rounds, wanted some of {list(SUBJECTS)}, "
+            f"some of {PHASES} and at least 1"
         )
     counted = ("counted_topologies", "counted_batch_per_shard")
-    for name, given in subjects.items():
+    for name, given in models.items():
         subprocesses.check_keys(
-            f"scale: {name}",
+            f"measure_scaling: {name}",
             given,
             ("options", "batch_per_device", *(counted if "counted" in phases else ())),
             (*counted, "counted_options"),
@@ -215,16 +215,16 @@ class _Bench(NamedTuple):
 
 def _measure(
     bench: _Bench,
-    subjects: Mapping[str, Mapping[str, Any]],
+    models: Mapping[str, Mapping[str, Any]],
     counts: Sequence[int],
     cores: Sequence[int],
-    rounds: int,
+    num_rounds: int,
 ) -> list[record.Record]:
     kept: list[record.Record] = []
     out_of_race: set[tuple[str, Case]] = set()
-    for number in range(1, rounds + 1):
+    for number in range(1, num_rounds + 1):
         kept.append(_probe_turn(bench, number, cores[0]))
-        for name, given in subjects.items():
+        for name, given in models.items():
             seconds_by_batch: dict[int, float] = {}  # of a step, by a device's batch
             losses: dict[int, list[float]] = {}  # of one device, by global batch
             for case in cases(counts, given["batch_per_device"]):
@@ -237,7 +237,7 @@ def _measure(
                     out_of_race.add((name, case))
                 kept.append(made)
                 record.append(bench.run_dir / "records.jsonl", made)
-                print(f"round {number}/{rounds}  {_told(made)}", flush=True)
+                print(f"round {number}/{num_rounds}  {_told(made)}", flush=True)
     return kept
 
 
@@ -384,10 +384,10 @@ def _check_losses(
 
 
 def _count(
-    bench: _Bench, subjects: Mapping[str, Mapping[str, Any]]
+    bench: _Bench, models: Mapping[str, Mapping[str, Any]]
 ) -> list[record.Record]:
     kept = []
-    for name, given in subjects.items():
+    for name, given in models.items():
         reduced = {**given["options"], **given.get("counted_options", {})}
         counts = [("batch:1", given["options"], given["batch_per_device"])]
         counts += [
@@ -456,12 +456,12 @@ def _count_turn(
 
 def _project(
     bench: _Bench,
-    subjects: Mapping[str, Mapping[str, Any]],
+    models: Mapping[str, Mapping[str, Any]],
     records: Sequence[record.Record],
 ) -> list[record.Record]:
     kept = []
     probes = _newest(records, kind="measured", case="probe")
-    for name, given in subjects.items():
+    for name, given in models.items():
         measured = [
             made
             for made in _newest(records, kind="measured", subject=name)
@@ -475,15 +475,13 @@ def _project(
         ]
         kept += [
             _projection_record(bench, name, given, hardware, result)
-            for hardware, result in projected_curves.from_measured(
-                measured, counted, probes
-            )
+            for hardware, result in projection.from_measured(measured, counted, probes)
         ]
     paper = json.loads(PAPER.read_text(encoding="utf-8"))
-    wanted = {SUBJECTS[name].paper for name in subjects}
+    wanted = {SUBJECTS[name].paper for name in models}
     for model in paper["models"]:
         if model["id"] in wanted:
-            for variant in projected_curves.VARIANTS:
+            for variant in projection.VARIANTS:
                 kept.append(_paper_record(bench, paper, model, variant))
     for made in kept:
         print(_told(made), flush=True)
@@ -507,7 +505,7 @@ def _projection_record(
     bench: _Bench,
     name: str,
     given: Mapping[str, Any],
-    hardware: projection.Hardware,
+    hardware: cost_model.Hardware,
     result: dict[str, Any],
 ) -> record.Record:
     return _record(
@@ -546,11 +544,11 @@ def _paper_record(
             "model": model["id"],
             "variant": variant,
             "on": paper["hardware"],
-            "source": projection.TPU_V2.source,
+            "source": cost_model.TPU_V2.source,
             "gradient_bytes": 4 * model["parameters"],
         },
         results=[made],
-        work=projected_curves.from_paper(paper, model, variant),
+        work=projection.from_paper(paper, model, variant),
         check={"passed": True},
         when=_when(),
     )

@@ -30,7 +30,7 @@ SYSTEMS: dict[str, dict[str, str]] = {
     "handwritten_tf": {"images": "vae.vq_vae_tf", "audio": "vae.audio_vae_tf"},
     "flax": {"images": "vae.vq_vae_flax"},
 }
-KEYS = ("sizes", "batch", "systems", "min_seconds", "min_calls")
+KEYS = ("sizes", "batch_size", "systems", "min_seconds", "min_calls")
 
 
 def measure_vae(
@@ -39,15 +39,15 @@ def measure_vae(
     seed: int,
     images: Mapping[str, Mapping[str, Any]],
     audio: Mapping[str, Mapping[str, Any]],
-    rounds: int,
+    num_rounds: int,
     out: str,
     timeout_seconds: float = 600.0,
 ) -> Path:
     """Measures steps of training; appends the records and renders what they say.
 
     images: by name, a vector-quantised autoencoder's `sizes` (fields of
-      `vq_vae.ImageSizes`), `codebook` (of `vq_vae.Codebook`), `batch`, `systems` (of
-      SYSTEMS), `min_seconds` and `min_calls` of a turn.
+      `vq_vae.ImageSizes`), `codebook` (of `vq_vae.Codebook`), `batch_size`, `systems`
+      (of SYSTEMS), `min_seconds` and `min_calls` of a turn.
     audio: likewise, of `audio_vae.AudioSizes` and without a codebook.
     out: folder of records/, tables/ and plots/, from the repository's root.
 
@@ -55,7 +55,7 @@ def measure_vae(
     systems and keys, and sizes of which no model can be made; CheckFailed when a turn
     of ours failed, or another's losses are not ours.
     """
-    cores = _check_arguments(images, audio, rounds)
+    cores = _check_arguments(images, audio, num_rounds)
     known = step_benchmark.origin_of(
         json.loads((run_dir / "provenance.json").read_text())
     )
@@ -68,7 +68,7 @@ def measure_vae(
     out_of_race: set[str] = set()
     problems = [("images", *of) for of in images.items()]
     problems += [("audio", *of) for of in audio.items()]
-    for number in range(1, rounds + 1):
+    for number in range(1, num_rounds + 1):
         kept.append(step_benchmark.probe(bench, number))
         for kind, name, given in problems:
             for system in given["systems"]:
@@ -81,7 +81,7 @@ def measure_vae(
                 else:
                     step_benchmark.hold(made, first_bits, is_ours=system == OURS)
                 told = step_benchmark.told(made, step_benchmark.a_step)
-                said = f"round {number}/{rounds}  {told}"
+                said = f"round {number}/{num_rounds}  {told}"
                 step_benchmark.keep(bench, kept, made, said)
     step_benchmark.finish(kept, page.render_vae, out)
     return REPO / out / "tables" / "vae.md"
@@ -90,14 +90,14 @@ def measure_vae(
 def _check_arguments(
     images: Mapping[str, Mapping[str, Any]],
     audio: Mapping[str, Mapping[str, Any]],
-    rounds: int,
+    num_rounds: int,
 ) -> dict[str, int]:
     """The cores of each audio model's topology, by its name."""
     twice = sorted(set(images) & set(audio))
-    if rounds < 1 or twice or not {*images, *audio}:
+    if num_rounds < 1 or twice or not {*images, *audio}:
         raise ValueError(
-            f"measure_vae: given {rounds} rounds and {[*images, *audio]}, wanted at "
-            "least 1, and problems of different names"
+            f"measure_vae: given {num_rounds} rounds and {[*images, *audio]}, "
+            "wanted at least 1, and problems of different names"
         )
     cores = {}
     for kind, problems in zip(KINDS, (images, audio), strict=True):
@@ -106,7 +106,7 @@ def _check_arguments(
             what = f"{kind}, {name}"
             subprocesses.check_keys(what, given, wanted)
             step_benchmark.check_least(
-                what, given, {"batch": 1, "min_calls": 1, "min_seconds": 0}
+                what, given, {"batch_size": 1, "min_calls": 1, "min_seconds": 0}
             )
             known = [s for s, modules in SYSTEMS.items() if kind in modules]
             unknown = [s for s in given["systems"] if s not in known]
@@ -160,7 +160,7 @@ def _train(
         "mode": kind,
         "sizes": dict(given["sizes"]),
         "codebook": dict(given.get("codebook", {})),
-        "batch": given["batch"],
+        "batch": given["batch_size"],
         "rate": RATE,
         "min_seconds": given["min_seconds"],
         "min_calls": given["min_calls"],
@@ -177,6 +177,6 @@ def _train(
             "kind": kind,
             "sizes": task["sizes"],
             "codebook": task["codebook"],
-            "batch": given["batch"],
+            "batch": given["batch_size"],
         },
     )

@@ -15,7 +15,7 @@ import tensorflow as tf
 from experiments import datasets
 from experiments.audio_vae import AudioSizes
 from experiments.audio_vae import program as audio_program
-from experiments.bench import counting, timing
+from experiments.bench import counting, step_timing
 from experiments.bench.problems import AdamSettings
 from experiments.datasets import audio as clips
 from experiments.datasets import images
@@ -31,16 +31,16 @@ from experiments.vq_vae import program as vq_vae_program
 Draws = Callable[[int], Mapping[str, np.ndarray]]
 
 
-def train_images(task: timing.Task) -> dict[str, Any]:
+def train_images(task: step_timing.Task) -> dict[str, Any]:
     """Times a system's steps of the vector-quantised autoencoder."""
     sizes, book = ImageSizes(**task["sizes"]), Codebook(**task["codebook"])
     model = vq_vae_program.model(sizes, book)
     data = datasets.natural_image_crops(size=sizes.size)
     batch = images.training_batches(data, seed=task["seed"], batch_size=task["batch"])
-    batches = [batch(number)["image"] for number in range(timing.NUM_BATCHES)]
+    batches = [batch(number)["image"] for number in range(step_timing.NUM_BATCHES)]
     adam = AdamSettings(rate=task["rate"])
-    note = timing.OURS_NOTE
-    prepare = functools.partial(timing.ours, model, adam, task["seed"], "image")
+    note = step_timing.OURS_NOTE
+    prepare = functools.partial(step_timing.ours, model, adam, task["seed"], "image")
     if task["module"]:
         system = importlib.import_module(f"experiments.baselines.{task['module']}")
         seed = task["seed"]
@@ -51,18 +51,18 @@ def train_images(task: timing.Task) -> dict[str, Any]:
         prepare = functools.partial(
             system.prepare, sizes, book, weights, state, adam, draws
         )
-    return timing.trained(task, model, data.source, note, prepare, batches)
+    return step_timing.trained(task, model, data.source, note, prepare, batches)
 
 
-def train_audio(task: timing.Task) -> dict[str, Any]:
+def train_audio(task: step_timing.Task) -> dict[str, Any]:
     """Times a system's steps of the audio VAE, on one device or on its cores."""
     sizes = AudioSizes(**task["sizes"])
     model = audio_program.model(sizes)
     data = datasets.synthetic_tones(length=sizes.length)
     batch = clips.training_batches(data, seed=task["seed"], batch_size=task["batch"])
-    batches = [batch(number)["audio"] for number in range(timing.NUM_BATCHES)]
+    batches = [batch(number)["audio"] for number in range(step_timing.NUM_BATCHES)]
     adam = AdamSettings(rate=task["rate"])
-    note, told = timing.OURS_NOTE, {}
+    note, told = step_timing.OURS_NOTE, {}
     if task["module"]:
         system = importlib.import_module(f"experiments.baselines.{task['module']}")
         seed = task["seed"]
@@ -76,7 +76,7 @@ def train_audio(task: timing.Task) -> dict[str, Any]:
                 told.update(passed(first, runtime))
 
         prepare = functools.partial(
-            timing.ours,
+            step_timing.ours,
             model,
             adam,
             task["seed"],
@@ -85,7 +85,7 @@ def train_audio(task: timing.Task) -> dict[str, Any]:
             placement=audio_program.placement(sizes),
             before=count,
         )
-    made = timing.trained(task, model, data.source, note, prepare, batches)
+    made = step_timing.trained(task, model, data.source, note, prepare, batches)
     made["work"] |= told
     return made
 
@@ -136,12 +136,12 @@ def audio_draws(sizes: AudioSizes, seed: int, batch: int) -> Draws:
 
 def _going_round(of_step: Callable[[int], Mapping[str, np.ndarray]]) -> Draws:
     """Those of the first steps, which are compared, again and again."""
-    made = [of_step(number) for number in range(timing.NUM_BATCHES)]
-    return lambda number: made[number % timing.NUM_BATCHES]
+    made = [of_step(number) for number in range(step_timing.NUM_BATCHES)]
+    return lambda number: made[number % step_timing.NUM_BATCHES]
 
 
-MODES = {"probe": timing.probe, "images": train_images, "audio": train_audio}
+MODES = {"probe": step_timing.probe, "images": train_images, "audio": train_audio}
 
 
 if __name__ == "__main__":
-    timing.main(MODES, *sys.argv[1:])
+    step_timing.main(MODES, *sys.argv[1:])

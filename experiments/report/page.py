@@ -80,7 +80,7 @@ def render_learning(*, records_path: Path, out_dir: Path) -> None:
     Of the records, only the curves made together last are rendered.  Raises as
     `render_nuts` does.
     """
-    command = "`python -m experiments.bench.learning`"
+    command = "`python -m experiments.bench.learning_curves`"
     curves = learning.newest(_records(records_path, command))
     _write_tables(out_dir, {f"{records_path.stem}.md": learning.markdown(curves)})
     learning.draw(curves, _folder(out_dir, "plots") / f"{records_path.stem}.png")

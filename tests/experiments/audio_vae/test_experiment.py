@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import audio_vae, datasets
-from experiments.bench import learning
+from experiments.bench import learning_curves
 from experiments.records import checkpoint, metrics
 from experiments.report import learning as report
 from experiments.training import optimizers
@@ -72,7 +72,7 @@ def test_the_tiny_config_trains_judges_and_is_heard(run_of):
 
 def test_its_curve_can_be_kept_beside_what_flac_takes(run_of):
     folder, _ = run_of("audio")
-    kept = learning.curve(folder, "a bench")
+    kept = learning_curves.curve(folder, "a bench")
     assert kept.problem["name"].startswith("synthetic plucked tones")
     assert kept.experiment == "audio_learning" and kept.settings["bound"]
     assert kept.work["held_out_steps"] == [3, 6]

@@ -9,9 +9,9 @@ import pytest
 from experiments.bench import (
     image_transformer,
     image_transformer_worker,
-    learning,
+    learning_curves,
     step_benchmark,
-    timing,
+    step_timing,
 )
 from experiments.records import checkpoint, jsonlines, record
 from experiments.records.run_dir import CheckFailed
@@ -34,7 +34,7 @@ SYSTEMS = ["ours", "handwritten_tf", "handwritten_tf_kernels", "keras", "flax"]
 TRAINING = {
     "crops32": {
         "sizes": SIZES,
-        "batch": 2,
+        "batch_size": 2,
         "systems": SYSTEMS,
         "min_seconds": 0.0,
         "min_calls": 2,
@@ -43,11 +43,11 @@ TRAINING = {
 SAMPLING = {
     "crops64": {
         "sizes": SIZES,
-        "batches": [2],
+        "batch_sizes": [2],
         "min_seconds": 0.0,
         "min_calls": 2,
         "positions_per_call": 4,
-        "naive_places": 2,
+        "naive_positions": 2,
     }
 }
 
@@ -59,10 +59,10 @@ def run(folder, **changes):
     options = {
         "training": TRAINING,
         "sampling": SAMPLING,
-        "rounds": 1,
+        "num_rounds": 1,
         "timeout_seconds": 240.0,
     }
-    image_transformer.measure(
+    image_transformer.measure_image_transformer(
         run_dir=run_dir, seed=3, out=str(folder), **(options | changes)
     )
 
@@ -83,7 +83,7 @@ def records(folder):
 @pytest.mark.slow
 def test_every_system_trains_as_ours_does_or_says_why_not(records):
     ours = records["crops32/ours"].check["bits_per_dim"]
-    assert len(ours) == timing.COMPARED_STEPS
+    assert len(ours) == step_timing.COMPARED_STEPS
     assert 7 < ours[0] < 10 and len(set(ours)) == len(ours)
     for system in SYSTEMS:
         made = records[f"crops32/{system}"]
@@ -131,7 +131,7 @@ def test_a_turn_that_takes_too_long_is_a_failed_record_and_fails_the_run(tmp_pat
     ("changes", "said"),
     [
         ({"phases": ["guessing"]}, "guessing"),
-        ({"rounds": 0}, "0 rounds"),
+        ({"num_rounds": 0}, "0 rounds"),
         (
             {"training": {"a": TRAINING["crops32"] | {"systems": ["ours", "theano"]}}},
             "theano",
@@ -147,7 +147,7 @@ def test_a_turn_that_takes_too_long_is_a_failed_record_and_fails_the_run(tmp_pat
         ),
         (
             {"training": {"a": {"sizes": SIZES, "systems": SYSTEMS}}},
-            r"without \['batch', 'min_seconds', 'min_calls'\]",
+            r"without \['batch_size', 'min_seconds', 'min_calls'\]",
         ),
         (
             {"training": {"a": TRAINING["crops32"] | {"min_calls": 0}}},
@@ -162,8 +162,8 @@ def test_a_turn_that_takes_too_long_is_a_failed_record_and_fails_the_run(tmp_pat
             "sampling, b: key_size: 4 does not divide by 3 heads",
         ),
         (
-            {"sampling": {"b": SAMPLING["crops64"] | {"batches": [0]}}},
-            r"sampling, b: batches: given \[0\]",
+            {"sampling": {"b": SAMPLING["crops64"] | {"batch_sizes": [0]}}},
+            r"sampling, b: batch_sizes: given \[0\]",
         ),
         (
             {"sampling": {"b": SAMPLING["crops64"] | {"positions_per_call": 0}}},
@@ -203,8 +203,8 @@ def test_losses_that_are_not_ours_fail_the_check_and_get_no_ratio(records):
 
 def test_a_turn_reads_a_block_of_two_dimensions_from_its_file():
     sizes = SIZES | {"attention": "local_2d", "block": (2, 2), "flange": (1, 1)}
-    task = {"sizes": sizes, "seed": 1, "batch": 1, "num_places": 2, "mode": "naive"}
-    made = timing.run(image_transformer_worker.MODES, json.loads(json.dumps(task)))
+    task = {"sizes": sizes, "seed": 1, "batch": 1, "num_positions": 2, "mode": "naive"}
+    made = step_timing.run(image_transformer_worker.MODES, json.loads(json.dumps(task)))
     assert made["status"] == "ok", made
     assert made["work"] == {"positions": [1, 1], "positions_of_image": 16}
 
@@ -285,7 +285,7 @@ def test_two_runs_become_curves_a_table_and_a_plot(tmp_path, capsys):
     runs = [
         made_run(tmp_path / n, f"{n}(8x8)") for n in ("image_transformer", "pixelcnn")
     ]
-    assert learning.main([*runs, f"--out={tmp_path}"]) == 0
+    assert learning_curves.main([*runs, f"--out={tmp_path}"]) == 0
     curves = record.read(tmp_path / "records" / "image_transformer_learning.jsonl")
     assert [c.system for c in curves] == ["Image Transformer", "PixelCNN"]
     for made in curves:
@@ -323,6 +323,6 @@ def test_runs_that_do_not_compare_make_no_curves(tmp_path, capsys, changes, said
         made_run(tmp_path / "one", "image_transformer(8x8)"),
         made_run(tmp_path / "two", "pixelcnn(8x8)", **changes),
     ]
-    assert learning.main([*runs, f"--out={tmp_path}"]) == 2
+    assert learning_curves.main([*runs, f"--out={tmp_path}"]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "records").exists()

@@ -6,7 +6,7 @@ import os
 import pytest
 import tensorflow as tf
 
-from experiments.bench import projected_curves, scaling, scaling_models, scaling_worker
+from experiments.bench import projection, scaling, scaling_models, scaling_worker
 from experiments.records import record
 from experiments.records.run_dir import CheckFailed
 
@@ -50,19 +50,21 @@ def run(folder, **changes):
     run_dir.mkdir()
     (run_dir / "provenance.json").write_text(json.dumps({"commit": None}))
     options = {
-        "subjects": {"transformer": SUBJECT},
-        "rounds": 1,
+        "models": {"transformer": SUBJECT},
+        "num_rounds": 1,
         "min_seconds": 0.05,
         "device_counts": [1, 2][:CORES],
         "timeout_seconds": 240.0,
     }
-    scaling.scale(run_dir=run_dir, seed=3, out=str(folder), **(options | changes))
+    scaling.measure_scaling(
+        run_dir=run_dir, seed=3, out=str(folder), **(options | changes)
+    )
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scaling")
-    run(folder, subjects=SUBJECTS)
+    run(folder, models=SUBJECTS)
     return folder
 
 
@@ -154,7 +156,7 @@ def test_a_projection_begins_with_the_step_that_was_measured(records, subject):
     calls = sorted(measured.seconds["calls"])
     assert calls[0] <= seconds <= calls[-1]
     assert core.work["examples_per_second"][0] == pytest.approx(2 / seconds)
-    assert core.work["devices"] == list(projected_curves.DEVICES)
+    assert core.work["devices"] == list(projection.DEVICES)
 
 
 def test_turns_that_take_too_long_are_failed_records_and_fail_the_run(tmp_path):
@@ -171,16 +173,16 @@ def test_turns_that_take_too_long_are_failed_records_and_fail_the_run(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"subjects": {"transformr": SUBJECT}}, "transformr"),
+        ({"models": {"transformr": SUBJECT}}, "transformr"),
         ({"phases": ["guessed"]}, "guessed"),
         ({"device_counts": [1, 4096]}, "cores of this machine"),
         ({"device_counts": [2]}, "wanted 1 and others"),
         (
-            {"subjects": {"transformer": SUBJECT | {"batch_per_devise": 2}}},
+            {"models": {"transformer": SUBJECT | {"batch_per_devise": 2}}},
             r"transformer: given \['batch_per_devise'\], which nothing reads",
         ),
         (
-            {"subjects": {"transformer": {"options": OPTIONS, "batch_per_device": 2}}},
+            {"models": {"transformer": {"options": OPTIONS, "batch_per_device": 2}}},
             r"without \['counted_topologies', 'counted_batch_per_shard'\]",
         ),
     ],

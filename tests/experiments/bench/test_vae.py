@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from experiments.bench import step_benchmark, timing, vae
+from experiments.bench import step_benchmark, step_timing, vae
 from experiments.records import record
 from experiments.records.run_dir import CheckFailed
 
@@ -26,7 +26,7 @@ IMAGES = {
             "prior_block": 12,
         },
         "codebook": {"codes": 8, "depth": 4, "samples": 3},
-        "batch": 2,
+        "batch_size": 2,
         "systems": ["ours", "handwritten_tf"],
         "min_seconds": 0.0,
         "min_calls": 2,
@@ -42,7 +42,7 @@ AUDIO = {
             "context_blocks": 2,
             "refit": 16,
         },
-        "batch": 2,
+        "batch_size": 2,
         "systems": ["ours", "ours_cores", "handwritten_tf"],
         "min_seconds": 0.0,
         "min_calls": 2,
@@ -54,7 +54,7 @@ def run(folder, **changes):
     run_dir = folder / "run"
     run_dir.mkdir()
     (run_dir / "provenance.json").write_text(json.dumps({"commit": None}))
-    options = {"images": IMAGES, "audio": {}, "rounds": 1, "timeout_seconds": 240.0}
+    options = {"images": IMAGES, "audio": {}, "num_rounds": 1, "timeout_seconds": 240.0}
     vae.measure_vae(run_dir=run_dir, seed=3, out=str(folder), **(options | changes))
 
 
@@ -70,7 +70,7 @@ def test_a_system_trains_as_ours_does_and_the_page_stands_beside_the_records(fol
     assert records["probe"].work["matmul_flops_per_second"] > 1e9
     ours, theirs = records["crops64/ours"], records["crops64/handwritten_tf"]
     bits = ours.check["bits_per_dim"]
-    assert len(bits) == timing.COMPARED_STEPS and len(set(bits)) == len(bits)
+    assert len(bits) == step_timing.COMPARED_STEPS and len(set(bits)) == len(bits)
     for made in (ours, theirs):
         assert (made.status, made.reason) == ("ok", "")
         assert made.check["passed"], made.check
@@ -98,7 +98,7 @@ def changed(problems, **changes):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"rounds": 0}, "0 rounds"),
+        ({"num_rounds": 0}, "0 rounds"),
         ({"images": {}}, r"and \[\], wanted"),
         ({"audio": {"crops64": AUDIO["audio"]}}, "problems of different names"),
         (
@@ -112,7 +112,10 @@ def changed(problems, **changes):
             r"images, crops64: given \['min_secs'\], which nothing reads",
         ),
         ({"audio": changed(AUDIO, codebook={})}, r"given \['codebook'\]"),
-        ({"images": changed(IMAGES, batch=0)}, "crops64: batch: given 0, wanted 1"),
+        (
+            {"images": changed(IMAGES, batch_size=0)},
+            "crops64: batch_size: given 0, wanted 1",
+        ),
         (
             {"images": changed(IMAGES, codebook={"code": 8})},
             r"images, crops64: codebook: given \['code'\], which nothing reads",

@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 
-from experiments.bench import projected_curves
+from experiments.bench import projection
 from experiments.records import record as records
 from experiments.records.record import Record
 from experiments.report import __main__ as command
@@ -111,10 +111,10 @@ def from_paper():
             settings=dict(
                 subject=None, model=model["id"], variant=variant, on=paper["hardware"]
             ),
-            work=projected_curves.from_paper(paper, model, variant),
+            work=projection.from_paper(paper, model, variant),
         )
         for model in paper["models"]
-        for variant in projected_curves.VARIANTS
+        for variant in projection.VARIANTS
     ]
 
 

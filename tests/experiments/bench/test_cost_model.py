@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.bench import projection
-from experiments.bench.projection import Hardware, Ring, Torus, Work
+from experiments.bench import cost_model
+from experiments.bench.cost_model import Hardware, Ring, Torus, Work
 
 REPO = Path(__file__).resolve().parents[3]
 RING = Ring(bytes_per_second=1e9, hop_seconds=1e-6)
@@ -47,21 +47,21 @@ def test_a_ring_takes_as_long_as_one_played_out(size):
     held, seconds = played_out(values, RING.bytes_per_second, RING.hop_seconds)
     sums = [sum(column) for column in zip(*values, strict=True)]
     assert held == [sums] * size
-    assert projection.ring_all_reduce_seconds(4 * size, size, RING) == pytest.approx(
+    assert cost_model.ring_all_reduce_seconds(4 * size, size, RING) == pytest.approx(
         seconds
     )
 
 
 def test_a_ring_sends_twice_the_bytes_however_many_there_are():
     ring = Ring(bytes_per_second=1e9, hop_seconds=0.0)
-    many = projection.ring_all_reduce_seconds(1e9, 100_000, ring)
+    many = cost_model.ring_all_reduce_seconds(1e9, 100_000, ring)
     assert many == pytest.approx(2.0, rel=1e-4)
 
 
 def test_nodes_are_limited_by_the_links_between_them():
     nodes = Ring(1e11, 0.0, devices_per_node=8, node_bytes_per_second=1e9)
-    inside = projection.ring_all_reduce_seconds(1e9, 8, nodes)
-    between = projection.ring_all_reduce_seconds(1e9, 16, nodes)
+    inside = cost_model.ring_all_reduce_seconds(1e9, 8, nodes)
+    between = cost_model.ring_all_reduce_seconds(1e9, 16, nodes)
     assert inside == pytest.approx(2 * 7 / 8 * 0.01)
     assert between == pytest.approx(inside + 2 * 1 / 2 * 1.0)
 
@@ -70,20 +70,20 @@ def test_nodes_are_limited_by_the_links_between_them():
     ("chips", "shape"), [(1, (1, 1)), (2, (1, 2)), (16, (4, 4)), (128, (8, 16))]
 )
 def test_a_torus_is_as_square_as_it_can_be(chips, shape):
-    assert projection.torus_shape(chips) == shape
+    assert cost_model.torus_shape(chips) == shape
 
 
 def test_a_square_torus_is_two_rings_of_half_the_bytes_at_once():
     # Over rows a half, over columns a quarter of that: both halves alike, in turn.
-    half = projection.ring_reduce_scatter_seconds(5e8, 4, 1e9, 1e-6)
-    rest = projection.ring_reduce_scatter_seconds(1.25e8, 4, 1e9, 1e-6)
-    took = projection.torus_all_reduce_seconds(1e9, 16, TORUS)
+    half = cost_model.ring_reduce_scatter_seconds(5e8, 4, 1e9, 1e-6)
+    rest = cost_model.ring_reduce_scatter_seconds(1.25e8, 4, 1e9, 1e-6)
+    took = cost_model.torus_all_reduce_seconds(1e9, 16, TORUS)
     assert took == pytest.approx(2 * (half + rest))
 
 
 def test_a_torus_of_small_messages_waits_for_few_hops_where_a_ring_waits_for_all():
-    torus = projection.torus_all_reduce_seconds(1.0, 64, TORUS)
-    ring = projection.ring_all_reduce_seconds(1.0, 64, RING)
+    torus = cost_model.torus_all_reduce_seconds(1.0, 64, TORUS)
+    ring = cost_model.ring_all_reduce_seconds(1.0, 64, RING)
     assert torus == pytest.approx(2 * (7 + 7) * 1e-6, rel=1e-2)
     assert ring == pytest.approx(2 * 63 * 1e-6, rel=1e-2)
 
@@ -91,28 +91,28 @@ def test_a_torus_of_small_messages_waits_for_few_hops_where_a_ring_waits_for_all
 def test_links_carry_both_ways_only_where_the_torus_closes():
     torus = Torus(bytes_per_second=1e9, hop_seconds=0.0, closes_at=16)
     open_ended = torus._replace(closes_at=17)
-    closed = projection.torus_all_reduce_seconds(1e9, 256, torus)
-    line = projection.torus_all_reduce_seconds(1e9, 256, open_ended)
+    closed = cost_model.torus_all_reduce_seconds(1e9, 256, torus)
+    line = cost_model.torus_all_reduce_seconds(1e9, 256, open_ended)
     assert line == pytest.approx(2 * closed)
 
 
-@pytest.mark.parametrize("hardware", [CHIP, projection.TPU_V2, projection.V100])
+@pytest.mark.parametrize("hardware", [CHIP, cost_model.TPU_V2, cost_model.V100])
 def test_one_device_reduces_with_nobody_and_more_bytes_take_longer(hardware):
-    assert projection.all_reduce_seconds(1e9, 1, hardware) == 0.0
+    assert cost_model.all_reduce_seconds(1e9, 1, hardware) == 0.0
     for devices in (2, 8, 64, 512):
-        little = projection.all_reduce_seconds(1e6, devices, hardware)
-        much = projection.all_reduce_seconds(1e9, devices, hardware)
+        little = cost_model.all_reduce_seconds(1e6, devices, hardware)
+        much = cost_model.all_reduce_seconds(1e9, devices, hardware)
         assert 0 < little < much
 
 
 def test_devices_of_one_chip_meet_in_its_memory():
     # Two read and one write: three times the bytes over the chip's memory.
-    assert projection.all_reduce_seconds(1e9, 2, CHIP) == pytest.approx(0.03)
+    assert cost_model.all_reduce_seconds(1e9, 2, CHIP) == pytest.approx(0.03)
 
 
 def test_devices_that_do_not_fill_a_chip_are_refused():
     with pytest.raises(ValueError, match="given 3 devices, wanted 1 or a multiple"):
-        projection.all_reduce_seconds(1.0, 3, CHIP)
+        cost_model.all_reduce_seconds(1.0, 3, CHIP)
 
 
 @pytest.mark.parametrize(
@@ -122,19 +122,19 @@ def test_the_roofline_is_the_slower_of_arithmetic_and_memory(
     flops, memory_bytes, seconds
 ):
     # A device is half of a chip.
-    assert projection.roofline_seconds(Work(flops, memory_bytes, 0.0), CHIP) == seconds
+    assert cost_model.roofline_seconds(Work(flops, memory_bytes, 0.0), CHIP) == seconds
 
 
 def test_a_step_faster_than_the_hardware_is_an_error():
     work = Work(flops=1e12, memory_bytes=0.0, gradient_bytes=0.0)
-    assert projection.roofline_share(4.0, work, CHIP) == 0.5
+    assert cost_model.roofline_share(4.0, work, CHIP) == 0.5
     with pytest.raises(ValueError, match="of its roofline"):
-        projection.roofline_share(1.0, work, CHIP)
+        cost_model.roofline_share(1.0, work, CHIP)
 
 
 def test_a_projection_from_a_chip_gives_that_chip_back():
     for chips, hosts in ((1, None), (1, RING), (4, None)):
-        step = projection.project_from_chip(
+        step = cost_model.project_from_chip(
             chip_seconds=0.2,
             gradient_bytes=1e6,
             chips=chips,
@@ -151,22 +151,22 @@ def test_a_projection_from_a_chip_gives_that_chip_back():
 def test_a_network_between_hosts_adds_what_it_would_have_to_carry():
     given = dict(chip_seconds=0.2, gradient_bytes=1e8, chips=64, hardware=CHIP)
     ring = Ring(bytes_per_second=1e9, hop_seconds=0.0)
-    slow = projection.project_from_chip(**given, between_hosts=ring)
-    fast = projection.project_from_chip(**given)
-    assert projection.host_bytes_per_second(
+    slow = cost_model.project_from_chip(**given, between_hosts=ring)
+    fast = cost_model.project_from_chip(**given)
+    assert cost_model.host_bytes_per_second(
         gradient_bytes=1e8, hosts=16, seconds=slow.seconds - fast.seconds
     ) == pytest.approx(1e9)
 
 
 def test_a_chip_that_has_no_time_to_compute_is_an_error():
     with pytest.raises(ValueError, match="leaves no time"):
-        projection.project_from_chip(
+        cost_model.project_from_chip(
             chip_seconds=1e-3, gradient_bytes=1e9, chips=2, hardware=CHIP
         )
 
 
 def test_the_published_figures_have_their_sources_beside_them():
-    tpu, gpu = projection.TPU_V2, projection.V100
+    tpu, gpu = cost_model.TPU_V2, cost_model.V100
     for hardware, words in ((tpu, ("46", "700", "496")), (gpu, ("15.7", "900", "25"))):
         assert all(word in hardware.source for word in words)
     # The paper gives about 22 TFLOPS a core and 512 cores of 10^16 FLOPS in all.
@@ -175,7 +175,7 @@ def test_the_published_figures_have_their_sources_beside_them():
 
 
 def test_it_needs_no_tensorflow():
-    name = "experiments.bench.projection"
+    name = "experiments.bench.cost_model"
     code = f"import sys, {name}; print('tensorflow' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -1,6 +1,6 @@
 """Learning curves of finished runs side by side, as records.
 
-    python -m experiments.bench.learning RUN RUN [--out=results]
+    python -m experiments.bench.learning_curves RUN RUN [--out=results]
 
 Each RUN is the folder of a `bin/train` run on images or sounds, such as those of
 configs/image_transformer/natural_crops32.gin and configs/image_transformer/
