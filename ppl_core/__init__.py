@@ -4,7 +4,7 @@
 
 from ppl_core.distributions import *
 from ppl_core.distributions import make_random_variable
-from ppl_core.posterior import Unconstrained, unconstrain
+from ppl_core.posterior import Posterior, unconstrain
 from ppl_core.random_variable import RandomVariable
 from ppl_core.sharded import Shard, unconstrain_shards
 from ppl_core.trace import forward, trace, traceable

@@ -41,7 +41,7 @@ def make_random_variable(
         return RandomVariable(
             make_distribution(*args, **kwargs),
             name=name,
-            made_by=construct.__name__,
+            constructor_name=construct.__name__,
             **held,
         )
 

@@ -12,7 +12,7 @@ from ppl_core.tracers import condition, seeded, tape
 from ppl_core.transformations import Program, add, total, vectorized
 
 
-class Unconstrained(NamedTuple):
+class Posterior(NamedTuple):
     """The posterior of a program's latent variables, given data, on R^dim."""
 
     dim: int
@@ -29,8 +29,8 @@ def unconstrain(
     *args: Any,
     observed: Mapping[str, Any] | None = None,
     dtype: tf.DType | None = tf.float64,
-    prior: bool = True,
-) -> Unconstrained:
+    include_prior: bool = True,
+) -> Posterior:
     """The latent variables of `program(*args)` as one unconstrained vector.
 
     Each variable x of support S is T(y), where T is a bijector from R^k onto S (TFP's
@@ -40,8 +40,8 @@ def unconstrain(
     observed: data by name; variables whose value the program sets are data as well.
     dtype: what the log prob is summed and returned in.  Float64 by default, since a
       float32 sum over some hundred thousand rows is too coarse for an energy.
-    prior: whether the log prob has the latent variables' own terms in it; without them
-      it is the share of some of the data, for `unconstrain_shards` to add up.
+    include_prior: whether the log prob contains the latent variables' own terms.
+      `unconstrain_shards` adds up parts without them.
 
     Raises ValueError for a discrete latent variable, for one on a sphere, for latent
     variables of different dtypes, and for a program without any.
@@ -88,9 +88,9 @@ def unconstrain(
         variables, log_dets = run(vector)
         latent, data = [*log_dets], []
         for name, variable in variables.items():
-            if prior or name not in names:
+            if include_prior or name not in names:
                 (latent if name in names else data).append(variable.log_prob())
-        summands = [data, latent] if prior else [data]
+        summands = [data, latent] if include_prior else [data]
         return [
             add(total(term, dtype) for term in terms) for terms in summands if terms
         ]
@@ -134,7 +134,7 @@ def unconstrain(
             for site in sites
         }
 
-    return Unconstrained(
+    return Posterior(
         dim=sum(sizes),
         names=names,
         sizes=sizes,
@@ -175,32 +175,26 @@ def _latent_sites(
 
 def _site(variable: RandomVariable) -> _Site:
     distribution = variable.distribution
+    label = f"{variable.constructor_name}(name={variable.name!r})"
     if tf.nest.is_nested(distribution.dtype):
         raise ValueError(
-            f"{variable.made_by}(name={variable.name!r}): a joint distribution cannot "
+            f"{label}: a joint distribution cannot "
             "be a latent variable; make its parts random variables of their own"
         )
     if not distribution.dtype.is_floating:
         raise ValueError(
-            f"{variable.made_by}(name={variable.name!r}) is discrete: it cannot be "
-            "unconstrained; observe it or sum it out"
+            f"{label} is discrete: it cannot be unconstrained; observe it or sum it out"
         )
     try:
         bijector = event_space_bijector(distribution)
     except ValueError as error:
-        raise ValueError(
-            f"{variable.made_by}(name={variable.name!r}) {error}"
-        ) from error
+        raise ValueError(f"{label} {error}") from error
     if bijector is None:
-        raise ValueError(
-            f"{variable.made_by}(name={variable.name!r}) has no default bijector from "
-            "an unconstrained space"
-        )
+        raise ValueError(f"{label} has no default bijector from an unconstrained space")
     shape = bijector.inverse_event_shape(variable.shape)
     if not shape.is_fully_defined():
         raise ValueError(
-            f"{variable.made_by}(name={variable.name!r}): shape {variable.shape} is "
-            "not known when the program is traced"
+            f"{label}: shape {variable.shape} is not known when the program is traced"
         )
     ndims = shape.rank - bijector.forward_min_event_ndims
     return _Site(

@@ -35,7 +35,7 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         observed: bool | None = None,
         log_prob_scale: Any = None,
         log_prob_mask: Any = None,
-        made_by: str | None = None,
+        constructor_name: str | None = None,
     ) -> None:
         """Makes a variable whose value is `value`, or a draw made with `seed`.
 
@@ -45,13 +45,13 @@ class RandomVariable(tf.__internal__.CompositeTensor):
           the sample shape that returns it.
         observed: whether the value is data; by default, whether one was given.
         log_prob_scale, log_prob_mask: factor of the log prob; where it counts at all.
-        made_by: the constructor that errors name; by default the distribution's class.
+        constructor_name: named in errors; by default the distribution's class.
 
         Raises ValueError when the value's shape is not sample + batch + event.
         """
         self.distribution = distribution
         self.name = name
-        self.made_by = made_by or type(distribution).__name__
+        self.constructor_name = constructor_name or type(distribution).__name__
         self.sample_shape = _static_shape(sample_shape)
         self.observed = value is not None if observed is None else observed
         self._scale = log_prob_scale
@@ -155,7 +155,7 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         return value
 
     def _called(self) -> str:
-        return f"{self.made_by}(name={self.name!r})"
+        return f"{self.constructor_name}(name={self.name!r})"
 
     # What tf.Tensor offers besides its operators.
 
@@ -257,7 +257,7 @@ class RandomVariableSpec(tf.TypeSpec):
         shape = variable.sample_shape
         held = (
             variable.name,
-            variable.made_by,
+            variable.constructor_name,
             None if shape.rank is None else tuple(shape),
             variable.observed,
             tuple(sorted(weights.items())),
@@ -288,9 +288,9 @@ class RandomVariableSpec(tf.TypeSpec):
 
     def _from_components(self, parts: dict[str, Any]) -> RandomVariable:
         variable = object.__new__(RandomVariable)
-        name, made_by, sample_shape, observed, _ = self._held
+        name, constructor_name, sample_shape, observed, _ = self._held
         variable.distribution = parts.get("distribution")
-        variable.name, variable.made_by = name, made_by
+        variable.name, variable.constructor_name = name, constructor_name
         variable.sample_shape = tf.TensorShape(sample_shape)
         variable.observed = observed
         variable._value, variable._cannot_sample = parts["value"], None

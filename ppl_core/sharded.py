@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ppl_core.posterior import Unconstrained, unconstrain
+from ppl_core.posterior import Posterior, unconstrain
 from ppl_core.transformations import Program
 
 
@@ -24,10 +24,10 @@ def unconstrain_shards(
     program: Program,
     shards: Sequence[Shard],
     *,
-    streams: int = 1,
-    shards_a_call: int = 16,
+    num_streams: int = 1,
+    shards_per_call: int = 16,
     dtype: tf.DType = tf.float64,
-) -> Unconstrained:
+) -> Posterior:
     """The posterior given all shards, whose data are independent given the latents.
 
     It is what `unconstrain` makes of the whole data: log prob and gradient are sums
@@ -42,9 +42,9 @@ def unconstrain_shards(
     for one device: TensorFlow keeps them in the host's memory and copies them at each
     call.
 
-    streams: how many shards of a device are under way at once, each on a thread of
+    num_streams: how many shards of a device are under way at once, each on a thread of
       TensorFlow's inter-op pool.
-    shards_a_call: how many shards at most are compiled into one call, which costs ten
+    shards_per_call: how many shards at most are compiled into one call, which costs ten
       microseconds or more however little it does; compiling takes longer for it.
 
     Raises ValueError as `unconstrain` does, when there is no shard, for less than one
@@ -53,10 +53,10 @@ def unconstrain_shards(
     """
     if not shards:
         raise ValueError("unconstrain_shards: given no shard, wanted at least one")
-    if streams < 1 or shards_a_call < 1:
+    if num_streams < 1 or shards_per_call < 1:
         raise ValueError(
-            f"unconstrain_shards: given {streams} streams and {shards_a_call} shards a "
-            "call, wanted at least 1 of each"
+            f"unconstrain_shards: given {num_streams} streams and {shards_per_call} "
+            "shards a call, wanted at least 1 of each"
         )
     _check_devices({shard.device for shard in shards} - {None})
     shards = [_placed(shard) for shard in shards]
@@ -67,16 +67,18 @@ def unconstrain_shards(
         return first
 
     @tf.function(autograph=False)  # traced once for all shards of a shape
-    def share(vectors: tf.Tensor, args: tuple, observed: dict, prior: bool) -> tuple:
+    def share(
+        vectors: tf.Tensor, args: tuple, observed: dict, include_prior: bool
+    ) -> tuple:
         posterior = unconstrain(
-            program, *args, observed=observed, dtype=dtype, prior=prior
+            program, *args, observed=observed, dtype=dtype, include_prior=include_prior
         )
         return posterior.log_prob_and_grad(vectors)
 
-    def shares(vectors: tf.Tensor, data: list, prior: bool) -> tuple:
+    def shares(vectors: tf.Tensor, data: list, include_prior: bool) -> tuple:
         done: list[tuple[tf.Tensor, tf.Tensor]] = []
         for args, observed in data:
-            done.append(share(vectors, args, observed, prior and not done))
+            done.append(share(vectors, args, observed, include_prior and not done))
             # Each waits for the last, or XLA would read all of them before any twice;
             # it knows no control dependencies and must assume that 0 times this counts.
             grad = done[-1][1]
@@ -94,10 +96,10 @@ def unconstrain_shards(
         done: list[tuple[tf.Tensor, tf.Tensor]] = []
         with _on(device):
             vectors = tf.identity(vectors)
-            calls = _calls(by_device[device], streams, shards_a_call)
+            calls = _calls(by_device[device], num_streams, shards_per_call)
             for i, call in enumerate(calls):
                 # A call waits for its stream's last, for the same reason.
-                before = [done[i - streams][1]] if i >= streams else []
+                before = [done[i - num_streams][1]] if i >= num_streams else []
                 data = [(shard.args, shard.observed) for shard in call]
                 with tf.control_dependencies(before):
                     first_of_all = call[0] is shards[0]
@@ -113,10 +115,10 @@ def unconstrain_shards(
     )
 
 
-def _calls(shards: list[Shard], streams: int, at_most: int) -> list[list[Shard]]:
+def _calls(shards: list[Shard], num_streams: int, at_most: int) -> list[list[Shard]]:
     """The shards in order, a list a call: about as many in each, as many a stream."""
-    rounds = math.ceil(len(shards) / (streams * at_most))
-    count = min(len(shards), rounds * streams)
+    rounds = math.ceil(len(shards) / (num_streams * at_most))
+    count = min(len(shards), rounds * num_streams)
     edges = [i * len(shards) // count for i in range(count + 1)]
     return [shards[i:j] for i, j in itertools.pairwise(edges)]
 

@@ -32,7 +32,7 @@ def tape() -> Iterator[dict[str, RandomVariable]]:
             if name in variables:
                 raise ValueError(
                     f"tape: two random variables are named {name!r}: "
-                    f"{variables[name].made_by} and {construct.__name__}"
+                    f"{variables[name].constructor_name} and {construct.__name__}"
                 )
             variables[name] = made
         return made

@@ -102,12 +102,12 @@ def curve(run_dir: Path, bench_id: str) -> record.Record:
         raise ValueError(
             f"{run_dir.name}: no step was timed, wanted a run of several steps"
         )
-    last = checkpoint.newest(run_dir / "checkpoints")
+    last = checkpoint.latest(run_dir / "checkpoints")
     if last is None:
         raise ValueError(
             f"{run_dir.name}: no checkpoint, wanted the last one's weights"
         )
-    kept = checkpoint.load(last, about={"model": summary["model"]})
+    kept = checkpoint.load(last, metadata={"model": summary["model"]})
     hardware = origin.pop("hardware")
     return record.Record(
         experiment=kind.experiment,
@@ -116,7 +116,7 @@ def curve(run_dir: Path, bench_id: str) -> record.Record:
         problem={
             "name": summary[kind.shared[0]],  # of the data
             "model": summary["model"],
-            "batch_size": kept.about["batch_size"],
+            "batch_size": kept.metadata["batch_size"],
             **{name: summary[name] for name in kind.shared},
             "yardsticks": {
                 label: summary[name]

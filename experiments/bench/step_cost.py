@@ -140,7 +140,7 @@ def measure(
         model, adam, topology.parse("batch:1"), StepSettings()
     )
     with tempfile.TemporaryDirectory() as kept:
-        with metrics.recording(Path(kept)) as recorded:
+        with metrics.metric_writer(Path(kept)) as recorded:
 
             def event(kind: str, step: int, **values: Any) -> None:
                 nonlocal began, peak

@@ -17,7 +17,7 @@ from experiments.inference.draws import gradients_computed
 from experiments.inference.settings import SamplerSettings
 from experiments.nuts import posterior as traced
 from experiments.records import jsonlines
-from experiments.records.metrics import recording
+from experiments.records.metrics import metric_writer
 from experiments.records.progress import progress
 
 
@@ -108,7 +108,7 @@ def sample(
     )
 
     with (
-        recording(folder) as event,
+        metric_writer(folder) as event,
         progress(settings.num_results - num_done, "draws") as advance,
     ):
         event("build", 0, build_seconds=build_seconds, energy_error_100_steps=error)

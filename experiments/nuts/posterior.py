@@ -69,7 +69,7 @@ def _on_accelerator() -> bool:
     return any(tf.config.list_logical_devices(kind) for kind in kinds)
 
 
-def posterior(problem: RegressionProblem, blocks: Sequence[Block]) -> ppl.Unconstrained:
+def posterior(problem: RegressionProblem, blocks: Sequence[Block]) -> ppl.Posterior:
     """The posterior of `logistic_regression` given the problem's data.
 
     As many blocks are under way as there are cores, see `unconstrain_shards`.
@@ -86,7 +86,7 @@ def posterior(problem: RegressionProblem, blocks: Sequence[Block]) -> ppl.Uncons
     ]
     num_devices = len({block.device for block in blocks})
     streams = max(1, len(os.sched_getaffinity(0)) // num_devices)
-    return ppl.unconstrain_shards(logistic_regression, shards, streams=streams)
+    return ppl.unconstrain_shards(logistic_regression, shards, num_streams=streams)
 
 
 def within_xla(blocks: Sequence[Block]) -> bool:

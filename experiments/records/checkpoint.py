@@ -31,7 +31,7 @@ class Checkpoint(NamedTuple):
 
     step: int
     arrays: dict[str, np.ndarray]
-    about: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 def save(
@@ -39,13 +39,13 @@ def save(
     step: int,
     arrays: Mapping[str, np.ndarray],
     *,
-    about: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     keep_last: int,
     keep_every: int | None = None,
 ) -> Path:
     """Writes folder/step-NNNNNN, gives its path, and drops what is no longer kept.
 
-    about: what `load` holds against its reader, as JSON can say it.
+    metadata: what `load` holds against its reader, as JSON can say it.
     keep_last: how many of the newest stay; those of multiples of `keep_every` do too.
 
     Raises CheckpointError when it cannot be written, a full disk for one; the earlier
@@ -64,7 +64,7 @@ def save(
             _write(partial / f"{number:04d}.npy", name, np.asarray(array, order="C"))
             for number, (name, array) in enumerate(arrays.items())
         ]
-        told = {"schema": SCHEMA, "step": step, "about": about, "arrays": listed}
+        told = {"schema": SCHEMA, "step": step, "about": metadata, "arrays": listed}
         jsonlines.write_text(partial / MANIFEST, jsonlines.dumps(told, indent=1) + "\n")
         _sync(partial)
         os.replace(partial, final)
@@ -75,7 +75,7 @@ def save(
         raise CheckpointError(
             f"{final}, {size:,} bytes, could not be written: "
             f"{error.strerror or error} ({_free(folder):,} bytes free); "
-            f"the last good checkpoint is {newest(folder) or 'none'}"
+            f"the last good checkpoint is {latest(folder) or 'none'}"
         ) from error
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -84,24 +84,24 @@ def save(
     return final
 
 
-def newest(folder: Path) -> Path | None:
+def latest(folder: Path) -> Path | None:
     """The checkpoint of the most steps; None where there is none."""
     found = _by_step(folder)
     return found[max(found)] if found else None
 
 
-def load(path: Path, *, about: Mapping[str, Any]) -> Checkpoint:
+def load(path: Path, *, metadata: Mapping[str, Any]) -> Checkpoint:
     """The checkpoint in `path`, once every array is known to be what was saved.
 
-    about: what it must say of itself, such as the model's name; it may say more.
+    metadata: what it must say of itself, such as the model's name; it may say more.
 
     Raises CheckpointError, naming the file, for one that is damaged, and for one of
     another schema or another run.
     """
     told = _manifest(path)
-    for name, wanted in about.items():
+    for name, wanted in metadata.items():
         held = told["about"].get(name)
-        if held != jsonlines.plain(wanted):
+        if held != jsonlines.to_jsonable(wanted):
             raise CheckpointError(
                 f"{path} is of another run: its {name} is {held!r}, wanted {wanted!r}"
             )

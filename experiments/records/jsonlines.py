@@ -11,22 +11,24 @@ from pathlib import Path
 from typing import Any
 
 
-def plain(value: Any) -> Any:
+def to_jsonable(value: Any) -> Any:
     """`value` as what strict JSON can say: no NaN or infinity, arrays as lists."""
     if hasattr(value, "tolist"):  # a NumPy array or scalar, without importing NumPy
         value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): plain(held) for key, held in value.items()}
+        return {str(key): to_jsonable(held) for key, held in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(held) for held in value]
+        return [to_jsonable(held) for held in value]
     return str(value) if isinstance(value, Path) else value
 
 
 def dumps(value: Any, *, indent: int | None = None) -> str:
     """`value` as strict JSON; raises TypeError for what JSON cannot say."""
-    return json.dumps(plain(value), allow_nan=False, ensure_ascii=False, indent=indent)
+    return json.dumps(
+        to_jsonable(value), allow_nan=False, ensure_ascii=False, indent=indent
+    )
 
 
 def write_text(path: Path, text: str) -> None:

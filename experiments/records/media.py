@@ -21,10 +21,10 @@ class Audio(NamedTuple):
     """A sound."""
 
     samples: np.ndarray  # [positions] or [positions, channels]: floats from -1 to 1
-    rate: int  # positions a second
+    sample_rate: int  # positions per second
 
 
-def png(image: Image) -> bytes:
+def encode_png(image: Image) -> bytes:
     """The picture as a PNG file.
 
     Raises ValueError unless it has 1, 3 or 4 channels, and for NaN.
@@ -52,7 +52,7 @@ def png(image: Image) -> bytes:
     )
 
 
-def wav(audio: Audio) -> bytes:
+def encode_wav(audio: Audio) -> bytes:
     """The sound as a WAV file of 16 bits; what is beyond -1 and 1 is cut off.
 
     Raises ValueError for another shape and for NaN.
@@ -68,7 +68,7 @@ def wav(audio: Audio) -> bytes:
     with wave.open(held, "wb") as file:
         file.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
         file.setsampwidth(2)
-        file.setframerate(audio.rate)
+        file.setframerate(audio.sample_rate)
         file.writeframes((32767 * clipped).round().astype("<i2").tobytes())
     return held.getvalue()
 

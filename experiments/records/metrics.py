@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from experiments.records import jsonlines
-from experiments.records.media import Audio, Image, png, wav
+from experiments.records.media import Audio, Image, encode_png, encode_wav
 
 
-class Event(Protocol):
+class MetricWriter(Protocol):
     """Writes one event of the run at once: what happened, when, and its numbers."""
 
     def __call__(self, kind: str, step: int, **values: Any) -> None:  # noqa: D102
@@ -19,7 +19,7 @@ class Event(Protocol):
 
 
 @contextlib.contextmanager
-def recording(run_dir: Path, *, tensorboard: bool = True) -> Iterator[Event]:
+def metric_writer(run_dir: Path, *, tensorboard: bool = True) -> Iterator[MetricWriter]:
     """Yields `event(kind, step, **values)`, which adds one line to metrics.jsonl.
 
     A line holds kind, step, `seconds` since the recording began, and the values; NaN
@@ -94,7 +94,9 @@ def _save(run_dir: Path, name: str, value: Image | Audio) -> str:
     is_image = isinstance(value, Image)
     path = run_dir / "media" / f"{name}.{'png' if is_image else 'wav'}"
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(png(value) if isinstance(value, Image) else wav(value))
+    path.write_bytes(
+        encode_png(value) if isinstance(value, Image) else encode_wav(value)
+    )
     return str(path.relative_to(run_dir))
 
 
@@ -135,16 +137,16 @@ def _event_file(run_dir: Path, again: bool) -> Iterator[_Shown]:
                         height=height,
                         width=width,
                         colorspace=channels,
-                        encoded_image_string=png(value),
+                        encoded_image_string=encode_png(value),
                     )
                 }
             if isinstance(value, Audio):
                 return {
                     "audio": summary_pb2.Summary.Audio(
-                        sample_rate=value.rate,
+                        sample_rate=value.sample_rate,
                         num_channels=(*value.samples.shape, 1)[1],
                         length_frames=value.samples.shape[0],
-                        encoded_audio_string=wav(value),
+                        encoded_audio_string=encode_wav(value),
                         content_type="audio/wav",
                     )
                 }

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from experiments.cluster import processes
 from experiments.records import checkpoint, jsonlines
-from experiments.records.metrics import Event, recording
+from experiments.records.metrics import MetricWriter, metric_writer
 from experiments.records.progress import progress
 from experiments.training import train_step
 from experiments.training.engine import Engine
@@ -102,7 +102,7 @@ def train(
     run_dir: Path,
     seed: int,
     settings: LoopSettings,
-    event: Event | None,
+    event: MetricWriter | None,
     resume: bool = False,
     num_traces: Callable[[], int] | None = None,
     show: Callable[[dict[str, np.ndarray]], dict[str, Any]] | None = None,
@@ -136,7 +136,7 @@ def train(
         writes=process.index == 0,
     )
     runtime.start(seed)
-    if resume and (path := checkpoint.newest(kept.folder)):
+    if resume and (path := checkpoint.latest(kept.folder)):
         start = done = _restore(runtime, path, kept)
         if start > settings.num_steps:
             raise ValueError(
@@ -251,7 +251,7 @@ def run(
     first process, which also prints the summary.  Raises what `train` does.
     """
     writes = processes.current().index == 0
-    with recording(run_dir) if writes else contextlib.nullcontext() as event:
+    with metric_writer(run_dir) if writes else contextlib.nullcontext() as event:
         ended = train(
             runtime,
             data,
@@ -440,7 +440,7 @@ def _evaluate(
     data: Data,
     done: int,
     seed: int,
-    event: Event,
+    event: MetricWriter,
     show: Callable[[dict[str, np.ndarray]], dict[str, Any]] | None,
     kept: "_Kept",
 ) -> dict[str, float]:
@@ -453,7 +453,7 @@ def _evaluate(
         if not math.isfinite(held["loss"]):
             raise NotFinite(
                 f"held-out batch {number} after {done} steps: loss {held['loss']}; the "
-                f"last checkpoint is {checkpoint.newest(kept.folder)}"
+                f"last checkpoint is {checkpoint.latest(kept.folder)}"
             )
     means = _means(stats, runtime.model) if stats else {}
     shown: dict[str, Any] = {}
@@ -485,7 +485,7 @@ def _save(runtime: Engine, kept: _Kept, done: int) -> None:
         raise RuntimeError(f"step: the runtime has {arrays['step']}, wanted {done}")
     odd = _not_finite(arrays)
     if odd:
-        last = checkpoint.newest(kept.folder)
+        last = checkpoint.latest(kept.folder)
         raise NotFinite(
             f"step {done}: {_listed(odd)} not finite, though loss and gradient were; "
             f"the last good checkpoint is {last}"
@@ -495,7 +495,7 @@ def _save(runtime: Engine, kept: _Kept, done: int) -> None:
             kept.folder,
             done,
             arrays,
-            about=kept.about,
+            metadata=kept.about,
             keep_last=kept.settings.keep_last,
             keep_every=kept.settings.keep_every,
         )
@@ -503,7 +503,7 @@ def _save(runtime: Engine, kept: _Kept, done: int) -> None:
 
 def _restore(runtime: Engine, path: Path, kept: _Kept) -> int:
     """Sets the runtime to a checkpoint and returns its step."""
-    held = checkpoint.load(path, about=kept.about)
+    held = checkpoint.load(path, metadata=kept.about)
     try:
         runtime.write(held.arrays)
     except ValueError as error:
@@ -526,7 +526,7 @@ def _account(
     norm; so the steps from the last checkpoint are taken again, up to the one that
     went wrong, and its gradients looked at one by one.
     """
-    path = checkpoint.newest(kept.folder)
+    path = checkpoint.latest(kept.folder)
     what = f"the loss is {held['loss']}, the gradient's norm {held['gradient_norm']}"
     said = f"step {number + 1}: {what}; the last good checkpoint is {path}"
     if path is None:

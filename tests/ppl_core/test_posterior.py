@@ -1,4 +1,4 @@
-"""Unconstrained posteriors: the change of variables, its inverse and its gradients."""
+"""Posterior posteriors: the change of variables, its inverse and its gradients."""
 
 import numpy as np
 import pytest

@@ -37,13 +37,13 @@ def whole():
 
 @pytest.mark.parametrize("cuts", [(), (5,), (2, 4, 6, 8)])
 @pytest.mark.parametrize("streams", [1, 2])
-@pytest.mark.parametrize("shards_a_call", [1, 2, 16])
+@pytest.mark.parametrize("shards_per_call", [1, 2, 16])
 @pytest.mark.parametrize("chains", [1, 3])
 def test_log_prob_and_gradient_are_those_of_the_whole(
-    whole, cuts, streams, shards_a_call, chains
+    whole, cuts, streams, shards_per_call, chains
 ):
     parts = ppl.unconstrain_shards(
-        regression, shards(*cuts), streams=streams, shards_a_call=shards_a_call
+        regression, shards(*cuts), num_streams=streams, shards_per_call=shards_per_call
     )
     vectors = tf.constant(VECTORS[:chains])
     log_prob, grad = parts.log_prob_and_grad(vectors)
@@ -106,10 +106,10 @@ def test_no_shard_is_an_error():
 
 @pytest.mark.parametrize("given", [(0, 1), (1, 0)])
 def test_no_stream_or_no_shard_a_call_is_an_error(given):
-    streams, shards_a_call = given
+    streams, shards_per_call = given
     with pytest.raises(ValueError, match="wanted at least 1 of each"):
         ppl.unconstrain_shards(
-            regression, shards(5), streams=streams, shards_a_call=shards_a_call
+            regression, shards(5), num_streams=streams, shards_per_call=shards_per_call
         )
 
 

@@ -275,7 +275,7 @@ def made_run(
             "slots/a/mean": np.zeros((3, 4)),
             "ema/a": np.zeros((3, 4)),
         },
-        about={"model": model, "data": images, "seed": 0, "batch_size": 2},
+        metadata={"model": model, "data": images, "seed": 0, "batch_size": 2},
         keep_last=1,
     )
     return str(folder)

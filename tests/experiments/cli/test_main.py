@@ -28,7 +28,7 @@ def data(*, num_rows=10):
 
 def sample(*, run_dir, seed, problem, settings, mode="ok"):
     (run_dir / "seen.txt").write_text(f"{seed} {len(problem)} {settings.num}")
-    with metrics.recording(run_dir, tensorboard=False) as event:
+    with metrics.metric_writer(run_dir, tensorboard=False) as event:
         event("draw", 0, value=1.0)
         if mode == "fail":
             raise RuntimeError("boom")

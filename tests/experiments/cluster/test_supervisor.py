@@ -387,7 +387,7 @@ def test_a_training_killed_twice_ends_as_the_one_that_was_left_alone(tmp_path):
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
     )
-    newest = lambda: checkpoint.newest(folder / "checkpoints")  # noqa: E731
+    newest = lambda: checkpoint.latest(folder / "checkpoints")  # noqa: E731
     until(lambda: newest() and newest().name >= "step-000010")
     time.sleep(random_moment.uniform(0, 0.5))
     before, first = newest(), clients_of(killed)
@@ -407,7 +407,7 @@ def test_a_training_killed_twice_ends_as_the_one_that_was_left_alone(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     ends = [
-        checkpoint.load(path / f"checkpoints/step-{STEPS:06d}", about={}).arrays
+        checkpoint.load(path / f"checkpoints/step-{STEPS:06d}", metadata={}).arrays
         for path in (whole, folder)
     ]
     assert ends[0].keys() == ends[1].keys()

@@ -90,7 +90,7 @@ def events(folder, kind):
 
 def final(folder, step):
     path = folder / "checkpoints" / f"step-{step:06d}"
-    return checkpoint.load(path, about={}).arrays
+    return checkpoint.load(path, metadata={}).arrays
 
 
 def pixels(path):

@@ -28,7 +28,7 @@ def save(folder, step, *, keep_last=10, keep_every=None):
         folder,
         step,
         arrays(step),
-        about=ABOUT,
+        metadata=ABOUT,
         keep_last=keep_last,
         keep_every=keep_every,
     )
@@ -40,8 +40,8 @@ def steps(folder):
 
 def test_what_is_loaded_is_what_was_saved_bit_for_bit(tmp_path):
     path = save(tmp_path / "checkpoints", 7)
-    held = checkpoint.load(path, about=ABOUT)
-    assert (held.step, held.about, path.name) == (7, ABOUT, "step-000007")
+    held = checkpoint.load(path, metadata=ABOUT)
+    assert (held.step, held.metadata, path.name) == (7, ABOUT, "step-000007")
     assert list(held.arrays) == list(arrays())
     for name, array in arrays(7).items():
         assert held.arrays[name].dtype == np.asarray(array).dtype
@@ -50,16 +50,16 @@ def test_what_is_loaded_is_what_was_saved_bit_for_bit(tmp_path):
 
 def test_columns_first_and_odd_bits_come_back_too(tmp_path):
     given = np.asfortranarray([[np.nan, -0.0], [np.inf, 1e-45]], dtype=np.float32)
-    path = checkpoint.save(tmp_path, 0, {"a": given}, about={}, keep_last=1)
-    (held,) = checkpoint.load(path, about={}).arrays.values()
+    path = checkpoint.save(tmp_path, 0, {"a": given}, metadata={}, keep_last=1)
+    (held,) = checkpoint.load(path, metadata={}).arrays.values()
     assert held.tobytes() == np.ascontiguousarray(given).tobytes()
 
 
 def test_the_newest_is_the_one_of_most_steps(tmp_path):
-    assert checkpoint.newest(tmp_path / "none") is None
+    assert checkpoint.latest(tmp_path / "none") is None
     for step in (5, 1_000_000, 70):
         save(tmp_path, step)
-    assert checkpoint.newest(tmp_path).name == "step-1000000"
+    assert checkpoint.latest(tmp_path).name == "step-1000000"
 
 
 def test_the_last_and_every_so_many_are_kept(tmp_path):
@@ -88,12 +88,12 @@ def test_a_process_killed_while_writing_leaves_no_checkpoint_and_no_rubbish(tmp_
         "    def __array__(self, *_, **__):\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "checkpoint.save(Path(sys.argv[1]), 2, {'a': np.ones(3), 'b': Bomb()},\n"
-        "                about={}, keep_last=1)\n"
+        "                metadata={}, keep_last=1)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=REPO)
     assert done.returncode == -9
     assert steps(tmp_path) == [".step-000002.partial", "step-000001"]
-    assert checkpoint.newest(tmp_path).name == "step-000001"
+    assert checkpoint.latest(tmp_path).name == "step-000001"
     save(tmp_path, 3)
     assert steps(tmp_path) == ["step-000001", "step-000003"]
 
@@ -111,12 +111,12 @@ def test_a_disk_too_small_is_told_and_leaves_the_earlier_ones(tmp_path, small_fi
     save(tmp_path, 1, keep_last=1)
     large = {"weights/large": np.zeros(100_000)}
     with pytest.raises(CheckpointError) as caught:
-        checkpoint.save(tmp_path, 2, large, about=ABOUT, keep_last=1)
+        checkpoint.save(tmp_path, 2, large, metadata=ABOUT, keep_last=1)
     text = str(caught.value)
     assert "step-000002, 800,000 bytes, could not be written" in text
     assert "the last good checkpoint is" in text and "step-000001" in text
     assert steps(tmp_path) == ["step-000001"]
-    assert checkpoint.load(tmp_path / "step-000001", about=ABOUT).step == 1
+    assert checkpoint.load(tmp_path / "step-000001", metadata=ABOUT).step == 1
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_disk_too_small_is_told_and_leaves_the_earlier_ones(tmp_path, small_fi
 def test_a_checkpoint_of_another_run_is_refused(tmp_path, about, said):
     path = save(tmp_path, 1)
     with pytest.raises(CheckpointError, match=said):
-        checkpoint.load(path, about=about)
+        checkpoint.load(path, metadata=about)
 
 
 def flip(path):
@@ -166,7 +166,7 @@ def test_a_damaged_array_is_named_and_so_is_what_is_left(tmp_path, harm, said):
     path = save(tmp_path, 2)
     harm(path / "0000.npy")
     with pytest.raises(CheckpointError) as caught:
-        checkpoint.load(path, about=ABOUT)
+        checkpoint.load(path, metadata=ABOUT)
     text = str(caught.value)
     assert "step-000002 is damaged: 0000.npy, which is weights/a/b," in text
     assert text.endswith("; remove it to go on from step-000001")
@@ -178,7 +178,7 @@ def test_a_damaged_manifest_is_refused(tmp_path, text):
     path = save(tmp_path, 1)
     (path / "manifest.json").write_text(text)
     with pytest.raises(CheckpointError, match="is damaged: .*manifest.json.*no other"):
-        checkpoint.load(path, about=ABOUT)
+        checkpoint.load(path, metadata=ABOUT)
 
 
 def test_another_schema_is_refused(tmp_path):
@@ -186,10 +186,10 @@ def test_another_schema_is_refused(tmp_path):
     told = json.loads((path / "manifest.json").read_text())
     (path / "manifest.json").write_text(json.dumps(told | {"schema": 2}))
     with pytest.raises(CheckpointError, match="has schema 2, wanted 1"):
-        checkpoint.load(path, about=ABOUT)
+        checkpoint.load(path, metadata=ABOUT)
 
 
 def test_a_dtype_that_would_not_come_back_is_refused_before_anything_is_left(tmp_path):
     with pytest.raises(ValueError, match="odd: dtype object"):
-        checkpoint.save(tmp_path, 1, {"odd": np.array([{}])}, about={}, keep_last=1)
+        checkpoint.save(tmp_path, 1, {"odd": np.array([{}])}, metadata={}, keep_last=1)
     assert not list(tmp_path.iterdir())

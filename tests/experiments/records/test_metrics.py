@@ -11,13 +11,13 @@ import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
 from experiments.records import metrics, progress
-from experiments.records.media import Audio, Image, png
+from experiments.records.media import Audio, Image, encode_png
 
 REPO = Path(__file__).resolve().parents[3]
 
 
 def test_an_event_is_on_disk_before_the_recording_ends(tmp_path):
-    with metrics.recording(tmp_path, tensorboard=False) as event:
+    with metrics.metric_writer(tmp_path, tensorboard=False) as event:
         event("draw", 3, accept=np.float32(0.5), worst=float("nan"), which="a")
         (line,) = metrics.read(tmp_path / "metrics.jsonl")
     seconds = line.pop("seconds")
@@ -32,7 +32,7 @@ def test_an_event_is_on_disk_before_the_recording_ends(tmp_path):
 
 
 def test_a_line_cut_short_is_dropped(tmp_path):
-    with metrics.recording(tmp_path, tensorboard=False) as event:
+    with metrics.metric_writer(tmp_path, tensorboard=False) as event:
         event("draw", 0)
         event("draw", 1)
     path = tmp_path / "metrics.jsonl"
@@ -41,7 +41,7 @@ def test_a_line_cut_short_is_dropped(tmp_path):
 
 
 def test_the_name_of_the_clock_is_not_free_for_a_value(tmp_path):
-    with metrics.recording(tmp_path, tensorboard=False) as event:
+    with metrics.metric_writer(tmp_path, tensorboard=False) as event:
         with pytest.raises(ValueError, match="'seconds' is taken"):
             event("draw", 0, seconds=1.0)
 
@@ -50,7 +50,7 @@ def test_tensorboard_reads_the_numbers_back_and_no_host_is_named(tmp_path):
     from tensorboard.compat.proto import event_pb2
     from tensorboard.compat.tensorflow_stub import pywrap_tensorflow as tensorboard_io
 
-    with metrics.recording(tmp_path) as event:
+    with metrics.metric_writer(tmp_path) as event:
         event("draw", 7, accept=0.25, which="a")
     (path,) = (tmp_path / "tensorboard").iterdir()
     assert os.uname().nodename not in path.name and "tfevents" in path.name
@@ -68,7 +68,7 @@ def test_recording_imports_no_tensorflow(tmp_path):
     code = (
         "import pathlib, sys\n"
         "from experiments.records import metrics\n"
-        "with metrics.recording(pathlib.Path(sys.argv[1])) as event:\n"
+        "with metrics.metric_writer(pathlib.Path(sys.argv[1])) as event:\n"
         "    event('a', 0, x=1)\n"
         "sys.exit('tensorflow' in sys.modules)\n"
     )
@@ -118,7 +118,7 @@ def messages(folder):
 def test_pictures_and_sounds_are_files_that_the_line_names(tmp_path):
     pixels = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
     tone = np.sin(np.arange(100) / 5)
-    with metrics.recording(tmp_path) as event:
+    with metrics.metric_writer(tmp_path) as event:
         event("shown", 12, loss=1.0, sample=Image(pixels), tone=Audio(tone, 8000))
     (line,) = metrics.read(tmp_path / "metrics.jsonl")
     assert line["sample"] == "media/shown-sample-000012.png"
@@ -144,7 +144,7 @@ def decoded(path):
 
 def test_floats_become_pixels_and_what_is_beyond_is_cut(tmp_path):
     pixels = np.array([[[-1.0], [0.0]], [[0.5], [2.0]]])
-    (tmp_path / "a.png").write_bytes(png(Image(pixels)))
+    (tmp_path / "a.png").write_bytes(encode_png(Image(pixels)))
     np.testing.assert_array_equal(decoded(tmp_path / "a.png"), [[0, 0], [128, 255]])
 
 
@@ -159,18 +159,18 @@ def test_floats_become_pixels_and_what_is_beyond_is_cut(tmp_path):
     ],
 )
 def test_what_is_no_picture_or_sound_is_refused(tmp_path, value, said):
-    with metrics.recording(tmp_path) as event:
+    with metrics.metric_writer(tmp_path) as event:
         with pytest.raises(ValueError, match=said):
             event("shown", 0, sample=value)
 
 
 def test_a_run_gone_on_with_adds_whole_lines_and_tensorboard_forgets_the_rest(tmp_path):
-    with metrics.recording(tmp_path) as event:
+    with metrics.metric_writer(tmp_path) as event:
         for step in (1, 2, 3):
             event("train", step, loss=float(step))
     path = tmp_path / "metrics.jsonl"
     os.truncate(path, path.stat().st_size - 4)
-    with metrics.recording(tmp_path) as event:
+    with metrics.metric_writer(tmp_path) as event:
         for step in (2, 3):
             event("train", step, loss=10.0 * step)
     losses = [(line["step"], line["loss"]) for line in metrics.read(path)]

@@ -60,7 +60,7 @@ def found(folder, step):
     return {
         "losses": [e["loss"] for e in events if e["kind"] == "train"],
         "held_out": [e["loss"] for e in events if e["kind"] == "held_out"][-1],
-        "arrays": checkpoint.load(path, about={}).arrays,
+        "arrays": checkpoint.load(path, metadata={}).arrays,
     }
 
 

@@ -38,7 +38,7 @@ def events(folder, kind):
 
 def final(folder, step):
     path = folder / "checkpoints" / f"step-{step:06d}"
-    return checkpoint.load(path, about={}).arrays
+    return checkpoint.load(path, metadata={}).arrays
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_a_run_stopped_and_resumed_ends_as_the_uninterrupted_one(
         process.send_signal(signal.SIGTERM)
         code = process.wait(60)
     assert (code, told(folder)["status"]) == (75, "interrupted")
-    saved = checkpoint.newest(folder / "checkpoints")
+    saved = checkpoint.latest(folder / "checkpoints")
     stopped = int(saved.name.removeprefix("step-"))
     assert events(folder, "train")[-1]["step"] == stopped < STEPS
 

@@ -68,7 +68,7 @@ def train(folder, runtime=None, data=DATA, **given):
     kept = {"resume", "show", "num_traces"}
     settings |= {k: v for k, v in given.items() if k not in kept}
     folder.mkdir(exist_ok=True)
-    with metrics.recording(folder, tensorboard=False) as event:
+    with metrics.metric_writer(folder, tensorboard=False) as event:
         return optimize.train(
             runtime or made(),
             data,
@@ -96,7 +96,7 @@ def saved(folder):
 
 def arrays(folder, step):
     path = folder / "checkpoints" / f"step-{step:06d}"
-    return checkpoint.load(path, about={}).arrays
+    return checkpoint.load(path, metadata={}).arrays
 
 
 def assert_same_bits(one, two):
