@@ -21,7 +21,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from experiments.engines.manual_placement import on
+from experiments.engines.manual_placement import on_core
 
 tfb = tfp.bijectors
 
@@ -204,7 +204,7 @@ def _inverse_of_flow(
     for number, (part, y) in enumerate(zip(flow.parts, parts, strict=True)):
         beside = flow.neighbour(number)
         before = () if beside is None else (edges[beside],)
-        made.append(on(part.core, run, part.weights, y, *before))
+        made.append(on_core(part.core, run, part.weights, y, *before))
     following = [results[2] for results in made] if cuts else None
     return [results[0] for results in made], following, [r[1] for r in made]
 
@@ -217,7 +217,7 @@ def _forward_of_flow(flow: SplitFlow, parts: Sequence[tf.Tensor]) -> list[tf.Ten
     for number in reversed(numbers) if flow.backwards else numbers:
         part, beside = flow.parts[number], flow.neighbour(number)
         before = () if beside is None else (made[beside][1],)
-        made[number] = on(part.core, run, part.weights, parts[number], *before)
+        made[number] = on_core(part.core, run, part.weights, parts[number], *before)
     return [made[number][0] for number in numbers]
 
 

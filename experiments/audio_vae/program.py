@@ -253,7 +253,9 @@ def placement(sizes: AudioSizes) -> Placement:
         num_cores=sizes.num_cores,
         home=sizes.num_cores - 1,
         core_of=core_of,
-        laid=f"{sizes.flows // FLOWS_A_CORE} x {sizes.splits} and one that aggregates",
+        description=(
+            f"{sizes.flows // FLOWS_A_CORE} x {sizes.splits} and one that aggregates"
+        ),
     )
 
 

@@ -167,10 +167,10 @@ def _check_sizes(what: str, given: Mapping[str, Any]) -> int:
     )
     sizes = Sizes(**given)
     try:
-        network.check(sizes)
+        network.check_sizes(sizes)
     except ValueError as error:
         raise ValueError(f"{what}: {error}") from error
-    rows, columns, _ = network.grid(sizes)
+    rows, columns, _ = network.position_shape(sizes)
     return rows * columns
 
 

@@ -18,7 +18,7 @@ from experiments.bench import step_timing
 from experiments.bench.problems import AdamSettings
 from experiments.datasets.images import training_batches
 from experiments.image_transformer import Sizes, image_transformer, network, sampling
-from experiments.image_transformer.program import draw_values, random_at
+from experiments.image_transformer.program import randomness_at, sample_values
 from experiments.training.model import Model, draw
 
 
@@ -95,18 +95,18 @@ def sample(task: dict[str, Any]) -> dict[str, Any]:
 def naive(task: dict[str, Any]) -> dict[str, Any]:
     """Times the naive sampler's step at some positions, all outputs computed anew.
 
-    It is `program.draw_naively`'s, compiled by itself.
+    It is `program.sample_naively`'s, compiled by itself.
     """
     sizes, model, weights = _made(task)
     held = {name: tf.constant(array) for name, array in weights.items()}
-    rows, columns, depth = network.grid(sizes)
+    rows, columns, depth = network.position_shape(sizes)
     positions = rows * columns
     seed = tf.constant([task["seed"], 0])
 
     @tf.function(autograph=False)
     def body(place: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-        outputs = network.outputs_in_order(sizes, held, values)[:, place]
-        drawn = draw_values(sizes, outputs, random_at(seed, place), 1.0)
+        outputs = network.forward(sizes, held, values)[:, place]
+        drawn = sample_values(sizes, outputs, randomness_at(seed, place), 1.0)
         here = tf.one_hot(place, positions, dtype=tf.int32)[:, tf.newaxis]
         return values + drawn[:, tf.newaxis] * here
 

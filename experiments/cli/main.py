@@ -97,8 +97,10 @@ def _main(program: str, argv: list[str], stop: "_Stop") -> int:
             return SUCCESS
         if place is None:
             return _supervise(program, options, files, folder, seed=seed, stop=stop)
-        os.environ.update(processes.as_environment(place))
-        os.environ[processes.AGREED] = hashlib.sha256(config.encode()).hexdigest()
+        os.environ.update(processes.to_environment(place))
+        os.environ[processes.CONFIG_DIGEST] = hashlib.sha256(
+            config.encode()
+        ).hexdigest()
         if not first:
             return _run_beside(program, folder, stop, resume=options.resume)
         with run_dir.claim(
@@ -215,9 +217,9 @@ def _place(options: argparse.Namespace) -> processes.Process | None:
     taken: nothing has been started yet.
     """
     if not hasattr(options, "num_processes"):
-        return processes.ALONE
+        return processes.SINGLE
     try:
-        place = processes.place(
+        place = processes.resolve(
             os.environ,
             count=options.num_processes,
             index=options.process_index,

@@ -19,7 +19,9 @@ INDEX = "PPL_PROCESS_INDEX"  # --process_index
 ADDRESSES = "PPL_PROCESS_ADDRESSES"  # --process_addresses
 JOIN_SECONDS = "PPL_JOIN_SECONDS"  # --join_seconds
 PORT = "PPL_PROCESS_PORT"  # the first on each host, where a scheduler names the hosts
-AGREED = "PPL_AGREED"  # a digest that the launcher wants equal on all processes
+CONFIG_DIGEST = (
+    "PPL_CONFIG_DIGEST"  # a digest that the launcher wants equal on all processes
+)
 
 DEFAULT_PORT = 7070
 DEFAULT_JOIN_SECONDS = 300.0
@@ -36,7 +38,7 @@ class Process:
     addresses: tuple[str, ...] = ()  # host:port of each, by index; none of one alone
 
 
-ALONE = Process()
+SINGLE = Process()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +52,11 @@ class _Told:
 
 
 def current() -> Process:
-    """This process, by its environment; `ALONE` where nothing says otherwise.
+    """This process, by its environment; `SINGLE` where nothing says otherwise.
 
     Raises ValueError for settings that contradict each other or lack something.
     """
-    process = place(os.environ)
+    process = resolve(os.environ)
     if process is None:
         raise ValueError(
             f"{COUNT}={os.environ[COUNT]}: nothing says which of them this process is, "
@@ -63,7 +65,7 @@ def current() -> Process:
     return process
 
 
-def place(
+def resolve(
     environ: Mapping[str, str],
     *,
     count: int | None = None,
@@ -93,8 +95,8 @@ def place(
     return _checked(told)
 
 
-def as_environment(process: Process) -> dict[str, str]:
-    """The settings that make `place` find this process."""
+def to_environment(process: Process) -> dict[str, str]:
+    """The settings that make `resolve` find this process."""
     return {
         COUNT: str(process.count),
         INDEX: str(process.index),
@@ -108,7 +110,7 @@ def check_port(process: Process) -> None:
         rendezvous.listen(process.addresses[process.index]).close()
 
 
-_gathering: rendezvous.Gathering | None = None
+_group: rendezvous.ProcessGroup | None = None
 
 
 def connect(runtime: str | None = None) -> Process:
@@ -121,15 +123,15 @@ def connect(runtime: str | None = None) -> Process:
     Raises ValueError for a port taken and for processes that were started otherwise
     than this one; TimeoutError, with its address, for one that does not come.
     """
-    global _gathering
+    global _group
     process = current()
     if process.count == 1:
         return process
-    if _gathering is None:
-        _gathering = rendezvous.gather(
+    if _group is None:
+        _group = rendezvous.join(
             process.index,
             process.addresses,
-            agreed=os.environ.get(AGREED, ""),
+            digest=os.environ.get(CONFIG_DIGEST, ""),
             seconds=_number(os.environ, JOIN_SECONDS, DEFAULT_JOIN_SECONDS),
         )
     if runtime is not None:
@@ -148,16 +150,16 @@ def connect_tpu() -> Any:
     return resolver.connect(os.environ.get("TPU_NAME") or "local")
 
 
-def stop_before(step: int, *, wanted: bool) -> bool:
+def stop_before(step: int, *, requested: bool) -> bool:
     """Whether training ends before `step`: the same answer in every process.
 
-    Called before each step by every process, `wanted` being whether this one was asked
-    to stop.  Once any was, all go on to the first step that none has begun, so that
-    none waits in a step for one that has ended.
+    Every process calls this before each step.  requested: whether this one was asked to
+    stop.  Once any was, all continue to the first step that none has started, so that
+    no process waits in a step for one that has ended.
     """
-    if _gathering is None:
-        return wanted
-    return _gathering.stop_before(step, wanted=wanted)
+    if _group is None:
+        return requested
+    return _group.stop_before(step, requested=requested)
 
 
 def _wanted_by(runtime: str, process: Process) -> dict[str, str]:
@@ -350,7 +352,7 @@ def _checked(told: _Told) -> Process | None:
             f"{FLAGS[INDEX]}: given {index}, wanted 0 to {count - 1} of {count}"
         )
     if count == 1:
-        return ALONE
+        return SINGLE
     if index is None:
         if addresses is None:
             return None

@@ -45,7 +45,7 @@ def listen(address: str) -> socket.socket:
         ) from error
 
 
-class Gathering:
+class ProcessGroup:
     """The processes once they have met: one process's connections to the others.
 
     The first process has one to each, every other has one, to the first.
@@ -64,15 +64,15 @@ class Gathering:
         for peer in lines:
             threading.Thread(target=self._hear, args=[peer], daemon=True).start()
 
-    def stop_before(self, step: int, *, wanted: bool) -> bool:
+    def stop_before(self, step: int, *, requested: bool) -> bool:
         """Whether all end before `step`; see `processes.stop_before`."""
         with self._changed:
             if self._first:
-                self._wanted |= wanted
+                self._wanted |= requested
                 if self._wanted and self._stop is None:
                     self._choose(step)
             else:
-                if wanted and not self._wanted:
+                if requested and not self._wanted:
                     self._wanted = True
                     self._tell(0, {"wanted": True})
                 # Whoever has said which step it is in begins no other until told.
@@ -126,21 +126,21 @@ class Gathering:
             self._gone.add(peer)
 
 
-def gather(
-    index: int, addresses: Sequence[str], *, agreed: str, seconds: float
-) -> Gathering:
+def join(
+    index: int, addresses: Sequence[str], *, digest: str, seconds: float
+) -> ProcessGroup:
     """Waits until the process at each address is there and means the same training.
 
-    agreed: a text that all processes must have alike.
+    digest: a text that all processes must have alike.
 
     Raises ValueError for a port taken and for a process that was given other addresses
-    or another `agreed`; TimeoutError, with its address, for one that does not come in
+    or another `digest`; TimeoutError, with its address, for one that does not come in
     `seconds`.
     """
     ends = time.monotonic() + seconds
-    us = {"addresses": list(addresses), "agreed": agreed}
+    us = {"addresses": list(addresses), "digest": digest}
     if index > 0:
-        return Gathering(index, {0: _wait_for_first(index, addresses, us, ends)})
+        return ProcessGroup(index, {0: _wait_for_first(index, addresses, us, ends)})
     listen(addresses[0]).close()
     lines: dict[int, _Lines] = {}
     refused = ""
@@ -165,7 +165,7 @@ def gather(
         if not there and not told:
             told = f"process {peer} at {addresses[peer]} left before all had joined"
     if not refused and not told:
-        return Gathering(0, lines)
+        return ProcessGroup(0, lines)
     for line in lines.values():
         line.close()
     if refused:
@@ -270,7 +270,7 @@ def _difference(index: int, us: Mapping[str, Any], them: Mapping[str, Any]) -> s
             f"at {us['addresses'][them['index']]} is process {index}, "
             f"wanted process {them['index']}"
         )
-    if them.get("agreed") != us["agreed"]:
+    if them.get("digest") != us["digest"]:
         return (
             f"process {index} was started with another config or seed than process 0, "
             "or resumes where that begins; wanted the same command"

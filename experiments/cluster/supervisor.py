@@ -115,7 +115,7 @@ class _Client:
     """One process, its place in its environment, its output passed on."""
 
     def __init__(self, command: Sequence[str], process: processes.Process) -> None:
-        shares = {**processes.as_environment(process), SUPERVISED: "1"}
+        shares = {**processes.to_environment(process), SUPERVISED: "1"}
         shares |= _gpus(os.environ, process)
         environ = os.environ | shares
         environ.setdefault(processes.JOIN_SECONDS, str(JOIN_SECONDS))

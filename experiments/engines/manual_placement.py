@@ -37,7 +37,7 @@ class Placement(NamedTuple):
     num_cores: int
     home: int  # the core that batches come to, and that computes what no other does
     core_of: Callable[[str], int]  # of a weight, by its name
-    laid: str  # what the cores are, for errors: "4 x 4 and one that aggregates"
+    description: str  # what the cores are, for errors: "4 x 4 and one that aggregates"
 
 
 _devices: contextvars.ContextVar[Sequence[str] | None] = contextvars.ContextVar(
@@ -46,7 +46,7 @@ _devices: contextvars.ContextVar[Sequence[str] | None] = contextvars.ContextVar(
 
 
 @contextlib.contextmanager
-def devices_of_cores(devices: Sequence[str]) -> Iterator[None]:
+def core_devices(devices: Sequence[str]) -> Iterator[None]:
     """In the block, `on` computes on these devices: that of each core."""
     token = _devices.set(tuple(devices))
     try:
@@ -55,7 +55,7 @@ def devices_of_cores(devices: Sequence[str]) -> Iterator[None]:
         _devices.reset(token)
 
 
-def on(core: int, function: Callable[..., Any], *arguments: Any) -> Any:
+def on_core(core: int, function: Callable[..., Any], *arguments: Any) -> Any:
     """`function(*arguments)`, computed on the core's device, and its gradients too.
 
     arguments: float tensors, nested in any way; the function is of nothing else that
@@ -90,14 +90,17 @@ def on(core: int, function: Callable[..., Any], *arguments: Any) -> Any:
     return tf.nest.pack_sequence_as(made, results)
 
 
-def check(topology: Topology, settings: StepSettings, placement: Placement) -> None:
+def check_placement(
+    topology: Topology, settings: StepSettings, placement: Placement
+) -> None:
     """Raises ValueError for a topology that has not these cores, and odd settings."""
     size = topology.size(placement.dim)
     odd = [name for name, _ in topology.dims if name not in ("batch", placement.dim)]
     if size != placement.num_cores or odd:
         raise ValueError(
             f"topology {topology}: wanted {placement.dim!r} of {placement.num_cores} "
-            f"({placement.laid}), 'batch' for copies of it, and no other dimension"
+            f"({placement.description}), 'batch' for copies of it, and no other "
+            "dimension"
         )
     for name, wanted in (
         ("jit_compile", False),  # XLA would compile all cores' parts for one device
@@ -127,7 +130,7 @@ class ManuallyPlaced(Engine):
         placement: Placement,
         devices: Sequence[str],
     ) -> None:
-        check(topology, settings, placement)
+        check_placement(topology, settings, placement)
         super().__init__(model, optimizer, topology, settings)
         self._placement = placement
         size = placement.num_cores
@@ -214,7 +217,7 @@ class ManuallyPlaced(Engine):
             core = self._placement.core_of(name)
             with tf.device(devices[core]):  # or what is read goes by way of device 0
                 weights[name] = held[core][kept(name)].read_value()
-        return sums_of_copy(
+        return replica_sums(
             self.model,
             self.settings,
             self._placement,
@@ -232,7 +235,7 @@ class ManuallyPlaced(Engine):
             self._sums(copy, batch, seed, gradients=True)
             for copy, batch in enumerate(batches)
         ]
-        every, norm = exchanged(
+        every, norm = all_reduce_gradients(
             self.settings, self._placement, self._copies, [f.grads for f in found]
         )
         for devices, held, grads in zip(self._copies, self._held, every, strict=True):
@@ -269,7 +272,7 @@ class ManuallyPlaced(Engine):
             }
 
 
-def sums_of_copy(
+def replica_sums(
     model: Model,
     settings: StepSettings,
     placement: Placement,
@@ -287,7 +290,7 @@ def sums_of_copy(
     devices: of the copy's cores.  weights: each on its core.
     """
     size = next(iter(batch.values())).shape[0]
-    with devices_of_cores(devices), tf.device(devices[placement.home]):
+    with core_devices(devices), tf.device(devices[placement.home]):
         return train_step.sums(
             model,
             settings,
@@ -299,7 +302,7 @@ def sums_of_copy(
         )
 
 
-def exchanged(
+def all_reduce_gradients(
     settings: StepSettings,
     placement: Placement,
     copies: Sequence[Sequence[str]],
@@ -344,7 +347,7 @@ def exchanged(
     return found, norm
 
 
-def traced_step(
+def step_graph(
     model: Model,
     optimizer: Optimizer,
     topology: Topology,
@@ -358,7 +361,7 @@ def traced_step(
 
     Nothing is allocated: the variables are placeholders, on no device.
     """
-    check(topology, settings, placement)
+    check_placement(topology, settings, placement)
     size, num_copies = placement.num_cores, topology.size("batch")
     devices = [f"CPU:{i}" for i in range(size * num_copies)]
     copies = [devices[i : i + size] for i in range(0, len(devices), size)]
@@ -385,7 +388,7 @@ def traced_step(
                     )
             held.append(here)
             found.append(
-                sums_of_copy(
+                replica_sums(
                     model,
                     settings,
                     placement,
@@ -398,7 +401,9 @@ def traced_step(
                     gradients=True,
                 )
             )
-        every, _ = exchanged(settings, placement, copies, [f.grads for f in found])
+        every, _ = all_reduce_gradients(
+            settings, placement, copies, [f.grads for f in found]
+        )
         for names, here, grads in zip(copies, held, every, strict=True):
             for core, weights in cores.items():
                 own = {
@@ -426,7 +431,7 @@ def _names_of_cores(model: Model, placement: Placement) -> dict[int, set[str]]:
         if not 0 <= core < placement.num_cores:
             raise ValueError(
                 f"{model.name}: weight {name!r} is of core {core}, wanted one of "
-                f"{placement.num_cores} ({placement.laid})"
+                f"{placement.num_cores} ({placement.description})"
             )
         found.setdefault(core, set()).add(name)
     return dict(sorted(found.items()))

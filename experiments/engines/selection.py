@@ -5,8 +5,11 @@ import os
 import tensorflow as tf
 
 from experiments.cluster import processes
-from experiments.engines.manual_placement import ManuallyPlaced, Placement
-from experiments.engines.manual_placement import check as check_placed
+from experiments.engines.manual_placement import (
+    ManuallyPlaced,
+    Placement,
+    check_placement,
+)
 from experiments.engines.replicated import Replicated
 from experiments.engines.sharded import Sharded
 from experiments.engines.single import SingleDevice
@@ -88,7 +91,7 @@ def _over_cores(
     placement: Placement,
     kind: str | None,
 ) -> Engine:
-    check_placed(topology, settings, placement)
+    check_placement(topology, settings, placement)
     if (count := processes.current().count) > 1:
         raise ValueError(
             f"topology {topology} over {count} processes: {placement.dim!r} wants all "

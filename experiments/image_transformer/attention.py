@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-HIDDEN = -1e9  # added to the score of what may not be seen: its share is exactly 0
+MASKED = -1e9  # added to the score of what may not be seen: its share is exactly 0
 
 
 class Blocks(NamedTuple):
@@ -22,8 +22,8 @@ class Blocks(NamedTuple):
 
     num_blocks: int
     size: int  # slots of a block
-    position: np.ndarray  # [slots] int32: the position there, or -1
-    slot: np.ndarray  # [positions] int32: where it stands
+    position_at: np.ndarray  # [slots] int32: the position there, or -1
+    index_of: np.ndarray  # [positions] int32: where it stands
     order: np.ndarray  # [positions] int32: the position that is generated k-th
     # What a block sees besides its own slots: None, the whole block before it;
     # [blocks, memory] int32, these slots, or -1.
@@ -42,8 +42,8 @@ def local_1d(positions: int, block: int) -> Blocks:
     return Blocks(
         num_blocks=num_blocks,
         size=size,
-        position=np.where(slots < positions, slots, -1).astype(np.int32),
-        slot=every,
+        position_at=np.where(slots < positions, slots, -1).astype(np.int32),
+        index_of=every,
         order=every,
         memory=None,
     )
@@ -78,14 +78,14 @@ def local_2d(
     return Blocks(
         num_blocks=down * across,
         size=high * wide,
-        position=position.astype(np.int32),
-        slot=slot.astype(np.int32),
+        position_at=position.astype(np.int32),
+        index_of=slot.astype(np.int32),
         order=order.astype(np.int32),
         memory=memory.astype(np.int32),
     )
 
 
-def seen(blocks: Blocks) -> np.ndarray:
+def key_mask(blocks: Blocks) -> np.ndarray:
     """[blocks, memory + size] bool: what of memory and block is a position at all."""
     if blocks.memory is None:
         memory = np.ones((blocks.num_blocks, blocks.size), bool)
@@ -93,11 +93,11 @@ def seen(blocks: Blocks) -> np.ndarray:
         memory = memory[:, : blocks.size if blocks.num_blocks > 1 else 0]
     else:
         memory = blocks.memory >= 0
-    own = blocks.position.reshape(blocks.num_blocks, blocks.size) >= 0
+    own = blocks.position_at.reshape(blocks.num_blocks, blocks.size) >= 0
     return np.concatenate([memory, own], axis=1)
 
 
-def attend(
+def local_attention(
     query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, *, blocks: Blocks, heads: int
 ) -> tf.Tensor:
     """What every slot finds: [batch, slots, value_size].
@@ -112,12 +112,12 @@ def attend(
         return tf.transpose(x, (0, 2, 1, 3))
 
     query, key, value = split(query), split(key), split(value)
-    visible = seen(blocks)
+    visible = key_mask(blocks)
     if visible.shape[1] > blocks.size:
         key, value = (
             tf.concat([_memory(x, blocks, batch), x], axis=2) for x in (key, value)
         )
-    unseen = np.where(np.tile(visible, (batch, 1)), 0, HIDDEN)
+    unseen = np.where(np.tile(visible, (batch, 1)), 0, MASKED)
     found = _found(query, key, value, tf.cast(unseen, query.dtype))
     return tf.reshape(tf.transpose(found, (0, 2, 1, 3)), (batch, slots, value_size))
 
@@ -129,7 +129,7 @@ def _found(
     """Means of values by their share of each query: [blocks, heads, size, depth].
 
     query: [blocks, heads, size, depth]; key, value: [blocks, heads, keys, depth], the
-      last `size` of which are the block's own; unseen: [blocks, keys], HIDDEN or 0.
+      last `size` of which are the block's own; unseen: [blocks, keys], MASKED or 0.
 
     What a key adds to every score of it is one more coordinate, and so are the means
     that the gradient takes off: no mask is as large as the scores, and memory is passed
@@ -138,7 +138,7 @@ def _found(
     """
     scale = query.shape[-1] ** -0.5
     size, keys = query.shape[2], key.shape[2]
-    later = np.triu(np.full((size, keys), HIDDEN), keys - size + 1)
+    later = np.triu(np.full((size, keys), MASKED), keys - size + 1)
     one = tf.ones_like(query[..., :1])
     unseen = tf.broadcast_to(unseen[:, tf.newaxis, :, tf.newaxis], (*key.shape[:3], 1))
     scores = tf.matmul(

@@ -169,9 +169,9 @@ def _show(
     """
     held_out = held_out_batches(images, batch_size=num_samples)(0)["image"]
     half = len(network.blocks(sizes).order) // 2
-    values = np.array(network.in_order(sizes, tf.constant(held_out)))
+    values = np.array(network.to_generation_order(sizes, tf.constant(held_out)))
     values[:, half:] = HIDDEN_GREY
-    masked = network.as_image(sizes, tf.constant(values)).numpy()
+    masked = network.to_image(sizes, tf.constant(values)).numpy()
     drawing_seed = train_step.step_seed(seed, 0)
 
     def show(weights: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -185,8 +185,8 @@ def _show(
             drawing_seed,
             num_samples,
             temperature=temperature,
-            given=held_out,
-            given_positions=half,
+            prompt=held_out,
+            prompt_positions=half,
         )
         rows = max(1, int(num_samples**0.5))
         return {

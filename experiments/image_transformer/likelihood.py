@@ -16,7 +16,9 @@ from experiments.training.prng import Randomness
 tfd = tfp.distributions
 
 CHANNELS = 3
-OUTPUTS = 1 + 3 * CHANNELS  # of a component: weight, means, log scales, coefficients
+OUTPUTS_PER_COMPONENT = (
+    1 + 3 * CHANNELS
+)  # of a component: weight, means, log scales, coefficients
 MIN_LOG_SCALE = -7.0  # of T2T and of PixelCNN++
 
 
@@ -46,10 +48,10 @@ class MixtureOfLogistics(tfd.Distribution):
         """
         parameters = dict(locals())
         self._outputs = tf.convert_to_tensor(outputs)
-        if self._outputs.shape[-1] % OUTPUTS:
+        if self._outputs.shape[-1] % OUTPUTS_PER_COMPONENT:
             raise ValueError(
                 f"outputs: {self._outputs.shape[-1]} a pixel, wanted a multiple of "
-                f"{OUTPUTS}"
+                f"{OUTPUTS_PER_COMPONENT}"
             )
         self._num_values = num_values
         super().__init__(
@@ -75,7 +77,7 @@ class MixtureOfLogistics(tfd.Distribution):
 
     def _log_prob(self, value: tf.Tensor) -> tf.Tensor:
         weights, means, log_scales, coefficients = _parts(self._outputs)
-        at = scaled(value, self._num_values)
+        at = rescale(value, self._num_values)
         means = means + _moved(coefficients, at)
         inverse = tf.exp(-log_scales)
         log_width = math.log(2 / (self._num_values - 1))
@@ -94,7 +96,7 @@ class MixtureOfLogistics(tfd.Distribution):
 
     def _sample_n(self, n: tf.Tensor, seed: Any = None) -> tf.Tensor:
         seed = tfp.random.sanitize_seed(seed, salt="MixtureOfLogistics")
-        mixtures = self._outputs.shape[-1] // OUTPUTS
+        mixtures = self._outputs.shape[-1] // OUTPUTS_PER_COMPONENT
         shape = tf.concat(
             [[n], self.batch_shape_tensor(), [mixtures + CHANNELS]], axis=0
         )
@@ -105,7 +107,7 @@ class MixtureOfLogistics(tfd.Distribution):
 PixelMixture = ppl.make_random_variable(MixtureOfLogistics)
 
 
-def draw_categorical(
+def sample_categorical(
     logits: tf.Tensor, random: Randomness, temperature: float = 1.0
 ) -> tf.Tensor:
     """A value of each of [batch, num_values] logits: [batch, 1] int32.
@@ -117,7 +119,7 @@ def draw_categorical(
     return largest[:, tf.newaxis]
 
 
-def draw_mixture(
+def sample_mixture(
     outputs: tf.Tensor,
     random: Randomness,
     temperature: float = 1.0,
@@ -128,7 +130,7 @@ def draw_mixture(
     temperature: of the components' weights; their scales are multiplied by it.  At 0 a
       pixel is the mean of the heaviest component.
     """
-    mixtures = outputs.shape[-1] // OUTPUTS
+    mixtures = outputs.shape[-1] // OUTPUTS_PER_COMPONENT
     shape = (outputs.shape[0], mixtures + CHANNELS)
     noise = prng.uniform(random, "value", shape)
     return _mixture_from(outputs, noise, num_values, temperature)
@@ -146,7 +148,7 @@ def _parts(
     Of the coefficients the first is red's for green, the others red's and green's for
     blue.
     """
-    mixtures = outputs.shape[-1] // OUTPUTS
+    mixtures = outputs.shape[-1] // OUTPUTS_PER_COMPONENT
     weights, *rest = tf.split(outputs, [mixtures, *[CHANNELS * mixtures] * 3], -1)
     shape = tf.concat([tf.shape(outputs)[:-1], [CHANNELS, mixtures]], 0)
     means, log_scales, coefficients = (tf.reshape(part, shape) for part in rest)
@@ -154,7 +156,7 @@ def _parts(
     return weights, means, log_scales, tf.tanh(coefficients)
 
 
-def scaled(value: tf.Tensor, num_values: int) -> tf.Tensor:
+def rescale(value: tf.Tensor, num_values: int) -> tf.Tensor:
     """Values of 0 to num_values - 1 as float32 from -1 to 1, of the same shape."""
     return tf.cast(value, tf.float32) * (2 / (num_values - 1)) - 1
 
@@ -193,9 +195,9 @@ def _mixture_from(
         return tf.clip_by_value(nearest, 0.0, num_values - 1.0)
 
     red = value(base[..., 0])
-    scaled_red = scaled(red, num_values)
+    scaled_red = rescale(red, num_values)
     green = value(base[..., 1] + of_red * scaled_red)
-    scaled_green = scaled(green, num_values)
+    scaled_green = rescale(green, num_values)
     moved = of_both * scaled_red + by_green * scaled_green
     blue = value(base[..., 2] + moved)
     return tf.cast(tf.stack([red, green, blue], -1), tf.int32)

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.image_transformer import attention, likelihood
-from experiments.image_transformer.likelihood import CHANNELS, OUTPUTS
+from experiments.image_transformer.likelihood import CHANNELS, OUTPUTS_PER_COMPONENT
 from experiments.training import prng
 from experiments.training.model import Tensors, Weight
 from experiments.training.prng import Randomness
@@ -22,8 +22,8 @@ from experiments.training.prng import Randomness
 LIKELIHOODS = ("categorical", "dmol")
 ATTENTIONS = ("local_1d", "local_2d")
 POSITIONS = ("learned", "sinusoidal")
-EPSILON = 1e-6  # added to the variance of units
-GAIN = 0.2  # of first weights over those that keep the variance: T2T's
+LAYER_NORM_EPSILON = 1e-6  # added to the variance of units
+INITIAL_GAIN = 0.2  # of first weights over those that keep the variance: T2T's
 RULES = (  # heads and filter are cut over `model`
     (r"layer\d+/(query|key|value|filter_in)", (None, "model")),
     (r"layer\d+/(out|filter_out)", ("model", None)),
@@ -32,7 +32,7 @@ RULES = (  # heads and filter are cut over `model`
     (r".*(scale|bias)", (None,)),
 )
 # (query, key, value), each [batch, positions, size of all heads] -> what they find.
-Attend = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+Attention = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class Sizes(NamedTuple):
@@ -63,7 +63,7 @@ class Sizes(NamedTuple):
     channels: int = CHANNELS  # of a pixel; others than 3 if categorical alone
 
 
-def check(sizes: Sizes) -> None:
+def check_sizes(sizes: Sizes) -> None:
     """Raises ValueError for what no model can be made of."""
     for name, known in {
         "likelihood": LIKELIHOODS,
@@ -119,7 +119,7 @@ def check(sizes: Sizes) -> None:
             )
 
 
-def grid(sizes: Sizes) -> tuple[int, int, int]:
+def position_shape(sizes: Sizes) -> tuple[int, int, int]:
     """Rows and columns of positions, and the values that a position has."""
     if sizes.likelihood == "dmol":
         return sizes.height, sizes.width, CHANNELS
@@ -129,27 +129,27 @@ def grid(sizes: Sizes) -> tuple[int, int, int]:
 @functools.cache
 def blocks(sizes: Sizes) -> attention.Blocks:
     """Where the positions stand, and in what order they are generated."""
-    rows, columns, _ = grid(sizes)
+    rows, columns, _ = position_shape(sizes)
     if sizes.attention == "local_1d":
         return attention.local_1d(rows * columns, sizes.block)
     flange = sizes.block if sizes.flange is None else sizes.flange
     return attention.local_2d(rows, columns, sizes.block, flange)
 
 
-def outputs_of_position(sizes: Sizes) -> int:
+def num_outputs(sizes: Sizes) -> int:
     """How many numbers say what a position's values may be."""
     if sizes.likelihood == "dmol":
-        return OUTPUTS * sizes.num_mixtures
+        return OUTPUTS_PER_COMPONENT * sizes.num_mixtures
     return sizes.num_values
 
 
 def weights(sizes: Sizes) -> dict[str, Weight]:
     """Every weight by name."""
-    rows, columns, _ = grid(sizes)
+    rows, columns, _ = position_shape(sizes)
     hidden, filter_size = sizes.hidden, sizes.filter_size
 
     def dense(inward: int, outward: int) -> Weight:
-        return Weight((inward, outward), GAIN * inward**-0.5)
+        return Weight((inward, outward), INITIAL_GAIN * inward**-0.5)
 
     if sizes.likelihood == "dmol":
         made = {
@@ -183,32 +183,32 @@ def weights(sizes: Sizes) -> dict[str, Weight]:
             f"{name}/filter/scale": Weight((hidden,), mean=1.0),
             f"{name}/filter/bias": Weight((hidden,)),
         }
-    made["outputs"] = dense(hidden, outputs_of_position(sizes))
+    made["outputs"] = dense(hidden, num_outputs(sizes))
     if sizes.likelihood == "categorical":
         made["outputs_bias"] = Weight((sizes.num_values,))
     return made
 
 
-def in_order(sizes: Sizes, image: tf.Tensor) -> tf.Tensor:
+def to_generation_order(sizes: Sizes, image: tf.Tensor) -> tf.Tensor:
     """The values of an image as they are generated: [batch, positions, values].
 
     image: [batch, height, width, channels].
     """
-    rows, columns, depth = grid(sizes)
+    rows, columns, depth = position_shape(sizes)
     values = tf.reshape(image, (-1, rows * columns, depth))
     if sizes.attention == "local_1d":
         return values
     return tf.gather(values, blocks(sizes).order, axis=1)
 
 
-def as_image(sizes: Sizes, values: tf.Tensor) -> tf.Tensor:
+def to_image(sizes: Sizes, values: tf.Tensor) -> tf.Tensor:
     """The image [batch, height, width, channels] of values as they are generated."""
     if sizes.attention == "local_2d":
         values = tf.gather(values, np.argsort(blocks(sizes).order), axis=1)
     return tf.reshape(values, (-1, sizes.height, sizes.width, sizes.channels))
 
 
-def embedded(
+def embed(
     sizes: Sizes, weights: Tensors, values: tf.Tensor, places: np.ndarray | tf.Tensor
 ) -> tf.Tensor:
     """The values of some positions, as the next ones get them: [batch, places, hidden].
@@ -218,16 +218,18 @@ def embedded(
     """
     if sizes.likelihood == "dmol":
         dtype = weights["merge"].dtype
-        scaled = tf.cast(likelihood.scaled(values, sizes.num_values), dtype)
+        scaled = tf.cast(likelihood.rescale(values, sizes.num_values), dtype)
         return tf.nn.relu(_dense(scaled, weights["merge"], weights["merge_bias"]))
     channel = tf.gather(blocks(sizes).order % sizes.channels, places)
     rows = values[..., 0] + channel * sizes.num_values
     return tf.gather(weights["embedding"], rows) * math.sqrt(sizes.hidden)
 
 
-def signal(sizes: Sizes, weights: Tensors, places: np.ndarray | tf.Tensor) -> tf.Tensor:
+def position_embedding(
+    sizes: Sizes, weights: Tensors, places: np.ndarray | tf.Tensor
+) -> tf.Tensor:
     """What tells places in the order of generation apart: [places, hidden]."""
-    rows, columns, _ = grid(sizes)
+    rows, columns, _ = position_shape(sizes)
     at = tf.gather(blocks(sizes).order, places)
     if sizes.positions == "learned":
         row, column = weights["row"], weights["column"]
@@ -244,7 +246,7 @@ def layer(
     weights: Tensors,
     number: int,
     x: tf.Tensor,
-    attend: Attend,
+    attend: Attention,
     random: Randomness | None = None,
 ) -> tf.Tensor:
     """Attention and two dense layers, each with dropout, addition and normalisation.
@@ -257,22 +259,22 @@ def layer(
     query, key, value = (_dense(x, own(part)) for part in ("query", "key", "value"))
     found = _dense(attend(query, key, value), own("out"))
     found = _dropped(sizes, found, random, f"layer{number}/attention")
-    x = normalised(x + found, own("attention/scale"), own("attention/bias"))
+    x = layer_norm(x + found, own("attention/scale"), own("attention/bias"))
 
     inner = tf.nn.relu(_dense(x, own("filter_in"), own("filter_in_bias")))
     found = _dense(inner, own("filter_out"), own("filter_out_bias"))
     found = _dropped(sizes, found, random, f"layer{number}/filter")
-    return normalised(x + found, own("filter/scale"), own("filter/bias"))
+    return layer_norm(x + found, own("filter/scale"), own("filter/bias"))
 
 
-def outputs(weights: Tensors, x: tf.Tensor) -> tf.Tensor:
+def output_layer(weights: Tensors, x: tf.Tensor) -> tf.Tensor:
     """Logits, or parameters of a mixture, float32: [batch, positions, outputs]."""
     x, weight = (tf.cast(part, tf.float32) for part in (x, weights["outputs"]))
     bias = weights.get("outputs_bias")
     return _dense(x, weight, None if bias is None else tf.cast(bias, tf.float32))
 
 
-def outputs_in_order(
+def forward(
     sizes: Sizes, weights: Tensors, values: tf.Tensor, random: Randomness | None = None
 ) -> tf.Tensor:
     """Every position's outputs given the values before it, in one pass.
@@ -282,15 +284,17 @@ def outputs_in_order(
     """
     laid = blocks(sizes)
     every = np.arange(len(laid.order))
-    x = embedded(sizes, weights, values[:, :-1], every[:-1])
-    x = tf.pad(x, [[0, 0], [1, 0], [0, 0]]) + signal(sizes, weights, every)
+    x = embed(sizes, weights, values[:, :-1], every[:-1])
+    x = tf.pad(x, [[0, 0], [1, 0], [0, 0]]) + position_embedding(sizes, weights, every)
     x = _dropped(sizes, x, random, "input")
-    filled = len(laid.position) > len(every)
+    filled = len(laid.position_at) > len(every)
     if filled:  # slots without a position hold zeros
-        place = np.full(len(laid.position), len(every))
-        place[laid.slot[laid.order]] = every
+        place = np.full(len(laid.position_at), len(every))
+        place[laid.index_of[laid.order]] = every
         x = tf.gather(tf.pad(x, [[0, 0], [0, 1], [0, 0]]), place, axis=1)
-    attend = functools.partial(attention.attend, blocks=laid, heads=sizes.heads)
+    attend = functools.partial(
+        attention.local_attention, blocks=laid, heads=sizes.heads
+    )
     for number in range(sizes.layers):
 
         def one(x: tf.Tensor, own: Tensors, number: int = number) -> tf.Tensor:
@@ -299,8 +303,8 @@ def outputs_in_order(
         own = {n: w for n, w in weights.items() if n.startswith(f"layer{number}/")}
         x = (tf.recompute_grad(one) if sizes.recompute else one)(x, own)
     if filled:
-        x = tf.gather(x, laid.slot[laid.order], axis=1)
-    return outputs(weights, x)
+        x = tf.gather(x, laid.index_of[laid.order], axis=1)
+    return output_layer(weights, x)
 
 
 def _weight(weights: Tensors, prefix: str, name: str) -> tf.Tensor:
@@ -317,7 +321,7 @@ def _dense(x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor | None = None) -> tf
 
 
 @tf.custom_gradient
-def normalised(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tuple:
+def layer_norm(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tuple:
     """Layer normalisation, Ba, Kiros and Hinton (2016), in float32.
 
     With y the normalised units, of deviation d and scale s, and g the upstream
@@ -327,7 +331,9 @@ def normalised(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tuple:
     size, dtype = x.shape[-1], x.dtype
     x, scale = tf.cast(x, tf.float32), tf.cast(scale, tf.float32)
     x = x - tf.reduce_mean(x, -1, keepdims=True)
-    inverse = tf.math.rsqrt(tf.reduce_mean(x * x, -1, keepdims=True) + EPSILON)
+    inverse = tf.math.rsqrt(
+        tf.reduce_mean(x * x, -1, keepdims=True) + LAYER_NORM_EPSILON
+    )
     x = x * inverse
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:

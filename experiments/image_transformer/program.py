@@ -19,7 +19,7 @@ from experiments.training.prng import Randomness, bits
 tfd = tfp.distributions
 # (sizes, weights, number, seed) -> so many images' values, [number, positions, values]
 # int32 in the order of generation.
-Draw = Callable[[Sizes, Tensors, int, tf.Tensor], tf.Tensor]
+Sampler = Callable[[Sizes, Tensors, int, tf.Tensor], tf.Tensor]
 
 
 class AutoregressiveImage(tfd.Distribution):
@@ -51,9 +51,9 @@ class AutoregressiveImage(tfd.Distribution):
             name=name,
         )
 
-    def log_probs_in_order(self, image: tf.Tensor) -> tf.Tensor:
+    def position_log_probs(self, image: tf.Tensor) -> tf.Tensor:
         """Of each position, as they are generated: [batch, positions]."""
-        values = network.in_order(self._sizes, image)
+        values = network.to_generation_order(self._sizes, image)
         one_each = values.shape[-1] == 1
         return self._given(values).log_prob(values[..., 0] if one_each else values)
 
@@ -72,15 +72,15 @@ class AutoregressiveImage(tfd.Distribution):
 
     def _log_prob(self, image: tf.Tensor) -> tf.Tensor:
         if image.shape.rank == 4:
-            return tf.reduce_sum(self.log_probs_in_order(image), -1)
+            return tf.reduce_sum(self.position_log_probs(image), -1)
         flat = tf.reshape(image, (-1, *self.event_shape))
-        log_probs = tf.reduce_sum(self.log_probs_in_order(flat), -1)
+        log_probs = tf.reduce_sum(self.position_log_probs(flat), -1)
         return tf.reshape(log_probs, tf.shape(image)[:-3])
 
     def _sample_n(self, n: Any, seed: Any = None) -> tf.Tensor:
         seed = tfp.random.sanitize_seed(seed, salt="AutoregressiveImage")
         number = tf.get_static_value(n)
-        return network.as_image(self._sizes, self._draw(int(number), seed))
+        return network.to_image(self._sizes, self._draw(int(number), seed))
 
 
 autoregressive_image = ppl.make_random_variable(AutoregressiveImage)
@@ -91,7 +91,7 @@ def image_given_weights(
     sizes: Sizes,
     num_images: int,
     random: Randomness | None = None,
-    draw: Draw | None = None,
+    draw: Sampler | None = None,
     name: str = "image",
 ) -> ppl.RandomVariable:
     """p(image | weights): the model of the paper's section 3.1, as a program.
@@ -100,11 +100,11 @@ def image_given_weights(
 
     weights: by name, of the shapes of `network.weights`.
     random: of the units dropped; None: none are.
-    draw: what to draw with; None: `draw_naively`.
+    draw: what to draw with; None: `sample_naively`.
     """
 
     def given(values: tf.Tensor) -> tfd.Distribution:
-        outputs = network.outputs_in_order(sizes, weights, values, random)
+        outputs = network.forward(sizes, weights, values, random)
         if sizes.likelihood == "dmol":
             return likelihood.MixtureOfLogistics(outputs, sizes.num_values)
         return tfd.Categorical(outputs)
@@ -112,30 +112,30 @@ def image_given_weights(
     return autoregressive_image(
         sizes,
         given,
-        functools.partial(draw or draw_naively, sizes, weights),
+        functools.partial(draw or sample_naively, sizes, weights),
         sample_shape=num_images,
         name=name,
     )
 
 
-def draw_values(
+def sample_values(
     sizes: Sizes, outputs: tf.Tensor, random: Randomness, temperature: float = 1.0
 ) -> tf.Tensor:
     """A position's values of its outputs [batch, outputs]: [batch, values] int32."""
     if sizes.likelihood == "dmol":
-        return likelihood.draw_mixture(
+        return likelihood.sample_mixture(
             outputs, random, temperature, num_values=sizes.num_values
         )
-    return likelihood.draw_categorical(outputs, random, temperature)
+    return likelihood.sample_categorical(outputs, random, temperature)
 
 
-def random_at(seed: tf.Tensor, place: tf.Tensor) -> Randomness:
+def randomness_at(seed: tf.Tensor, place: tf.Tensor) -> Randomness:
     """Of one place in the order of generation: the seed's and its own alone."""
     words = bits(Randomness(seed, place), "place", (1, 2))
     return Randomness(tf.bitcast(words[0], tf.int32), tf.constant(0))
 
 
-def draw_naively(
+def sample_naively(
     sizes: Sizes,
     weights: Tensors,
     num_images: int,
@@ -146,12 +146,12 @@ def draw_naively(
 
     All outputs are computed anew for each position: what any sampler is to equal.
     """
-    rows, columns, depth = network.grid(sizes)
+    rows, columns, depth = network.position_shape(sizes)
     shape = (num_images, rows * columns, depth)
 
     def body(place: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        outputs = network.outputs_in_order(sizes, weights, values)[:, place]
-        drawn = draw_values(sizes, outputs, random_at(seed, place), temperature)
+        outputs = network.forward(sizes, weights, values)[:, place]
+        drawn = sample_values(sizes, outputs, randomness_at(seed, place), temperature)
         here = tf.one_hot(place, shape[1], dtype=tf.int32)[:, tf.newaxis]
         return place + 1, values + drawn[:, tf.newaxis] * here
 
@@ -170,7 +170,7 @@ def model(sizes: Sizes) -> Model:
 
     Raises ValueError for sizes that no model can be made of.
     """
-    network.check(sizes)
+    network.check_sizes(sizes)
     log_likelihood = functools.partial(ppl.make_log_likelihood_fn, image_given_weights)
 
     def loss(
@@ -211,9 +211,9 @@ def flops(sizes: Sizes) -> int:
     """
     laid = network.blocks(sizes)
     layer = 2 * (sizes.key_size + sizes.value_size + sizes.filter_size)
-    dense = sizes.layers * layer + network.outputs_of_position(sizes)
-    queries = (laid.position.reshape(laid.num_blocks, -1) >= 0).sum(1)  # [blocks]
-    pairs = int(queries @ attention.seen(laid).sum(1))
+    dense = sizes.layers * layer + network.num_outputs(sizes)
+    queries = (laid.position_at.reshape(laid.num_blocks, -1) >= 0).sum(1)  # [blocks]
+    pairs = int(queries @ attention.key_mask(laid).sum(1))
     attended = sizes.layers * pairs * (sizes.key_size + sizes.value_size)
     forward = len(laid.order) * dense * sizes.hidden + attended  # multiply-adds
     return 3 * 2 * forward

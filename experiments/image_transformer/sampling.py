@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.image_transformer import network, program
-from experiments.image_transformer.attention import HIDDEN
+from experiments.image_transformer.attention import MASKED
 from experiments.image_transformer.network import Sizes
 from experiments.training.model import Tensors
 
@@ -32,14 +32,14 @@ def sample(
     num_images: int,
     *,
     temperature: float = 1.0,
-    given: Any = None,
-    given_positions: int = 0,
+    prompt: Any = None,
+    prompt_positions: int = 0,
     progress: Progress | None = None,
     positions_per_call: int = 1024,
 ) -> np.ndarray:
     """Images of the model: [num_images, height, width, channels] int32.
 
-    They are those of `program.draw_naively`, but for outputs that round another way.
+    They are those of `program.sample_naively`, but for outputs that round another way.
     Each draw is of the seed, the position and the image's number alone: the same
     images come back however many positions a call makes, and of a drawing that is
     taken up again where it stopped.
@@ -49,7 +49,7 @@ def sample(
     temperature: of the logits, or of components and scales; 0: the likeliest value,
       or of a mixture of logistics the mean of its heaviest component, which is not the
       likeliest value where another component is narrower or several overlap.
-    given: images [num_images, height, width, channels], of which `given_positions`
+    prompt: images [num_images, height, width, channels], of which `prompt_positions`
       positions, in the order of generation, are kept.
     progress: called after each call of the compiled loop, with the number of positions
       that are made and the images so far, zeros where nothing is yet.
@@ -58,29 +58,29 @@ def sample(
     Raises ValueError, before anything is drawn, for what does not fit the model.
     Parmar et al. (2018), Image Transformer, section 4.
     """
-    network.check(sizes)
-    rows, columns, depth = network.grid(sizes)
+    network.check_sizes(sizes)
+    rows, columns, depth = network.position_shape(sizes)
     positions = rows * columns
-    _check_numbers(num_images, temperature, given_positions, positions)
+    _check_numbers(num_images, temperature, prompt_positions, positions)
     if positions_per_call < 1:
         raise ValueError(f"positions_per_call: given {positions_per_call}, wanted 1 up")
     seed = _checked_seed(seed)
     weights = _checked_weights(weights, sizes)
     values = np.zeros((positions, num_images, depth), np.int32)
-    if given_positions:
-        kept = _kept(sizes, given, num_images, given_positions)
-        values[:given_positions] = np.swapaxes(kept, 0, 1)
+    if prompt_positions:
+        kept = _kept(sizes, prompt, num_images, prompt_positions)
+        values[:prompt_positions] = np.swapaxes(kept, 0, 1)
 
     made = tf.constant(values)
     cache = _empty(sizes, weights, num_images)
-    number = _first_needed(sizes, given_positions)
-    while max(number, given_positions) < positions:
-        stop = min(max(number, given_positions) + positions_per_call, positions)
+    number = _first_needed(sizes, prompt_positions)
+    while max(number, prompt_positions) < positions:
+        stop = min(max(number, prompt_positions) + positions_per_call, positions)
         made, cache = _loop(sizes)(
             weights,
             seed,
             tf.constant(temperature, tf.float32),
-            tf.constant([number, given_positions, stop]),
+            tf.constant([number, prompt_positions, stop]),
             made,
             cache,
         )
@@ -119,8 +119,8 @@ def _loop(sizes: Sizes) -> Callable:
             place: tf.Tensor, values: tf.Tensor, cache: Cache
         ) -> tuple[tf.Tensor, tf.Tensor, Cache]:
             outputs, cache = _outputs(sizes, weights, place, values, cache)
-            random = program.random_at(seed, place)
-            drawn = program.draw_values(sizes, outputs, random, temperature)
+            random = program.randomness_at(seed, place)
+            drawn = program.sample_values(sizes, outputs, random, temperature)
             drawn = tf.where(place < given, values[place], drawn)
             return place + 1, _written(values, place, drawn), cache
 
@@ -144,11 +144,9 @@ def _outputs(
     values: [positions, batch, values], those before the place being there.
     """
     before = tf.maximum(place - 1, 0)
-    x = network.embedded(
-        sizes, weights, values[before][:, tf.newaxis], before[tf.newaxis]
-    )
+    x = network.embed(sizes, weights, values[before][:, tf.newaxis], before[tf.newaxis])
     x = tf.where(place > 0, x, tf.zeros_like(x))
-    x += network.signal(sizes, weights, place[tf.newaxis])
+    x += network.position_embedding(sizes, weights, place[tf.newaxis])
     row, rows, visible = _sight(sizes, place)
     added = []
     for number, (keys, kept) in enumerate(cache):
@@ -170,7 +168,7 @@ def _outputs(
             return _found(tf.reshape(query, keys.shape[1:]), keys, kept, visible)
 
         x = network.layer(sizes, weights, number, x, attend)
-    return network.outputs(weights, x)[:, 0], tuple(added)
+    return network.output_layer(weights, x)[:, 0], tuple(added)
 
 
 def _sight(
@@ -184,10 +182,10 @@ def _sight(
         # In the ring's first half a place sees the second too, once that was written.
         wrapped = (row < laid.size) & (place >= laid.size) & (rows >= laid.size)
         return row, None, (rows <= row) | wrapped
-    slots = np.where(laid.position >= 0, np.arange(len(laid.position)), -1)
+    slots = np.where(laid.position_at >= 0, np.arange(len(laid.position_at)), -1)
     own = slots.reshape(laid.num_blocks, laid.size)
     looked_at = np.concatenate([laid.memory, own], axis=1).astype(np.int32)
-    row = tf.gather(laid.slot[laid.order], place)
+    row = tf.gather(laid.index_of[laid.order], place)
     rows = tf.gather(looked_at, row // laid.size)
     # Slots are in the order of generation, and all memory comes before the block.
     return row, tf.maximum(rows, 0), (rows >= 0) & (rows <= row)
@@ -203,7 +201,7 @@ def _found(
     """
     query = query[:, :, tf.newaxis] * query.shape[-1] ** -0.5
     scores = tf.matmul(query, tf.transpose(keys, (1, 2, 3, 0)))
-    shares = tf.nn.softmax(tf.where(visible, scores, tf.cast(HIDDEN, scores.dtype)))
+    shares = tf.nn.softmax(tf.where(visible, scores, tf.cast(MASKED, scores.dtype)))
     found = tf.matmul(shares, tf.transpose(values, (1, 2, 0, 3)))
     return tf.reshape(found, (query.shape[0], 1, -1))
 
@@ -217,7 +215,7 @@ def _num_rows(sizes: Sizes) -> int:
     laid = network.blocks(sizes)
     if laid.memory is None:
         return laid.size * min(laid.num_blocks, 2)
-    return len(laid.position)
+    return len(laid.position_at)
 
 
 def _empty(sizes: Sizes, weights: Tensors, num_images: int) -> Cache:
@@ -231,7 +229,7 @@ def _empty(sizes: Sizes, weights: Tensors, num_images: int) -> Cache:
     return (one,) * sizes.layers
 
 
-def _first_needed(sizes: Sizes, given_positions: int) -> int:
+def _first_needed(sizes: Sizes, prompt_positions: int) -> int:
     """The place from which on a cache is made that is right where it is next read.
 
     In one dimension a layer sees one block back, and all of them as many as there are:
@@ -240,23 +238,23 @@ def _first_needed(sizes: Sizes, given_positions: int) -> int:
     laid = network.blocks(sizes)
     if laid.memory is not None:
         return 0
-    return max(0, given_positions // laid.size - sizes.layers) * laid.size
+    return max(0, prompt_positions // laid.size - sizes.layers) * laid.size
 
 
 def _images(sizes: Sizes, values: tf.Tensor) -> np.ndarray:
-    return network.as_image(sizes, tf.transpose(values, (1, 0, 2))).numpy()
+    return network.to_image(sizes, tf.transpose(values, (1, 0, 2))).numpy()
 
 
 def _check_numbers(
-    num_images: int, temperature: float, given_positions: int, positions: int
+    num_images: int, temperature: float, prompt_positions: int, positions: int
 ) -> None:
     if num_images < 1:
         raise ValueError(f"num_images: given {num_images}, wanted 1 or more")
     check_temperature(temperature)
-    if not 0 <= given_positions <= positions:
+    if not 0 <= prompt_positions <= positions:
         raise ValueError(
-            f"given_positions: given {given_positions}, wanted 0 to the {positions} of "
-            "an image"
+            f"prompt_positions: given {prompt_positions}, wanted 0 to the {positions} "
+            "of an image"
         )
 
 
@@ -286,22 +284,23 @@ def _checked_weights(weights: Tensors, sizes: Sizes) -> dict[str, tf.Tensor]:
 
 
 def _kept(
-    sizes: Sizes, given: Any, num_images: int, given_positions: int
+    sizes: Sizes, prompt: Any, num_images: int, prompt_positions: int
 ) -> np.ndarray:
-    """What is kept of given images: [num_images, given_positions, values]."""
+    """What is kept of the prompt: [num_images, prompt_positions, values]."""
     wanted = (num_images, sizes.height, sizes.width, sizes.channels)
-    if given is None:
-        raise ValueError(f"given: None, wanted images to keep {given_positions} of")
-    given = np.asarray(given)
-    if given.shape != wanted or not np.issubdtype(given.dtype, np.integer):
+    if prompt is None:
+        raise ValueError(f"prompt: None, wanted images to keep {prompt_positions} of")
+    prompt = np.asarray(prompt)
+    if prompt.shape != wanted or not np.issubdtype(prompt.dtype, np.integer):
         raise ValueError(
-            f"given: {given.dtype} of shape {given.shape}, wanted integers of {wanted}"
+            f"prompt: {prompt.dtype} of shape {prompt.shape}, wanted integers of "
+            f"{wanted}"
         )
-    in_order = network.in_order(sizes, tf.constant(given.astype(np.int32)))
-    kept = in_order[:, :given_positions].numpy()
+    in_order = network.to_generation_order(sizes, tf.constant(prompt.astype(np.int32)))
+    kept = in_order[:, :prompt_positions].numpy()
     if kept.min() < 0 or kept.max() >= sizes.num_values:
         raise ValueError(
-            f"given: values from {kept.min()} to {kept.max()}, wanted 0 to "
+            f"prompt: values from {kept.min()} to {kept.max()}, wanted 0 to "
             f"{sizes.num_values - 1}"
         )
     return kept

@@ -185,7 +185,7 @@ def train(
         saved = done
         speed.restart()
         while done < settings.num_steps:
-            if processes.stop_before(done, wanted=signals.came):
+            if processes.stop_before(done, requested=signals.came):
                 break
             profile(done)
             with speed.waiting():

@@ -18,7 +18,7 @@ import tensorflow_probability as tfp
 
 import ppl_core as ppl
 from experiments.image_transformer import likelihood, network, program, sampling
-from experiments.image_transformer.likelihood import CHANNELS, OUTPUTS
+from experiments.image_transformer.likelihood import CHANNELS, OUTPUTS_PER_COMPONENT
 from experiments.image_transformer.network import Sizes
 from experiments.training.model import Model, Tensors, Weight
 from experiments.training.prng import Randomness
@@ -87,7 +87,7 @@ def check(sizes: ImageSizes, book: Codebook) -> None:
             f"size: {sizes.size} pixels do not divide by strides {sizes.strides}"
         )
     try:
-        network.check(prior_sizes(sizes, book))
+        network.check_sizes(prior_sizes(sizes, book))
     except ValueError as error:
         raise ValueError(f"prior: {error}") from error
 
@@ -183,11 +183,11 @@ def codes_prior(
     sizes: ImageSizes,
     book: Codebook,
     num_images: int,
-    draw: program.Draw | None = None,
+    draw: program.Sampler | None = None,
 ) -> ppl.RandomVariable:
     """p(codes): [num_images, rows, columns, slots] int32, by the Image Transformer.
 
-    draw: what to draw with; None: `program.draw_naively`.
+    draw: what to draw with; None: `program.sample_naively`.
     """
     own = prior_weights(weights)
     return program.image_given_weights(
@@ -214,7 +214,7 @@ def image_and_codes(
     sizes: ImageSizes,
     book: Codebook,
     num_images: int,
-    draw: program.Draw | None = None,
+    draw: program.Sampler | None = None,
 ) -> ppl.RandomVariable:
     """p(codes) p(image | codes): the model of the paper's section 4.1, as a program.
 
@@ -257,7 +257,7 @@ def encoded(
 
     image: [batch, size, size, 3] int32.
     """
-    x = likelihood.scaled(image, sizes.num_values)
+    x = likelihood.rescale(image, sizes.num_values)
     pixels = x = tf.cast(x, weights["encoded"].dtype)
     for number, stride in enumerate(sizes.strides):
         name = f"down{number}"
@@ -320,7 +320,7 @@ def likeliest(sizes: ImageSizes, outputs: tf.Tensor) -> tf.Tensor:
     flat = tf.reshape(outputs, (-1, outputs.shape[-1]))
     if sizes.likelihood == "dmol":
         nothing = Randomness(tf.constant([0, 0]), tf.constant(0))
-        pixels = likelihood.draw_mixture(flat, nothing, 0.0, sizes.num_values)
+        pixels = likelihood.sample_mixture(flat, nothing, 0.0, sizes.num_values)
     else:
         pixels = tf.argmax(flat, -1, tf.int32)
     return tf.reshape(pixels, (-1, sizes.size, sizes.size, CHANNELS))
@@ -524,7 +524,7 @@ def _as_means(sizes: ImageSizes) -> np.ndarray:
     of_red, of_both, by_green = np.tanh(FIRST_COEFFICIENTS)
     own = np.array([[1, -of_red, -of_both], [0, 1, -by_green], [0, 0, 1]])
     mixtures = sizes.num_mixtures
-    made = np.zeros((CHANNELS, OUTPUTS * mixtures), np.float32)
+    made = np.zeros((CHANNELS, OUTPUTS_PER_COMPONENT * mixtures), np.float32)
     made[:, mixtures : 4 * mixtures] = np.repeat(own, mixtures, 1)
     return made
 
@@ -544,7 +544,7 @@ def _residuals(weights: Tensors, name: str, number: int, x: tf.Tensor) -> tf.Ten
 
 def _outputs_of_pixel(sizes: ImageSizes) -> int:
     if sizes.likelihood == "dmol":
-        return OUTPUTS * sizes.num_mixtures
+        return OUTPUTS_PER_COMPONENT * sizes.num_mixtures
     return CHANNELS * sizes.num_values
 
 

@@ -13,7 +13,7 @@ NOTE = (
     "linen modules, attention block by block by jax.lax.map, its scores made again for "
     "the gradient, optax.adam, one jitted step that gives its buffers up"
 )
-HIDDEN = -1e9
+MASKED = -1e9
 
 
 def prepare(
@@ -103,9 +103,9 @@ def _module(sizes: Any) -> Any:
             "two or more"
         )
     root = math.sqrt(sizes.hidden)
-    own = np.triu(np.full((size, size), HIDDEN, np.float32), 1)
+    own = np.triu(np.full((size, size), MASKED, np.float32), 1)
     bias = np.concatenate([np.zeros_like(own), own], 1)
-    first = np.where(np.arange(2 * size) < size, np.float32(HIDDEN), 0)
+    first = np.where(np.arange(2 * size) < size, np.float32(MASKED), 0)
     first = np.concatenate(
         [first[np.newaxis], np.zeros((positions // size - 1, 2 * size), np.float32)]
     )[:, np.newaxis, np.newaxis]  # [blocks, 1, 1, 2 size]

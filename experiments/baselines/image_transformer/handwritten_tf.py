@@ -16,7 +16,7 @@ from experiments.baselines.adam_tf import fused_adam
 from experiments.bench.problems import AdamSettings, Training
 
 NOTE = "plain operations and autodiff; Adam by TensorFlow's fused kernel"
-HIDDEN = -1e9
+MASKED = -1e9
 
 
 def prepare(
@@ -54,7 +54,7 @@ def prepare(
 
 
 def attention_bias(sizes: Any) -> np.ndarray:
-    """What is added to a block's scores, [size, 2 size]: HIDDEN where not seen.
+    """What is added to a block's scores, [size, 2 size]: MASKED where not seen.
 
     The first half of the keys are those of the block before, all of them seen; of the
     second half, the block's own, those up to each query.
@@ -73,7 +73,7 @@ def attention_bias(sizes: Any) -> np.ndarray:
             f"block: given {sizes.block}, wanted one that divides {positions} "
             "positions into two or more"
         )
-    own = np.triu(np.full((sizes.block, sizes.block), HIDDEN, np.float32), 1)
+    own = np.triu(np.full((sizes.block, sizes.block), MASKED, np.float32), 1)
     return np.concatenate([np.zeros_like(own), own], 1)
 
 

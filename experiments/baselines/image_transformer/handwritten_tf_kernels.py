@@ -14,7 +14,7 @@ import tensorflow as tf
 from experiments.baselines.image_transformer import handwritten_tf
 from experiments.bench.problems import AdamSettings, Training
 from experiments.image_transformer import network
-from experiments.image_transformer.attention import attend
+from experiments.image_transformer.attention import local_attention
 
 NOTE = (
     "attention and layer normalisation, with their gradients, are this project's, all "
@@ -31,7 +31,7 @@ def prepare(
     def attention(
         sizes: Any, query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, _: np.ndarray
     ) -> tf.Tensor:
-        return attend(query, key, value, blocks=blocks, heads=sizes.heads)
+        return local_attention(query, key, value, blocks=blocks, heads=sizes.heads)
 
-    kernels = (attention, network.normalised)
+    kernels = (attention, network.layer_norm)
     return handwritten_tf.prepare(sizes, weights, adam, kernels=kernels)

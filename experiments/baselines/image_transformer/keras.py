@@ -12,7 +12,7 @@ from keras import ops
 from experiments.bench.problems import AdamSettings, Training
 
 NOTE = "layers of Keras 3 and keras.ops on TensorFlow, Keras's Adam"
-HIDDEN = -1e9
+MASKED = -1e9
 
 
 def prepare(
@@ -198,7 +198,7 @@ class LocalAttention(keras.layers.Layer):
                 "into two or more"
             )
         self.sizes, self.num_blocks = sizes, positions // size
-        own = np.triu(np.full((size, size), HIDDEN, np.float32), 1)
+        own = np.triu(np.full((size, size), MASKED, np.float32), 1)
         self.bias = np.concatenate([np.zeros_like(own), own], 1)  # [size, 2 size]
 
     def call(self, query: Any, key: Any, value: Any) -> Any:

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from experiments.image_transformer.likelihood import (
     CHANNELS,
-    OUTPUTS,
+    OUTPUTS_PER_COMPONENT,
     MixtureOfLogistics,
-    scaled,
+    rescale,
 )
 from experiments.training.model import Model, Tensors, Weight
 from experiments.training.prng import Randomness
@@ -89,7 +89,9 @@ def weights(layers: int, channels: int, num_mixtures: int) -> dict[str, Weight]:
         convolution(f"{name}/out", 1, 1, channels, channels)
     convolution("hidden", 1, 1, channels, channels)
     # Small at first, as the Image Transformer's are.
-    convolution("outputs", 1, 1, channels, OUTPUTS * num_mixtures, gain=0.2)
+    convolution(
+        "outputs", 1, 1, channels, OUTPUTS_PER_COMPONENT * num_mixtures, gain=0.2
+    )
     return made
 
 
@@ -98,7 +100,7 @@ def outputs(weights: Tensors, image: tf.Tensor) -> tf.Tensor:
 
     image: [batch, height, width, 3] of 0 to 255.
     """
-    x = scaled(image, NUM_VALUES)
+    x = rescale(image, NUM_VALUES)
     # What a pixel gets is the row above's, and what stands left of it.
     above = tf.pad(x[:, :-1], [[0, 0], [1, 0], [0, 0], [0, 0]])
     left = tf.pad(x[:, :, :-1], [[0, 0], [0, 0], [1, 0], [0, 0]])

@@ -15,7 +15,7 @@ NOTE = (
     "linen modules, optax.adam, one jitted step that gives its buffers up; its uniform "
     "draws are made before the clock runs"
 )
-HIDDEN = -1e9
+MASKED = -1e9
 
 
 def prepare(
@@ -253,9 +253,9 @@ def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
     size, heads = sizes.prior_block, sizes.prior_heads
     length, width = side * side * sizes.slots, sizes.prior_hidden // 2
     filled = -(-length // size) * size
-    own = np.triu(np.full((size, size), HIDDEN, np.float32), 1)
+    own = np.triu(np.full((size, size), MASKED, np.float32), 1)
     bias = np.concatenate([np.zeros_like(own), own], 1)
-    first = np.where(np.arange(2 * size) < size, np.float32(HIDDEN), 0)
+    first = np.where(np.arange(2 * size) < size, np.float32(MASKED), 0)
     first = np.concatenate(
         [first[np.newaxis], np.zeros((filled // size - 1, 2 * size), np.float32)]
     )[:, np.newaxis, np.newaxis]  # [blocks, 1, 1, 2 size]

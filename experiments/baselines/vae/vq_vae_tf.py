@@ -294,7 +294,7 @@ def prior_nats(
     # Whole blocks; what fills them up comes last, where no code sees it.
     x = tf.pad(x, [[0, 0], [0, -length % layers.block], [0, 0]])
     dense = transformer.dense
-    later = np.triu(np.full((layers.block,) * 2, transformer.HIDDEN, np.float32), 1)
+    later = np.triu(np.full((layers.block,) * 2, transformer.MASKED, np.float32), 1)
     bias = np.concatenate([np.zeros_like(later), later], 1)
     for number in range(sizes.prior_layers):
         head = f"layer{number}/"

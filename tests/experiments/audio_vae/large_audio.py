@@ -91,7 +91,7 @@ def trace():
     mesh = topology.parse(f"batch:{copies},core:{placement.num_cores}")
     settings = StepSettings(clip_norm=1e4, ema_decay=0.998)
     began = time.perf_counter()
-    graph = manual_placement.traced_step(
+    graph = manual_placement.step_graph(
         model,
         ADAM,
         mesh,

@@ -133,7 +133,7 @@ def drawn():
     devices = [f"/device:CPU:{core}" for core in range(3)]
     with (
         mock.patch.object(flows, "traced", lambda function: function),
-        manual_placement.devices_of_cores(devices),
+        manual_placement.core_devices(devices),
     ):
         flows._forward_once.cache_clear()
         flow = program.flow(weights, SMALL, "decoder")

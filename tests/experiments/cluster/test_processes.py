@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from experiments.cluster import processes, rendezvous
-from experiments.cluster.processes import ALONE, Process
+from experiments.cluster.processes import SINGLE, Process
 
 REPO = Path(__file__).resolve().parents[3]
 TWO = ("a:1", "b:2")
@@ -49,23 +49,23 @@ def tf_config(cluster, kind, index):
     ],
 )
 def test_a_process_is_alone_unless_it_is_told_otherwise(environ):
-    assert processes.place(environ) == ALONE
+    assert processes.resolve(environ) == SINGLE
 
 
 def test_without_an_index_somebody_has_to_start_them():
-    assert processes.place({}, count=2) is None
-    assert processes.place({processes.COUNT: "2"}) is None
+    assert processes.resolve({}, count=2) is None
+    assert processes.resolve({processes.COUNT: "2"}) is None
     batch_script = {"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}
-    assert processes.place(batch_script, count=2) is None
+    assert processes.resolve(batch_script, count=2) is None
     one_task = SLURM | {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}
-    assert processes.place(one_task, count=2) is None
+    assert processes.resolve(one_task, count=2) is None
 
 
 @pytest.mark.parametrize(
     ("environ", "flags", "index", "addresses"),
     [
         ({}, {"index": 1, "addresses": "a:1,b:2"}, 1, TWO),
-        (processes.as_environment(Process(1, 2, TWO)), {}, 1, TWO),
+        (processes.to_environment(Process(1, 2, TWO)), {}, 1, TWO),
         (
             {processes.INDEX: "1"},
             {"count": 2, "addresses": "w-{index}.s:7"},
@@ -96,11 +96,11 @@ def test_without_an_index_somebody_has_to_start_them():
             ("a:7070", "b:7070"),
         ),
         # What the supervisor tells wins over the scheduler that runs the supervisor.
-        (SLURM | processes.as_environment(Process(1, 2, TWO)), {"count": 2}, 1, TWO),
+        (SLURM | processes.to_environment(Process(1, 2, TWO)), {"count": 2}, 1, TWO),
     ],
 )
 def test_every_source_tells_the_place(environ, flags, index, addresses):
-    assert processes.place(environ, **flags) == Process(
+    assert processes.resolve(environ, **flags) == Process(
         index, len(addresses), addresses
     )
 
@@ -146,7 +146,7 @@ def test_every_source_tells_the_place(environ, flags, index, addresses):
 )
 def test_settings_that_do_not_fit_are_named(environ, flags, said):
     with pytest.raises(ValueError) as error:
-        processes.place(environ, **flags)
+        processes.resolve(environ, **flags)
     assert said in str(error.value)
 
 
@@ -168,10 +168,10 @@ def test_current_names_what_is_missing(monkeypatch):
     for name in [*os.environ]:
         if name.startswith(("PPL_", "SLURM_", "TF_CONFIG", "JOB_COMPLETION")):
             monkeypatch.delenv(name)
-    assert processes.current() == ALONE
-    assert processes.connect("distribute") == ALONE and "TF_CONFIG" not in os.environ
-    assert not processes.stop_before(3, wanted=False)
-    assert processes.stop_before(3, wanted=True)
+    assert processes.current() == SINGLE
+    assert processes.connect("distribute") == SINGLE and "TF_CONFIG" not in os.environ
+    assert not processes.stop_before(3, requested=False)
+    assert processes.stop_before(3, requested=True)
     monkeypatch.setenv(processes.COUNT, "2")
     with pytest.raises(ValueError, match="wanted PPL_PROCESS_INDEX"):
         processes.current()
@@ -203,13 +203,13 @@ def addresses():
     return names
 
 
-def gathered(*calls):
-    """What each call of `gather` gives or raises, all made at once."""
+def joined(*calls):
+    """What each call of `join` gives or raises, all made at once."""
     found = [None] * len(calls)
 
     def run(number, args, kwargs):
         try:
-            found[number] = rendezvous.gather(*args, **kwargs)
+            found[number] = rendezvous.join(*args, **kwargs)
         except Exception as error:
             found[number] = error
 
@@ -237,7 +237,7 @@ def test_a_port_in_use_is_told_before_anything_begins():
 def test_a_process_that_never_joins_is_named_with_its_address(addresses, index):
     began = time.monotonic()
     with pytest.raises(TimeoutError) as error:
-        rendezvous.gather(index, addresses, agreed="", seconds=0.5)
+        rendezvous.join(index, addresses, digest="", seconds=0.5)
     other = 1 - index
     said = f"never joined: process {other} at {addresses[other]}"
     assert said in str(error.value)
@@ -246,9 +246,9 @@ def test_a_process_that_never_joins_is_named_with_its_address(addresses, index):
 
 def test_those_that_joined_are_told_who_did_not(addresses):
     nobody = ("127.0.0.1:9",)  # the discard service, which nothing serves
-    first, second = gathered(
-        (0, addresses + nobody, {"agreed": "", "seconds": 1.0}),
-        (1, addresses + nobody, {"agreed": "", "seconds": 1.0}),
+    first, second = joined(
+        (0, addresses + nobody, {"digest": "", "seconds": 1.0}),
+        (1, addresses + nobody, {"digest": "", "seconds": 1.0}),
     )
     for error in (first, second):
         assert isinstance(error, TimeoutError)
@@ -256,8 +256,8 @@ def test_those_that_joined_are_told_who_did_not(addresses):
 
 
 def test_processes_of_two_configs_do_not_train_together(addresses):
-    first, second = gathered(
-        (0, addresses, {"agreed": "seed 1"}), (1, addresses, {"agreed": "seed 2"})
+    first, second = joined(
+        (0, addresses, {"digest": "seed 1"}), (1, addresses, {"digest": "seed 2"})
     )
     for error in (first, second):
         assert isinstance(error, ValueError)
@@ -266,8 +266,8 @@ def test_processes_of_two_configs_do_not_train_together(addresses):
 
 def test_processes_of_other_addresses_do_not_train_together(addresses):
     more = (*addresses, "127.0.0.1:9")
-    _, second = gathered(
-        (0, more, {"agreed": "", "seconds": 1.0}), (1, addresses, {"agreed": ""})
+    _, second = joined(
+        (0, more, {"digest": "", "seconds": 1.0}), (1, addresses, {"digest": ""})
     )
     assert isinstance(second, ValueError)
     assert "process 0 was given the addresses" in str(second)
@@ -283,7 +283,7 @@ def test_something_else_that_answers_is_not_taken_for_a_process(addresses):
     with socket.create_server(("127.0.0.1", port)) as server:
         threading.Thread(target=close_all, args=[server], daemon=True).start()
         with pytest.raises(TimeoutError, match="something else answers there"):
-            rendezvous.gather(0, addresses, agreed="", seconds=0.5)
+            rendezvous.join(0, addresses, digest="", seconds=0.5)
         server.shutdown(socket.SHUT_RDWR)
 
 
@@ -310,27 +310,25 @@ def test_a_stranger_at_the_door_is_sent_away_and_the_meeting_held(addresses):
     stranger.start()
     second = []
     waits = threading.Thread(
-        target=lambda: second.extend(gathered((1, addresses, {"agreed": ""})))
+        target=lambda: second.extend(joined((1, addresses, {"digest": ""})))
     )
     waits.start()
     stranger.join(10)
     assert sent_away == [b""]
-    (first,) = gathered((0, addresses, {"agreed": ""}))
+    (first,) = joined((0, addresses, {"digest": ""}))
     waits.join(10)
-    for gathering in (first, *second):
-        assert isinstance(gathering, rendezvous.Gathering)
-        gathering.close()
+    for group in (first, *second):
+        assert isinstance(group, rendezvous.ProcessGroup)
+        group.close()
 
 
 # The last step.
 
 
-def trained(gathering, *, lock_step, wants_at, num_steps=50):
+def trained(group, *, lock_step, wants_at, num_steps=50):
     """How many steps were taken, each waiting for the other process's."""
     for step in range(num_steps):
-        if gathering.stop_before(
-            step, wanted=wants_at is not None and step >= wants_at
-        ):
+        if group.stop_before(step, requested=wants_at is not None and step >= wants_at):
             return step
         lock_step(step)
     return num_steps
@@ -341,9 +339,7 @@ def trained(gathering, *, lock_step, wants_at, num_steps=50):
 def test_all_stop_before_the_same_step_and_none_waits_for_another(
     addresses, wants, ahead
 ):
-    gatherings = gathered(
-        (0, addresses, {"agreed": ""}), (1, addresses, {"agreed": ""})
-    )
+    groups = joined((0, addresses, {"digest": ""}), (1, addresses, {"digest": ""}))
     begun, changed = [-1, -1], threading.Condition()
 
     def lock_step(index):
@@ -359,7 +355,7 @@ def test_all_stop_before_the_same_step_and_none_waits_for_another(
 
     def run(index):
         ended[index] = trained(
-            gatherings[index], lock_step=lock_step(index), wants_at=wants[index]
+            groups[index], lock_step=lock_step(index), wants_at=wants[index]
         )
 
     threads = [threading.Thread(target=run, args=[i]) for i in range(2)]
@@ -367,8 +363,8 @@ def test_all_stop_before_the_same_step_and_none_waits_for_another(
         thread.start()
     for thread in threads:
         thread.join(30)
-    for gathering in gatherings:
-        gathering.close()
+    for group in groups:
+        group.close()
     assert ended[0] == ended[1]
     asked = min(want for want in wants if want is not None)
     assert asked <= ended[0] <= 50
@@ -407,13 +403,13 @@ for number in range(int(sys.argv[1])):
 """
 
 
-def training(num_steps, *, process=ALONE):
+def training(num_steps, *, process=SINGLE):
     environ = os.environ | {
         "PYTHONPATH": f"{REPO}:{REPO}/tests/experiments/engines",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
     if process.count > 1:
-        environ |= processes.as_environment(process) | {processes.JOIN_SECONDS: "60"}
+        environ |= processes.to_environment(process) | {processes.JOIN_SECONDS: "60"}
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(num_steps)],
         env=environ,

@@ -45,7 +45,7 @@ def count(*, run_dir, seed, mode="ok", num_steps=30, resume=False):
     while not all(path.exists() for path in here):
         time.sleep(0.01)
     for step in range(start, num_steps):
-        if mode != "deaf" and processes.stop_before(step, wanted=bool(asked)):
+        if mode != "deaf" and processes.stop_before(step, requested=bool(asked)):
             (run_dir / f"stopped-{process.index}").write_text(str(step))
             signal.signal(signal.SIGTERM, held)
             if asked:  # the launcher has heard it

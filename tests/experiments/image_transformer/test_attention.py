@@ -63,17 +63,17 @@ def drawn(sizes, batch=2, dtype=np.float32):
 def in_blocks(sizes, *given):
     """Attention of positions in the order of generation, [batch, positions, size]."""
     laid = blocks(sizes)
-    slots = laid.slot[laid.order]
+    slots = laid.index_of[laid.order]
     filled = [  # what stands in slots without a position must not matter
         tf.tensor_scatter_nd_update(
-            tf.fill((len(laid.position), x.shape[0], x.shape[2]), 7.0),
+            tf.fill((len(laid.position_at), x.shape[0], x.shape[2]), 7.0),
             slots[:, np.newaxis],
             tf.transpose(x, (1, 0, 2)),
         )
         for x in given
     ]
     filled = [tf.transpose(x, (1, 0, 2)) for x in filled]
-    found = attention.attend(*filled, blocks=laid, heads=sizes.heads)
+    found = attention.local_attention(*filled, blocks=laid, heads=sizes.heads)
     return tf.gather(found, slots, axis=1)
 
 
@@ -116,9 +116,11 @@ def test_every_position_has_one_slot_and_one_turn(sizes):
     laid = blocks(sizes)
     rows, columns = sizes.height, sizes.width
     assert [divmod(p, columns) for p in laid.order] == plain.places(sizes)
-    np.testing.assert_array_equal(laid.position[laid.slot], np.arange(rows * columns))
-    assert np.count_nonzero(laid.position >= 0) == rows * columns
-    assert (np.diff(laid.slot[laid.order]) > 0).all()
+    np.testing.assert_array_equal(
+        laid.position_at[laid.index_of], np.arange(rows * columns)
+    )
+    assert np.count_nonzero(laid.position_at >= 0) == rows * columns
+    assert (np.diff(laid.index_of[laid.order]) > 0).all()
 
 
 def test_rectangles_come_in_raster_order_and_so_do_their_positions():
@@ -141,7 +143,9 @@ def test_memory_is_linear_in_the_number_of_positions(kind):
         def value_and_gradient(*given):
             with tf.GradientTape() as tape:
                 tape.watch(given)
-                found = attention.attend(*given, blocks=blocks(sizes), heads=HEADS)
+                found = attention.local_attention(
+                    *given, blocks=blocks(sizes), heads=HEADS
+                )
             return tape.gradient(found, given)
 
         graph = tf.function(value_and_gradient).get_concrete_function(*drawn(sizes))
@@ -174,7 +178,7 @@ def test_bfloat16_is_close_to_float32():
     given = drawn(sizes)
     exact = in_blocks(sizes, *given)
     laid = blocks(sizes)
-    rounded = attention.attend(
+    rounded = attention.local_attention(
         *(tf.cast(x, tf.bfloat16) for x in given), blocks=laid, heads=HEADS
     )
     assert rounded.dtype == tf.bfloat16

@@ -144,7 +144,7 @@ def assert_drawn_with(counts, probabilities):
     assert stats.chisquare(seen, wanted).pvalue > ALARM
 
 
-@pytest.mark.parametrize("way", ["sample", "draw_mixture"])
+@pytest.mark.parametrize("way", ["sample", "sample_mixture"])
 def test_pixels_are_drawn_as_often_as_their_probability_says(way):
     outputs, num, levels = outputs_of(scale=0.7, log_scale=-1.0), 20_000, 4
     probabilities = np.exp(log_probs(outputs, every_pixel(levels), levels))
@@ -152,7 +152,7 @@ def test_pixels_are_drawn_as_often_as_their_probability_says(way):
         of = MixtureOfLogistics(tf.constant(outputs), levels)
         draws = of.sample(num, seed=SEED)
     else:
-        draws = likelihood.draw_mixture(
+        draws = likelihood.sample_mixture(
             tf.constant(np.tile(outputs, (num, 1))),
             Randomness(SEED, tf.constant(0)),
             num_values=levels,
@@ -162,7 +162,7 @@ def test_pixels_are_drawn_as_often_as_their_probability_says(way):
 
 def test_categories_are_drawn_as_often_as_their_probability_says():
     num, logits = 20_000, np.float32([0.0, 1.0, -2.0, 2.0, 0.5, -0.5, 1.5])
-    draws = likelihood.draw_categorical(
+    draws = likelihood.sample_categorical(
         tf.constant(np.tile(logits, (num, 1))), Randomness(SEED, tf.constant(0))
     )
     assert draws.shape == (num, 1)
@@ -174,7 +174,7 @@ def test_categories_are_drawn_as_often_as_their_probability_says():
 def test_a_draw_is_of_its_place_in_the_batch_whoever_else_is_in_it(kind):
     random = np.random.default_rng(0)
     outputs = tf.constant(random.standard_normal((6, 10 * MIXTURES)), tf.float32)
-    draw = getattr(likelihood, f"draw_{kind}")
+    draw = getattr(likelihood, f"sample_{kind}")
     whole = draw(outputs, Randomness(SEED, tf.constant(0)))
     part = draw(outputs[2:5], Randomness(SEED, tf.constant(2)))
     np.testing.assert_array_equal(whole[2:5], part)
@@ -184,11 +184,11 @@ def test_a_draw_is_of_its_place_in_the_batch_whoever_else_is_in_it(kind):
 def test_at_no_temperature_the_likeliest_is_drawn():
     random = Randomness(SEED, tf.constant(0))
     logits = tf.constant([[0.0, 3.0, 1.0], [2.0, 0.0, 1.9]])
-    drawn = likelihood.draw_categorical(logits, random, temperature=0.0)
+    drawn = likelihood.sample_categorical(logits, random, temperature=0.0)
     assert drawn.numpy().ravel().tolist() == [1, 0]
     outputs = outputs_of(mixtures=1)
     outputs[1:] = [0.5, -0.25, 0.0, 1, 1, 1, 0, 0, 0]
-    drawn = likelihood.draw_mixture(tf.constant([outputs]), random, temperature=0.0)
+    drawn = likelihood.sample_mixture(tf.constant([outputs]), random, temperature=0.0)
     assert drawn.numpy().tolist() == [[191, 96, 128]]
 
 
@@ -197,7 +197,7 @@ def test_at_no_temperature_a_mixture_gives_its_heaviest_components_mean():
     wide, narrow = -1.0, -6.0
     # By component: log weights, then of each channel means, log scales, coefficients.
     outputs = [0.2, 0.0, *[-0.5, 0.5] * 3, *[wide, narrow] * 3, *[0.0] * 6]
-    drawn = likelihood.draw_mixture(tf.constant([outputs]), random, temperature=0.0)
+    drawn = likelihood.sample_mixture(tf.constant([outputs]), random, temperature=0.0)
     assert drawn.numpy().tolist() == [[64, 64, 64]]
     # Which is not the likeliest: the other, lighter one is narrower.
     heavy, light = log_probs(np.float32(outputs), [[64] * 3, [191] * 3])

@@ -80,11 +80,11 @@ def images_of(sizes, num, seed=1):
 def in_order(sizes, weights, images):
     """Log probs of each position as they are generated: [images, positions]."""
     variable = image_given_weights(weights, sizes, 1, draw=lambda *_: no_values(sizes))
-    return variable.distribution.log_probs_in_order(tf.convert_to_tensor(images))
+    return variable.distribution.position_log_probs(tf.convert_to_tensor(images))
 
 
 def no_values(sizes):
-    rows, columns, depth = network.grid(sizes)
+    rows, columns, depth = network.position_shape(sizes)
     return tf.zeros((1, rows * columns, depth), tf.int32)
 
 
@@ -177,8 +177,8 @@ def test_the_program_adds_no_work_to_that_of_its_layers(kind):
         return -model.loss(weights, {"image": images}, RANDOM)[0]
 
     def by_hand(images):
-        values = network.in_order(sizes, images)
-        outputs = network.outputs_in_order(sizes, weights, values)
+        values = network.to_generation_order(sizes, images)
+        outputs = network.forward(sizes, weights, values)
         if kind == "dmol":
             of = program.likelihood.MixtureOfLogistics(outputs)
             return tf.reduce_sum(of._log_prob(values), -1)
@@ -231,7 +231,7 @@ def test_a_drawn_image_is_of_the_seed_and_its_number():
     sizes = sizes_of(height=2, width=2, block=4, likelihood="dmol", num_mixtures=2)
     weights = weights_of(sizes)
     naive = tf.function(
-        functools.partial(program.draw_naively, sizes, weights), autograph=False
+        functools.partial(program.sample_naively, sizes, weights), autograph=False
     )
     whole, part = (naive(n, tf.constant([3, 8])) for n in (4, 2))
     np.testing.assert_array_equal(whole[:2], part)
@@ -242,13 +242,15 @@ def test_a_drawn_image_is_of_the_seed_and_its_number():
 
 def test_a_program_draws_with_what_it_is_given():
     sizes = sizes_of(**TWO_D)
-    rows, columns, depth = network.grid(sizes)
+    rows, columns, depth = network.position_shape(sizes)
     values = tf.reshape(tf.range(rows * columns), (1, -1, depth))
     variable = image_given_weights({}, sizes, 1, draw=lambda *_: values)
     order = [divmod(int(p), columns) for p in network.blocks(sizes).order]
     image = variable.value.numpy().reshape(rows, columns)
     assert [image[place] for place in order] == list(range(rows * columns))
-    np.testing.assert_array_equal(network.in_order(sizes, variable.value), values)
+    np.testing.assert_array_equal(
+        network.to_generation_order(sizes, variable.value), values
+    )
 
 
 def test_prior_predictive_draws_are_images():
@@ -397,9 +399,9 @@ def test_units_are_dropped_before_each_addition_every_time_anew():
 
 def test_half_of_a_sinusoidal_signal_is_the_rows_and_half_the_columns():
     sizes = sizes_of(positions="sinusoidal")
-    rows, columns, _ = network.grid(sizes)
+    rows, columns, _ = network.position_shape(sizes)
     every = np.arange(rows * columns)
-    found = network.signal(sizes, weights_of(sizes), every).numpy()
+    found = network.position_embedding(sizes, weights_of(sizes), every).numpy()
     found = found.reshape(rows, columns, 2, -1)
     assert (np.ptp(found[:, :, 0], axis=1) == 0).all()
     assert (np.ptp(found[:, :, 1], axis=0) == 0).all()

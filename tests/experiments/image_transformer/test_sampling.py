@@ -74,19 +74,19 @@ def naive_step(sizes):
 
     @tf.function
     def step(weights, values, place, temperature):
-        outputs = network.outputs_in_order(sizes, weights, values)[:, place]
-        random = program.random_at(SEED, place)
-        return program.draw_values(sizes, outputs, random, temperature)
+        outputs = network.forward(sizes, weights, values)[:, place]
+        random = program.randomness_at(SEED, place)
+        return program.sample_values(sizes, outputs, random, temperature)
 
     return step
 
 
-def naive(sizes, num_images=2, temperature=1.0, given=None, given_positions=0):
+def naive(sizes, num_images=2, temperature=1.0, prompt=None, prompt_positions=0):
     """All outputs anew for each position that is not given."""
     values = np.zeros((num_images, *positions_and_depth(sizes)), np.int32)
-    if given is not None:
-        values = network.in_order(sizes, tf.constant(given)).numpy()
-    for place in range(given_positions, values.shape[1]):
+    if prompt is not None:
+        values = network.to_generation_order(sizes, tf.constant(prompt)).numpy()
+    for place in range(prompt_positions, values.shape[1]):
         values[:, place:] = 0
         values[:, place] = naive_step(sizes)(
             weights_of(sizes),
@@ -94,16 +94,16 @@ def naive(sizes, num_images=2, temperature=1.0, given=None, given_positions=0):
             tf.constant(place),
             tf.constant(temperature),
         )
-    return network.as_image(sizes, tf.constant(values)).numpy()
+    return network.to_image(sizes, tf.constant(values)).numpy()
 
 
 def positions_and_depth(sizes):
-    rows, columns, depth = network.grid(sizes)
+    rows, columns, depth = network.position_shape(sizes)
     return rows * columns, depth
 
 
 def in_order(sizes, images):
-    return network.in_order(sizes, tf.constant(images)).numpy()
+    return network.to_generation_order(sizes, tf.constant(images)).numpy()
 
 
 def images_to_complete(sizes, num_images=2):
@@ -123,8 +123,8 @@ def test_every_value_is_the_naive_samplers(given):
 @pytest.mark.parametrize("given", [dict(), DMOL, TWO_D], ids=["cat", "dmol", "2d"])
 def test_the_programs_own_draws_are_the_naive_samplers(given):
     sizes = sizes_of(**given)
-    values = tf.function(program.draw_naively)(sizes, weights_of(sizes), 2, SEED)
-    found = network.as_image(sizes, values).numpy()
+    values = tf.function(program.sample_naively)(sizes, weights_of(sizes), 2, SEED)
+    found = network.to_image(sizes, values).numpy()
     np.testing.assert_array_equal(found, drawn(sizes))
 
 
@@ -134,13 +134,13 @@ def test_every_value_is_the_naive_samplers_where_some_are_given(given, share):
     sizes = sizes_of(**given)
     given, kept = images_to_complete(sizes), int(share * positions_and_depth(sizes)[0])
     found = sampling.sample(
-        weights_of(sizes), sizes, SEED, 2, given=given, given_positions=kept
+        weights_of(sizes), sizes, SEED, 2, prompt=given, prompt_positions=kept
     )
     np.testing.assert_array_equal(
         in_order(sizes, found)[:, :kept], in_order(sizes, given)[:, :kept]
     )
     np.testing.assert_array_equal(
-        found, naive(sizes, given=given, given_positions=kept)
+        found, naive(sizes, prompt=given, prompt_positions=kept)
     )
 
 
@@ -187,8 +187,8 @@ def test_a_drawing_that_stopped_anywhere_is_taken_up_to_the_same_images(given):
             sizes,
             SEED,
             2,
-            given=stops[done],
-            given_positions=done,
+            prompt=stops[done],
+            prompt_positions=done,
         )
         np.testing.assert_array_equal(resumed, drawn(sizes))
 
@@ -200,7 +200,7 @@ def test_progress_tells_the_positions_made_after_each_call():
     sampling.sample(weights_of(sizes), sizes, SEED, 1, **options)
     assert told == [25, 50, 60]
     told.clear()
-    given = dict(given=images_to_complete(sizes, 1), given_positions=31)
+    given = dict(prompt=images_to_complete(sizes, 1), prompt_positions=31)
     sampling.sample(weights_of(sizes), sizes, SEED, 1, **given, **options)
     assert told == [56, 60]
 
@@ -223,7 +223,7 @@ def test_one_program_serves_all_calls():
     for options in (
         dict(positions_per_call=7),
         dict(positions_per_call=100, temperature=0.5),
-        dict(given=images_to_complete(sizes), given_positions=11),
+        dict(prompt=images_to_complete(sizes), prompt_positions=11),
     ):
         sampling.sample(weights_of(sizes), sizes, SEED, 2, **options)
     assert sampling._loop(sizes).experimental_get_tracing_count() == 1
@@ -260,20 +260,20 @@ def test_weights_of_16_bits_draw_too():
         (dict(temperature=-0.1), "temperature: given -0.1"),
         (dict(temperature=float("nan")), "temperature: given nan"),
         (dict(positions_per_call=0), "positions_per_call: given 0"),
-        (dict(given_positions=61), "given_positions: given 61, wanted 0 to the 60"),
-        (dict(given_positions=-1), "given_positions: given -1"),
-        (dict(given_positions=3), "given: None, wanted images"),
+        (dict(prompt_positions=61), "prompt_positions: given 61, wanted 0 to the 60"),
+        (dict(prompt_positions=-1), "prompt_positions: given -1"),
+        (dict(prompt_positions=3), "prompt: None, wanted images"),
         (
-            dict(given=np.zeros((1, 4, 5, 3), np.int32), given_positions=3),
-            r"given: int32 of shape \(1, 4, 5, 3\), wanted integers of \(2, 4, 5, 3\)",
+            dict(prompt=np.zeros((1, 4, 5, 3), np.int32), prompt_positions=3),
+            r"prompt: int32 of shape \(1, 4, 5, 3\), wanted integers of \(2, 4, 5, 3\)",
         ),
         (
-            dict(given=np.zeros((2, 4, 5, 3)), given_positions=3),
-            "given: float64 of shape",
+            dict(prompt=np.zeros((2, 4, 5, 3)), prompt_positions=3),
+            "prompt: float64 of shape",
         ),
         (
-            dict(given=np.full((2, 4, 5, 3), 16), given_positions=3),
-            "given: values from 16 to 16, wanted 0 to 15",
+            dict(prompt=np.full((2, 4, 5, 3), 16), prompt_positions=3),
+            "prompt: values from 16 to 16, wanted 0 to 15",
         ),
         (dict(seed=tf.constant(3)), "seed: given int32 of shape ()"),
         (dict(seed=[1.0, 2.0]), "seed: given float32"),
@@ -293,7 +293,7 @@ def test_what_is_not_kept_of_given_images_may_be_anything():
     given = images_to_complete(sizes)
     given[:, 2:] = -1
     found = sampling.sample(
-        weights_of(sizes), sizes, SEED, 2, given=given, given_positions=30
+        weights_of(sizes), sizes, SEED, 2, prompt=given, prompt_positions=30
     )
     np.testing.assert_array_equal(found[:, :2], given[:, :2])
     assert found.min() >= 0

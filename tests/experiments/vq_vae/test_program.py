@@ -312,7 +312,7 @@ def test_samples_are_the_priors_codes_one_after_another_decoded():
     prior = vq_vae_program.prior_sizes(SIZES, BOOK)
     own = vq_vae_program.prior_weights(arrays)
     naive = tf.function(
-        lambda: program.draw_naively(prior, own, 3, seed), autograph=False
+        lambda: program.sample_naively(prior, own, 3, seed), autograph=False
     )()
     codes = tf.reshape(naive, (3, 2, 2, 3))
     assert len(np.unique(codes)) > 2
