@@ -67,9 +67,9 @@ def test_the_autoencoders_benchmark_has_the_sizes_that_are_trained(problem, conf
     # When the prior begins is the benchmark's own: that is what its problems are of.
     sizes = {k: v for k, v in given["sizes"].items() if k != "prior_start"}
     assert sizes.pop("size") == 64
-    told = {name: found.get(f"vq_vae.ImageSizes.{name}") for name in sizes}
+    told = {name: found.get(f"vq_vae.Sizes.{name}") for name in sizes}
     assert told == {name: str(value) for name, value in sizes.items()}
     # The benchmark's EM is soft, as the paper has it, whatever that of training is.
-    book = {name: v for name, v in given["codebook"].items() if name != "samples"}
+    book = {name: v for name, v in given["codebook"].items() if name != "num_samples"}
     told = {name: found.get(f"vq_vae.Codebook.{name}") for name in book}
     assert told == {name: str(value) for name, value in book.items()}

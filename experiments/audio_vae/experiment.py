@@ -11,7 +11,7 @@ import tensorflow as tf
 from experiments.audio_vae import program as programs
 from experiments.audio_vae import sampling
 from experiments.audio_vae.flac import flac
-from experiments.audio_vae.program import AudioSizes
+from experiments.audio_vae.program import Sizes
 from experiments.audio_vae.spectrograms import spectrograms
 from experiments.cluster import processes
 from experiments.datasets.audio import (
@@ -34,7 +34,7 @@ def train_audio(
     *,
     run_dir: Path,
     seed: int,
-    sizes: AudioSizes,
+    sizes: Sizes,
     audio: Audio,
     optimizer: Optimizer,
     loop: optimize.LoopSettings,
@@ -137,7 +137,7 @@ def _flac_bits(audio: Audio, batch_size: int, num_batches: int) -> float:
 
 
 def _show(
-    sizes: AudioSizes, audio: Audio, seed: int, num_samples: int
+    sizes: Sizes, audio: Audio, seed: int, num_samples: int
 ) -> Callable[[dict[str, np.ndarray]], dict[str, Any]]:
     """What weights make: clips drawn, and held-out ones drawn anew of their latents.
 

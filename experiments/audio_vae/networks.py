@@ -38,17 +38,16 @@ SMALL = 0.1  # of the usual deviation: of last layers that begin near 0, but not
 class Row(NamedTuple):
     """A network of a flow of the grid: it sees a block's values and blocks before."""
 
-    block: (
-        int  # values that share a context; and the values that each sees at full rate
-    )
+    # Values that share a context, and values that each sees at full rate.
+    block_size: int
     context_blocks: int  # before a block, that its context is computed of
     channels: int
-    context: int  # channels of the context's layer
+    context_channels: int  # channels of the context's layer
 
     @property
     def reach(self) -> int:
         """Values before a part that its network reads."""
-        return self.block * self.context_blocks
+        return self.block_size * self.context_blocks
 
 
 class Adaptive(NamedTuple):
@@ -59,23 +58,23 @@ class Adaptive(NamedTuple):
     network adds to that what it learns.
     """
 
-    block: int  # samples after which the least squares are solved again
+    block_size: int  # samples after which the least squares are solved again
     # Of each line: of how many samples it foretells the next, and how much the past
     # weighs, from block to block.
-    lines: tuple[tuple[int, float], ...]
+    linear_predictors: tuple[tuple[int, float], ...]
     near: int  # errors before each sample, that the network sees
     channels: int
-    context: int
+    context_channels: int
 
     @property
     def order(self) -> int:
         """Samples of the longest line."""
-        return max(order for order, _ in self.lines)
+        return max(order for order, _ in self.linear_predictors)
 
     @property
     def choices(self) -> int:
         """What may be foretold: by each line, and silence."""
-        return len(self.lines) + 1
+        return len(self.linear_predictors) + 1
 
 
 def dense(weights: Weights, name: str, x: tf.Tensor) -> tf.Tensor:
@@ -124,15 +123,15 @@ def _bounded(x: tf.Tensor, limit: float) -> tf.Tensor:
 
 def row_weights(sizes: Row) -> dict[str, Weight]:
     """Those of one part of a flow; with them as they begin the flow changes nothing."""
-    seen = sizes.block * sizes.context_blocks
-    channels, context = sizes.channels, sizes.context
+    seen = sizes.block_size * sizes.context_blocks
+    channels, context = sizes.channels, sizes.context_channels
     return {
-        "frames": Weight((sizes.block, channels), sizes.block**-0.5),
+        "frames": Weight((sizes.block_size, channels), sizes.block_size**-0.5),
         "frames/bias": Weight((channels,)),
         "context": Weight((seen, context), seen**-0.5),
         "context/bias": Weight((context,)),
         "mixed": Weight((context, channels), context**-0.5),
-        "taps": Weight((context, sizes.block)),
+        "taps": Weight((context, sizes.block_size)),
         "hidden": Weight((channels, channels), (2 / channels) ** 0.5),
         "hidden/bias": Weight((channels,)),
         "out": Weight((channels, 2)),
@@ -145,7 +144,7 @@ def row_network(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Shift and log-scale, [batch, n] each, of values [batch, reach + n]."""
     batch, total = values.shape
-    block, length = sizes.block, total - sizes.reach
+    block, length = sizes.block_size, total - sizes.reach
     squashed = tf.asinh(values)
     blocks = tf.reshape(squashed[:, : total - block], (batch, 1, -1, block))
     # Of each block with those before it: a convolution over blocks lays nothing out.
@@ -208,8 +207,8 @@ def _layers(
 
 def adaptive_weights(sizes: Adaptive) -> dict[str, Weight]:
     """With them as they begin the flow is what was foretold wrong, over its level."""
-    channels, context = sizes.channels, sizes.context
-    seen, told = sizes.near + 2 + 2 * sizes.choices, sizes.lines[-1][0]
+    channels, context = sizes.channels, sizes.context_channels
+    seen, told = sizes.near + 2 + 2 * sizes.choices, sizes.linear_predictors[-1][0]
     return {
         "frames": Weight((seen, channels), seen**-0.5),
         "frames/bias": Weight((channels,)),
@@ -231,12 +230,12 @@ def adaptive_network(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Shift and log-scale, [batch, n] each, of values [batch, n]: all of the clip."""
     batch, length = values.shape
-    block, num = sizes.block, length // sizes.block
+    block, num = sizes.block_size, length // sizes.block_size
     past = frames(_after(values, block, sizes.order), block, sizes.order)
     products = moments(past, tf.reshape(values, (-1, block)))
     foretold = [tf.zeros((batch * num, block))]
     taps = products  # of the last line, in the end
-    for order, forgetting in sizes.lines:
+    for order, forgetting in sizes.linear_predictors:
         sums = tf.reshape(shortened(products, order), (batch, num, -1))
         sums = tf.matmul(_decays(num, forgetting), sums)
         taps = solved(tf.reshape(sums, (-1, order, order + 1)))

@@ -48,22 +48,27 @@ NEAR = 32  # of its last errors, what the aggregating flow's network sees
 LOUDNESS = 1000.0  # audio comes to the compressor as asinh of so many times itself
 
 
-class AudioSizes(NamedTuple):
+class Sizes(NamedTuple):
     """The model's sizes; by default the paper's flows, 8 of 4 parts and one of 1."""
 
     length: int = 4096  # samples of a clip: the paper's T
-    flows: int = 8  # beside the aggregating one: rows of the virtual topology's nodes
-    splits: int = 4  # parts of each: its columns
-    block: int = 32  # values that share a context, and that each sees at full rate
+    num_flows: int = 8  # besides the aggregating one; rows of the virtual topology
+    num_splits: int = 4  # parts of each: its columns
+    block_size: int = 32  # values that share a context, and that each sees at full rate
     context_blocks: int = 8  # before a block, of which its context is made
     channels: int = 64  # of the decoder's networks
-    context: int = 128
+    context_channels: int = 128
     prior_channels: int = 16
-    prior_context: int = 32
-    coder: int = 128  # channels of compressor and upsampler
-    refit: int = 32  # samples after which the least squares are solved again
+    prior_context_channels: int = 32
+    compressor_channels: int = 128  # channels of compressor and upsampler
+    refit_every: int = 32  # samples after which the least squares are solved again
     # Of each line through the past: its order, and the past's weight, refit to refit.
-    lines: tuple[tuple[int, float], ...] = ((16, 0.8), (32, 0.4), (32, 0.6), (32, 0.8))
+    linear_predictors: tuple[tuple[int, float], ...] = (
+        (16, 0.8),
+        (32, 0.4),
+        (32, 0.6),
+        (32, 0.8),
+    )
 
     @property
     def latents(self) -> int:
@@ -73,45 +78,49 @@ class AudioSizes(NamedTuple):
     @property
     def num_cores(self) -> int:
         """Two consecutive flows a core, and one for the aggregating flow."""
-        return self.flows // FLOWS_A_CORE * self.splits + 1
+        return self.num_flows // FLOWS_A_CORE * self.num_splits + 1
 
 
-def check(sizes: AudioSizes) -> None:
+def check(sizes: Sizes) -> None:
     """Raises ValueError for sizes that no model can have."""
     for name, value in sizes._asdict().items():
-        if name != "lines" and value < 1:
+        if name != "linear_predictors" and value < 1:
             raise ValueError(f"{name}: given {value}, wanted 1 or more")
-    if not sizes.lines or any(n < 1 or not 0 < f <= 1 for n, f in sizes.lines):
+    if not sizes.linear_predictors or any(
+        n < 1 or not 0 < f <= 1 for n, f in sizes.linear_predictors
+    ):
         raise ValueError(
-            f"lines: given {sizes.lines}, wanted one or more, each of an order from 1 "
-            "and a weight above 0 and at most 1"
+            f"linear_predictors: given {sizes.linear_predictors}, wanted "
+            "one or more, each of an order from 1 and a weight above 0 and at most 1"
         )
-    if sizes.flows % FLOWS_A_CORE:
+    if sizes.num_flows % FLOWS_A_CORE:
         raise ValueError(
-            f"flows: given {sizes.flows}, wanted an even number: two share a core"
+            f"num_flows: given {sizes.num_flows}, wanted an even number: "
+            "two share a core"
         )
-    unit = SAMPLES_A_LATENT * sizes.splits * sizes.block
+    unit = SAMPLES_A_LATENT * sizes.num_splits * sizes.block_size
     for what, divisor in (
-        (f"latents in {sizes.splits} parts of blocks of {sizes.block}", unit),
-        (f"samples in blocks of {sizes.refit}", sizes.refit),
+        (f"latents in {sizes.num_splits} parts of blocks of {sizes.block_size}", unit),
+        (f"samples in blocks of {sizes.refit_every}", sizes.refit_every),
         (f"samples in blocks of {CODED}", CODED),
     ):
         if sizes.length % divisor:
             raise ValueError(
                 f"length: given {sizes.length}, wanted a multiple of {divisor}: {what}"
             )
-    part = sizes.latents // sizes.splits
+    part = sizes.latents // sizes.num_splits
     if part < _row(sizes, "prior").reach:
         raise ValueError(
-            f"context_blocks: given {sizes.context_blocks} of {sizes.block}, wanted at "
-            f"most the {part} latents of a part: a node reads its neighbour alone"
+            f"context_blocks: given {sizes.context_blocks} of {sizes.block_size}, "
+            f"wanted at most the {part} latents of a part: a node reads its neighbour "
+            "alone"
         )
 
 
 # The programs.
 
 
-def prior(weights: Tensors, sizes: AudioSizes, num_clips: int) -> ppl.RandomVariable:
+def prior(weights: Tensors, sizes: Sizes, num_clips: int) -> ppl.RandomVariable:
     """p(z): uniform noise through a distributed flow, [num_clips, T / 2].
 
     Figure 4 has the noise as it is; see LogisticQuantile for why it is stretched.
@@ -126,7 +135,7 @@ def prior(weights: Tensors, sizes: AudioSizes, num_clips: int) -> ppl.RandomVari
 
 
 def decoder(
-    weights: Tensors, sizes: AudioSizes, z: ppl.RandomVariable | tf.Tensor
+    weights: Tensors, sizes: Sizes, z: ppl.RandomVariable | tf.Tensor
 ) -> ppl.RandomVariable:
     """p(audio | z): noise shifted and scaled as upsampled z says, then a flow.
 
@@ -170,7 +179,7 @@ def encoder(
     )
 
 
-def clips(weights: Tensors, sizes: AudioSizes, num_clips: int) -> ppl.RandomVariable:
+def clips(weights: Tensors, sizes: Sizes, num_clips: int) -> ppl.RandomVariable:
     """p(z) p(audio | z): the whole model."""
     return decoder(weights, sizes, prior(weights, sizes, num_clips))
 
@@ -192,25 +201,23 @@ def _limited(x: tf.Tensor, limit: float) -> tf.Tensor:
 # What the programs are made of.
 
 
-def flow(
-    weights: Tensors, sizes: AudioSizes, name: str
-) -> DistributedAutoregressiveFlow:
+def flow(weights: Tensors, sizes: Sizes, name: str) -> DistributedAutoregressiveFlow:
     """That of "prior" or "decoder": parts on their cores, orders in turn."""
     networks_of_flows = flow_networks(sizes, name)
     made = []
     for number, sized in enumerate(networks_of_flows):
-        aggregates = number == sizes.flows
+        aggregates = number == sizes.num_flows
         parts = tuple(
             Part(
                 core_of_node(sizes, number, column),
                 within(weights, _node(name, number, column)),
             )
-            for column in range(1 if aggregates else sizes.splits)
+            for column in range(1 if aggregates else sizes.num_splits)
         )
         reach = sized.reach if isinstance(sized, Row) else 0
         # The aggregating flow and the grid's last, which meet data first, go through
         # them as time does; from there on every other one goes back.
-        backwards = not aggregates and (sizes.flows - 1 - number) % 2 == 1
+        backwards = not aggregates and (sizes.num_flows - 1 - number) % 2 == 1
         made.append(SplitFlow(_network(sized), reach, parts, backwards))
     return DistributedAutoregressiveFlow(made)
 
@@ -223,23 +230,23 @@ def _network(sized: Row | Adaptive) -> Network:
     return functools.partial(networks.adaptive_network, sized)
 
 
-def flow_networks(sizes: AudioSizes, name: str) -> list[Row | Adaptive]:
+def flow_networks(sizes: Sizes, name: str) -> list[Row | Adaptive]:
     """The sizes of each flow's networks, the aggregating one's last."""
-    rows: list[Row | Adaptive] = [_row(sizes, name)] * sizes.flows
+    rows: list[Row | Adaptive] = [_row(sizes, name)] * sizes.num_flows
     return [*rows, _adaptive(sizes) if name == "decoder" else _row(sizes, name)]
 
 
-def core_of_node(sizes: AudioSizes, number: int, column: int) -> int:
+def core_of_node(sizes: Sizes, number: int, column: int) -> int:
     """Of a flow's part: two consecutive flows share a core a column.
 
     Forward and inverse of it are both there.
     """
-    if number == sizes.flows:
+    if number == sizes.num_flows:
         return sizes.num_cores - 1
-    return number // FLOWS_A_CORE * sizes.splits + column
+    return number // FLOWS_A_CORE * sizes.num_splits + column
 
 
-def placement(sizes: AudioSizes) -> Placement:
+def placement(sizes: Sizes) -> Placement:
     """Where weights are kept: a node's on its core, all else with the aggregator."""
 
     def core_of(name: str) -> int:
@@ -254,18 +261,23 @@ def placement(sizes: AudioSizes) -> Placement:
         home=sizes.num_cores - 1,
         core_of=core_of,
         description=(
-            f"{sizes.flows // FLOWS_A_CORE} x {sizes.splits} and one that aggregates"
+            f"{sizes.num_flows // FLOWS_A_CORE} x {sizes.num_splits} and one that "
+            "aggregates"
         ),
     )
 
 
-def weights_of(sizes: AudioSizes) -> dict[str, Weight]:
+def weights_of(sizes: Sizes) -> dict[str, Weight]:
     """All weights, by name."""
     latents = CODED // SAMPLES_A_LATENT
     found = {"decoder/tail": Weight((1,), mean=float(np.log(FIRST_TAIL)))}
     coders = {
-        "compressor": networks.coder_weights(CODED, CODED, sizes.coder, 2 * latents),
-        "upsampler": networks.coder_weights(CODED, latents, sizes.coder, 2 * CODED),
+        "compressor": networks.coder_weights(
+            CODED, CODED, sizes.compressor_channels, 2 * latents
+        ),
+        "upsampler": networks.coder_weights(
+            CODED, latents, sizes.compressor_channels, 2 * CODED
+        ),
     }
     nodes = {}
     for name in ("prior", "decoder"):
@@ -275,7 +287,7 @@ def weights_of(sizes: AudioSizes) -> dict[str, Weight]:
                 if isinstance(sized, Row)
                 else networks.adaptive_weights(sized)
             )
-            for column in range(sizes.splits if number < sizes.flows else 1):
+            for column in range(sizes.num_splits if number < sizes.num_flows else 1):
                 nodes[_node(name, number, column)] = held
     for prefix, held in (coders | nodes).items():
         found |= {f"{prefix}/{name}": weight for name, weight in held.items()}
@@ -286,20 +298,22 @@ def _node(name: str, number: int, column: int) -> str:
     return f"{name}/flow{number}/part{column}"
 
 
-def _row(sizes: AudioSizes, name: str) -> Row:
-    channels, context = sizes.channels, sizes.context
+def _row(sizes: Sizes, name: str) -> Row:
+    channels, context = sizes.channels, sizes.context_channels
     if name == "prior":
-        channels, context = sizes.prior_channels, sizes.prior_context
-    return Row(sizes.block, sizes.context_blocks, channels, context)
+        channels, context = sizes.prior_channels, sizes.prior_context_channels
+    return Row(sizes.block_size, sizes.context_blocks, channels, context)
 
 
-def _adaptive(sizes: AudioSizes) -> Adaptive:
+def _adaptive(sizes: Sizes) -> Adaptive:
     return Adaptive(
-        block=sizes.refit,
-        lines=tuple((int(order), float(past)) for order, past in sizes.lines),
+        block_size=sizes.refit_every,
+        linear_predictors=tuple(
+            (int(order), float(past)) for order, past in sizes.linear_predictors
+        ),
         near=NEAR,
         channels=sizes.channels,
-        context=sizes.context,
+        context_channels=sizes.context_channels,
     )
 
 
@@ -322,7 +336,7 @@ def drawn_by(random: Randomness) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
 
 
 def bound(
-    weights: Tensors, sizes: AudioSizes, audio: tf.Tensor, random: Randomness
+    weights: Tensors, sizes: Sizes, audio: tf.Tensor, random: Randomness
 ) -> dict[str, tf.Tensor]:
     """What the bound is made of, by name, [clips] each: in nats, their sum its loss.
 
@@ -339,7 +353,7 @@ def bound(
     }
 
 
-def model(sizes: AudioSizes) -> Model:
+def model(sizes: Sizes) -> Model:
     """The model to be trained; batches are {"audio": [batch, T] of 16-bit integers}.
 
     The nats are the negative evidence lower bound of a clip's samples.
@@ -361,10 +375,12 @@ def model(sizes: AudioSizes) -> Model:
 
     return Model(
         name=(
-            f"audio_vae(T={sizes.length}, {sizes.flows} flows of {sizes.splits} and "
-            f"one of 1, channels {sizes.channels}/{sizes.prior_channels}, contexts "
-            f"{sizes.context}/{sizes.prior_context} of {sizes.context_blocks} x "
-            f"{sizes.block}, least squares {sizes.lines} every {sizes.refit})"
+            f"audio_vae(T={sizes.length}, {sizes.num_flows} flows of "
+            f"{sizes.num_splits} and one of 1, channels "
+            f"{sizes.channels}/{sizes.prior_channels}, contexts "
+            f"{sizes.context_channels}/{sizes.prior_context_channels} of "
+            f"{sizes.context_blocks} x {sizes.block_size}, least squares "
+            f"{sizes.linear_predictors} every {sizes.refit_every})"
         ),
         weights=weights_of(sizes),
         loss=loss,
@@ -373,7 +389,7 @@ def model(sizes: AudioSizes) -> Model:
     )
 
 
-def flops(sizes: AudioSizes) -> int:
+def flops(sizes: Sizes) -> int:
     """Of a clip's products with weights, forward and backward.
 
     Laying out what each value sees, and the least squares, do not count.
@@ -391,13 +407,13 @@ def flops(sizes: AudioSizes) -> int:
     total = 0
     for name, values in (("prior", sizes.latents), ("decoder", sizes.length)):
         row = networks.row_weights(_row(sizes, name))
-        total += sizes.flows * of(row, values, sizes.block)
+        total += sizes.num_flows * of(row, values, sizes.block_size)
         if name == "prior":
-            total += of(row, values, sizes.block)
+            total += of(row, values, sizes.block_size)
     adaptive = networks.adaptive_weights(_adaptive(sizes))
-    total += of(adaptive, sizes.length, sizes.refit)
+    total += of(adaptive, sizes.length, sizes.refit_every)
     blocks = sizes.length // CODED
     for given, made in ((CODED, CODED), (CODED // SAMPLES_A_LATENT, 2 * CODED)):
-        coder = networks.coder_weights(CODED, given, sizes.coder, made)
+        coder = networks.coder_weights(CODED, given, sizes.compressor_channels, made)
         total += of(coder, blocks, 1)
     return 3 * 2 * total

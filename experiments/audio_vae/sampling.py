@@ -17,13 +17,13 @@ import tensorflow as tf
 from experiments.audio_vae import networks, program
 from experiments.audio_vae.flows import LogisticQuantile, SplitFlow
 from experiments.audio_vae.networks import Adaptive, Row
-from experiments.audio_vae.program import AudioSizes
+from experiments.audio_vae.program import Sizes
 from experiments.training.model import Tensors
 from experiments.training.prng import Randomness, uniform
 
 
 def sample(
-    weights: Mapping[str, Any], sizes: AudioSizes, seed: Any, num_clips: int
+    weights: Mapping[str, Any], sizes: Sizes, seed: Any, num_clips: int
 ) -> np.ndarray:
     """Clips of the model: [num_clips, T] int32 of 16 bits.
 
@@ -42,7 +42,7 @@ def sample(
 
 
 def reconstruct(
-    weights: Mapping[str, Any], sizes: AudioSizes, seed: Any, clips: Any
+    weights: Mapping[str, Any], sizes: Sizes, seed: Any, clips: Any
 ) -> np.ndarray:
     """Other sounds of the latents that clips have on average: as `sample` gives them.
 
@@ -59,7 +59,7 @@ def reconstruct(
     return decoded(weights, sizes, seed, program.encoder(weights, heard).mean())
 
 
-def decoded(weights: Tensors, sizes: AudioSizes, seed: Any, z: tf.Tensor) -> np.ndarray:
+def decoded(weights: Tensors, sizes: Sizes, seed: Any, z: tf.Tensor) -> np.ndarray:
     """A draw of the decoder for latents z [clips, T / 2]."""
     shift, log_scale = program.upsampled(weights, z)
     random = Randomness(tf.convert_to_tensor(seed, tf.int32), tf.constant(0))
@@ -75,7 +75,7 @@ def decoded(weights: Tensors, sizes: AudioSizes, seed: Any, z: tf.Tensor) -> np.
 
 def forward(
     weights: Tensors,
-    sizes: AudioSizes,
+    sizes: Sizes,
     name: str,
     noise: tf.Tensor,
     loudest: float = math.inf,
@@ -130,7 +130,7 @@ def _row_loop(
     sizes: Row, weights: Tensors, x: tf.Tensor, before: tf.Tensor
 ) -> tf.Tensor:
     length, clips = x.shape
-    block = sizes.block
+    block = sizes.block_size
     kept = tf.concat([tf.asinh(before), tf.zeros_like(x)], 0)  # y, squashed
     context = (tf.zeros((clips, sizes.channels)), tf.zeros((clips, block)))
 
@@ -168,9 +168,9 @@ def _adaptive_loop(
 ) -> tf.Tensor:
     del before  # it has the whole clip
     length, clips = x.shape
-    block, order, near = sizes.block, sizes.order, sizes.near
+    block, order, near = sizes.block_size, sizes.order, sizes.near
     late = networks.LATE
-    orders = [n for n, _ in sizes.lines]
+    orders = [n for n, _ in sizes.linear_predictors]
     lead = max(order + block, near, late)  # of silence before the clip, in what is kept
 
     def refit(place: tf.Tensor, kept: tf.Tensor, state: Any) -> Any:
@@ -185,7 +185,9 @@ def _adaptive_loop(
         )  # [clips, block, order]
         products = networks.moments(past, tf.transpose(long[order:]))
         sums = []
-        for held, (short, forgetting) in zip(state[0], sizes.lines, strict=True):
+        for held, (short, forgetting) in zip(
+            state[0], sizes.linear_predictors, strict=True
+        ):
             sums.append(forgetting * held + networks.shortened(products, short))
         taps = [
             networks.trusted(place, n) * networks.solved(held)
@@ -203,7 +205,7 @@ def _adaptive_loop(
         at = place + lead
         past = tf.transpose(tf.slice(kept, (at - order, 0), (order, clips))[::-1])
         told = [tf.zeros((clips,))]
-        for each, (short, _) in zip(taps, sizes.lines, strict=True):
+        for each, (short, _) in zip(taps, sizes.linear_predictors, strict=True):
             told.append(networks.line(past[:, :short], each))
         told = tf.stack(told, -1)[:, tf.newaxis]  # [clips, 1, choices]
         mean = tf.slice(squares, (at - late, 0, 0), (late, clips, sizes.choices))
@@ -259,7 +261,7 @@ def _written(x: tf.Tensor, row: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
 
 
 def _checked(
-    weights: Mapping[str, Any], sizes: AudioSizes, seed: Any, num_clips: int
+    weights: Mapping[str, Any], sizes: Sizes, seed: Any, num_clips: int
 ) -> tuple[dict[str, tf.Tensor], Randomness]:
     program.check(sizes)
     if num_clips < 1:

@@ -46,9 +46,9 @@ def measure_vae(
     """Measures steps of training; appends the records and renders what they say.
 
     images: by name, a vector-quantised autoencoder's `sizes` (fields of
-      `vq_vae.ImageSizes`), `codebook` (of `vq_vae.Codebook`), `batch_size`, `systems`
-      (of SYSTEMS), `min_seconds` and `min_calls` of a turn.
-    audio: likewise, of `audio_vae.AudioSizes` and without a codebook.
+      `vq_vae.Sizes`), `codebook` (of `vq_vae.Codebook`), `batch_size`,
+      `systems` (of SYSTEMS), `min_seconds` and `min_calls` of a turn.
+    audio: likewise, of `audio_vae.Sizes` and without a codebook.
     out: folder of records/, tables/ and plots/, from the repository's root.
 
     Returns the table's path.  Raises ValueError, before anything runs, for unknown
@@ -127,9 +127,9 @@ def _check_arguments(
 def _check_sizes(kind: str, what: str, given: Mapping[str, Any]) -> int:
     """The cores of the model's virtual topology; 1 for images."""
     # TensorFlow: seconds.
-    from experiments.audio_vae import AudioSizes
-    from experiments.audio_vae import program as programs
-    from experiments.vq_vae import Codebook, ImageSizes, program
+    from experiments import audio_vae, vq_vae
+    from experiments.audio_vae import program as audio_program
+    from experiments.vq_vae import program as image_program
 
     def made(name: str, fields: Any) -> Any:
         needed = [f for f in fields._fields if f not in fields._field_defaults]
@@ -138,11 +138,11 @@ def _check_sizes(kind: str, what: str, given: Mapping[str, Any]) -> int:
         return fields(**given[name])
 
     if kind == "images":
-        sizes = made("sizes", ImageSizes)
-        program.check(sizes, made("codebook", Codebook))
+        sizes = made("sizes", vq_vae.Sizes)
+        image_program.check(sizes, made("codebook", vq_vae.Codebook))
         return 1
-    clips = made("sizes", AudioSizes)
-    programs.check(clips)
+    clips = made("sizes", audio_vae.Sizes)
+    audio_program.check(clips)
     return int(clips.num_cores)
 
 

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from experiments import datasets
-from experiments.audio_vae import AudioSizes
+from experiments import audio_vae, datasets, vq_vae
 from experiments.audio_vae import program as audio_program
 from experiments.bench import counting, step_timing
 from experiments.bench.problems import AdamSettings
@@ -25,7 +24,6 @@ from experiments.training.engine import Engine
 from experiments.training.model import draw
 from experiments.training.prng import Randomness
 from experiments.training.train_step import step_seed
-from experiments.vq_vae import Codebook, ImageSizes
 from experiments.vq_vae import program as vq_vae_program
 
 Draws = Callable[[int], Mapping[str, np.ndarray]]
@@ -33,7 +31,7 @@ Draws = Callable[[int], Mapping[str, np.ndarray]]
 
 def train_images(task: step_timing.Task) -> dict[str, Any]:
     """Times a system's steps of the vector-quantised autoencoder."""
-    sizes, book = ImageSizes(**task["sizes"]), Codebook(**task["codebook"])
+    sizes, book = vq_vae.Sizes(**task["sizes"]), vq_vae.Codebook(**task["codebook"])
     model = vq_vae_program.model(sizes, book)
     data = datasets.natural_image_crops(size=sizes.size)
     batch = images.training_batches(data, seed=task["seed"], batch_size=task["batch"])
@@ -56,7 +54,7 @@ def train_images(task: step_timing.Task) -> dict[str, Any]:
 
 def train_audio(task: step_timing.Task) -> dict[str, Any]:
     """Times a system's steps of the audio VAE, on one device or on its cores."""
-    sizes = AudioSizes(**task["sizes"])
+    sizes = audio_vae.Sizes(**task["sizes"])
     model = audio_program.model(sizes)
     data = datasets.synthetic_tones(length=sizes.length)
     batch = clips.training_batches(data, seed=task["seed"], batch_size=task["batch"])
@@ -104,25 +102,27 @@ def passed(batch: Mapping[str, np.ndarray], runtime: ManuallyPlaced) -> dict[str
     }
 
 
-def image_draws(sizes: ImageSizes, book: Codebook, seed: int, batch: int) -> Draws:
+def image_draws(
+    sizes: vq_vae.Sizes, book: vq_vae.Codebook, seed: int, batch: int
+) -> Draws:
     """What our program draws in a step, of its number: for systems that are told."""
     rows, columns, slots = vq_vae_program.grid(sizes)
     vectors = batch * rows * columns * slots
 
     def of_step(number: int) -> dict[str, np.ndarray]:
         random = Randomness(tf.constant(step_seed(seed, number)), tf.constant(0))
-        shape = (batch, vectors // batch * book.samples)
+        shape = (batch, vectors // batch * book.num_samples)
         uniform = prng.uniform(random, "codes", shape)
-        words = prng.bits(random, "restart", (book.codes, 1))[:, 0]
+        words = prng.bits(random, "restart", (book.num_codes, 1))[:, 0]
         return {
-            "uniform": tf.reshape(uniform, (vectors, book.samples)).numpy(),
+            "uniform": tf.reshape(uniform, (vectors, book.num_samples)).numpy(),
             "chosen": (words.numpy().astype(np.int64) % vectors).astype(np.int32),
         }
 
     return _going_round(of_step)
 
 
-def audio_draws(sizes: AudioSizes, seed: int, batch: int) -> Draws:
+def audio_draws(sizes: audio_vae.Sizes, seed: int, batch: int) -> Draws:
     """As `image_draws`: where samples are within their steps, and latents' noise."""
 
     def of_step(number: int) -> dict[str, np.ndarray]:

@@ -2,6 +2,6 @@
 
 from experiments.vq_vae.codebook import Codebook
 from experiments.vq_vae.experiment import train_images
-from experiments.vq_vae.program import ImageSizes
+from experiments.vq_vae.program import Sizes
 
-__all__ = ["Codebook", "ImageSizes", "train_images"]
+__all__ = ["Codebook", "Sizes", "train_images"]

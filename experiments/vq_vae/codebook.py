@@ -25,30 +25,32 @@ FIRST_STDDEV = 0.1  # of the codes before the first step, which no training meet
 class Codebook(NamedTuple):
     """What a codebook is, and how it learns."""
 
-    codes: int = 256
-    depth: int = 512  # of a code's vector
+    num_codes: int = 256
+    code_dim: int = 512  # of a code's vector
     # Draws of a vector's E-step, whose mean is its shares; 0: the nearest code has all,
     # which is hard EM.
-    samples: int = 10
+    num_samples: int = 10
     decay: float = 0.999  # of counts and sums from step to step
     epsilon: float = 1e-5  # of Laplace's smoothing of the counts
-    commitment: float = 0.25  # of the encoder's distance to the codes, in the loss
-    restart: float = 0.03  # of an equal share: below it, a code begins anew; 0: none
+    commitment_cost: float = 0.25  # of the encoder's distance to the codes, in the loss
+    restart_threshold: float = (
+        0.03  # of an equal share: below it, a code begins anew; 0: none
+    )
 
 
 def check(book: Codebook) -> None:
     """Raises ValueError for what no codebook can be made of."""
-    for name, least in {"codes": 2, "depth": 1, "samples": 0}.items():
+    for name, least in {"num_codes": 2, "code_dim": 1, "num_samples": 0}.items():
         if getattr(book, name) < least:
             raise ValueError(
                 f"{name}: given {getattr(book, name)}, wanted {least} or more"
             )
-    for name in ("decay", "restart"):
+    for name in ("decay", "restart_threshold"):
         if not 0 <= getattr(book, name) < 1:
             raise ValueError(
                 f"{name}: given {getattr(book, name)}, wanted at least 0 and below 1"
             )
-    for name in ("epsilon", "commitment"):
+    for name in ("epsilon", "commitment_cost"):
         if not getattr(book, name) >= 0:
             raise ValueError(f"{name}: given {getattr(book, name)}, wanted 0 or more")
 
@@ -56,11 +58,11 @@ def check(book: Codebook) -> None:
 def state(book: Codebook) -> dict[str, Weight]:
     """What goes from step to step, by name, and how it begins."""
     return {
-        "codes": Weight((book.codes, book.depth), FIRST_STDDEV),
-        "counts": Weight((book.codes,)),  # averages, of vectors a step
-        "sums": Weight((book.codes, book.depth)),
-        "usage": Weight((book.codes,)),  # an average of shares, over fewer steps
-        "age": Weight((book.codes,)),  # steps since the code began
+        "codes": Weight((book.num_codes, book.code_dim), FIRST_STDDEV),
+        "counts": Weight((book.num_codes,)),  # averages, of vectors a step
+        "sums": Weight((book.num_codes, book.code_dim)),
+        "usage": Weight((book.num_codes,)),  # an average of shares, over fewer steps
+        "age": Weight((book.num_codes,)),  # steps since the code began
         "steps": Weight(()),
     }
 
@@ -72,12 +74,12 @@ def distances(vectors: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
     return of_vectors + tf.reduce_sum(codes * codes, -1) - 2 * product
 
 
-def hard_shares(squares: tf.Tensor) -> tf.Tensor:
+def hard_responsibilities(squares: tf.Tensor) -> tf.Tensor:
     """All of each vector to its nearest code: [vectors, codes] of 0 and 1."""
     return tf.one_hot(tf.argmin(squares, -1), squares.shape[-1])
 
 
-def soft_shares(squares: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
+def sampled_responsibilities(squares: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
     """The mean of draws of each vector's code, with odds exp(-distance).
 
     squares: [vectors, codes], as is what comes back, multiples of 1 / samples.
@@ -104,11 +106,13 @@ def e_step(
 
     batch: how many examples the vectors are of.
     """
-    if not book.samples:
-        return hard_shares(squares)
-    draws = squares.shape[0] // batch * book.samples
+    if not book.num_samples:
+        return hard_responsibilities(squares)
+    draws = squares.shape[0] // batch * book.num_samples
     uniform = prng.uniform(random, "codes", (batch, draws))
-    return soft_shares(squares, tf.reshape(uniform, (-1, book.samples)))
+    return sampled_responsibilities(
+        squares, tf.reshape(uniform, (-1, book.num_samples))
+    )
 
 
 def statistics(
@@ -125,7 +129,7 @@ def statistics(
     batch, places, depth = vectors.shape
     flat = tf.reshape(vectors, (-1, depth))
     everyone = Randomness(random.seed, tf.constant(0))
-    drawn = prng.bits(everyone, "restart", (book.codes, 1))[:, 0]
+    drawn = prng.bits(everyone, "restart", (book.num_codes, 1))[:, 0]
     chosen = tf.cast(drawn, tf.int64) % (random.num_examples * places)
     here = tf.cast(chosen, tf.int32) - random.first * places  # among these, or beyond
     within = tf.logical_and(here >= 0, here < batch * places)
@@ -149,16 +153,16 @@ def m_step(book: Codebook, before: Tensors, found: Tensors) -> dict[str, tf.Tens
     counts = decay * before["counts"] + (1 - decay) * found["counts"]
     sums = decay * before["sums"] + (1 - decay) * found["sums"]
     total = tf.reduce_sum(counts)
-    smoothed = (counts + book.epsilon) / (total + book.codes * book.epsilon) * total
+    smoothed = (counts + book.epsilon) / (total + book.num_codes * book.epsilon) * total
     codes = sums / smoothed[:, tf.newaxis]
 
     share = found["counts"] / tf.reduce_sum(found["counts"])
     usage = USAGE_DECAY * before["usage"] + (1 - USAGE_DECAY) * share
     first = steps < 1
     usage = tf.where(first, tf.zeros_like(usage), usage)  # of codes that are no more
-    idle = usage < book.restart / book.codes
+    idle = usage < book.restart_threshold / book.num_codes
     dead = tf.logical_or(tf.logical_and(idle, before["age"] >= PATIENCE), first)
-    equal = total / book.codes
+    equal = total / book.num_codes
     row = dead[:, tf.newaxis]
     return {
         "codes": tf.where(row, found["candidates"], codes),

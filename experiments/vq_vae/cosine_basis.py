@@ -15,7 +15,7 @@ COLOURS = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]
 COLOUR_SHARE = 0.3  # of a colour's deviation to that of grey, about
 
 
-def split(side: int, slots: int) -> tuple[np.ndarray, np.ndarray]:
+def split(side: int, codes_per_position: int) -> tuple[np.ndarray, np.ndarray]:
     """Cosines for each slot, and what makes patches of them again, float32.
 
     A patch [side, side, 3], flattened, times [slots, side * side * 3, frequencies] is a
@@ -27,10 +27,10 @@ def split(side: int, slots: int) -> tuple[np.ndarray, np.ndarray]:
     Raises ValueError for more slots than a patch has numbers.
     """
     number = side * side * 3
-    if slots > number:
+    if codes_per_position > number:
         raise ValueError(
-            f"slots: given {slots}, wanted at most the {number} numbers of a patch of "
-            f"{side} x {side} pixels"
+            f"codes_per_position: given {codes_per_position}, wanted at most the "
+            f"{number} numbers of a patch of {side} x {side} pixels"
         )
     cosines = fft.dct(np.eye(side), axis=0, norm="ortho")  # [frequency, place]
     every = list(itertools.product(range(side), range(side), range(3)))
@@ -38,8 +38,10 @@ def split(side: int, slots: int) -> tuple[np.ndarray, np.ndarray]:
     waves = np.einsum("ui,vj,wc->uvwijc", cosines, cosines, COLOURS)
     waves = waves.reshape(number, number)
     order = np.argsort(-deviations, kind="stable")
-    each = number // slots
-    chosen = order[: each * slots].reshape(each, slots).T  # [slots, frequencies]
+    each = number // codes_per_position
+    chosen = (
+        order[: each * codes_per_position].reshape(each, codes_per_position).T
+    )  # [slots, frequencies]
     scale = deviations[chosen[:, :1], np.newaxis]
     apart = (waves[chosen] / scale).transpose(0, 2, 1)
     return apart.astype(np.float32), (waves[chosen] * scale).astype(np.float32)

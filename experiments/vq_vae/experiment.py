@@ -32,7 +32,7 @@ from experiments.vq_vae import program
 from experiments.vq_vae.codebook import Codebook
 from experiments.vq_vae.histogram import histogram_bits_per_dim
 from experiments.vq_vae.png import png
-from experiments.vq_vae.program import ImageSizes
+from experiments.vq_vae.program import Sizes
 
 COLLAPSED = 0.1  # of the codes: a perplexity below is warned of
 SETTLED = 2 * codebooks.PATIENCE  # steps, before which it says little
@@ -42,7 +42,7 @@ def train_images(
     *,
     run_dir: Path,
     seed: int,
-    sizes: ImageSizes,
+    sizes: Sizes,
     codebook: Codebook,
     images: Images,
     optimizer: Optimizer,
@@ -128,7 +128,7 @@ def train_images(
     )
 
 
-def _check_fit(sizes: ImageSizes, images: Images) -> None:
+def _check_fit(sizes: Sizes, images: Images) -> None:
     if sizes.size != images.size:
         raise ValueError(
             f"size: a model of {sizes.size} x {sizes.size} pixels, wanted the "
@@ -161,7 +161,7 @@ def _yardsticks(
 
 
 def _show(
-    sizes: ImageSizes,
+    sizes: Sizes,
     book: Codebook,
     images: Images,
     seed: int,
@@ -213,12 +213,13 @@ def _show(
 
 def _warn_of_collapse(book: Codebook, steps: int, used: float) -> None:
     """used: the perplexity of the codes drawn in training, or of the nearest ones."""
-    if steps >= SETTLED and used < COLLAPSED * book.codes:
+    if steps >= SETTLED and used < COLLAPSED * book.num_codes:
         warnings.warn(
-            f"codebook: perplexity {used:.1f} of {book.codes} codes at step {steps}: "
-            f"it has collapsed; raise Codebook.restart (given {book.restart}), by "
-            "which idle codes begin anew, or Codebook.commitment (given "
-            f"{book.commitment}), or lower the optimizer's rate",
+            f"codebook: perplexity {used:.1f} of {book.num_codes} codes at step "
+            f"{steps}: it has collapsed; raise Codebook.restart_threshold (given "
+            f"{book.restart_threshold}), by which idle codes begin anew, or "
+            f"Codebook.commitment_cost (given {book.commitment_cost}), or lower the "
+            "optimizer's rate",
             RuntimeWarning,
             stacklevel=2,
         )

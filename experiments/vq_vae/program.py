@@ -19,7 +19,6 @@ import tensorflow_probability as tfp
 import ppl_core as ppl
 from experiments.image_transformer import likelihood, network, program, sampling
 from experiments.image_transformer.likelihood import CHANNELS, OUTPUTS_PER_COMPONENT
-from experiments.image_transformer.network import Sizes
 from experiments.training.model import Model, Tensors, Weight
 from experiments.training.prng import Randomness
 from experiments.vq_vae import codebook, cosine_basis
@@ -36,19 +35,24 @@ SPREAD = 0.2  # of components' first biases, by which they are different ones
 FIRST_GAIN = 0.1  # of the last layer's weights
 
 
-class ImageSizes(NamedTuple):
+class Sizes(NamedTuple):
     """What a model is: everything but its codebook and weights."""
 
     size: int  # pixels of a side
     channels: int  # of the convolutions
     strides: tuple[int, ...] = (2, 2, 2, 1)  # of the encoder's, mirrored by the decoder
-    residuals: tuple[int, ...] = (0, 0, 0, 2)  # residual layers after each of these
-    kernel: int = 5
+    residual_layers: tuple[int, ...] = (
+        0,
+        0,
+        0,
+        2,
+    )  # residual layers after each of these
+    kernel_size: int = 5
     # Whether products over all strides at once stand beside the convolutions, of a
     # place's cosines, some for each slot: what convolutions make is added to what is
     # linear, which is learned in few steps.
     shortcuts: bool = False
-    slots: int = 10  # codes of a place
+    codes_per_position: int = 10  # codes of a place
     likelihood: str = "dmol"  # of a pixel; or "categorical", of each sub-pixel
     num_mixtures: int = 10  # of "dmol"
     num_values: int = 256  # of a sub-pixel
@@ -61,7 +65,7 @@ class ImageSizes(NamedTuple):
     prior_block: int = 128  # codes that see each other, and those of the block before
 
 
-def check(sizes: ImageSizes, book: Codebook) -> None:
+def check(sizes: Sizes, book: Codebook) -> None:
     """Raises ValueError for what no model can be made of."""
     codebook.check(book)
     if sizes.likelihood not in network.LIKELIHOODS:
@@ -69,7 +73,13 @@ def check(sizes: ImageSizes, book: Codebook) -> None:
             f"likelihood: given {sizes.likelihood!r}, "
             f"wanted one of {network.LIKELIHOODS}"
         )
-    least = {"size": 1, "channels": 1, "kernel": 1, "slots": 1, "num_mixtures": 1}
+    least = {
+        "size": 1,
+        "channels": 1,
+        "kernel_size": 1,
+        "codes_per_position": 1,
+        "num_mixtures": 1,
+    }
     for name, wanted in (least | {"num_values": 2, "prior_start": 0}).items():
         if getattr(sizes, name) < wanted:
             raise ValueError(
@@ -77,10 +87,13 @@ def check(sizes: ImageSizes, book: Codebook) -> None:
             )
     if not sizes.strides or min(sizes.strides) < 1:
         raise ValueError(f"strides: given {sizes.strides}, wanted some, each from 1")
-    if len(sizes.residuals) != len(sizes.strides) or min(sizes.residuals) < 0:
+    if (
+        len(sizes.residual_layers) != len(sizes.strides)
+        or min(sizes.residual_layers) < 0
+    ):
         raise ValueError(
-            f"residuals: given {sizes.residuals}, wanted a number for each of strides "
-            f"{sizes.strides}"
+            f"residual_layers: given {sizes.residual_layers}, wanted a number for "
+            f"each of strides {sizes.strides}"
         )
     if sizes.size % math.prod(sizes.strides):
         raise ValueError(
@@ -92,16 +105,16 @@ def check(sizes: ImageSizes, book: Codebook) -> None:
         raise ValueError(f"prior: {error}") from error
 
 
-def grid(sizes: ImageSizes) -> tuple[int, int, int]:
+def grid(sizes: Sizes) -> tuple[int, int, int]:
     """Rows and columns of places, and the codes of each."""
     side = sizes.size // math.prod(sizes.strides)
-    return side, side, sizes.slots
+    return side, side, sizes.codes_per_position
 
 
-def prior_sizes(sizes: ImageSizes, book: Codebook) -> Sizes:
+def prior_sizes(sizes: Sizes, book: Codebook) -> network.Sizes:
     """The Image Transformer of an image whose pixels are places and channels slots."""
     rows, columns, slots = grid(sizes)
-    return Sizes(
+    return network.Sizes(
         height=rows,
         width=columns,
         layers=sizes.prior_layers,
@@ -111,7 +124,7 @@ def prior_sizes(sizes: ImageSizes, book: Codebook) -> Sizes:
         value_size=sizes.prior_hidden // 2,
         filter_size=sizes.prior_filter_size,
         block=sizes.prior_block,
-        num_values=book.codes,
+        num_values=book.num_codes,
         channels=slots,
     )
 
@@ -125,9 +138,9 @@ def prior_weights(weights: Tensors) -> dict[str, tf.Tensor]:
     }
 
 
-def weights(sizes: ImageSizes, book: Codebook) -> dict[str, Weight]:
+def weights(sizes: Sizes, book: Codebook) -> dict[str, Weight]:
     """Every weight by name; the codes are none."""
-    channels, kernel = sizes.channels, sizes.kernel
+    channels, kernel = sizes.channels, sizes.kernel_size
     made: dict[str, Weight] = {}
 
     def add(name: str, shape: tuple[int, ...], fan: float, gain: float = 1.0) -> None:
@@ -142,7 +155,7 @@ def weights(sizes: ImageSizes, book: Codebook) -> dict[str, Weight]:
             made[f"{own}/second/bias"] = Weight((channels,))
 
     inward = CHANNELS
-    for number, residuals in enumerate(sizes.residuals):
+    for number, residuals in enumerate(sizes.residual_layers):
         name = f"down{number}"
         fan, gain = kernel * kernel * inward, 1.0 if number == 0 else 2**0.5
         add(name, (kernel, kernel, inward, channels), fan, gain)
@@ -151,11 +164,11 @@ def weights(sizes: ImageSizes, book: Codebook) -> dict[str, Weight]:
         inward = channels
     if sizes.shortcuts:
         side = math.prod(sizes.strides)
-        apart, _ = cosine_basis.split(side, sizes.slots)
-        made["cosines"] = Weight((apart.shape[2], book.depth), 1.0)
+        apart, _ = cosine_basis.split(side, sizes.codes_per_position)
+        made["cosines"] = Weight((apart.shape[2], book.code_dim), 1.0)
         outward = side**2 * _outputs_of_pixel(sizes)
         made["up"] = Weight((channels, outward), FIRST_GAIN * channels**-0.5)
-    depth = sizes.slots * book.depth
+    depth = sizes.codes_per_position * book.code_dim
     gain = FIRST_GAIN if sizes.shortcuts else 1.0
     made["encoded"] = Weight((channels, depth), gain * channels**-0.5)
     made["encoded_bias"] = Weight((depth,))
@@ -163,7 +176,7 @@ def weights(sizes: ImageSizes, book: Codebook) -> dict[str, Weight]:
     made["decoded_bias"] = Weight((channels,))
     for number in reversed(range(len(sizes.strides))):
         name = f"up{number}"
-        add_residuals(name, sizes.residuals[number])
+        add_residuals(name, sizes.residual_layers[number])
         last = number == 0
         outward = _outputs_of_pixel(sizes) if last else channels
         # A transposed one's: [height, width, out, in], of which a place meets a part.
@@ -180,7 +193,7 @@ def weights(sizes: ImageSizes, book: Codebook) -> dict[str, Weight]:
 
 def codes_prior(
     weights: Tensors,
-    sizes: ImageSizes,
+    sizes: Sizes,
     book: Codebook,
     num_images: int,
     draw: program.Sampler | None = None,
@@ -196,7 +209,7 @@ def codes_prior(
 
 
 def image_given_vectors(
-    weights: Tensors, sizes: ImageSizes, vectors: tf.Tensor
+    weights: Tensors, sizes: Sizes, vectors: tf.Tensor
 ) -> ppl.RandomVariable:
     """p(image | vectors): [batch, size, size, 3] int32, its pixels independent.
 
@@ -211,7 +224,7 @@ def image_given_vectors(
 def image_and_codes(
     weights: Tensors,
     table: tf.Tensor,
-    sizes: ImageSizes,
+    sizes: Sizes,
     book: Codebook,
     num_images: int,
     draw: program.Sampler | None = None,
@@ -239,7 +252,7 @@ def codes_given_vectors(table: tf.Tensor, vectors: tf.Tensor) -> ppl.RandomVaria
 def codes_given_image(
     weights: Tensors,
     table: tf.Tensor,
-    sizes: ImageSizes,
+    sizes: Sizes,
     book: Codebook,
     image: tf.Tensor,
 ) -> ppl.RandomVariable:
@@ -251,7 +264,7 @@ def codes_given_image(
 
 
 def encoded(
-    weights: Tensors, sizes: ImageSizes, book: Codebook, image: tf.Tensor
+    weights: Tensors, sizes: Sizes, book: Codebook, image: tf.Tensor
 ) -> tf.Tensor:
     """An encoder's vectors: [batch, rows, columns, slots, depth] float32.
 
@@ -264,25 +277,25 @@ def encoded(
         x = tf.nn.relu(x) if number else x
         x = tf.nn.conv2d(x, weights[f"{name}/filter"], stride, "SAME")
         x = tf.nn.bias_add(x, weights[f"{name}/bias"])
-        x = _residuals(weights, name, sizes.residuals[number], x)
+        x = _residuals(weights, name, sizes.residual_layers[number], x)
     x = tf.reshape(x, (-1, sizes.channels))
     x = tf.nn.bias_add(tf.matmul(x, weights["encoded"]), weights["encoded_bias"])
-    x = tf.reshape(x, (-1, sizes.slots, book.depth))
+    x = tf.reshape(x, (-1, sizes.codes_per_position, book.code_dim))
     if sizes.shortcuts:
         side = math.prod(sizes.strides)
         patches = tf.nn.space_to_depth(pixels, side)
         patches = tf.reshape(patches, (-1, side * side * CHANNELS))
-        apart, _ = cosine_basis.split(side, sizes.slots)
+        apart, _ = cosine_basis.split(side, sizes.codes_per_position)
         # The same for every slot, so that all of the codes are for all of the slots.
         amplitudes = tf.transpose(
             tf.matmul(patches, tf.cast(apart, x.dtype)), (1, 0, 2)
         )
         x += tf.tensordot(amplitudes, weights["cosines"], 1)
-    x = tf.reshape(x, (image.shape[0], *grid(sizes), book.depth))
+    x = tf.reshape(x, (image.shape[0], *grid(sizes), book.code_dim))
     return tf.cast(x, tf.float32)
 
 
-def decoded(weights: Tensors, sizes: ImageSizes, vectors: tf.Tensor) -> tf.Tensor:
+def decoded(weights: Tensors, sizes: Sizes, vectors: tf.Tensor) -> tf.Tensor:
     """Parameters of each pixel's mixture, or logits of each sub-pixel, float32.
 
     [batch, size, size, outputs], or [batch, size, size, 3, values].
@@ -297,7 +310,7 @@ def decoded(weights: Tensors, sizes: ImageSizes, vectors: tf.Tensor) -> tf.Tenso
     x = tf.reshape(x, (batch, rows, columns, sizes.channels))
     for number in reversed(range(len(sizes.strides))):
         name, stride = f"up{number}", sizes.strides[number]
-        x = tf.nn.relu(_residuals(weights, name, sizes.residuals[number], x))
+        x = tf.nn.relu(_residuals(weights, name, sizes.residual_layers[number], x))
         filters = weights[f"{name}/filter"]
         rows, columns = stride * rows, stride * columns
         shape = (batch, rows, columns, filters.shape[2])
@@ -315,7 +328,7 @@ def decoded(weights: Tensors, sizes: ImageSizes, vectors: tf.Tensor) -> tf.Tenso
     return x + _first_outputs(sizes.num_mixtures)
 
 
-def likeliest(sizes: ImageSizes, outputs: tf.Tensor) -> tf.Tensor:
+def likeliest(sizes: Sizes, outputs: tf.Tensor) -> tf.Tensor:
     """The likeliest pixels, or those of the likeliest components: int32 images."""
     flat = tf.reshape(outputs, (-1, outputs.shape[-1]))
     if sizes.likelihood == "dmol":
@@ -327,7 +340,7 @@ def likeliest(sizes: ImageSizes, outputs: tf.Tensor) -> tf.Tensor:
 
 
 def reconstructed(
-    weights: Tensors, sizes: ImageSizes, book: Codebook, image: tf.Tensor
+    weights: Tensors, sizes: Sizes, book: Codebook, image: tf.Tensor
 ) -> tf.Tensor:
     """What codes keep of images: the likeliest pixels given the nearest codes.
 
@@ -340,7 +353,7 @@ def reconstructed(
 
 
 def shares_of_codes(
-    weights: Tensors, sizes: ImageSizes, book: Codebook, image: tf.Tensor
+    weights: Tensors, sizes: Sizes, book: Codebook, image: tf.Tensor
 ) -> tf.Tensor:
     """Of images' nearest codes, the share that each code has: [codes] float32.
 
@@ -348,12 +361,12 @@ def shares_of_codes(
     """
     table = weights["codes"]
     codes = codes_given_image(weights, table, sizes, book, image).value
-    return tf.reduce_mean(tf.one_hot(tf.reshape(codes, (-1,)), book.codes), 0)
+    return tf.reduce_mean(tf.one_hot(tf.reshape(codes, (-1,)), book.num_codes), 0)
 
 
 def sample(
     weights: Tensors,
-    sizes: ImageSizes,
+    sizes: Sizes,
     book: Codebook,
     seed: tf.Tensor,
     num_images: int,
@@ -375,7 +388,7 @@ def sample(
     return likeliest(sizes, decoded(weights, sizes, vectors)).numpy()
 
 
-def model(sizes: ImageSizes, book: Codebook) -> Model:
+def model(sizes: Sizes, book: Codebook) -> Model:
     """The programs to be trained.
 
     Batches are {"image": [batch, size, size, 3] int32 of 0 to 255}.  The nats are those
@@ -407,7 +420,7 @@ def model(sizes: ImageSizes, book: Codebook) -> Model:
             return -log_prob(own, sizes, book, size)["codes"]
 
         def equal() -> tf.Tensor:
-            return tf.fill((size,), num_codes * math.log(book.codes))
+            return tf.fill((size,), num_codes * math.log(book.num_codes))
 
         if not sizes.prior_start:
             return learned()
@@ -422,17 +435,17 @@ def model(sizes: ImageSizes, book: Codebook) -> Model:
         vectors = encoded(weights, sizes, book, image)
         chosen = codes_given_vectors(table, vectors)
         codes = chosen.value
-        flat = tf.reshape(vectors, (size, num_codes, book.depth))
+        flat = tf.reshape(vectors, (size, num_codes, book.code_dim))
         if random.training:
-            squares = -tf.reshape(chosen.distribution.logits, (-1, book.codes))
+            squares = -tf.reshape(chosen.distribution.logits, (-1, book.num_codes))
             shares = codebook.e_step(book, squares, size, random)
             means = tf.reshape(tf.matmul(shares, table), flat.shape)
             quantised = codebook.straight_through(flat, means)
         else:
-            shares = tf.one_hot(tf.reshape(codes, (-1,)), book.codes)
+            shares = tf.one_hot(tf.reshape(codes, (-1,)), book.num_codes)
             means = quantised = tf.reshape(tf.gather(table, codes), flat.shape)
         apart = tf.stop_gradient(means) - flat
-        commitment = dims * book.commitment * tf.reduce_mean(apart * apart, (1, 2))
+        commitment = dims * book.commitment_cost * tf.reduce_mean(apart * apart, (1, 2))
         quantised = tf.reshape(quantised, vectors.shape)
 
         log_probs = of_image(observed={"image": image})(weights, sizes, quantised)
@@ -455,7 +468,7 @@ def model(sizes: ImageSizes, book: Codebook) -> Model:
     layers = f"{sizes.prior_hidden}/{sizes.prior_heads}/{sizes.prior_filter_size}"
     return Model(
         name=(
-            f"vector_quantized({shape} of {book.codes} codes of {book.depth}, "
+            f"vector_quantized({shape} of {book.num_codes} codes of {book.code_dim}, "
             f"{sizes.channels} channels, strides {sizes.strides}, {sizes.likelihood}, "
             f"prior of {sizes.prior_layers} layers of {layers})"
         ),
@@ -471,13 +484,13 @@ def model(sizes: ImageSizes, book: Codebook) -> Model:
     )
 
 
-def flops(sizes: ImageSizes, book: Codebook) -> int:
+def flops(sizes: Sizes, book: Codebook) -> int:
     """Of an image's convolutions and matrix products, forward and backward.
 
     Distances, shares times codes and the sums of shares have no backward; the prior
     counts if it learns from the first step on, and else not at all.
     """
-    channels, taps = sizes.channels, sizes.kernel**2
+    channels, taps = sizes.channels, sizes.kernel_size**2
     side, inward = sizes.size, CHANNELS
     outward = _outputs_of_pixel(sizes)
     forward = 0  # multiply-adds
@@ -485,21 +498,27 @@ def flops(sizes: ImageSizes, book: Codebook) -> int:
         side //= stride
         both_ways = inward + (channels if number else outward)  # down and up again
         forward += side**2 * taps * channels * both_ways
-        forward += 2 * sizes.residuals[number] * side**2 * 10 * channels**2
+        forward += 2 * sizes.residual_layers[number] * side**2 * 10 * channels**2
         inward = channels
     if sizes.shortcuts:
         patch = math.prod(sizes.strides) ** 2 * CHANNELS
-        forward += 2 * side**2 * (patch // sizes.slots) * sizes.slots * book.depth
+        forward += (
+            2
+            * side**2
+            * (patch // sizes.codes_per_position)
+            * sizes.codes_per_position
+            * book.code_dim
+        )
         forward += sizes.size**2 * channels * outward
-    num_codes = side**2 * sizes.slots
-    forward += 2 * num_codes * book.depth * channels
-    total = 3 * 2 * forward + 3 * 2 * num_codes * book.codes * book.depth
+    num_codes = side**2 * sizes.codes_per_position
+    forward += 2 * num_codes * book.code_dim * channels
+    total = 3 * 2 * forward + 3 * 2 * num_codes * book.num_codes * book.code_dim
     if sizes.prior_start == 0:
         total += program.flops(prior_sizes(sizes, book))
     return total
 
 
-def _of_cosines(weights: Tensors, sizes: ImageSizes, vectors: tf.Tensor) -> tf.Tensor:
+def _of_cosines(weights: Tensors, sizes: Sizes, vectors: tf.Tensor) -> tf.Tensor:
     """Pixels of the cosines that vectors were made of, about: [batch, size, size, 3].
 
     By the transpose of what made them, of which the rows are random and so at first
@@ -516,7 +535,7 @@ def _of_cosines(weights: Tensors, sizes: ImageSizes, vectors: tf.Tensor) -> tf.T
     return tf.nn.depth_to_space(tf.reshape(patches, (batch, rows, columns, -1)), side)
 
 
-def _as_means(sizes: ImageSizes) -> np.ndarray:
+def _as_means(sizes: Sizes) -> np.ndarray:
     """Puts pixels where a mixture has its means, less what channels move: [3, outputs].
 
     By as much as the first coefficients let one channel move the next.
@@ -542,7 +561,7 @@ def _residuals(weights: Tensors, name: str, number: int, x: tf.Tensor) -> tf.Ten
     return x
 
 
-def _outputs_of_pixel(sizes: ImageSizes) -> int:
+def _outputs_of_pixel(sizes: Sizes) -> int:
     if sizes.likelihood == "dmol":
         return OUTPUTS_PER_COMPONENT * sizes.num_mixtures
     return CHANNELS * sizes.num_values

@@ -79,13 +79,13 @@ def image_transformer_curve(folder):
 def vq_vae_curve(folder):
     vq_vae.train_images(
         run_dir=folder,
-        sizes=vq_vae.ImageSizes(
+        sizes=vq_vae.Sizes(
             size=8,
             channels=6,
             strides=(2, 2),
-            residuals=(0, 1),
-            kernel=3,
-            slots=2,
+            residual_layers=(0, 1),
+            kernel_size=3,
+            codes_per_position=2,
             num_mixtures=2,
             prior_start=2,
             prior_layers=1,
@@ -94,7 +94,7 @@ def vq_vae_curve(folder):
             prior_filter_size=8,
             prior_block=4,
         ),
-        codebook=vq_vae.Codebook(codes=8, depth=4, samples=2),
+        codebook=vq_vae.Codebook(num_codes=8, code_dim=4, num_samples=2),
         images=datasets.natural_image_crops(size=8, flip=False),
         batch_size=8,
         num_held_out=16,
@@ -107,19 +107,19 @@ def vq_vae_curve(folder):
 def audio_vae_curve(folder):
     audio_vae.train_audio(
         run_dir=folder,
-        sizes=audio_vae.AudioSizes(
+        sizes=audio_vae.Sizes(
             length=64,
-            flows=2,
-            splits=2,
-            block=4,
+            num_flows=2,
+            num_splits=2,
+            block_size=4,
             context_blocks=2,
             channels=6,
-            context=5,
+            context_channels=5,
             prior_channels=4,
-            prior_context=3,
-            coder=6,
-            refit=8,
-            lines=((4, 0.6), (6, 0.8)),
+            prior_context_channels=3,
+            compressor_channels=6,
+            refit_every=8,
+            linear_predictors=((4, 0.6), (6, 0.8)),
         ),
         audio=datasets.synthetic_tones(length=64),
         batch_size=4,

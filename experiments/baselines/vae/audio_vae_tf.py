@@ -33,7 +33,7 @@ Draws = Callable[[int], Mapping[str, np.ndarray]]
 def prepare(
     sizes: Any, weights: Mapping[str, np.ndarray], adam: AdamSettings, draws: Draws
 ) -> Training:
-    """The training of these sizes (`audio_vae.AudioSizes`), from these weights.
+    """The training of these sizes (`audio_vae.Sizes`), from these weights.
 
     draws: of a step's number, what is drawn in it: `within` [clips, length], uniform,
       where in its step each sample is, and `noise` [clips, latents], normal.
@@ -118,18 +118,18 @@ def through(
     shift, log_scale = last(y)
     x = (y - shift) * tf.exp(-log_scale)
     log_det = -tf.reduce_sum(log_scale, -1)
-    parts = tf.split(x, sizes.splits, -1)
-    reach = sizes.block * sizes.context_blocks
-    for number in reversed(range(sizes.flows)):
-        backwards = (sizes.flows - 1 - number) % 2 == 1
+    parts = tf.split(x, sizes.num_splits, -1)
+    reach = sizes.block_size * sizes.context_blocks
+    for number in reversed(range(sizes.num_flows)):
+        backwards = (sizes.num_flows - 1 - number) % 2 == 1
         if backwards:
             parts = [tf.reverse(part, [1]) for part in reversed(parts)]
-        columns = range(sizes.splits)
+        columns = range(sizes.num_splits)
         before = [tf.zeros_like(parts[0][:, :reach])]
         before += [part[:, -reach:] for part in parts[:-1]]
         made = []
         for at, part, edge in zip(columns, parts, before, strict=True):
-            column = sizes.splits - 1 - at if backwards else at
+            column = sizes.num_splits - 1 - at if backwards else at
             own = under(w, f"{name}/flow{number}/part{column}")
             shift, log_scale = of_row(own, sizes, tf.concat([edge, part], -1))
             made.append((part - shift) * tf.exp(-log_scale))
@@ -142,14 +142,14 @@ def through(
 
 def row(w: Weights, sizes: Any, name: str) -> Callable:
     """The aggregating flow's network on latents."""
-    own = under(w, f"{name}/flow{sizes.flows}/part0")
-    reach = sizes.block * sizes.context_blocks
+    own = under(w, f"{name}/flow{sizes.num_flows}/part0")
+    reach = sizes.block_size * sizes.context_blocks
     return lambda y: of_row(own, sizes, tf.pad(y, ((0, 0), (reach, 0))))
 
 
 def of_row(w: Weights, sizes: Any, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Shift and log-scale [clips, n] of the last n of values [clips, reach + n]."""
-    block, reach = sizes.block, sizes.block * sizes.context_blocks
+    block, reach = sizes.block_size, sizes.block_size * sizes.context_blocks
     x = tf.asinh(values)
     batch, length = x.shape[0], x.shape[1] - reach
     blocks = tf.reshape(x, (batch, -1, block))[:, :-1]
@@ -183,14 +183,14 @@ def before_each(x: tf.Tensor, taps: int) -> tf.Tensor:
 
 def adaptive(w: Weights, sizes: Any) -> Callable:
     """The aggregating flow's network on audio."""
-    own = under(w, f"decoder/flow{sizes.flows}/part0")
+    own = under(w, f"decoder/flow{sizes.num_flows}/part0")
 
     def network(y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        batch, block = y.shape[0], sizes.refit
-        longest = max(order for order, _ in sizes.lines)
+        batch, block = y.shape[0], sizes.refit_every
+        longest = max(order for order, _ in sizes.linear_predictors)
         past = before_each(tf.pad(y, ((0, 0), (longest, 0))), longest)
         foretold = [tf.zeros_like(y)]
-        for order, forgetting in sizes.lines:
+        for order, forgetting in sizes.linear_predictors:
             taps = least_squares(past[..., :order], y, block, forgetting)
             line = tf.reduce_sum(past[..., :order] * tf.repeat(taps, block, 1), -1)
             foretold.append(tf.clip_by_value(line, -1.0, 1.0))

@@ -72,7 +72,7 @@ def prepare(
             squares = (vectors**2).sum(-1, keepdims=True) + (table**2).sum(-1)
             squares = squares - 2 * vectors @ table.T
             nearest = squares.argmin(-1).reshape(batch, -1)
-            shares = jax.lax.stop_gradient(drawn_shares(squares, uniform))
+            shares = jax.lax.stop_gradient(sampled_responsibilities(squares, uniform))
             means = shares @ table
             quantised = vectors + jax.lax.stop_gradient(means - vectors)
             outputs = decoder.apply({"params": params["decoder"]}, quantised, cosines)
@@ -82,14 +82,14 @@ def prepare(
             codes = optax.softmax_cross_entropy_with_integer_labels(logits, nearest)
             apart = ((means - vectors) ** 2).mean()
             nats = (pixels + codes.sum(-1)).mean()
-            return nats + dims * book.commitment * apart, (vectors, shares)
+            return nats + dims * book.commitment_cost * apart, (vectors, shares)
 
         (value, found), gradients = jax.value_and_grad(loss, has_aux=True)(params)
         changes, slots = optimizer.update(gradients, slots)
         after = averaged(held, *found, chosen)
         return (optax.apply_updates(params, changes), slots, after), value
 
-    def drawn_shares(squares: Any, uniform: Any) -> Any:
+    def sampled_responsibilities(squares: Any, uniform: Any) -> Any:
         below = jnp.cumsum(jax.nn.softmax(-squares), -1)
         below = below / below[:, -1:]
         drawn = (below[:, jnp.newaxis] <= uniform[..., jnp.newaxis]).sum(-1)
@@ -103,17 +103,21 @@ def prepare(
         counts = decay * before["counts"] + (1 - decay) * counted
         sums = decay * before["sums"] + (1 - decay) * shares.T @ vectors
         total = counts.sum()
-        smoothed = (counts + book.epsilon) / (total + book.codes * book.epsilon) * total
+        smoothed = (
+            (counts + book.epsilon) / (total + book.num_codes * book.epsilon) * total
+        )
         usage = forget * before["usage"]
         usage = usage + (1 - forget) * counted / counted.sum()
         usage = jnp.where(steps < 1, 0.0, usage)
-        idle = (usage < book.restart / book.codes) & (before["age"] >= patience)
+        idle = (usage < book.restart_threshold / book.num_codes) & (
+            before["age"] >= patience
+        )
         dead = idle | (steps < 1)
         new, row = vectors[chosen], dead[:, jnp.newaxis]
         return {
             "codes": jnp.where(row, new, sums / smoothed[:, jnp.newaxis]),
-            "counts": jnp.where(dead, total / book.codes, counts),
-            "sums": jnp.where(row, new * (total / book.codes), sums),
+            "counts": jnp.where(dead, total / book.num_codes, counts),
+            "sums": jnp.where(row, new * (total / book.num_codes), sums),
             "usage": usage,
             "age": jnp.where(dead, 0.0, before["age"] + 1),
             "steps": steps + 1,
@@ -178,7 +182,7 @@ def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
     place = math.prod(sizes.strides)  # pixels of its side
     side = sizes.size // place
     if sizes.shortcuts:
-        apart, together = cosine_basis.split(place, sizes.slots)
+        apart, together = cosine_basis.split(place, sizes.codes_per_position)
 
     def whole(x: Any) -> Any:
         """Of places [.., numbers of their pixels]: [batch, size, size, numbers]."""
@@ -187,7 +191,7 @@ def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
         return x.reshape(x.shape[0], sizes.size, sizes.size, -1)
 
     def residuals(name: str, x: Any) -> Any:
-        for number in range(sizes.residuals[int(name[-1])]):
+        for number in range(sizes.residual_layers[int(name[-1])]):
             own = f"{name}_residual{number}"
             y = nn.Conv(sizes.channels, (3, 3), name=f"{own}_first")(nn.relu(x))
             x = x + nn.Conv(sizes.channels, (1, 1), name=f"{own}_second")(nn.relu(y))
@@ -204,13 +208,13 @@ def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
             pixels = x = image.astype(jnp.float32) / 127.5 - 1
             for number, stride in enumerate(sizes.strides):
                 x = nn.relu(x) if number else x
-                kernel, strides = (sizes.kernel,) * 2, (stride,) * 2
+                kernel, strides = (sizes.kernel_size,) * 2, (stride,) * 2
                 name = f"down{number}"
                 x = nn.Conv(sizes.channels, kernel, strides, name=name)(x)
                 x = residuals(name, x)
             x = x.reshape(-1, sizes.channels)
-            x = nn.Dense(sizes.slots * book.depth, name="encoded")(x)
-            x = x.reshape(-1, book.depth)
+            x = nn.Dense(sizes.codes_per_position * book.code_dim, name="encoded")(x)
+            x = x.reshape(-1, book.code_dim)
             if sizes.shortcuts:
                 patches = pixels.reshape(-1, side, place, side, place, 3)
                 patches = patches.transpose(0, 1, 3, 2, 4, 5)
@@ -227,7 +231,7 @@ def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
 
         @nn.compact
         def __call__(self, vectors: Any, cosines: Any) -> Any:
-            x = vectors.reshape(-1, sizes.slots * book.depth)
+            x = vectors.reshape(-1, sizes.codes_per_position * book.code_dim)
             before = x = nn.Dense(sizes.channels, name="decoded")(x)
             x = x.reshape(-1, side, side, sizes.channels)
             for number in reversed(range(len(sizes.strides))):
@@ -235,7 +239,7 @@ def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
                 x = nn.relu(residuals(name, x))
                 x = nn.ConvTranspose(
                     sizes.channels if number else 10 * sizes.num_mixtures,
-                    (sizes.kernel,) * 2,
+                    (sizes.kernel_size,) * 2,
                     (sizes.strides[number],) * 2,
                     transpose_kernel=True,
                     name=name,
@@ -245,13 +249,13 @@ def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
             normal = nn.initializers.normal(sizes.channels**-0.5)
             outward = place**2 * 10 * sizes.num_mixtures
             x += whole(before @ self.param("up", normal, (sizes.channels, outward)))
-            own = vectors @ cosines.T / book.depth
-            own = own.reshape(-1, sizes.slots * own.shape[-1])
+            own = vectors @ cosines.T / book.code_dim
+            own = own.reshape(-1, sizes.codes_per_position * own.shape[-1])
             pixels = whole(own @ together.reshape(-1, together.shape[-1]))
             return x + pixels @ in_tensorflow.as_means(sizes)
 
     size, heads = sizes.prior_block, sizes.prior_heads
-    length, width = side * side * sizes.slots, sizes.prior_hidden // 2
+    length, width = side * side * sizes.codes_per_position, sizes.prior_hidden // 2
     filled = -(-length // size) * size
     own = np.triu(np.full((size, size), MASKED, np.float32), 1)
     bias = np.concatenate([np.zeros_like(own), own], 1)
@@ -299,16 +303,22 @@ def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
         @nn.compact
         def __call__(self, codes: Any) -> Any:
             hidden, root = sizes.prior_hidden, math.sqrt(sizes.prior_hidden)
-            rows = codes + book.codes * (jnp.arange(length) % sizes.slots)
-            embed = nn.Embed(sizes.slots * book.codes, hidden, name="embedding")
+            rows = codes + book.num_codes * (
+                jnp.arange(length) % sizes.codes_per_position
+            )
+            embed = nn.Embed(
+                sizes.codes_per_position * book.num_codes, hidden, name="embedding"
+            )
             x = jnp.pad(embed(rows[:, :-1]) * root, ((0, 0), (1, 0), (0, 0)))
             normal = nn.initializers.normal(1 / root)
             row = self.param("row", normal, (side, hidden))
-            column = self.param("column", normal, (side * sizes.slots, hidden))
+            column = self.param(
+                "column", normal, (side * sizes.codes_per_position, hidden)
+            )
             x += root * (row[:, np.newaxis] + column).reshape(-1, hidden)
             x = jnp.pad(x, ((0, 0), (0, filled - length), (0, 0)))
             for number in range(sizes.prior_layers):
                 x = Layer(name=f"layer{number}")(x)
-            return nn.Dense(book.codes, name="outputs")(x[:, :length])
+            return nn.Dense(book.num_codes, name="outputs")(x[:, :length])
 
     return Encoder(), Decoder(), Prior()

@@ -33,7 +33,7 @@ def prepare(
     adam: AdamSettings,
     draws: Draws,
 ) -> Training:
-    """The training of `vq_vae.ImageSizes` and `vq_vae.Codebook`, from these values.
+    """The training of `vq_vae.Sizes` and `vq_vae.Codebook`, from these values.
 
     draws: of a step's number, what is drawn in it: `uniform` [vectors, samples] float32
       for the codes, and `chosen` [codes] int32, the vectors that codes begin anew from.
@@ -93,7 +93,7 @@ def loss_of(
         - 2 * tf.matmul(vectors, table, transpose_b=True)
     )
     nearest = tf.argmin(squares, -1, output_type=tf.int32)
-    shares = drawn_shares(squares, uniform)
+    shares = sampled_responsibilities(squares, uniform)
     means = tf.stop_gradient(shares @ table)
     quantised = vectors + tf.stop_gradient(means - vectors)
     codes = tf.reshape(nearest, (batch, -1))
@@ -101,19 +101,21 @@ def loss_of(
     code_nats = tf.cond(
         state["steps"] >= sizes.prior_start,
         lambda: prior_nats(w, sizes, book, codes),
-        lambda: tf.fill((batch,), codes.shape[1] * math.log(book.codes)),
+        lambda: tf.fill((batch,), codes.shape[1] * math.log(book.num_codes)),
     )
     apart = tf.reduce_mean((means - vectors) ** 2)
-    loss = tf.reduce_mean(pixels + code_nats) + dims * book.commitment * apart
+    loss = tf.reduce_mean(pixels + code_nats) + dims * book.commitment_cost * apart
     return loss, (vectors, shares)
 
 
 def check(sizes: Any, book: Any) -> None:
     """Raises ValueError as `prepare` does."""
-    if book.samples < 1:
-        raise ValueError(f"samples: given {book.samples}, wanted 1 or more: soft EM")
+    if book.num_samples < 1:
+        raise ValueError(
+            f"num_samples: given {book.num_samples}, wanted 1 or more: soft EM"
+        )
     side = sizes.size // math.prod(sizes.strides)
-    codes = side * side * sizes.slots
+    codes = side * side * sizes.codes_per_position
     if codes < 2 * sizes.prior_block:
         raise ValueError(
             f"prior_block: given {sizes.prior_block}, wanted two blocks or more of the "
@@ -131,10 +133,12 @@ def encoded(w: Mapping[str, Any], sizes: Any, image: tf.Tensor) -> tf.Tensor:
         x = residuals(w, sizes, f"down{number}", x)
     x = tf.reshape(x, (-1, sizes.channels))
     x = tf.nn.bias_add(x @ w["encoded"], w["encoded_bias"])
-    x = tf.reshape(x, (-1, x.shape[-1] // sizes.slots))
+    x = tf.reshape(x, (-1, x.shape[-1] // sizes.codes_per_position))
     if sizes.shortcuts:
         side = math.prod(sizes.strides)
-        apart, _ = cosine_basis.split(side, sizes.slots)  # [slots, pixels, frequencies]
+        apart, _ = cosine_basis.split(
+            side, sizes.codes_per_position
+        )  # [slots, pixels, frequencies]
         patches = tf.nn.space_to_depth(tf.cast(image, tf.float32) / 127.5 - 1, side)
         patches = tf.reshape(patches, (-1, apart.shape[1]))
         own = tf.reshape(patches @ np.concatenate(apart, 1), (-1, apart.shape[2]))
@@ -149,7 +153,7 @@ def decoded(
 
     vectors: [vectors, depth], of all of the batch.
     """
-    x = tf.reshape(vectors, (-1, sizes.slots * vectors.shape[-1]))
+    x = tf.reshape(vectors, (-1, sizes.codes_per_position * vectors.shape[-1]))
     first = x = tf.nn.bias_add(x @ w["decoded"], w["decoded_bias"])
     side = sizes.size // math.prod(sizes.strides)
     x = tf.reshape(x, (batch, side, side, sizes.channels))
@@ -163,7 +167,9 @@ def decoded(
     if sizes.shortcuts:
         x += patched(sizes, first @ w["up"], batch)
         if sizes.likelihood == "dmol":
-            _, together = cosine_basis.split(math.prod(sizes.strides), sizes.slots)
+            _, together = cosine_basis.split(
+                math.prod(sizes.strides), sizes.codes_per_position
+            )
             own = vectors @ tf.transpose(w["cosines"]) / vectors.shape[-1]
             pixels = tf.reshape(own, (-1, together[:, :, 0].size))
             pixels @= together.reshape(-1, together.shape[-1])
@@ -196,7 +202,7 @@ def residuals(w: Mapping[str, Any], sizes: Any, name: str, x: tf.Tensor) -> tf.T
 
     x: [batch, rows, columns, channels], as is what comes back.
     """
-    for number in range(sizes.residuals[int(name[-1])]):
+    for number in range(sizes.residual_layers[int(name[-1])]):
         own = f"{name}/residual{number}"
         y = tf.nn.conv2d(tf.nn.relu(x), w[f"{own}/first/filter"], 1, "SAME")
         y = tf.nn.relu(tf.nn.bias_add(y, w[f"{own}/first/bias"]))
@@ -205,7 +211,7 @@ def residuals(w: Mapping[str, Any], sizes: Any, name: str, x: tf.Tensor) -> tf.T
     return x
 
 
-def drawn_shares(squares: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
+def sampled_responsibilities(squares: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
     """The share of each code in draws with odds exp(-distance): [vectors, codes].
 
     squares: [vectors, codes]; uniform: [vectors, samples].
@@ -237,17 +243,19 @@ def averaged(
     made = tf.matmul(shares, vectors, transpose_a=True)
     sums = decay * before["sums"] + (1 - decay) * made
     total = tf.reduce_sum(counts)
-    smoothed = (counts + book.epsilon) / (total + book.codes * book.epsilon) * total
+    smoothed = (counts + book.epsilon) / (total + book.num_codes * book.epsilon) * total
     usage = USAGE_DECAY * before["usage"]
     usage += (1 - USAGE_DECAY) * found / tf.reduce_sum(found)
     usage = tf.where(steps < 1, tf.zeros_like(usage), usage)
-    idle = (usage < book.restart / book.codes) & (before["age"] >= PATIENCE)
+    idle = (usage < book.restart_threshold / book.num_codes) & (
+        before["age"] >= PATIENCE
+    )
     dead = idle | (steps < 1)
     new, row = tf.gather(vectors, chosen), dead[:, tf.newaxis]
     return {
         "codes": tf.where(row, new, sums / smoothed[:, tf.newaxis]),
-        "counts": tf.where(dead, total / book.codes, counts),
-        "sums": tf.where(row, new * (total / book.codes), sums),
+        "counts": tf.where(dead, total / book.num_codes, counts),
+        "sums": tf.where(row, new * (total / book.num_codes), sums),
         "usage": usage,
         "age": tf.where(dead, 0.0, before["age"] + 1),
         "steps": steps + 1,
@@ -286,7 +294,9 @@ def prior_nats(
     }
     layers = _PriorSizes(sizes)
     length, root = codes.shape[1], math.sqrt(layers.hidden)
-    rows = codes + book.codes * (np.arange(length, dtype=np.int32) % sizes.slots)
+    rows = codes + book.num_codes * (
+        np.arange(length, dtype=np.int32) % sizes.codes_per_position
+    )
     x = tf.gather(own["embedding"], rows[:, :-1]) * root
     x = tf.pad(x, [[0, 0], [1, 0], [0, 0]])
     signal = own["row"][:, tf.newaxis] + own["column"]

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.audio_vae import program
-from experiments.audio_vae.program import AudioSizes
+from experiments.audio_vae.program import Sizes
 from experiments.bench import counting
 from experiments.engines import manual_placement
 from experiments.engines.selection import make_engine
@@ -26,8 +26,12 @@ from experiments.training.model import num_parameters
 from experiments.training.state import variables
 from tests.experiments.audio_vae import on_cores
 
-LARGE = AudioSizes(
-    channels=1024, context=1024, prior_channels=512, prior_context=512, coder=1024
+LARGE = Sizes(
+    channels=1024,
+    context_channels=1024,
+    prior_channels=512,
+    prior_context_channels=512,
+    compressor_channels=1024,
 )
 ADAM = optimizers.adam(optimizers.constant(1e-4))
 CORES = 512  # of 16 x 16 x 2

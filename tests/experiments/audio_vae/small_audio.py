@@ -6,23 +6,23 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.audio_vae import program
-from experiments.audio_vae.program import AudioSizes
+from experiments.audio_vae.program import Sizes
 
-SMALL = AudioSizes(  # two rows of one core row, two columns, and the aggregator
+SMALL = Sizes(  # two rows of one core row, two columns, and the aggregator
     length=64,
-    flows=2,
-    splits=2,
-    block=4,
+    num_flows=2,
+    num_splits=2,
+    block_size=4,
     context_blocks=2,
     channels=6,
-    context=5,
+    context_channels=5,
     prior_channels=4,
-    prior_context=3,
-    coder=6,
-    refit=8,
-    lines=((4, 0.6), (6, 0.8)),
+    prior_context_channels=3,
+    compressor_channels=6,
+    refit_every=8,
+    linear_predictors=((4, 0.6), (6, 0.8)),
 )
-GRID = SMALL._replace(length=128, flows=8, splits=4)  # the paper's topology
+GRID = SMALL._replace(length=128, num_flows=8, num_splits=4)  # the paper's topology
 
 
 def weights_for(sizes, *, size=0.3, seed=0):

@@ -57,7 +57,7 @@ def test_each_core_keeps_its_nodes_variables_and_no_others(three):
     assert held(three["batch:2,core:3"]) == 2 * bytes_of_cores(SMALL)
 
 
-@pytest.mark.parametrize("sizes", [GRID, program.AudioSizes()])
+@pytest.mark.parametrize("sizes", [GRID, program.Sizes()])
 def test_no_core_of_the_grid_has_over_a_sixteenth_of_the_flows_and_a_fiftieth(sizes):
     placement = program.placement(sizes)
     held = np.zeros(placement.num_cores)

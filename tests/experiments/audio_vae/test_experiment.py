@@ -132,7 +132,7 @@ def test_a_run_gone_on_with_ends_as_one_that_never_stopped(learned, tmp_path):
             {"audio": datasets.synthetic_tones(length=128)},
             "a model of 64 samples, wanted the 128 of synthetic plucked tones",
         ),
-        ({"sizes": SMALL._replace(flows=3)}, "flows: given 3"),
+        ({"sizes": SMALL._replace(num_flows=3)}, "num_flows: given 3"),
         ({"num_held_out": None}, "num_held_out: given None, wanted a number"),
         ({"num_held_out": -1}, "num_held_out: given -1 clips"),
         ({"num_held_out": 12}, "12 clips do not divide by batches of 8"),

@@ -117,7 +117,7 @@ def test_two_consecutive_flows_share_a_core_and_the_last_has_its_own():
     assert cores[7] == [12, 13, 14, 15] and cores[8] == [16]
 
 
-ROW = Row(block=4, context_blocks=2, channels=5, context=5)
+ROW = Row(block_size=4, context_blocks=2, channels=5, context_channels=5)
 
 
 def split(num_parts, *, backwards, same_weights=True, seed=3):
@@ -179,7 +179,7 @@ def test_a_part_reads_its_neighbours_edge_and_nothing_further(backwards):
 
 
 def test_the_density_of_what_a_flow_makes_integrates_to_one():
-    row = Row(block=1, context_blocks=1, channels=4, context=4)
+    row = Row(block_size=1, context_blocks=1, channels=4, context_channels=4)
     random = np.random.default_rng(6)
     flows = [
         SplitFlow(

@@ -7,7 +7,7 @@ from scipy import stats
 
 import ppl_core as ppl
 from experiments.audio_vae import networks, program
-from experiments.audio_vae.program import AudioSizes
+from experiments.audio_vae.program import Sizes
 from experiments.training.model import draw
 from experiments.training.prng import Randomness
 from tests.experiments.audio_vae.small_audio import SMALL, loud_clips, weights_for
@@ -144,7 +144,9 @@ def test_every_weight_has_a_gradient(weights):
 
 def test_before_training_a_line_through_the_past_is_foretold_almost_as_well_as_can_be():
     """Of an autoregressive process, whose entropy is that of what drives it."""
-    sizes = AudioSizes(channels=4, context=4, coder=8, prior_channels=4)
+    sizes = Sizes(
+        channels=4, context_channels=4, compressor_channels=8, prior_channels=4
+    )
     random = np.random.default_rng(2)
     driven = 100 * random.standard_normal((2, sizes.length + 200))
     sound = np.zeros_like(driven)
@@ -179,13 +181,19 @@ def test_odd_sounds_have_a_finite_loss_and_gradient(kind):
     ("change", "said"),
     [
         ({"length": 100}, "length: given 100, wanted a multiple of 16"),
-        ({"length": 72, "refit": 9}, "length: given 72, wanted a multiple of 16"),
-        ({"refit": 12}, "wanted a multiple of 12: samples in blocks of 12"),
-        ({"flows": 3}, "flows: given 3, wanted an even number"),
+        ({"length": 72, "refit_every": 9}, "length: given 72, wanted a multiple of 16"),
+        ({"refit_every": 12}, "wanted a multiple of 12: samples in blocks of 12"),
+        ({"num_flows": 3}, "num_flows: given 3, wanted an even number"),
         ({"context_blocks": 5}, "at most the 16 latents of a part"),
         ({"channels": 0}, "channels: given 0"),
-        ({"lines": ()}, "lines: given \\(\\), wanted one or more"),
-        ({"lines": ((4, 0.0),)}, "wanted one or more, each of an order from 1"),
+        (
+            {"linear_predictors": ()},
+            "linear_predictors: given \\(\\), wanted one or more",
+        ),
+        (
+            {"linear_predictors": ((4, 0.0),)},
+            "wanted one or more, each of an order from 1",
+        ),
     ],
 )
 def test_sizes_that_do_not_fit_each_other_are_refused(change, said):

@@ -66,7 +66,7 @@ def test_rows_do_not_run_away_whatever_their_weights():
     noise = tf.constant(np.random.default_rng(1).standard_normal((2, 64)), tf.float32)
     made = sampling.forward(wild, GRID, "prior", noise).numpy()
     most = np.abs(noise).max()
-    for _ in range(GRID.flows + 1):
+    for _ in range(GRID.num_flows + 1):
         most = most * np.exp(networks.ROW_LOG_SCALE) + networks.ROW_SHIFT
     assert np.abs(noise).max() < np.abs(made).max() <= most
 
@@ -74,7 +74,7 @@ def test_rows_do_not_run_away_whatever_their_weights():
 @pytest.mark.parametrize("seen", [0, 8, 16, 24])
 def test_a_line_foretells_once_it_is_solved_by_twice_as_many_samples(seen):
     """Two lines of 4 and 12 taps, refit every 8 samples."""
-    sizes = SMALL._replace(lines=((4, 0.6), (12, 0.8)))
+    sizes = SMALL._replace(linear_predictors=((4, 0.6), (12, 0.8)))
     clip = tf.constant(loud_clips(sizes, 1)[:, : seen + 8] / 2**15, tf.float32)
     weights = weights_for(sizes)
     own = {

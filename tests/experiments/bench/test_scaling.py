@@ -299,16 +299,16 @@ VQ_OPTIONS = {
     "size": 8,
     "channels": 4,
     "strides": (2, 1),
-    "residuals": (0, 1),
-    "slots": 2,
+    "residual_layers": (0, 1),
+    "codes_per_position": 2,
     "num_mixtures": 2,
     "prior_layers": 1,
     "prior_heads": 2,
     "prior_hidden": 8,
     "prior_filter_size": 8,
     "prior_block": 8,
-    "codes": 8,
-    "depth": 4,
+    "num_codes": 8,
+    "code_dim": 4,
 }
 
 
@@ -335,14 +335,14 @@ def test_a_step_of_the_vq_vae_has_the_operations_of_its_formula_and_its_codebook
     ("changes", "said"),
     [
         ({"code": 8}, r"given \['code'\], which nothing reads"),
-        ({"depth": 0}, "depth: given 0"),
+        ({"code_dim": 0}, "code_dim: given 0"),
     ],
 )
 def test_options_that_the_vq_vae_has_not_are_errors(changes, said):
     with pytest.raises(ValueError, match=said):
         scaling_models.vq_vae(**(VQ_OPTIONS | changes))
     with pytest.raises(ValueError, match=r"without \['size', 'channels'\]"):
-        scaling_models.vq_vae(codes=8)
+        scaling_models.vq_vae(num_codes=8)
 
 
 def test_a_loop_is_not_counted_as_if_it_turned_once():

@@ -12,15 +12,15 @@ from experiments.training import optimizers, topology
 from experiments.training.engine import StepSettings
 from experiments.vq_vae import program
 from experiments.vq_vae.codebook import Codebook
-from experiments.vq_vae.program import ImageSizes
+from experiments.vq_vae.program import Sizes
 
-SIZES = ImageSizes(
+SIZES = Sizes(
     size=8,
     channels=6,
     strides=(2, 2),
-    residuals=(0, 0),
-    kernel=3,
-    slots=2,
+    residual_layers=(0, 0),
+    kernel_size=3,
+    codes_per_position=2,
     num_mixtures=1,
     prior_start=2,
     prior_layers=1,
@@ -29,7 +29,7 @@ SIZES = ImageSizes(
     prior_filter_size=8,
     prior_block=4,
 )
-BOOK = Codebook(codes=8, depth=4, samples=3)
+BOOK = Codebook(num_codes=8, code_dim=4, num_samples=3)
 STEPS, HALF = 5, 3
 PARTS = {"batch:2 in parts": ("batch:2", 2)}
 AGAIN = ("batch:1", "batch:2")  # where the second half is done twice

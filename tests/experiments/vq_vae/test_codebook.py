@@ -9,7 +9,7 @@ from experiments.training.prng import Randomness
 from experiments.vq_vae import codebook
 from experiments.vq_vae.codebook import Codebook
 
-BOOK = Codebook(codes=6, depth=4, samples=3)
+BOOK = Codebook(num_codes=6, code_dim=4, num_samples=3)
 BATCH, PLACES = 4, 5
 
 
@@ -19,7 +19,7 @@ def random_at(seed, first=0, num_examples=BATCH):
     )
 
 
-def vectors_of(seed, batch=BATCH, places=PLACES, depth=BOOK.depth):
+def vectors_of(seed, batch=BATCH, places=PLACES, depth=BOOK.code_dim):
     random = np.random.default_rng([3, seed])
     return random.standard_normal((batch, places, depth)).astype(np.float32)
 
@@ -43,12 +43,12 @@ def plain_shares(squares, uniform):
 
 def plain_step(book, state, vectors, shares, candidates):
     """The M-step, code by code, in float64."""
-    flat = vectors.reshape(-1, book.depth)
+    flat = vectors.reshape(-1, book.code_dim)
     t = state["steps"]
     decay = min(book.decay, (1 + t) / (10 + t))
     after = {name: np.array(array, np.float64) for name, array in state.items()}
     after["steps"] = t + 1
-    for code in range(book.codes):
+    for code in range(book.num_codes):
         count = shares[:, code].sum()
         total = sum(shares[row, code] * flat[row] for row in range(len(flat)))
         after["counts"][code] = decay * state["counts"][code] + (1 - decay) * count
@@ -56,17 +56,17 @@ def plain_step(book, state, vectors, shares, candidates):
         usage = 0.99 * state["usage"][code] + 0.01 * count / shares.sum()
         after["usage"][code] = usage if t else 0
     number = after["counts"].sum()
-    for code in range(book.codes):
+    for code in range(book.num_codes):
         count = after["counts"][code]
-        smoothed = (count + book.epsilon) / (number + book.codes * book.epsilon)
+        smoothed = (count + book.epsilon) / (number + book.num_codes * book.epsilon)
         smoothed *= number
         after["codes"][code] = after["sums"][code] / smoothed
-        idle = after["usage"][code] < book.restart / book.codes
+        idle = after["usage"][code] < book.restart_threshold / book.num_codes
         after["age"][code] = state["age"][code] + 1
         if t == 0 or (idle and state["age"][code] >= codebook.PATIENCE):
             after["codes"][code] = candidates[code]
-            after["counts"][code] = number / book.codes
-            after["sums"][code] = candidates[code] * number / book.codes
+            after["counts"][code] = number / book.num_codes
+            after["sums"][code] = candidates[code] * number / book.num_codes
             after["age"][code] = 0
     return after
 
@@ -82,7 +82,9 @@ def first_state(book=BOOK, seed=0):
 
 @tf.function
 def em_step(book, state, vectors, random):
-    squares = codebook.distances(tf.reshape(vectors, (-1, book.depth)), state["codes"])
+    squares = codebook.distances(
+        tf.reshape(vectors, (-1, book.code_dim)), state["codes"]
+    )
     shares = codebook.e_step(book, squares, vectors.shape[0], random)
     found = codebook.statistics(book, vectors, shares, random)
     return codebook.m_step(book, state, found), shares, found["candidates"]
@@ -105,17 +107,17 @@ def test_draws_are_those_of_the_inverse_distribution_function():
     squares = squares_of(flat, codes)
     uniform = np.random.default_rng(0).random((len(flat), 7)).astype(np.float32)
     uniform[0, :2] = 0, np.nextafter(np.float32(1), 0)  # the ends belong to codes too
-    found = codebook.soft_shares(tf.constant(squares, tf.float32), uniform)
+    found = codebook.sampled_responsibilities(tf.constant(squares, tf.float32), uniform)
     np.testing.assert_allclose(found, plain_shares(squares, uniform), atol=1e-6)
     np.testing.assert_allclose(np.sum(found, 1), 1, rtol=1e-6)
 
 
-def test_soft_shares_have_the_odds_of_gaussians_of_variance_one_half():
+def test_sampled_responsibilities_have_the_odds_of_gaussians_of_variance_one_half():
     squares = np.float32([[0.3, 1.0, 2.5, 0.1]])
     odds = np.exp(-squares[0]) / np.exp(-squares[0]).sum()
     num = 20000
     uniform = np.random.default_rng(4).random((1, num)).astype(np.float32)
-    found = codebook.soft_shares(squares, uniform)[0]
+    found = codebook.sampled_responsibilities(squares, uniform)[0]
     error = np.sqrt(odds * (1 - odds) / num)
     assert np.all(np.abs(found - odds) < 5 * error)
 
@@ -123,23 +125,25 @@ def test_soft_shares_have_the_odds_of_gaussians_of_variance_one_half():
 def test_distances_that_are_no_numbers_are_no_error_of_a_draw():
     squares = np.float32([[0.3, 1.0, 2.5], [np.nan] * 3, [np.inf] * 3])
     uniform = np.full((3, 4), 0.5, np.float32)
-    found = codebook.soft_shares(squares, uniform)
+    found = codebook.sampled_responsibilities(squares, uniform)
     np.testing.assert_allclose(np.sum(found, 1), 1)
 
 
 def test_hard_em_is_the_nearest_code_alone():
     squares = np.float32([[3, 1, 2], [0.5, 1, 2]])
-    np.testing.assert_array_equal(codebook.hard_shares(squares), [[0, 1, 0], [1, 0, 0]])
-    book = BOOK._replace(samples=0)
+    np.testing.assert_array_equal(
+        codebook.hard_responsibilities(squares), [[0, 1, 0], [1, 0, 0]]
+    )
+    book = BOOK._replace(num_samples=0)
     np.testing.assert_array_equal(
         codebook.e_step(book, tf.constant(squares), 1, random_at(0)),
-        codebook.hard_shares(squares),
+        codebook.hard_responsibilities(squares),
     )
 
 
 @pytest.mark.parametrize(("samples", "epsilon"), [(0, 1e-5), (3, 1e-5), (3, 0.5)])
 def test_em_is_that_of_plain_numpy_restarts_among_it(samples, epsilon):
-    book = BOOK._replace(samples=samples, restart=0.9, epsilon=epsilon)
+    book = BOOK._replace(num_samples=samples, restart_threshold=0.9, epsilon=epsilon)
     state = first_state(book)
     mine = tensors(state)
     began = 0
@@ -185,7 +189,9 @@ def test_hard_em_finds_the_optimum_of_k_means():
     vectors = clusters(stddev=0.7, apart=2.0)
     flat = vectors[:, 0]
     start, _ = cluster.kmeans_plusplus(flat, 3, random_state=0)
-    book = Codebook(codes=3, depth=4, samples=0, decay=0.0, restart=0.0)
+    book = Codebook(
+        num_codes=3, code_dim=4, num_samples=0, decay=0.0, restart_threshold=0.0
+    )
     found = trained(book, vectors, start, 40)
     same = cluster.KMeans(3, init=start, n_init=1, tol=0).fit(flat)
     np.testing.assert_allclose(
@@ -199,9 +205,9 @@ def test_soft_em_finds_the_optimum_of_a_mixture_of_gaussians_where_hard_em_does_
     vectors = clusters(stddev=0.5**0.5, apart=1.6, num=3000)
     flat = vectors[:, 0]
     start, _ = cluster.kmeans_plusplus(flat, 3, random_state=0)
-    given = dict(codes=3, depth=4, restart=0.0)
-    soft = trained(Codebook(samples=100, decay=0.8, **given), vectors, start, 60)
-    hard = trained(Codebook(samples=0, decay=0.0, **given), vectors, start, 40)
+    given = dict(num_codes=3, code_dim=4, restart_threshold=0.0)
+    soft = trained(Codebook(num_samples=100, decay=0.8, **given), vectors, start, 60)
+    hard = trained(Codebook(num_samples=0, decay=0.0, **given), vectors, start, 40)
     best = mixture.GaussianMixture(
         3, covariance_type="spherical", means_init=start, tol=1e-6, max_iter=500
     ).fit(flat)
@@ -224,7 +230,7 @@ def test_the_first_step_starts_every_code_from_a_vector_of_the_batch():
 
 @pytest.mark.parametrize("restart", [0.0, 0.03])
 def test_a_code_that_nothing_is_near_begins_anew_once_its_time_is_over(restart):
-    book = BOOK._replace(samples=0, restart=restart)
+    book = BOOK._replace(num_samples=0, restart_threshold=restart)
     state = tensors(first_state(book))
     state["steps"] = tf.constant(500.0)
     state["counts"] = tf.fill([6], 20 / 6)
@@ -298,13 +304,13 @@ def test_perplexity_is_the_number_of_codes_where_all_are_alike():
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"codes": 1}, "codes: given 1, wanted 2 or more"),
-        ({"depth": 0}, "depth: given 0"),
-        ({"samples": -1}, "samples: given -1, wanted 0 or more"),
+        ({"num_codes": 1}, "num_codes: given 1, wanted 2 or more"),
+        ({"code_dim": 0}, "code_dim: given 0"),
+        ({"num_samples": -1}, "num_samples: given -1, wanted 0 or more"),
         ({"decay": 1.0}, "decay: given 1.0, wanted at least 0 and below 1"),
-        ({"restart": -0.1}, "restart: given -0.1"),
+        ({"restart_threshold": -0.1}, "restart_threshold: given -0.1"),
         ({"epsilon": -1.0}, "epsilon: given -1.0"),
-        ({"commitment": float("nan")}, "commitment: given nan"),
+        ({"commitment_cost": float("nan")}, "commitment_cost: given nan"),
     ],
 )
 def test_what_no_codebook_can_be_made_of_is_refused(wrong, said):

@@ -38,5 +38,7 @@ def test_slots_begin_with_grey_as_a_whole_and_go_on_to_the_next_frequencies():
 
 
 def test_more_slots_than_numbers_are_refused():
-    with pytest.raises(ValueError, match="slots: given 13, wanted at most the 12"):
+    with pytest.raises(
+        ValueError, match="codes_per_position: given 13, wanted at most the 12"
+    ):
         cosine_basis.split(2, 13)

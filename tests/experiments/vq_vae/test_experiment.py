@@ -21,13 +21,13 @@ from experiments.training.loop import LoopSettings, NotFinite
 from experiments.vq_vae import experiment, program
 from tests.programs import REPO, train_command
 
-SIZES = vq_vae.ImageSizes(
+SIZES = vq_vae.Sizes(
     size=8,
     channels=6,
     strides=(2, 2),
-    residuals=(0, 1),
-    kernel=3,
-    slots=2,
+    residual_layers=(0, 1),
+    kernel_size=3,
+    codes_per_position=2,
     num_mixtures=2,
     prior_start=2,
     prior_layers=1,
@@ -36,7 +36,7 @@ SIZES = vq_vae.ImageSizes(
     prior_filter_size=8,
     prior_block=4,
 )
-BOOK = vq_vae.Codebook(codes=8, depth=4, samples=2)
+BOOK = vq_vae.Codebook(num_codes=8, code_dim=4, num_samples=2)
 
 
 class CropsOf16ForCodes(tfds.core.GeneratorBasedBuilder):
@@ -214,7 +214,7 @@ def test_it_learns_colours(tmp_path):
 def test_a_codebook_that_collapses_is_warned_of_with_what_to_do():
     settings = given(num_samples=0)
     show = experiment._show(
-        SIZES, BOOK._replace(codes=64), settings["images"], 0, 0, 1.0
+        SIZES, BOOK._replace(num_codes=64), settings["images"], 0, 0, 1.0
     )
     usage = np.zeros(64, np.float32)
     usage[:2] = 0.5
@@ -240,9 +240,13 @@ def test_a_training_whose_codebook_collapses_warns_of_it(tmp_path):
         measure_peak=False,
     )
     settings = given(
-        images=images, loop=loop, codebook=BOOK._replace(codes=128, restart=0.0)
+        images=images,
+        loop=loop,
+        codebook=BOOK._replace(num_codes=128, restart_threshold=0.0),
     )
-    with pytest.warns(RuntimeWarning, match="it has collapsed; raise Codebook.restart"):
+    with pytest.warns(
+        RuntimeWarning, match="it has collapsed; raise Codebook.restart_threshold"
+    ):
         vq_vae.train_images(run_dir=tmp_path, **settings)
     last = events(tmp_path, "held_out")[-1]
     assert last["nearest_perplexity"] < 12.8
@@ -262,7 +266,7 @@ def test_weights_that_run_off_end_with_the_step_and_not_within_it(tmp_path):
             "a model of 16 x 16 pixels, wanted the 8 x 8 of natural-image crops",
         ),
         ({"sizes": SIZES._replace(num_values=2)}, "num_values: given 2, wanted the"),
-        ({"codebook": BOOK._replace(codes=1)}, "codes: given 1"),
+        ({"codebook": BOOK._replace(num_codes=1)}, "num_codes: given 1"),
         ({"num_held_out": None}, "num_held_out: given None, wanted a number"),
         ({"num_samples": -1}, "num_samples: given -1"),
         ({"temperature": -1.0}, "temperature: given -1.0, wanted 0 or more"),

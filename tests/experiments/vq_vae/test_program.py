@@ -17,15 +17,15 @@ from experiments.training.prng import Randomness
 from experiments.vq_vae import codebook
 from experiments.vq_vae import program as vq_vae_program
 from experiments.vq_vae.codebook import Codebook
-from experiments.vq_vae.program import ImageSizes
+from experiments.vq_vae.program import Sizes
 
-SIZES = ImageSizes(
+SIZES = Sizes(
     size=8,
     channels=6,
     strides=(2, 2),
-    residuals=(0, 1),
-    kernel=3,
-    slots=3,
+    residual_layers=(0, 1),
+    kernel_size=3,
+    codes_per_position=3,
     num_mixtures=2,
     prior_layers=2,
     prior_heads=2,
@@ -33,18 +33,18 @@ SIZES = ImageSizes(
     prior_filter_size=8,
     prior_block=4,
 )
-BOOK = Codebook(codes=5, depth=4, samples=3)
+BOOK = Codebook(num_codes=5, code_dim=4, num_samples=3)
 # So few codes and values that all of them can be gone through: 9 and 2 ** 12 images.
 FEW = SIZES._replace(
     size=2,
     strides=(2,),
-    residuals=(0,),
-    slots=2,
+    residual_layers=(0,),
+    codes_per_position=2,
     likelihood="categorical",
     num_values=2,
     prior_block=2,
 )
-FEW_CODES = BOOK._replace(codes=3)
+FEW_CODES = BOOK._replace(num_codes=3)
 
 
 def arrays_of(sizes=SIZES, book=BOOK, **state):
@@ -85,9 +85,9 @@ def sums_of(sizes, book, arrays, images, *, gradients):
 
 
 def test_both_readings_of_the_paper_have_640_codes():
-    paper = ImageSizes(size=64, channels=8)
+    paper = Sizes(size=64, channels=8)
     assert vq_vae_program.grid(paper) == (8, 8, 10)
-    other = paper._replace(strides=(2, 2, 2, 2), slots=40)
+    other = paper._replace(strides=(2, 2, 2, 2), codes_per_position=40)
     assert vq_vae_program.grid(other) == (4, 4, 40)
     for sizes in (paper, other):
         prior = vq_vae_program.prior_sizes(sizes, Codebook())
@@ -201,8 +201,10 @@ def test_shortcuts_are_linear_and_of_a_place_s_own_pixels():
 
 
 def test_cosines_go_back_to_what_they_were_made_of():
-    book = Codebook(codes=5, depth=4096)
-    sizes = SIZES._replace(shortcuts=True, slots=16, num_mixtures=1)  # 48 numbers
+    book = Codebook(num_codes=5, code_dim=4096)
+    sizes = SIZES._replace(
+        shortcuts=True, codes_per_position=16, num_mixtures=1
+    )  # 48 numbers
     arrays = arrays_of(sizes, book)
     arrays = {n: tf.zeros_like(a) if n[:3] == "enc" else a for n, a in arrays.items()}
     images = images_of(1)
@@ -246,7 +248,7 @@ def test_before_the_prior_starts_all_codes_are_equally_likely():
 
 def test_the_priors_weights_and_no_others_are_told_to_begin_with_it():
     late = vq_vae_program.model(SIZES._replace(prior_start=11), BOOK)
-    ((pattern, step),) = late.begins
+    ((pattern, step),) = late.trainable_from
     assert step == 11
     for name in late.weights:
         assert bool(re.fullmatch(pattern, name)) == name.startswith("prior/"), name
@@ -257,7 +259,7 @@ def test_the_encoder_learns_by_pixels_and_by_commitment():
     images, arrays = images_of(2), arrays_of()
     norms = []
     for commitment in (0.0, 0.25):
-        book = BOOK._replace(commitment=commitment)
+        book = BOOK._replace(commitment_cost=commitment)
         found = sums_of(SIZES, book, arrays, images, gradients=True)
         norms.append(found.grads["encoded"].numpy())
         total = sum(found.stats[n] for n in ("pixels", "codes", "commitment"))
@@ -267,18 +269,18 @@ def test_the_encoder_learns_by_pixels_and_by_commitment():
 
 def test_the_commitment_is_a_quarter_of_the_mean_square_times_all_sub_pixels():
     images, arrays = images_of(2), arrays_of()
-    book = BOOK._replace(samples=0)  # of the nearest codes, which draws are not in
+    book = BOOK._replace(num_samples=0)  # of the nearest codes, which draws are not in
     vectors = vq_vae_program.encoded(arrays, SIZES, book, images).numpy()
-    flat = vectors.reshape(2, -1, book.depth)
+    flat = vectors.reshape(2, -1, book.code_dim)
     table = np.asarray(arrays["codes"])
     squares = ((flat[:, :, np.newaxis] - table) ** 2).sum(-1)
     apart = (flat - table[squares.argmin(-1)]) ** 2
-    held = book._replace(commitment=0.25)
+    held = book._replace(commitment_cost=0.25)
     found = sums_of(SIZES, held, arrays, images, gradients=False)
     wanted = images.shape[1] * images.shape[2] * 3 * 0.25 * apart.mean()
     assert float(found.stats["commitment"]) == pytest.approx(wanted, rel=1e-4)
     # And it is what the encoder goes down by: a large one draws vectors to their codes.
-    held = book._replace(commitment=1e4)
+    held = book._replace(commitment_cost=1e4)
     grads = sums_of(SIZES, held, arrays, images, gradients=True).grads
     rate = 1e-3 / np.sqrt(sum(np.sum(np.square(g)) for g in grads.values()))
     nearer = arrays | {n: arrays[n] - rate * g for n, g in grads.items()}
@@ -332,7 +334,7 @@ def test_the_program_draws_codes_and_an_image_of_them():
 
 
 def test_operations_are_counted_for_the_paper_by_hand():
-    sizes = ImageSizes(size=64, channels=128, num_mixtures=5, prior_start=1)
+    sizes = Sizes(size=64, channels=128, num_mixtures=5, prior_start=1)
     down = 32**2 * 75 * 128 + 16**2 * 25 * 128**2 + 2 * 8**2 * 25 * 128**2
     up = 32**2 * 25 * 128 * 50 + 16**2 * 25 * 128**2 + 2 * 8**2 * 25 * 128**2
     residual = 4 * 8**2 * 10 * 128**2
@@ -354,8 +356,11 @@ def test_operations_are_counted_for_the_paper_by_hand():
         ({"size": 10}, r"size: 10 pixels do not divide by strides \(2, 2\)"),
         ({"likelihood": "normal"}, "likelihood: given 'normal', wanted one of"),
         ({"strides": ()}, "strides: given"),
-        ({"residuals": (1,)}, r"residuals: given \(1,\), wanted a number for each"),
-        ({"slots": 0}, "slots: given 0, wanted 1 or more"),
+        (
+            {"residual_layers": (1,)},
+            r"residual_layers: given \(1,\), wanted a number for each",
+        ),
+        ({"codes_per_position": 0}, "codes_per_position: given 0, wanted 1 or more"),
         ({"prior_start": -1}, "prior_start: given -1"),
         ({"prior_heads": 3}, "prior: key_size: 4 does not divide by 3 heads"),
     ],

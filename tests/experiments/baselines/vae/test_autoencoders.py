@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.audio_vae import AudioSizes
+from experiments import audio_vae, vq_vae
 from experiments.audio_vae import program as audio_program
 from experiments.baselines.vae import audio_vae_tf, vq_vae_flax
 from experiments.baselines.vae import vq_vae_tf as by_hand
@@ -13,18 +13,17 @@ from experiments.bench.problems import AdamSettings, Unavailable
 from experiments.training.model import draw
 from experiments.training.prng import Randomness
 from experiments.training.train_step import step_seed
-from experiments.vq_vae import Codebook, ImageSizes
 from experiments.vq_vae import program as vq_vae_program
 
 SEED, BATCH = 4, 2
-BOOK = Codebook(codes=8, depth=6, samples=4)
-IMAGES = ImageSizes(
+BOOK = vq_vae.Codebook(num_codes=8, code_dim=6, num_samples=4)
+IMAGES = vq_vae.Sizes(
     size=8,
     channels=6,
     strides=(2, 1),
-    residuals=(1, 1),
-    kernel=3,
-    slots=3,
+    residual_layers=(1, 1),
+    kernel_size=3,
+    codes_per_position=3,
     num_mixtures=2,
     prior_layers=1,
     prior_heads=2,
@@ -32,19 +31,19 @@ IMAGES = ImageSizes(
     prior_filter_size=8,
     prior_block=18,  # of 48 codes: the last block is not full
 )
-CLIPS = AudioSizes(
+CLIPS = audio_vae.Sizes(
     length=64,
-    flows=2,
-    splits=2,
-    block=4,
+    num_flows=2,
+    num_splits=2,
+    block_size=4,
     context_blocks=2,
     channels=6,
-    context=5,
+    context_channels=5,
     prior_channels=4,
-    prior_context=3,
-    coder=6,
-    refit=16,
-    lines=((4, 0.6), (6, 0.8)),
+    prior_context_channels=3,
+    compressor_channels=6,
+    refit_every=16,
+    linear_predictors=((4, 0.6), (6, 0.8)),
 )
 
 
@@ -72,16 +71,18 @@ def pictures():
 def state_after(steps):
     """A codebook in the midst of training: in use, one of its codes dead."""
     random = np.random.default_rng(5)
-    counts = random.uniform(1, 9, BOOK.codes).astype(np.float32)
-    codes = 0.5 * random.standard_normal((BOOK.codes, BOOK.depth)).astype(np.float32)
-    usage = np.full(BOOK.codes, 1 / BOOK.codes, np.float32)
+    counts = random.uniform(1, 9, BOOK.num_codes).astype(np.float32)
+    codes = 0.5 * random.standard_normal((BOOK.num_codes, BOOK.code_dim)).astype(
+        np.float32
+    )
+    usage = np.full(BOOK.num_codes, 1 / BOOK.num_codes, np.float32)
     usage[3] = 0.0
     made = {
         "codes": codes,
         "counts": counts,
         "sums": codes * counts[:, np.newaxis],
         "usage": usage,
-        "age": np.full(BOOK.codes, 500.0, np.float32),
+        "age": np.full(BOOK.num_codes, 500.0, np.float32),
         "steps": np.float32(steps),
     }
     return {name: tf.constant(value) for name, value in made.items()}
@@ -128,7 +129,7 @@ def test_images_by_hand_have_our_loss_gradients_and_codebook(changes, steps):
     for name, value in after.items():
         np.testing.assert_allclose(made[name], value, rtol=1e-5, atol=1e-6)
     begun_anew = after["age"].numpy() == 0
-    assert begun_anew[3] and begun_anew.sum() == (1 if steps else BOOK.codes)
+    assert begun_anew[3] and begun_anew.sum() == (1 if steps else BOOK.num_codes)
 
 
 def test_clips_by_hand_have_our_bound_and_gradients():
@@ -161,7 +162,7 @@ def test_clips_by_hand_have_our_bound_and_gradients():
 @pytest.mark.parametrize(
     ("changes", "book", "said"),
     [
-        ({}, {"samples": 0}, "samples: given 0, wanted 1 or more"),
+        ({}, {"num_samples": 0}, "num_samples: given 0, wanted 1 or more"),
         ({"prior_block": 30}, {}, "prior_block: given 30, wanted two blocks"),
     ],
 )
