@@ -14,7 +14,7 @@ import numpy as np
 from experiments.bench import nuts_worker, reference, subprocesses
 from experiments.bench.systems import SYSTEMS
 from experiments.datasets.regression import RegressionProblem
-from experiments.inference.settings import SamplerSettings
+from experiments.inference import SamplerSettings
 from experiments.records import provenance, record
 from experiments.records.run_dir import CheckFailed, utc_now
 from experiments.report import page
@@ -31,7 +31,7 @@ class Exacts(NamedTuple):
     head: reference.Reference
 
 
-def compare(
+def compare_samplers(
     *,
     run_dir: Path,
     seed: int,

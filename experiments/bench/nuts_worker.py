@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 
 from experiments.bench import reference
-from experiments.bench.problems import Unavailable
+from experiments.bench.problems import SystemDraws, Unavailable
 from experiments.bench.systems import SYSTEMS
 from experiments.datasets.regression import RegressionProblem
-from experiments.inference.draws import Draws
-from experiments.inference.settings import SamplerSettings
+from experiments.inference import SamplerSettings
 
 
 def save_problem(path: Path, problem: RegressionProblem, points: np.ndarray) -> None:
@@ -113,7 +112,7 @@ def _measure(
     return result
 
 
-def _timed(sample: Callable[[], Draws]) -> tuple[float, Draws]:
+def _timed(sample: Callable[[], SystemDraws]) -> tuple[float, SystemDraws]:
     began = time.perf_counter()
     made = sample()
     return time.perf_counter() - began, made

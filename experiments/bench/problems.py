@@ -6,6 +6,15 @@ from typing import NamedTuple
 import numpy as np
 
 
+class SystemDraws(NamedTuple):
+    """What one call of a compared sampler returns."""
+
+    values: np.ndarray  # [chains, draws, dim]
+    leapfrogs: np.ndarray  # [chains, draws] int, gradients without each chain's first
+    seconds: float | None = None  # by the system's own clock, where it has one
+    gradients: int | None = None  # where lock-step chains compute more than they use
+
+
 class AdamSettings(NamedTuple):
     """Adam at a constant rate: Kingma and Ba (2015), algorithm 1."""
 

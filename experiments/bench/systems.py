@@ -42,7 +42,7 @@ def _on_logical_devices(num: int) -> System:
     cores = len(os.sched_getaffinity(0))
     beyond = f"; more devices than the machine's {cores} cores" if num > cores else ""
     return System(
-        "experiments.nuts.posterior",
+        "experiments.bench.ppl_core_nuts",
         {"num_devices": num},
         head_checked_as=_SMALL_BLOCKS,
         note="the rows over logical devices of one CPU, no accelerators" + beyond,
@@ -70,9 +70,9 @@ SYSTEMS: dict[str, System] = {
     "handwritten_tf_grad": System(
         _BASELINES + "handwritten_tf", {"gradient": "by_hand"}
     ),
-    "ppl_core_whole": System("experiments.nuts.posterior", {"whole": True}),
+    "ppl_core_whole": System("experiments.bench.ppl_core_nuts", {"whole": True}),
     "ppl_core": System(
-        "experiments.nuts.posterior", head_checked_as=_SMALL_BLOCKS, note=_BLOCKS
+        "experiments.bench.ppl_core_nuts", head_checked_as=_SMALL_BLOCKS, note=_BLOCKS
     ),
     "jax_dim_rows": System(
         _BASELINES + "jax_leapfrog", {"layout": "dim_rows"}, draws=False
@@ -104,7 +104,7 @@ SYSTEMS: dict[str, System] = {
         checked="float64",
     ),
     "ppl_core_64_chains": System(
-        "experiments.nuts.posterior",
+        "experiments.bench.ppl_core_nuts",
         checked_as={"num_chains": 64},
         head_checked_as=_SMALL_BLOCKS,
         settings={"num_chains": 64, "num_results": 1, "max_depth": 6},

@@ -569,7 +569,7 @@ class Binding(NamedTuple):
 
     where: str
     name: (
-        str  # "settings.SamplerSettings.num_results", scope and all, or a macro's name
+        str  # "inference.SamplerSettings.num_results", scope and all, or a macro's name
     )
     value: Any
     refers_to: tuple[tuple[Reference | Macro, Any], ...]  # what the value names

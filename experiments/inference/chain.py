@@ -8,26 +8,14 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.inference import nuts, prng
-from experiments.inference.draws import Draws, gradients_computed
 from experiments.inference.leapfrog import (
     LogProbAndGrad,
     PhasePoint,
     energy,
     leapfrog,
 )
+from experiments.inference.samples import Samples
 from experiments.inference.settings import SamplerSettings
-
-
-class Chunk(NamedTuple):
-    """Some draws of every chain, in order, and what each transition told of itself."""
-
-    draws: np.ndarray  # [chains, num, dim]
-    log_prob: np.ndarray  # [chains, num]
-    leapfrogs: np.ndarray  # [chains, num] int32
-    depth: np.ndarray  # [chains, num] int32
-    accept: np.ndarray  # [chains, num]
-    diverged: np.ndarray  # [chains, num] bool
-    energy: np.ndarray  # [chains, num]
 
 
 class Kernel(NamedTuple):
@@ -151,7 +139,7 @@ def sample(
     num_results: int,
     chunk_size: int,
     num_done: int = 0,
-) -> Iterator[Chunk]:
+) -> Iterator[Samples]:
     """Yields `num_results` draws of every chain, by the chunk.
 
     chunk_size: at most the one that the kernel was compiled for.  The draws do not
@@ -175,7 +163,7 @@ def sample(
         state, kept = kernel.run(
             seed, tf.constant(first), tf.constant(num), state, step
         )
-        yield Chunk(*(np.moveaxis(part.numpy()[:num], 0, 1) for part in kept))
+        yield Samples(*(np.moveaxis(part.numpy()[:num], 0, 1) for part in kept))
 
 
 def energy_error(
@@ -233,11 +221,18 @@ def prepare(
     settings: SamplerSettings,
     seed: int,
     jit_compile: bool = True,
-) -> Callable[[], Draws]:
+) -> Callable[[], Samples]:
     """Compiles the sampler, and returns the function that draws with it from `start`.
 
     Its first call draws with `seed`, and each later one with a seed of its own.
+
+    Raises ValueError when `start` is not of `settings.num_chains` chains.
     """
+    if start.ndim != 2 or start.shape[0] != settings.num_chains:
+        raise ValueError(
+            f"start: given shape {start.shape}, wanted [{settings.num_chains}, dim], "
+            "one row a chain of settings.num_chains"
+        )
     num_chains, dim = start.shape
     kernel = compile_kernel(
         log_prob_and_grad,
@@ -249,8 +244,8 @@ def prepare(
     )
     calls = itertools.count()
 
-    def run() -> Draws:
-        (chunk,) = sample(
+    def run() -> Samples:
+        (samples,) = sample(
             kernel,
             seed=tf.constant([next(calls), seed]),
             start=start,
@@ -258,11 +253,7 @@ def prepare(
             num_results=settings.num_results,
             chunk_size=settings.num_results,
         )
-        return Draws(
-            values=chunk.draws,
-            leapfrogs=chunk.leapfrogs,
-            gradients=gradients_computed(chunk.leapfrogs),
-        )
+        return samples
 
     return run
 

@@ -7,27 +7,24 @@ import numpy as np
 import pandas as pd
 from arviz_stats.base import array_stats
 
-from experiments.inference.chain import Chunk
+from experiments.inference.samples import Samples
 
 MIN_DRAWS = 4  # ArviZ's split R-hat wants two in each half
 
 
 def summarize(
-    chunks: Sequence[Chunk], *, max_depth: int, names: Sequence[str]
+    samples: Samples, *, max_depth: int, names: Sequence[str]
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """A table of one row a coordinate, and the run as a whole.
+    """A table of one row a coordinate, and the run as a samples.
 
     The table holds mean, sd, ess_bulk, ess_tail and r_hat (Vehtari et al. 2021), NaN
     where there are fewer than 4 draws a chain.
     """
-    whole = Chunk(
-        *(np.concatenate(parts, axis=1) for parts in zip(*chunks, strict=True))
-    )
-    chains, num, dim = whole.draws.shape
+    chains, num, dim = samples.draws.shape
     table = pd.DataFrame(
         {
-            "mean": whole.draws.mean(axis=(0, 1), dtype=np.float64),
-            "sd": whole.draws.std(axis=(0, 1), dtype=np.float64, ddof=1)
+            "mean": samples.draws.mean(axis=(0, 1), dtype=np.float64),
+            "sd": samples.draws.std(axis=(0, 1), dtype=np.float64, ddof=1)
             if chains * num > 1
             else np.nan,
         },
@@ -39,22 +36,22 @@ def summarize(
         ("r_hat", lambda x: array_stats.rhat(x)),
     ):
         table[column] = [
-            float(statistic(whole.draws[:, :, i].astype(np.float64)))
+            float(statistic(samples.draws[:, :, i].astype(np.float64)))
             if num >= MIN_DRAWS
             else np.nan
             for i in range(dim)
         ]
-    depths, counts = np.unique(whole.depth, return_counts=True)
+    depths, counts = np.unique(samples.depth, return_counts=True)
     return table, {
         "chains": chains,
         "draws": num,
-        "leapfrogs": int(whole.leapfrogs.sum()),
-        "accept": float(whole.accept.mean()),
-        "divergences": int(whole.diverged.sum()),
+        "leapfrogs": int(samples.leapfrogs.sum()),
+        "accept": float(samples.accept.mean()),
+        "divergences": int(samples.diverged.sum()),
         "depth_histogram": {
             int(depth): int(count) for depth, count in zip(depths, counts, strict=True)
         },
-        "reached_max_depth": int((whole.depth == max_depth).sum()),
+        "reached_max_depth": int((samples.depth == max_depth).sum()),
         "min_ess_bulk": float(table["ess_bulk"].min()),
         "max_r_hat": float(table["r_hat"].max()),
     }

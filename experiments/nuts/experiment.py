@@ -3,7 +3,6 @@
 import json
 import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,9 @@ import tensorflow as tf
 
 from experiments.cluster import processes
 from experiments.datasets.regression import RegressionProblem
-from experiments.inference import chain, diagnostics
-from experiments.inference.draws import gradients_computed
-from experiments.inference.settings import SamplerSettings
-from experiments.nuts import posterior as traced
+from experiments.inference import SamplerSettings, Samples, chain, diagnostics
+from experiments.inference.samples import concatenate, gradients_computed
+from experiments.nuts.posterior import posterior, split_rows, within_xla
 from experiments.records import jsonlines
 from experiments.records.metrics import metric_writer
 from experiments.records.progress import progress
@@ -53,8 +51,8 @@ def sample(
 
     Raises ValueError when the log density is not finite where the chains begin, when
     there are fewer chains than processes, when the draws to go on from are of other
-    chains or too many, and as `traced.blocks` does; TimeoutError when another process
-    does not end.
+    chains or too many, and as `split_rows` does; TimeoutError when another process does
+    not end.
     """
     if chunk_size < 1:
         raise ValueError(f"chunk_size: given {chunk_size}, wanted 1 or more")
@@ -70,8 +68,8 @@ def sample(
     )
     num_chains = end_chain - first_chain
     folder = _folder_of(run_dir, process.index)
-    blocks = traced.blocks(problem, num_devices=num_devices)
-    density = traced.posterior(problem, blocks)
+    blocks = split_rows(problem, num_devices=num_devices)
+    density = posterior(problem, blocks)
     (folder / "draws").mkdir(parents=True, exist_ok=resume)
     chunks = _saved(folder)
     start = np.repeat(problem.start[np.newaxis], num_chains, 0)
@@ -96,11 +94,18 @@ def sample(
         dim=density.dim,
         max_depth=settings.max_depth,
         chunk_size=chunk_size,
-        jit_compile=traced.within_xla(blocks),
+        jit_compile=within_xla(blocks),
         first_chain=first_chain,
     )
     build_seconds = time.perf_counter() - began
-    error = traced.energy_error(problem, settings, seed, num_devices=num_devices)
+    errors = chain.energy_error(
+        density.log_prob_and_grad,
+        seed=tf.constant([0, seed]),
+        start=problem.start[np.newaxis],
+        step_size=settings.step_size,
+        jit_compile=within_xla(blocks),
+    )
+    error = float(np.abs(errors).max())
     print(
         f"{problem.source}: {problem.rows:,} rows, {density.dim} coefficients\n"
         f"energy error over 100 leapfrogs: {error:.2e}",
@@ -138,7 +143,7 @@ def sample(
             advance(chunk.draws.shape[1], **told)
             began = time.perf_counter()
 
-    drawn = [_joined(chunks, axis=1)]
+    drawn = [concatenate(chunks, axis=1)]
     if process.index == 0:
         patience = patience_seconds(time.perf_counter() - begun)
         drawn += [
@@ -151,7 +156,7 @@ def sample(
             for index in range(1, process.count)
         ]
     table, summary = diagnostics.summarize(
-        [_joined(drawn, axis=0)],
+        concatenate(drawn, axis=0),
         max_depth=settings.max_depth,
         names=[f"coeffs[{i}]" for i in range(density.dim)],
     )
@@ -164,7 +169,7 @@ def sample(
     return summary
 
 
-def _save(path: Path, chunk: chain.Chunk) -> None:
+def _save(path: Path, chunk: Samples) -> None:
     partial = path.with_suffix(".tmp")
     with open(partial, "wb") as file:
         np.savez(file, **chunk._asdict())
@@ -178,18 +183,18 @@ def _folder_of(run_dir: Path, index: int) -> Path:
     return run_dir / f"process{index}" if index else run_dir
 
 
-def _saved(folder: Path) -> list[chain.Chunk]:
+def _saved(folder: Path) -> list[Samples]:
     """The chunks that a process has written, in order."""
     chunks = []
     for path in sorted(folder.glob("draws/*.npz")):
         with np.load(path) as parts:
-            chunks.append(chain.Chunk(**parts))
+            chunks.append(Samples(**parts))
     return chunks
 
 
 def _draws_of_another(
     run_dir: Path, index: int, *, num_results: int, patience: float
-) -> chain.Chunk:
+) -> Samples:
     """All that another process drew, once it has."""
     folder = _folder_of(run_dir, index)
     deadline = time.monotonic() + patience
@@ -200,7 +205,7 @@ def _draws_of_another(
                 f"{folder.name} holds {len(_saved(folder))} chunks of draws"
             )
         time.sleep(0.2)
-    return _joined(_saved(folder), axis=1)
+    return concatenate(_saved(folder), axis=1)
 
 
 def _draws_told(folder: Path) -> int | None:
@@ -209,10 +214,3 @@ def _draws_told(folder: Path) -> int | None:
         return json.loads((folder / "summary.json").read_text())["draws"]
     except FileNotFoundError:
         return None
-
-
-def _joined(chunks: Sequence[chain.Chunk], axis: int) -> chain.Chunk:
-    """One chunk of several: of more chains along axis 0, of more draws along 1."""
-    return chain.Chunk(
-        *(np.concatenate(parts, axis) for parts in zip(*chunks, strict=True))
-    )

@@ -1,9 +1,9 @@
-"""The traced program under our sampler, as one of the systems compared."""
+"""The posterior of `logistic_regression` on blocks of rows, for our sampler."""
 
 import itertools
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +11,6 @@ import tensorflow as tf
 
 import ppl_core as ppl
 from experiments.datasets.regression import RegressionProblem
-from experiments.inference import chain
-from experiments.inference.draws import Draws
-from experiments.inference.settings import SamplerSettings
 from experiments.nuts.program import logistic_regression
 from experiments.training import topology
 
@@ -29,7 +26,7 @@ class Block(NamedTuple):
     device: str | None  # None: the only one
 
 
-def blocks(
+def split_rows(
     problem: RegressionProblem,
     *,
     num_devices: int = 1,
@@ -92,66 +89,3 @@ def posterior(problem: RegressionProblem, blocks: Sequence[Block]) -> ppl.Poster
 def within_xla(blocks: Sequence[Block]) -> bool:
     """Whether XLA may compile the sampler's loop with the density of these in it."""
     return len(blocks) == 1
-
-
-def prepare(
-    problem: RegressionProblem,
-    settings: SamplerSettings,
-    seed: int,
-    *,
-    whole: bool = False,
-    num_devices: int = 1,
-) -> Callable[[], Draws]:
-    """Traces and compiles, and returns the function that samples."""
-    parts = blocks(problem, num_devices=num_devices, whole=whole)
-    return chain.prepare(
-        posterior(problem, parts).log_prob_and_grad,
-        start=np.repeat(problem.start[np.newaxis], settings.num_chains, 0),
-        settings=settings,
-        seed=seed,
-        jit_compile=within_xla(parts),
-    )
-
-
-def log_prob_and_grad(
-    problem: RegressionProblem,
-    points: np.ndarray,
-    *,
-    num_chains: int = 1,
-    whole: bool = False,
-    num_devices: int = 1,
-    block_bytes: int | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The log posterior at `points` [points, dim] and its gradient, as NumPy.
-
-    num_chains: points at once, as a sampler of so many chains would have them.
-    """
-    parts = blocks(
-        problem, num_devices=num_devices, whole=whole, block_bytes=block_bytes
-    )
-    return chain.evaluate(
-        posterior(problem, parts).log_prob_and_grad,
-        points,
-        num_chains=num_chains,
-        jit_compile=within_xla(parts),
-    )
-
-
-def energy_error(
-    problem: RegressionProblem,
-    settings: SamplerSettings,
-    seed: int,
-    *,
-    whole: bool = False,
-    num_devices: int = 1,
-) -> float:
-    """The largest energy error of 100 leapfrogs of one chain from the start."""
-    parts = blocks(problem, num_devices=num_devices, whole=whole)
-    errors = chain.energy_error(
-        posterior(problem, parts).log_prob_and_grad,
-        seed=tf.constant([0, seed]),
-        start=problem.start[np.newaxis],
-        step_size=settings.step_size,
-        jit_compile=within_xla(parts),
-    )
-    return float(np.abs(errors).max())

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments import audio_vae, datasets, image_transformer, nuts, toy_models, vq_vae
-from experiments.inference.settings import SamplerSettings
+from experiments.inference import SamplerSettings
 from experiments.records import metrics
 from experiments.training import optimizers
 from experiments.training.engine import StepSettings

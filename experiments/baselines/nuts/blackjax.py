@@ -7,22 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from experiments.bench.problems import Unavailable
+from experiments.bench.problems import SystemDraws, Unavailable
 from experiments.datasets.regression import RegressionProblem
-from experiments.inference.draws import Draws, gradients_computed
-from experiments.inference.settings import SamplerSettings
+from experiments.inference import SamplerSettings
+from experiments.inference.samples import gradients_computed
 
 NOTE = "float32, features [rows, dim]; several chains are one vectorized program"
 
 
 def prepare(
     problem: RegressionProblem, settings: SamplerSettings, seed: int
-) -> Callable[[], Draws]:
+) -> Callable[[], SystemDraws]:
     """Compiles the whole run as one program, and returns the function that samples.
 
     Several chains run as one batch, in which every chain waits for the longest tree:
-    `Draws.gradients` counts what was computed.  Every call draws from a stream of its
-    own.
+    `SystemDraws.gradients` counts all gradients computed.  Each call has its own random
+    stream.
 
     Raises:
       Unavailable: BlackJAX is not installed.
@@ -60,9 +60,9 @@ def prepare(
     compiled = run.lower(split(0), x, y).compile()
     calls = itertools.count()
 
-    def sample() -> Draws:
+    def sample() -> SystemDraws:
         values, leapfrogs = map(np.asarray, compiled(split(next(calls)), x, y))
-        return Draws(
+        return SystemDraws(
             values=values,
             leapfrogs=leapfrogs.astype(np.int64),
             gradients=gradients_computed(leapfrogs),

@@ -8,11 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from experiments.bench.problems import SystemDraws
 from experiments.datasets.regression import RegressionProblem
-from experiments.inference import chain
-from experiments.inference.draws import Draws
+from experiments.inference import SamplerSettings, chain
 from experiments.inference.leapfrog import LogProbAndGrad, value_and_gradient
-from experiments.inference.settings import SamplerSettings
 
 NOTE = (
     "compiled by XLA, sampler and density together, which is faster here than without"
@@ -53,14 +52,20 @@ def density(problem: RegressionProblem, *, gradient: str) -> LogProbAndGrad:
 
 def prepare(
     problem: RegressionProblem, settings: SamplerSettings, seed: int, *, gradient: str
-) -> Callable[[], Draws]:
+) -> Callable[[], SystemDraws]:
     """Traces and compiles, and returns the function that samples."""
-    return chain.prepare(
+    run = chain.prepare(
         density(problem, gradient=gradient),
         start=np.repeat(problem.start[np.newaxis], settings.num_chains, 0),
         settings=settings,
         seed=seed,
     )
+
+    def sample() -> SystemDraws:
+        samples = run()
+        return SystemDraws(values=samples.draws, leapfrogs=samples.leapfrogs)
+
+    return sample
 
 
 def log_prob_and_grad(

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.bench.problems import Unavailable
+from experiments.bench.problems import SystemDraws, Unavailable
 from experiments.datasets.regression import RegressionProblem
-from experiments.inference.draws import Draws
-from experiments.inference.settings import SamplerSettings
+from experiments.inference import SamplerSettings
 
 NOTE = "leapfrog steps only: no tree, no U-turn test, nothing accepted or rejected"
 LEAPFROGS_PER_DRAW = 255  # a full tree of depth 8
@@ -22,7 +21,7 @@ def prepare(
     seed: int,
     *,
     layout: str = "dim_rows",
-) -> Callable[[], Draws]:
+) -> Callable[[], SystemDraws]:
     """Compiles the loop and returns the function that runs it from `problem.start`.
 
     A "draw" is the position after another LEAPFROGS_PER_DRAW steps; the momentum is
@@ -63,13 +62,13 @@ def prepare(
     compiled = trajectory.lower(start, start, x, y).compile()
     calls = itertools.count()
 
-    def sample() -> Draws:
+    def sample() -> SystemDraws:
         random = np.random.default_rng((seed, next(calls)))
         shape = (settings.num_chains, problem.dim)
         momenta = random.standard_normal(shape, np.float32)
         values = [np.asarray(compiled(start, jnp.asarray(m), x, y)[0]) for m in momenta]
         done = (settings.num_chains, settings.num_results)
-        return Draws(
+        return SystemDraws(
             values=np.stack(values),
             leapfrogs=np.full(done, LEAPFROGS_PER_DRAW, np.int64),
         )

@@ -10,22 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from experiments.bench.problems import Unavailable
+from experiments.bench.problems import SystemDraws, Unavailable
 from experiments.datasets.regression import RegressionProblem
-from experiments.inference.draws import Draws, gradients_computed
-from experiments.inference.settings import SamplerSettings
+from experiments.inference import SamplerSettings
+from experiments.inference.samples import gradients_computed
 
 NOTE = "float32, features [rows, dim]; several chains are one vectorized program"
 
 
 def prepare(
     problem: RegressionProblem, settings: SamplerSettings, seed: int
-) -> Callable[[], Draws]:
+) -> Callable[[], SystemDraws]:
     """Compiles the whole run as one program, and returns the function that samples.
 
     Several chains run as one batch, in which every chain waits for the longest tree:
-    `Draws.gradients` counts what was computed.  Every call draws from a stream of its
-    own.
+    `SystemDraws.gradients` counts all gradients computed.  Each call has its own random
+    stream.
 
     Raises:
       Unavailable: NumPyro is not installed.
@@ -63,13 +63,13 @@ def prepare(
     compiled = run.lower(split(0), x, y).compile()
     calls = itertools.count(1)
 
-    def sample() -> Draws:
+    def sample() -> SystemDraws:
         values, num_steps, adapt_state = compiled(split(next(calls)), x, y)
         _check_protocol(adapt_state, settings)
         leapfrogs = np.asarray(num_steps).astype(np.int64)
         leapfrogs = leapfrogs.reshape(settings.num_results, settings.num_chains).T
         by_draw = np.asarray(values).reshape(settings.num_results, -1, problem.dim)
-        return Draws(
+        return SystemDraws(
             values=by_draw.swapaxes(0, 1),
             leapfrogs=leapfrogs,
             gradients=gradients_computed(leapfrogs),

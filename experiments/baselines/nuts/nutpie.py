@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from experiments.baselines.nuts.pymc import build_model
-from experiments.bench.problems import Unavailable
+from experiments.bench.problems import SystemDraws, Unavailable
 from experiments.datasets.regression import RegressionProblem
-from experiments.inference.draws import Draws
-from experiments.inference.settings import SamplerSettings
+from experiments.inference import SamplerSettings
 
 MAX_DEPTH = 7
 NOTE = (
@@ -25,7 +24,7 @@ NOTE = (
 
 def prepare(
     problem: RegressionProblem, settings: SamplerSettings, seed: int
-) -> Callable[[], Draws]:
+) -> Callable[[], SystemDraws]:
     """Compiles the PyMC model through nutpie and returns the function that samples.
 
     The step size is fixed and exact.  The metric cannot be: nutpie sets it from the
@@ -42,7 +41,7 @@ def prepare(
 
     calls = itertools.count(1)
 
-    def run(seed_of_call: int) -> Draws:
+    def run(seed_of_call: int) -> SystemDraws:
         with warnings.catch_warnings():
             # ArviZ supposes that more chains than draws are a mistake.
             warnings.filterwarnings("ignore", "Found chain dimension to be longer")
@@ -65,12 +64,12 @@ def prepare(
             raise RuntimeError(
                 f"nutpie's step size: {used}, wanted {settings.step_size} at every draw"
             )
-        return Draws(
+        return SystemDraws(
             values=_joined(trace, "posterior", settings)["coeffs"],
             leapfrogs=stats["n_steps"].astype(np.int64),
         )
 
-    def sample() -> Draws:
+    def sample() -> SystemDraws:
         stream = np.random.SeedSequence((seed, next(calls)))
         return run(int(stream.generate_state(1)[0]))
 

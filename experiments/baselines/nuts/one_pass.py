@@ -8,16 +8,16 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from experiments.bench.problems import SystemDraws
 from experiments.datasets.regression import RegressionProblem
-from experiments.inference.draws import Draws
-from experiments.inference.settings import SamplerSettings
+from experiments.inference import SamplerSettings
 
 PASSES = 100  # a draw: enough that a call's own cost is not seen
 
 
 def prepare(
     problem: RegressionProblem, settings: SamplerSettings, seed: int
-) -> Callable[[], Draws]:
+) -> Callable[[], SystemDraws]:
     """Returns the function that passes PASSES times a draw; "leapfrogs" are passes."""
     del seed  # nothing is drawn
     features = tf.constant(np.ascontiguousarray(problem.features.T))  # [dim, rows]
@@ -33,10 +33,10 @@ def prepare(
 
     start = tf.constant(problem.start)
 
-    def run() -> Draws:
+    def run() -> SystemDraws:
         end = run_passes(start).numpy()
         shape = (1, settings.num_results)
-        return Draws(
+        return SystemDraws(
             values=np.broadcast_to(end, (*shape, problem.dim)),
             leapfrogs=np.full(shape, PASSES),
         )

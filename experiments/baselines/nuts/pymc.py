@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.bench.problems import Unavailable
+from experiments.bench.problems import SystemDraws, Unavailable
 from experiments.datasets.regression import RegressionProblem
-from experiments.inference.draws import Draws
-from experiments.inference.settings import SamplerSettings
+from experiments.inference import SamplerSettings
 
 NOTE = "PyMC's default backend, features column-major (the faster order)"
 
@@ -24,13 +23,13 @@ def prepare(
     seed: int,
     *,
     dtype: str = "float64",
-) -> Callable[[], Draws]:
+) -> Callable[[], SystemDraws]:
     """Builds and compiles model and sampler, and returns the function that samples.
 
-    `Draws.seconds` is the time inside PyMC's transitions by its own counter, of all
-    chains over the cores that they keep busy: set-up of a call, starting of processes
-    and cores that have no chain left are not charged to PyMC.  Every call draws from a
-    stream of its own.
+    `SystemDraws.seconds` is the time inside PyMC's transitions by its own counter,
+    summed over the chains and divided by the cores that they keep busy.  It excludes
+    the set-up of a call, the start of processes and idle cores.  Each call has its own
+    random stream.
 
     Raises:
       Unavailable: PyMC is not installed.
@@ -75,13 +74,13 @@ def prepare(
     step._logp_dlogp_func(pm.blocking.DictToArrayBijection.map(start))
     calls = itertools.count()
 
-    def sample() -> Draws:
+    def sample() -> SystemDraws:
         stream = np.random.SeedSequence((seed, next(calls)))
         trace = run(int(stream.generate_state(1)[0]))
         stats = trace["sample_stats"]
         _check_step_size(stats["step_size"].values, settings)
         seconds = stats["perf_counter_diff"].values.sum(axis=1)  # [chains]
-        return Draws(
+        return SystemDraws(
             values=trace["posterior"]["coeffs"].values,
             leapfrogs=stats["n_steps"].values.astype(np.int64),
             seconds=float(seconds.sum() / min(cores, settings.num_chains)),

@@ -27,10 +27,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.bench.problems import Unavailable
+from experiments.bench.problems import SystemDraws, Unavailable
 from experiments.datasets.regression import RegressionProblem
-from experiments.inference.draws import Draws
-from experiments.inference.settings import SamplerSettings
+from experiments.inference import SamplerSettings
 
 NOTE = (
     "compiled as PyStan does: -O3 without -march=native; where the program is compiled "
@@ -59,10 +58,10 @@ def prepare(
     seed: int,
     *,
     program: str = "glm",
-) -> Callable[[], Draws]:
+) -> Callable[[], SystemDraws]:
     """Compiles a program of PROGRAMS, or finds it compiled, and returns the sampler.
 
-    The chains run in processes of their own, one a core. `Draws.seconds` is the
+    The chains run in processes of their own, one a core. `SystemDraws.seconds` is the
     sampling time of a process by Stan's clock, of which a millisecond is the
     resolution: the mean over the processes, so that a core that has no chain left is
     not charged to Stan.  Every call draws from a stream of its own.
@@ -73,7 +72,7 @@ def prepare(
     pool = _start_pool(problem, program, settings.num_chains)
     calls = itertools.count()
 
-    def sample() -> Draws:
+    def sample() -> SystemDraws:
         stream = np.random.SeedSequence((seed, next(calls)))
         seed_of_call = int(stream.generate_state(1)[0] >> 1)  # Stan wants an int32
         jobs = [
@@ -84,7 +83,7 @@ def prepare(
         busy: dict[int, float] = collections.defaultdict(float)
         for chain in chains:
             busy[chain.process] += chain.seconds
-        return Draws(
+        return SystemDraws(
             values=np.stack([chain.values for chain in chains]),
             leapfrogs=np.stack([chain.leapfrogs for chain in chains]),
             seconds=sum(busy.values()) / len(busy),

@@ -7,11 +7,10 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from experiments.bench.problems import SystemDraws
 from experiments.datasets.regression import RegressionProblem
-from experiments.inference import chain
-from experiments.inference.draws import Draws
+from experiments.inference import SamplerSettings, chain
 from experiments.inference.leapfrog import value_and_gradient
-from experiments.inference.settings import SamplerSettings
 
 tfd = tfp.distributions
 
@@ -34,7 +33,7 @@ def density(problem: RegressionProblem) -> Callable[[tf.Tensor], tf.Tensor]:
 
 def prepare(
     problem: RegressionProblem, settings: SamplerSettings, seed: int
-) -> Callable[[], Draws]:
+) -> Callable[[], SystemDraws]:
     """Returns the function that samples; its first call compiles."""
     log_prob = density(problem)
     kernel = tfp.mcmc.NoUTurnSampler(
@@ -56,9 +55,9 @@ def prepare(
 
     calls = itertools.count()
 
-    def run() -> Draws:
+    def run() -> SystemDraws:
         draws, leapfrogs = sample(tf.constant([next(calls), seed]))
-        return Draws(
+        return SystemDraws(
             values=np.moveaxis(draws.numpy(), 0, 1), leapfrogs=leapfrogs.numpy().T
         )
 

@@ -13,7 +13,7 @@ import pytest
 from experiments.baselines.nuts import jax_leapfrog, pymc, stan
 from experiments.bench.problems import Unavailable
 from experiments.datasets.regression import RegressionProblem
-from experiments.inference.settings import SamplerSettings
+from experiments.inference import SamplerSettings
 
 PROBLEM = RegressionProblem(
     name="tiny",

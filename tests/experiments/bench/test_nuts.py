@@ -10,7 +10,7 @@ import pytest
 
 from experiments.bench import nuts
 from experiments.datasets.regression import RegressionProblem
-from experiments.inference.settings import SamplerSettings
+from experiments.inference import SamplerSettings
 from experiments.records import record
 
 
@@ -30,7 +30,7 @@ def run(problem, folder, systems, **changes):
     run_dir.mkdir()
     (run_dir / "provenance.json").write_text(json.dumps({"commit": None}))
     options = {"rounds": 1, "min_seconds": 0.01, "timeout_seconds": 300.0} | changes
-    nuts.compare(
+    nuts.compare_samplers(
         run_dir=run_dir,
         seed=0,
         problem=problem,

@@ -5,10 +5,9 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from experiments.inference import chain, nuts, prng
-from experiments.inference.draws import gradients_computed
+from experiments.inference import SamplerSettings, chain, nuts, prng
 from experiments.inference.leapfrog import value_and_gradient
-from experiments.inference.settings import SamplerSettings
+from experiments.inference.samples import Samples, concatenate, gradients_computed
 from tests import recursive_nuts
 from tests.helpers import (
     COVARIANCE,
@@ -45,19 +44,17 @@ def draws_of(kernel, start, *, num=40, chunk_size=40, seed=SEED, step_size=STEP_
             chunk_size=chunk_size,
         )
     )
-    return chain.Chunk(
-        *(np.concatenate(part, axis=1) for part in zip(*chunks, strict=True))
-    )
+    return concatenate(chunks, axis=1)
 
 
 def assert_same(found, wanted):
-    for name, one, other in zip(chain.Chunk._fields, found, wanted, strict=True):
+    for name, one, other in zip(Samples._fields, found, wanted, strict=True):
         np.testing.assert_array_equal(one, other, err_msg=name)
 
 
 def assert_alike(found, wanted):
     """Equal but for the last digits."""
-    for name, one, other in zip(chain.Chunk._fields, found, wanted, strict=True):
+    for name, one, other in zip(Samples._fields, found, wanted, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7, err_msg=name)
 
 
@@ -121,7 +118,7 @@ def test_the_draws_do_not_depend_on_the_chunks(kernel, drawn, chunk_size):
 def test_a_longer_run_begins_with_the_shorter(kernel, drawn):
     longer = draws_of(kernel, START[:4], num=55)
     assert longer.draws.shape[1] == 55
-    assert_same(chain.Chunk(*(part[:, :40] for part in longer)), drawn)
+    assert_same(Samples(*(part[:, :40] for part in longer)), drawn)
 
 
 def test_a_run_goes_on_from_its_last_draw(plain_kernel):
@@ -135,7 +132,7 @@ def test_a_run_goes_on_from_its_last_draw(plain_kernel):
         chunk_size=40,
         num_done=7,
     )
-    assert_alike(rest, chain.Chunk(*(part[:, 7:] for part in whole)))
+    assert_alike(rest, Samples(*(part[:, 7:] for part in whole)))
 
 
 def test_another_seed_draws_others(kernel, drawn):
@@ -162,7 +159,7 @@ def test_xla_and_tensorflows_own_kernels_draw_alike(plain_kernel, drawn):
 
 def test_a_chain_is_the_same_among_four_and_among_eight(drawn):
     among = draws_of(compiled(8, inverse_mass=INVERSE_MASS, jit_compile=False), START)
-    assert_alike(chain.Chunk(*(part[:4] for part in among)), drawn)
+    assert_alike(Samples(*(part[:4] for part in among)), drawn)
 
 
 def test_a_chain_waits_unchanged_for_the_others(drawn):
@@ -170,7 +167,7 @@ def test_a_chain_waits_unchanged_for_the_others(drawn):
     alone = draws_of(
         compiled(1, inverse_mass=INVERSE_MASS, jit_compile=False), START[:1]
     )
-    assert_alike(alone, chain.Chunk(*(part[:1] for part in drawn)))
+    assert_alike(alone, Samples(*(part[:1] for part in drawn)))
     assert np.any(drawn.leapfrogs[0] < drawn.leapfrogs.max(axis=0))
 
 
@@ -188,7 +185,7 @@ def test_a_part_of_the_chains_draws_as_among_all(drawn):
             START[2:4],
         )
 
-    among_all = chain.Chunk(*(whole[2:] for whole in drawn))
+    among_all = Samples(*(whole[2:] for whole in drawn))
     assert np.any(drawn.leapfrogs[:2].max(axis=0) > among_all.leapfrogs.max(axis=0))
     assert_alike(part(2), among_all)
     assert not np.any(np.all(part(0).draws == among_all.draws, axis=-1))
@@ -434,12 +431,13 @@ def test_a_prepared_sampler_draws_anew_at_each_call_and_alike_from_one_seed():
 
     one, same, other = prepare(1), prepare(1), prepare(2)
     first, second = one(), one()
-    np.testing.assert_array_equal(first.values, same().values)
-    np.testing.assert_array_equal(second.values, same().values)
-    assert not np.any(first.values == second.values)
-    assert not np.any(first.values == other().values)
-    assert first.values.shape == (2, 3, 3)
-    assert first.gradients == 2 * first.leapfrogs.max(axis=0).sum()
+    np.testing.assert_array_equal(first.draws, same().draws)
+    np.testing.assert_array_equal(second.draws, same().draws)
+    assert not np.any(first.draws == second.draws)
+    assert not np.any(first.draws == other().draws)
+    assert first.draws.shape == (2, 3, 3)
+    wanted = 2 * first.leapfrogs.max(axis=0).sum()
+    assert gradients_computed(first.leapfrogs) == wanted
 
 
 def test_evaluate_gives_the_density_and_its_gradient():

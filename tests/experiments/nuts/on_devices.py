@@ -13,9 +13,10 @@ import sys
 import numpy as np
 from tensorflow.python.eager import context
 
+from experiments.bench import ppl_core_nuts
 from experiments.datasets.regression import RegressionProblem
-from experiments.inference.settings import SamplerSettings
-from experiments.nuts import posterior as traced
+from experiments.inference import SamplerSettings
+from experiments.nuts import posterior
 from experiments.training import topology
 
 ROWS, DIM = 403, 6  # what neither 2, 4 nor 8 devices divide
@@ -71,27 +72,27 @@ def refused(function, *args, **kwargs):
 def main(arrays_path, json_path):
     topology.local_devices(max(COUNTS))
     problem = made_problem()
-    traced.BLOCK_BYTES = (
+    posterior.BLOCK_BYTES = (
         200  # 9 rows a block: on 1 and 2 devices more than a call takes
     )
     arrays, told = {}, {}
     for num in COUNTS:
-        blocks = traced.blocks(problem, num_devices=num)
+        blocks = posterior.split_rows(problem, num_devices=num)
         told[f"blocks{num}"] = [
             [block.rows.start, block.rows.stop, block.device] for block in blocks
         ]
         run, told[f"ops{num}"] = placed(
             functools.partial(
-                traced.prepare, problem, SETTINGS, seed=1, num_devices=num
+                ppl_core_nuts.prepare, problem, SETTINGS, seed=1, num_devices=num
             )
         )
         for call in ("first", "second"):
             draws = run()
             arrays[f"{call}{num}"] = draws.values
             arrays[f"{call}_leapfrogs{num}"] = draws.leapfrogs
-    told["more than there are"] = refused(traced.blocks, problem, num_devices=9)
-    told["more than rows"] = refused(traced.blocks, problem, num_devices=404)
-    told["none"] = refused(traced.blocks, problem, num_devices=0)
+    told["more than there are"] = refused(posterior.split_rows, problem, num_devices=9)
+    told["more than rows"] = refused(posterior.split_rows, problem, num_devices=404)
+    told["none"] = refused(posterior.split_rows, problem, num_devices=0)
     np.savez(arrays_path, **arrays)
     with open(json_path, "w") as file:
         json.dump(told, file)

@@ -9,13 +9,12 @@ import pytest
 import tensorflow as tf
 
 from experiments.baselines.nuts import handwritten_tf
-from experiments.bench import reference
+from experiments.bench import ppl_core_nuts, reference
 from experiments.cluster import processes
 from experiments.datasets.regression import RegressionProblem
-from experiments.inference import chain
-from experiments.inference.settings import SamplerSettings
-from experiments.nuts import experiment
-from experiments.nuts import posterior as traced
+from experiments.inference import SamplerSettings, Samples, chain
+from experiments.inference.samples import concatenate
+from experiments.nuts import experiment, posterior
 from experiments.nuts.experiment import sample
 
 
@@ -39,7 +38,7 @@ def settings():
 @pytest.mark.parametrize(
     "density",
     [
-        traced.log_prob_and_grad,
+        ppl_core_nuts.log_prob_and_grad,
         lambda *args: handwritten_tf.log_prob_and_grad(*args, gradient="autodiff"),
         lambda *args: handwritten_tf.log_prob_and_grad(*args, gradient="by_hand"),
     ],
@@ -66,8 +65,8 @@ def heavy_ops(log_prob_and_grad):
 def test_tracing_leaves_two_products_with_the_features_and_cheap_elementwise_work(
     problem,
 ):
-    whole = traced.blocks(problem, whole=True)
-    density = traced.posterior(problem, whole).log_prob_and_grad
+    whole = posterior.split_rows(problem, whole=True)
+    density = posterior.posterior(problem, whole).log_prob_and_grad
     graph = tf.function(density, autograph=False).get_concrete_function(
         tf.TensorSpec([1, 6], tf.float32)
     )
@@ -80,39 +79,41 @@ def test_tracing_leaves_two_products_with_the_features_and_cheap_elementwise_wor
 
 def test_blocks_of_rows_give_the_density_of_the_whole(problem, monkeypatch):
     exact = reference.make(problem, seed=0)
-    monkeypatch.setattr(traced, "BLOCK_BYTES", 3000)
-    assert len(traced.blocks(problem)) == 4
-    log_prob, grad = traced.log_prob_and_grad(problem, exact.points)
+    monkeypatch.setattr(posterior, "BLOCK_BYTES", 3000)
+    assert len(posterior.split_rows(problem)) == 4
+    log_prob, grad = ppl_core_nuts.log_prob_and_grad(problem, exact.points)
     check = reference.check_density(exact, log_prob, grad, precision="float32")
     assert check["passed"], check
 
 
 def test_many_chains_at_once_have_the_density_of_each(problem, monkeypatch):
     exact = reference.make(problem, seed=0)
-    monkeypatch.setattr(traced, "BLOCK_BYTES", 3000)
-    log_prob, grad = traced.log_prob_and_grad(problem, exact.points, num_chains=8)
+    monkeypatch.setattr(posterior, "BLOCK_BYTES", 3000)
+    log_prob, grad = ppl_core_nuts.log_prob_and_grad(
+        problem, exact.points, num_chains=8
+    )
     check = reference.check_density(exact, log_prob, grad, precision="float32")
     assert check["passed"], check
 
 
 def test_chains_on_blocks_draw_as_on_the_whole(problem, settings, monkeypatch):
-    whole = traced.prepare(problem, settings, 1)()
-    monkeypatch.setattr(traced, "BLOCK_BYTES", 3000)
-    blocks = traced.prepare(problem, settings, 1)()
+    whole = ppl_core_nuts.prepare(problem, settings, 1)()
+    monkeypatch.setattr(posterior, "BLOCK_BYTES", 3000)
+    blocks = ppl_core_nuts.prepare(problem, settings, 1)()
     np.testing.assert_array_equal(blocks.leapfrogs, whole.leapfrogs)
     np.testing.assert_allclose(blocks.values, whole.values, atol=1e-3)
 
 
 def test_traced_and_handwritten_densities_draw_the_same_chain(problem, settings):
     one = SamplerSettings(step_size=0.05, max_depth=5, num_results=5)
-    ours = traced.prepare(problem, one, 3)()
+    ours = ppl_core_nuts.prepare(problem, one, 3)()
     theirs = handwritten_tf.prepare(problem, one, 3, gradient="by_hand")()
     np.testing.assert_array_equal(ours.leapfrogs, theirs.leapfrogs)
     np.testing.assert_allclose(ours.values, theirs.values, atol=1e-3)
 
 
 def test_a_later_call_of_a_prepared_system_draws_anew(problem, settings):
-    run = traced.prepare(problem, settings, 0)
+    run = ppl_core_nuts.prepare(problem, settings, 0)
     assert not np.array_equal(run().values, run().values)
 
 
@@ -163,7 +164,7 @@ def test_metrics_hold_a_line_for_each_chunk(run_dirs):
 
 
 def test_start_without_a_finite_density_is_an_error(problem, settings):
-    density = traced.posterior(problem, traced.blocks(problem, whole=True))
+    density = posterior.posterior(problem, posterior.split_rows(problem, whole=True))
     kernel = chain.compile_kernel(
         density.log_prob_and_grad, num_chains=2, dim=6, max_depth=3, chunk_size=1
     )
@@ -197,8 +198,7 @@ def process(monkeypatch, index, count):
 
 def read_chunk(folder):
     paths = sorted((folder / "draws").glob("*.npz"))
-    parts = [chain.Chunk(**np.load(path)) for path in paths]
-    return chain.Chunk(*(np.concatenate(p, axis=1) for p in zip(*parts, strict=True)))
+    return concatenate([Samples(**np.load(path)) for path in paths], axis=1)
 
 
 def test_chains_over_processes_draw_as_in_one(
@@ -214,9 +214,7 @@ def test_chains_over_processes_draw_as_in_one(
     assert np.any(whole.leapfrogs[:1] != whole.leapfrogs[1:].max(axis=0))
     first, rest = read_chunk(tmp_path), read_chunk(tmp_path / "process1")
     assert len(first.draws) == 1 and len(rest.draws) == 2 == share["chains"]
-    for name, *parts, wanted in zip(
-        chain.Chunk._fields, first, rest, whole, strict=True
-    ):
+    for name, *parts, wanted in zip(Samples._fields, first, rest, whole, strict=True):
         np.testing.assert_allclose(
             np.concatenate(parts), wanted, rtol=1e-4, atol=1e-5, err_msg=name
         )

@@ -54,7 +54,7 @@ def test_two_processes_of_two_devices_draw_as_one_and_the_first_tells_of_all(
 ):
     folder = tmp_path / "run"
     command = [*COMMAND, f"--workdir={folder}", "--seed=3", "--num_processes=2"]
-    command += ["--gin_param=settings.SamplerSettings.num_chains=2"]
+    command += ["--gin_param=inference.SamplerSettings.num_chains=2"]
     command += ["--gin_param=nuts.sample.num_devices=2"]
     ended = subprocess.run(
         command,
@@ -93,7 +93,7 @@ def saved_draws(folder):
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_run_keeps_all_that_it_reported(tmp_path, signum):
     folder = tmp_path / "run"
-    endless = "--gin_param=settings.SamplerSettings.num_results=100000"
+    endless = "--gin_param=inference.SamplerSettings.num_results=100000"
     command = [*COMMAND, endless, f"--workdir={folder}"]
     with subprocess.Popen(
         command, cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -33,7 +33,7 @@ CHILD = """
 import importlib, json, os, sys
 import numpy as np
 from experiments.datasets.regression import RegressionProblem
-from experiments.inference.settings import SamplerSettings
+from experiments.inference import SamplerSettings
 from experiments.bench.problems import Unavailable
 
 if __name__ == "__main__":
