@@ -1,7 +1,9 @@
-"""Which of the processes that train together this one is, and how they meet.
+"""Which process of a distributed run this one is, and how the processes connect.
 
-Told by settings of our own, TF_CONFIG or a scheduler.  To be asked, TensorFlow is not
-imported, so that the launcher can find a mistake before anything begins.
+The answer comes from our own settings, TF_CONFIG or a scheduler.  Nothing here but
+`connect_tpu` imports TensorFlow, so that the command line finds a mistake in seconds.
+That is why `tf.distribute.cluster_resolver` serves for TPUs only: its Slurm resolver
+needs TensorFlow and calls `scontrol`, and its Kubernetes resolver calls the API server.
 """
 
 import dataclasses
@@ -13,15 +15,13 @@ from typing import Any
 
 from experiments.cluster import rendezvous
 
-# Ours; each says what the flag named beside it does.
+# Our own variables.  Each means the same as the flag named beside it.
 COUNT = "PPL_NUM_PROCESSES"  # --num_processes
 INDEX = "PPL_PROCESS_INDEX"  # --process_index
 ADDRESSES = "PPL_PROCESS_ADDRESSES"  # --process_addresses
 JOIN_SECONDS = "PPL_JOIN_SECONDS"  # --join_seconds
 PORT = "PPL_PROCESS_PORT"  # the first on each host, where a scheduler names the hosts
-CONFIG_DIGEST = (
-    "PPL_CONFIG_DIGEST"  # a digest that the launcher wants equal on all processes
-)
+CONFIG_DIGEST = "PPL_CONFIG_DIGEST"  # of config and seed, equal in all processes
 
 DEFAULT_PORT = 7070
 DEFAULT_JOIN_SECONDS = 300.0
@@ -31,19 +31,19 @@ FLAGS[ADDRESSES] = "--process_addresses"
 
 @dataclasses.dataclass(frozen=True)
 class Process:
-    """One of the processes that train together; only that of index 0 writes files."""
+    """One process of a distributed run.  Only the process of index 0 writes files."""
 
     index: int = 0
     count: int = 1
-    addresses: tuple[str, ...] = ()  # host:port of each, by index; none of one alone
+    addresses: tuple[str, ...] = ()  # host:port of each, by index; () of a single one
 
 
 SINGLE = Process()
 
 
 @dataclasses.dataclass(frozen=True)
-class _Told:
-    """What one source says; None where it does not."""
+class _Settings:
+    """What one source says.  None: it does not say."""
 
     source: str
     count: int | None = None
@@ -52,14 +52,14 @@ class _Told:
 
 
 def current() -> Process:
-    """This process, by its environment; `SINGLE` where nothing says otherwise.
+    """This process, from its environment.  `SINGLE` if nothing says otherwise.
 
-    Raises ValueError for settings that contradict each other or lack something.
+    Raises ValueError for settings that contradict each other or are incomplete.
     """
     process = resolve(os.environ)
     if process is None:
         raise ValueError(
-            f"{COUNT}={os.environ[COUNT]}: nothing says which of them this process is, "
+            f"{COUNT}={os.environ[COUNT]}: given no index of this process, "
             f"wanted {INDEX}"
         )
     return process
@@ -72,31 +72,31 @@ def resolve(
     index: int | None = None,
     addresses: str | None = None,
 ) -> Process | None:
-    """The process that flags and environment describe, flags given as arguments.
+    """The process that the flags (the arguments) and the environment describe.
 
-    None where there are to be several and nothing says which of them this one is: then
-    somebody has to start them.  Schedulers are asked only for what is not told, and
-    only where several processes are asked for.
+    None: there are several processes, and no source gives an index.  The caller then
+    starts the others.  A scheduler's variables are read only if several processes are
+    asked for, and only for what no other source says.
 
-    Raises ValueError for settings that contradict each other or lack something.
+    Raises ValueError for settings that contradict each other or are incomplete.
     """
     sources = [
-        _Told("flags", count, index, addresses),
-        *_own(environ),
+        _Settings("flags", count, index, addresses),
+        *_own_variables(environ),
         *_tf_config(environ),
     ]
-    told = _merged(sources)
-    several = told.count is not None and told.count > 1
-    if (several or told.addresses is not None) and (
-        told.index is None or told.addresses is None
+    settings = _merge(sources)
+    several = settings.count is not None and settings.count > 1
+    if (several or settings.addresses is not None) and (
+        settings.index is None or settings.addresses is None
     ):
         for scheduler in (_slurm, _tpu_pod, _kubernetes):
-            told = _merged([told, *scheduler(environ, told)])
-    return _checked(told)
+            settings = _merge([settings, *scheduler(environ, settings)])
+    return _check(settings)
 
 
 def to_environment(process: Process) -> dict[str, str]:
-    """The settings that make `resolve` find this process."""
+    """The environment variables from which `resolve` returns this process."""
     return {
         COUNT: str(process.count),
         INDEX: str(process.index),
@@ -105,7 +105,7 @@ def to_environment(process: Process) -> dict[str, str]:
 
 
 def check_port(process: Process) -> None:
-    """Raises ValueError where the port that this process is to listen at is taken."""
+    """Raises ValueError if the port at which this process listens is taken."""
     if process.count > 1:
         rendezvous.listen(process.addresses[process.index]).close()
 
@@ -113,15 +113,17 @@ def check_port(process: Process) -> None:
 _group: rendezvous.ProcessGroup | None = None
 
 
-def connect(runtime: str | None = None) -> Process:
-    """Waits for all processes, and sets what `runtime` reads of this one's place.
+def connect(backend: str | None = None) -> Process:
+    """Waits for all processes, and sets the variables that `backend` reads.
 
-    runtime: "distribute" sets TF_CONFIG, "dtensor" the DTENSOR_ variables; None sets
-      nothing.  Called before TensorFlow's first op; where it is called again it does
-      not wait again, and one process alone has nothing to wait for.
+    Call it before TensorFlow's first op.  A second call does not wait again, and a
+    single process does not wait.
 
-    Raises ValueError for a port taken and for processes that were started otherwise
-    than this one; TimeoutError, with its address, for one that does not come.
+    backend: "distribute" sets TF_CONFIG, "dtensor" the DTENSOR_ variables; None sets
+      nothing.
+
+    Raises ValueError if the port is taken or if a process was started with another
+    command; TimeoutError, with the address, for a process that does not join.
     """
     global _group
     process = current()
@@ -132,17 +134,17 @@ def connect(runtime: str | None = None) -> Process:
             process.index,
             process.addresses,
             digest=os.environ.get(CONFIG_DIGEST, ""),
-            seconds=_number(os.environ, JOIN_SECONDS, DEFAULT_JOIN_SECONDS),
+            seconds=_join_seconds(os.environ),
         )
-    if runtime is not None:
-        os.environ.update(_wanted_by(runtime, process))
+    if backend is not None:
+        os.environ.update(_backend_variables(backend, process))
     return process
 
 
 def connect_tpu() -> Any:
-    """The resolver of the TPU that TPU_NAME names, or of this host's, once started.
+    """Starts the TPU that TPU_NAME names, or this host's, and returns its resolver.
 
-    It may be a whole pod slice, driven by this one process.  Imports TensorFlow.
+    The TPU may be a whole pod slice, driven by this one process.
     """
     import tensorflow as tf
 
@@ -151,7 +153,7 @@ def connect_tpu() -> Any:
 
 
 def stop_before(step: int, *, requested: bool) -> bool:
-    """Whether training ends before `step`: the same answer in every process.
+    """Whether training ends before `step`.  Every process gets the same answer.
 
     Every process calls this before each step.  requested: whether this one was asked to
     stop.  Once any was, all continue to the first step that none has started, so that
@@ -162,35 +164,35 @@ def stop_before(step: int, *, requested: bool) -> bool:
     return _group.stop_before(step, requested=requested)
 
 
-def _wanted_by(runtime: str, process: Process) -> dict[str, str]:
-    if runtime == "distribute":
+def _backend_variables(backend: str, process: Process) -> dict[str, str]:
+    if backend == "distribute":
         cluster = {"worker": list(process.addresses)}
         task = {"type": "worker", "index": process.index}
         return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
-    if runtime == "dtensor":
+    if backend == "dtensor":
         return {
             "DTENSOR_CLIENT_ID": str(process.index),
             "DTENSOR_NUM_CLIENTS": str(process.count),
             "DTENSOR_JOB_NAME": "worker",
             "DTENSOR_JOBS": ",".join(process.addresses),
         }
-    raise ValueError(f"runtime: given {runtime!r}, wanted 'distribute' or 'dtensor'")
+    raise ValueError(f"backend: given {backend!r}, wanted 'distribute' or 'dtensor'")
 
 
-# The sources.
+# The sources of settings.
 
 
-def _own(environ: Mapping[str, str]) -> Iterator[_Told]:
+def _own_variables(environ: Mapping[str, str]) -> Iterator[_Settings]:
     if environ.get(COUNT):
-        yield _Told(COUNT, count=_whole(environ, COUNT))
+        yield _Settings(COUNT, count=_integer(environ, COUNT))
     if environ.get(INDEX):
-        yield _Told(INDEX, index=_whole(environ, INDEX))
+        yield _Settings(INDEX, index=_integer(environ, INDEX))
     if environ.get(ADDRESSES):
-        yield _Told(ADDRESSES, addresses=environ[ADDRESSES])
+        yield _Settings(ADDRESSES, addresses=environ[ADDRESSES])
 
 
-def _tf_config(environ: Mapping[str, str]) -> Iterator[_Told]:
-    """TensorFlow's own: a chief, where there is one, is the first process."""
+def _tf_config(environ: Mapping[str, str]) -> Iterator[_Settings]:
+    """TensorFlow's own variable.  A chief, if there is one, is the first process."""
     if not environ.get("TF_CONFIG"):
         return
     try:
@@ -209,19 +211,19 @@ def _tf_config(environ: Mapping[str, str]) -> Iterator[_Told]:
             f"TF_CONFIG: given the job {odd[0]!r}, wanted 'worker' and 'chief' alone"
         )
     index += len(jobs.get("chief", ())) if kind == "worker" else 0
-    yield _Told("TF_CONFIG", len(addresses), index, addresses)
+    yield _Settings("TF_CONFIG", len(addresses), index, addresses)
 
 
-def _slurm(environ: Mapping[str, str], told: _Told) -> Iterator[_Told]:
-    """A task of one `srun`; not the batch script, which is one process alone."""
+def _slurm(environ: Mapping[str, str], known: _Settings) -> Iterator[_Settings]:
+    """A task of one `srun`.  The batch script is a single process."""
     if not {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID"} <= environ.keys():
         return
-    count = _whole(environ, "SLURM_STEP_NUM_TASKS")
+    count = _integer(environ, "SLURM_STEP_NUM_TASKS")
     if count == 1:
         return
-    index = _whole(environ, "SLURM_PROCID")
-    if told.addresses is not None:
-        yield _Told("Slurm", count, index)
+    index = _integer(environ, "SLURM_PROCID")
+    if known.addresses is not None:
+        yield _Settings("Slurm", count, index)
         return
     hosts = expand_hosts(
         environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_NODELIST", "")
@@ -229,28 +231,29 @@ def _slurm(environ: Mapping[str, str], told: _Told) -> Iterator[_Told]:
     tasks = expand_counts(environ.get("SLURM_STEP_TASKS_PER_NODE", f"1(x{len(hosts)})"))
     if len(tasks) != len(hosts) or sum(tasks) != count:
         raise ValueError(
-            f"Slurm: {count} tasks as {tasks} on {len(hosts)} hosts do not agree; "
-            f"give {FLAGS[ADDRESSES]}"
+            f"Slurm: {count} tasks, {tasks} per node and {len(hosts)} hosts do not "
+            f"agree; wanted {FLAGS[ADDRESSES]}"
         )
-    # Jobs that share a host keep apart: 64 ports each, below those lent to clients.
-    job = _whole(environ, "SLURM_JOB_ID") if environ.get("SLURM_JOB_ID") else 0
+    # Jobs on one host use different ports: 64 each, below the ephemeral range.
+    job = _integer(environ, "SLURM_JOB_ID") if environ.get("SLURM_JOB_ID") else 0
     port = _port(environ, 10000 + job * 64 % 20000)
-    placed = [
-        (node, f"{host}:{port + number}")
-        for node, (host, num) in enumerate(zip(hosts, tasks, strict=True))
-        for number in range(num)
+    nodes_and_addresses = [
+        (node, f"{host}:{port + local}")
+        for node, (host, num_tasks) in enumerate(zip(hosts, tasks, strict=True))
+        for local in range(num_tasks)
     ]
+    nodes, addresses = zip(*nodes_and_addresses, strict=True)
     node = environ.get("SLURM_NODEID")
-    if index < count and node is not None and int(node) != placed[index][0]:
+    if index < count and node is not None and int(node) != nodes[index]:
         raise ValueError(
-            f"Slurm: task {index} is on node {node}, wanted {placed[index][0]}; start "
+            f"Slurm: task {index} is on node {node}, wanted {nodes[index]}; start "
             "with srun --distribution=block"
         )
-    yield _Told("Slurm", count, index, tuple(address for _, address in placed))
+    yield _Settings("Slurm", count, index, addresses)
 
 
-def _tpu_pod(environ: Mapping[str, str], told: _Told) -> Iterator[_Told]:
-    """A host of a pod slice, as the TPU machines of Kubernetes Engine are told it."""
+def _tpu_pod(environ: Mapping[str, str], known: _Settings) -> Iterator[_Settings]:
+    """A host of a TPU pod slice, by the variables that Kubernetes Engine sets."""
     if not {"TPU_WORKER_ID", "TPU_WORKER_HOSTNAMES"} <= environ.keys():
         return
     hosts = environ["TPU_WORKER_HOSTNAMES"].split(",")
@@ -258,20 +261,24 @@ def _tpu_pod(environ: Mapping[str, str], told: _Told) -> Iterator[_Told]:
         return
     port = _port(environ, DEFAULT_PORT)
     addresses = tuple(f"{host.strip()}:{port}" for host in hosts)
-    index = _whole(environ, "TPU_WORKER_ID")
+    index = _integer(environ, "TPU_WORKER_ID")
     source = "TPU_WORKER_HOSTNAMES"
-    yield _Told(source, len(hosts), index, None if told.addresses else addresses)
+    yield _Settings(source, len(hosts), index, None if known.addresses else addresses)
 
 
-def _kubernetes(environ: Mapping[str, str], told: _Told) -> Iterator[_Told]:
-    """A pod of an Indexed Job; its addresses are for the job's author to say."""
-    if told.index is None and "JOB_COMPLETION_INDEX" in environ:
-        index = _whole(environ, "JOB_COMPLETION_INDEX")
-        yield _Told("JOB_COMPLETION_INDEX", index=index)
+def _kubernetes(environ: Mapping[str, str], known: _Settings) -> Iterator[_Settings]:
+    """A pod of an Indexed Job.  The author of the job gives the addresses."""
+    if known.index is None and "JOB_COMPLETION_INDEX" in environ:
+        index = _integer(environ, "JOB_COMPLETION_INDEX")
+        yield _Settings("JOB_COMPLETION_INDEX", index=index)
 
 
 def expand_hosts(text: str) -> list[str]:
-    """The hosts of a Slurm list such as "a[01-03,7]b,c", in order."""
+    """The hosts of a Slurm list such as "a[01-03,7]b,c", in order.
+
+    >>> expand_hosts("a[01-02]b,c")
+    ['a01b', 'a02b', 'c']
+    """
     hosts: list[str] = []
     for part in re.findall(r"(?:[^,\[\]]|\[[^\[\]]*\])+", text):
         names = [""]
@@ -284,68 +291,76 @@ def expand_hosts(text: str) -> list[str]:
 
 def _expand_ranges(ranges: str, text: str) -> Iterator[str]:
     for part in ranges.split(","):
-        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
-        if not found:
-            raise ValueError(f"Slurm: given the hosts {text!r}, cannot read {part!r}")
-        first, last = found[1], found[2] or found[1]
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        if not match:
+            raise ValueError(
+                f"Slurm: given the hosts {text!r}, wanted numbers in place of {part!r}"
+            )
+        first, last = match[1], match[2] or match[1]
         for number in range(int(first), int(last) + 1):
             yield str(number).zfill(len(first))
 
 
 def expand_counts(text: str) -> list[int]:
-    """The numbers of a Slurm list such as "2(x3),1": 2, 2, 2, 1."""
+    """The numbers of a Slurm list of tasks per node.
+
+    >>> expand_counts("2(x3),1")
+    [2, 2, 2, 1]
+    """
     counts: list[int] = []
     for part in text.split(","):
-        found = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)
-        if not found:
-            raise ValueError(f"Slurm: given the tasks {text!r}, cannot read {part!r}")
-        counts += [int(found[1])] * int(found[2] or 1)
+        match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)
+        if not match:
+            raise ValueError(
+                f"Slurm: given the tasks {text!r}, wanted a number in place of {part!r}"
+            )
+        counts += [int(match[1])] * int(match[2] or 1)
     return counts
 
 
-# Their agreement.
+# Merging and checking.
 
 
-def _merged(sources: list[_Told]) -> _Told:
-    """What the sources say together.  Raises ValueError where two differ."""
-    found: dict[str, tuple[str, object]] = {}
-    for source in sources:
-        for name in ("count", "index", "addresses"):
-            value = getattr(source, name)
+def _merge(sources: list[_Settings]) -> _Settings:
+    """The settings of all sources.  Raises ValueError if two of them differ."""
+    merged: dict[str, tuple[str, object]] = {}  # of each field, its source and value
+    for settings in sources:
+        for field, description in _FIELDS.items():
+            value = getattr(settings, field)
             if value is None:
                 continue
-            if name == "addresses" and isinstance(value, str) and "{" not in value:
+            if field == "addresses" and isinstance(value, str) and "{" not in value:
                 value = tuple(part.strip() for part in value.split(","))
-            first, known = found.setdefault(name, (source.source, value))
-            if known != value:
+            source, existing = merged.setdefault(field, (settings.source, value))
+            if existing != value:
                 raise ValueError(
-                    f"the {_NAMES[name]}: {first} says {_shown(known)} and "
-                    f"{source.source} {_shown(value)}, wanted one"
+                    f"the {description}: {source} says {_text(existing)} and "
+                    f"{settings.source} {_text(value)}, wanted one"
                 )
-    values = {name: value for name, (_, value) in found.items()}
-    named = " and ".join(dict.fromkeys(source for source, _ in found.values()))
-    return _Told(named, **values)  # type: ignore[arg-type]
+    values = {field: value for field, (_, value) in merged.items()}
+    names = " and ".join(dict.fromkeys(source for source, _ in merged.values()))
+    return _Settings(names, **values)  # type: ignore[arg-type]
 
 
-_NAMES = {
+_FIELDS = {
     "count": "number of processes",
     "index": "index of this process",
     "addresses": "addresses of the processes",
 }
 
 
-def _shown(value: object) -> str:
+def _text(value: object) -> str:
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
-def _checked(told: _Told) -> Process | None:
-    count, index, addresses = told.count, told.index, told.addresses
+def _check(settings: _Settings) -> Process | None:
+    count, index, addresses = settings.count, settings.index, settings.addresses
     if count is not None and count < 1:
         raise ValueError(f"{FLAGS[COUNT]}: given {count}, wanted 1 or more")
     if count is None:
         if isinstance(addresses, str) or (addresses is None and index):
-            given = FLAGS[ADDRESSES if addresses else INDEX]
-            raise ValueError(f"{given} is given, wanted {FLAGS[COUNT]} beside it")
+            flag = FLAGS[ADDRESSES if addresses else INDEX]
+            raise ValueError(f"{flag} is given, wanted {FLAGS[COUNT]} beside it")
         count = len(addresses) if addresses else 1
     if index is not None and not 0 <= index < count:
         raise ValueError(
@@ -371,14 +386,14 @@ def _checked(told: _Told) -> Process | None:
             f"{FLAGS[ADDRESSES]}: given {len(addresses)}, wanted {count}: "
             f"{','.join(addresses)}"
         )
-    for number, address in enumerate(addresses):
+    for i, address in enumerate(addresses):
         rendezvous.host_and_port(address)
-        if address in addresses[:number]:
+        if address in addresses[:i]:
             raise ValueError(f"{FLAGS[ADDRESSES]}: {address} is given twice")
     return Process(index, count, addresses)
 
 
-def _whole(environ: Mapping[str, str], name: str) -> int:
+def _integer(environ: Mapping[str, str], name: str) -> int:
     try:
         return int(environ[name])
     except ValueError as error:
@@ -387,12 +402,14 @@ def _whole(environ: Mapping[str, str], name: str) -> int:
         ) from error
 
 
-def _port(environ: Mapping[str, str], otherwise: int) -> int:
-    return _whole(environ, PORT) if environ.get(PORT) else otherwise
+def _port(environ: Mapping[str, str], default: int) -> int:
+    return _integer(environ, PORT) if environ.get(PORT) else default
 
 
-def _number(environ: Mapping[str, str], name: str, otherwise: float) -> float:
+def _join_seconds(environ: Mapping[str, str]) -> float:
     try:
-        return float(environ.get(name) or otherwise)
+        return float(environ.get(JOIN_SECONDS) or DEFAULT_JOIN_SECONDS)
     except ValueError as error:
-        raise ValueError(f"{name}: given {environ[name]!r}, wanted seconds") from error
+        raise ValueError(
+            f"{JOIN_SECONDS}: given {environ[JOIN_SECONDS]!r}, wanted seconds"
+        ) from error

@@ -1,8 +1,8 @@
-"""How processes find each other before TensorFlow begins, and end at the same step.
+"""How processes connect before TensorFlow starts, and how they stop at the same step.
 
-The first process calls every other at its address, and each says who it is; what is
-amiss is told in all of them, which TensorFlow's own start would wait for.  The
-connections stay open, for the word on which step is the last.
+Process 0 connects to every other process, and each checks that all were started alike.
+A mistake is reported in all of them, where TensorFlow's own start-up would wait.  The
+connections stay open, so that the processes can agree on the last step.
 """
 
 import contextlib
@@ -14,13 +14,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 RETRY_SECONDS = 0.1
-ANSWER_SECONDS = 10.0  # for a line, once a connection stands
-LAST_STEP_SECONDS = 60.0  # for a peer's word on the step that it is in
+ANSWER_SECONDS = 10.0  # for a message on an open connection
+LAST_STEP_SECONDS = 60.0  # for a peer to say which step it is in
 MAX_LINE_BYTES = 2**20
 
 
 def host_and_port(address: str) -> tuple[str, int]:
-    """The two of "host:port", or of "[::1]:port".  Raises ValueError for the rest."""
+    """Host and port of "host:port" or "[::1]:port"; ValueError for anything else.
+
+    >>> host_and_port("[::1]:7070")
+    ('::1', 7070)
+    """
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
         raise ValueError(f"address: given {address!r}, wanted host:port")
@@ -30,7 +34,7 @@ def host_and_port(address: str) -> tuple[str, int]:
 def listen(address: str) -> socket.socket:
     """A socket that listens at the port of `address`, on every interface.
 
-    Raises ValueError where that port is taken.
+    Raises ValueError if the port is taken.
     """
     _, port = host_and_port(address)
     try:
@@ -41,280 +45,302 @@ def listen(address: str) -> socket.socket:
         return socket.create_server(("", port))
     except OSError as error:
         raise ValueError(
-            f"{address}: port {port} cannot be had on this machine: {error.strerror}"
+            f"{address}: port {port}: {error.strerror}, wanted a free one"
         ) from error
 
 
 class ProcessGroup:
-    """The processes once they have met: one process's connections to the others.
+    """The connections of one process to the others, once all have joined.
 
-    The first process has one to each, every other has one, to the first.
+    Process 0 has a connection to each of the others, and they have one, to process 0.
     """
 
-    def __init__(self, index: int, lines: Mapping[int, "_Lines"]) -> None:
-        self._first = index == 0
-        self._lines = dict(lines)  # by the index of the process at the other end
-        self._changed = threading.Condition()
-        self._gone: set[int] = set()
-        self._wanted = False  # by any process
-        self._asked = False  # the first process asks which step each is in
-        self._next = -1  # the first step that this process has not begun
-        self._steps: dict[int, int] = {}  # the same of the others
-        self._stop: int | None = None  # the step that is not begun
-        for peer in lines:
-            threading.Thread(target=self._hear, args=[peer], daemon=True).start()
+    def __init__(self, index: int, peers: Mapping[int, "_Connection"]) -> None:
+        self._is_first = index == 0
+        self._peers = dict(peers)  # by the index of the process at the other end
+        self._changed = threading.Condition()  # guards everything below
+        self._left: set[int] = set()
+        self._stop_requested = False  # by any process
+        self._step_asked = False  # process 0 has asked which step each is in
+        self._next_step = -1  # the first step that this process has not started
+        self._next_steps: dict[int, int] = {}  # the same of the others
+        self._stop_step: int | None = None  # the first step that no process takes
+        for peer in peers:
+            threading.Thread(target=self._receive, args=[peer], daemon=True).start()
 
     def stop_before(self, step: int, *, requested: bool) -> bool:
-        """Whether all end before `step`; see `processes.stop_before`."""
+        """Whether all stop before `step`; see `processes.stop_before`."""
         with self._changed:
-            if self._first:
-                self._wanted |= requested
-                if self._wanted and self._stop is None:
-                    self._choose(step)
+            if self._is_first:
+                self._stop_requested |= requested
+                if self._stop_requested and self._stop_step is None:
+                    self._choose_stop_step(step)
             else:
-                if requested and not self._wanted:
-                    self._wanted = True
-                    self._tell(0, {"wanted": True})
-                # Whoever has said which step it is in begins no other until told.
+                if requested and not self._stop_requested:
+                    self._stop_requested = True
+                    self._send(0, {"stop_requested": True})
+                # A process that has reported its step starts no other until it knows
+                # the last one.
                 self._changed.wait_for(
-                    lambda: not self._asked or self._stop is not None or self._gone
+                    lambda: (
+                        not self._step_asked
+                        or self._stop_step is not None
+                        or self._left
+                    )
                 )
-            if self._stop is not None and step >= self._stop:
+            if self._stop_step is not None and step >= self._stop_step:
                 return True
-            self._next = step + 1
+            self._next_step = step + 1
             return False
 
     def close(self) -> None:
-        """Leaves the others, who learn of it."""
-        for lines in self._lines.values():
-            lines.close()
+        """Leaves the group.  The others notice."""
+        for connection in self._peers.values():
+            connection.close()
 
-    def _choose(self, step: int) -> None:
-        """Has every process stop before the first step that none has begun."""
-        self._tell_all({"asked": True})
+    def _choose_stop_step(self, step: int) -> None:
+        """Makes every process stop before the first step that none has started."""
+        self._send_all({"step_asked": True})
         self._changed.wait_for(
-            lambda: self._steps.keys() | self._gone >= self._lines.keys(),
+            lambda: self._next_steps.keys() | self._left >= self._peers.keys(),
             LAST_STEP_SECONDS,
         )
-        self._stop = max(step, *self._steps.values(), 0)
-        self._tell_all({"stop": self._stop})
+        self._stop_step = max(step, *self._next_steps.values(), 0)
+        self._send_all({"stop_step": self._stop_step})
 
-    def _hear(self, peer: int) -> None:
-        """Takes in what a peer says, until it ends."""
-        while (said := self._lines[peer].read()) is not None:
+    def _receive(self, peer: int) -> None:
+        """Handles a peer's messages until it leaves."""
+        while (message := self._peers[peer].read()) is not None:
             with self._changed:
-                if "wanted" in said:
-                    self._wanted = True
-                if "asked" in said:
-                    self._asked = True
-                    self._tell(peer, {"next": self._next})
-                if "next" in said:
-                    self._steps[peer] = int(said["next"])
-                if "stop" in said:
-                    self._stop = int(said["stop"])
+                if "stop_requested" in message:
+                    self._stop_requested = True
+                if "step_asked" in message:
+                    self._step_asked = True
+                    self._send(peer, {"next_step": self._next_step})
+                if "next_step" in message:
+                    self._next_steps[peer] = int(message["next_step"])
+                if "stop_step" in message:
+                    self._stop_step = int(message["stop_step"])
                 self._changed.notify_all()
         with self._changed:
-            self._gone.add(peer)
+            self._left.add(peer)
             self._changed.notify_all()
 
-    def _tell_all(self, said: dict[str, Any]) -> None:
-        for peer in self._lines:
-            self._tell(peer, said)
+    def _send_all(self, message: dict[str, Any]) -> None:
+        for peer in self._peers:
+            self._send(peer, message)
 
-    def _tell(self, peer: int, said: dict[str, Any]) -> None:
-        if not self._lines[peer].write(said):
-            self._gone.add(peer)
+    def _send(self, peer: int, message: dict[str, Any]) -> None:
+        if not self._peers[peer].write(message):
+            self._left.add(peer)
 
 
 def join(
     index: int, addresses: Sequence[str], *, digest: str, seconds: float
 ) -> ProcessGroup:
-    """Waits until the process at each address is there and means the same training.
+    """Waits until all processes of the same run are connected.
 
-    digest: a text that all processes must have alike.
+    digest: a text that must be equal in all processes.
 
-    Raises ValueError for a port taken and for a process that was given other addresses
-    or another `digest`; TimeoutError, with its address, for one that does not come in
-    `seconds`.
+    Raises ValueError if the port is taken, or if a process has other addresses or
+    another digest; TimeoutError, with the address, for a process that does not join
+    within `seconds`.
     """
-    ends = time.monotonic() + seconds
-    us = {"addresses": list(addresses), "digest": digest}
+    deadline = time.monotonic() + seconds
+    identity = {"addresses": list(addresses), "digest": digest}
     if index > 0:
-        return ProcessGroup(index, {0: _wait_for_first(index, addresses, us, ends)})
+        first = _accept_first(index, addresses, identity, deadline)
+        return ProcessGroup(index, {0: first})
     listen(addresses[0]).close()
-    lines: dict[int, _Lines] = {}
+    peers: dict[int, _Connection] = {}
     refused = ""
-    missing: dict[int, str] = {}
+    failures: dict[int, str] = {}
     waiting = list(range(1, len(addresses)))
     while waiting and not refused:
         for peer in list(waiting):
             try:
-                lines[peer], answer = _call(addresses[peer], us | {"index": peer}, ends)
+                peers[peer], answer = _connect(
+                    addresses[peer], identity | {"index": peer}, deadline
+                )
             except (OSError, EOFError) as error:
-                missing[peer] = str(error) or type(error).__name__
+                failures[peer] = str(error) or type(error).__name__
                 continue
             waiting.remove(peer)
             refused = refused or str(answer.get("refused", ""))
         if waiting and not refused:
-            if time.monotonic() >= ends:
+            if time.monotonic() >= deadline:
                 break
             time.sleep(RETRY_SECONDS)
-    told = _never_joined(waiting, addresses, missing, seconds)
-    for peer, line in lines.items():
-        there = line.write({"refused": refused} if refused else {"missing": told})
-        if not there and not told:
-            told = f"process {peer} at {addresses[peer]} left before all had joined"
-    if not refused and not told:
-        return ProcessGroup(0, lines)
-    for line in lines.values():
-        line.close()
+    missing = _never_joined(waiting, addresses, failures, seconds)
+    for peer, connection in peers.items():
+        sent = connection.write(
+            {"refused": refused} if refused else {"missing": missing}
+        )
+        if not sent and not missing:
+            missing = f"process {peer} at {addresses[peer]} left before all had joined"
+    if not refused and not missing:
+        return ProcessGroup(0, peers)
+    for connection in peers.values():
+        connection.close()
     if refused:
         raise ValueError(refused)
-    raise TimeoutError(told)
+    raise TimeoutError(missing)
 
 
 def _never_joined(
     waiting: Sequence[int],
     addresses: Sequence[str],
-    why: Mapping[int, str],
+    failures: Mapping[int, str],
     seconds: float,
 ) -> str:
     if not waiting:
         return ""
-    named = ", ".join(f"process {i} at {addresses[i]} ({why[i]})" for i in waiting[:8])
-    more = f" and {len(waiting) - 8} more" if len(waiting) > 8 else ""
-    return f"waited {seconds:g} s, and never joined: {named}{more}"
-
-
-def _call(
-    address: str, us: dict[str, Any], ends: float
-) -> tuple["_Lines", dict[str, Any]]:
-    """A connection to the process at `address`, and its answer to who we are."""
-    left = max(ends - time.monotonic(), RETRY_SECONDS)
-    connection = socket.create_connection(
-        host_and_port(address), timeout=min(left, ANSWER_SECONDS)
+    names = ", ".join(
+        f"process {i} at {addresses[i]} ({failures[i]})" for i in waiting[:8]
     )
-    lines = _Lines(connection)
-    answer = lines.read() if lines.write(us | {"seconds": left}) else None
+    more = f" and {len(waiting) - 8} more" if len(waiting) > 8 else ""
+    return f"waited {seconds:g} s, and never joined: {names}{more}"
+
+
+def _connect(
+    address: str, identity: dict[str, Any], deadline: float
+) -> tuple["_Connection", dict[str, Any]]:
+    """A connection to the process at `address`, and its answer to our identity."""
+    left = max(deadline - time.monotonic(), RETRY_SECONDS)
+    connection = _Connection(
+        socket.create_connection(
+            host_and_port(address), timeout=min(left, ANSWER_SECONDS)
+        )
+    )
+    sent = connection.write(identity | {"seconds": left})
+    answer = connection.read() if sent else None
     if answer is None or not answer.keys() & {"ready", "refused"}:
-        lines.close()
+        connection.close()
         raise EOFError("something else answers there")
-    lines.wait_at_most(None)
-    return lines, answer
+    connection.set_timeout(None)
+    return connection, answer
 
 
-def _wait_for_first(
-    index: int, addresses: Sequence[str], us: Mapping[str, Any], ends: float
-) -> "_Lines":
-    """The connection that the first process makes to this one, when all are there."""
-    began = time.monotonic()
+def _accept_first(
+    index: int, addresses: Sequence[str], identity: Mapping[str, Any], deadline: float
+) -> "_Connection":
+    """The connection from process 0, once all processes have joined."""
+    start = time.monotonic()
     with listen(addresses[index]) as server:
         while True:
-            left = ends - time.monotonic()
+            left = deadline - time.monotonic()
             if left <= 0:
-                waited = f"waited {time.monotonic() - began:.0f} s"
                 raise TimeoutError(
-                    f"{waited}, and never joined: process 0 at {addresses[0]}; "
-                    f"process {index} listened at {addresses[index]}"
+                    f"waited {time.monotonic() - start:.0f} s, and never joined: "
+                    f"process 0 at {addresses[0]}; process {index} listened at "
+                    f"{addresses[index]}"
                 )
             server.settimeout(left)
             try:
-                connection, _ = server.accept()
+                client, _ = server.accept()
             except TimeoutError:
                 continue
-            lines = _Lines(connection)
+            connection = _Connection(client)
             try:
-                if _joined(index, addresses, us, lines):
-                    return lines
+                if _is_first(index, addresses, identity, connection):
+                    return connection
             except BaseException:
-                lines.close()
+                connection.close()
                 raise
-            lines.close()  # whoever it was
+            connection.close()  # not a process of this project
 
 
-def _joined(
-    index: int, addresses: Sequence[str], us: Mapping[str, Any], lines: "_Lines"
+def _is_first(
+    index: int,
+    addresses: Sequence[str],
+    identity: Mapping[str, Any],
+    connection: "_Connection",
 ) -> bool:
-    """Whether it is the first process that called, and all others have come."""
-    lines.wait_at_most(ANSWER_SECONDS)
-    them = lines.read()
-    if them is None or "index" not in them:
+    """Whether process 0 is at the other end; returns once all have joined."""
+    connection.set_timeout(ANSWER_SECONDS)
+    message = connection.read()
+    if message is None or "index" not in message:
         return False
-    refused = _difference(index, us, them)
-    lines.write({"refused": refused} if refused else {"ready": True})
+    refused = _difference(index, identity, message)
+    connection.write({"refused": refused} if refused else {"ready": True})
     if refused:
         raise ValueError(refused)
-    # The first process goes on when the last has come, or its time is up.
-    lines.wait_at_most(float(them["seconds"]) + ANSWER_SECONDS)
-    them = lines.read()
-    if them is None:
+    # Process 0 answers once the last process has joined or the time is up.
+    connection.set_timeout(float(message["seconds"]) + ANSWER_SECONDS)
+    message = connection.read()
+    if message is None:
         raise TimeoutError(f"process 0 at {addresses[0]} left before all had joined")
-    if them.get("refused"):
-        raise ValueError(them["refused"])
-    if them.get("missing"):
-        raise TimeoutError(them["missing"])
-    lines.wait_at_most(None)
+    if message.get("refused"):
+        raise ValueError(message["refused"])
+    if message.get("missing"):
+        raise TimeoutError(message["missing"])
+    connection.set_timeout(None)
     return True
 
 
-def _difference(index: int, us: Mapping[str, Any], them: Mapping[str, Any]) -> str:
-    """What keeps two processes from training together; empty where nothing does."""
-    if them.get("addresses") != us["addresses"]:
-        theirs = ",".join(map(str, them.get("addresses", ())))
+def _difference(
+    index: int, identity: Mapping[str, Any], first: Mapping[str, Any]
+) -> str:
+    """Why two processes cannot train together; "" if they can.
+
+    first: the identity that process 0 sent.
+    """
+    if first.get("addresses") != identity["addresses"]:
+        theirs = ",".join(map(str, first.get("addresses", ())))
         return (
             f"process 0 was given the addresses {theirs} and process {index} "
-            f"{','.join(us['addresses'])}, wanted the same"
+            f"{','.join(identity['addresses'])}, wanted the same"
         )
-    if them.get("index") != index:
+    if first.get("index") != index:
         return (
-            f"at {us['addresses'][them['index']]} is process {index}, "
-            f"wanted process {them['index']}"
+            f"at {identity['addresses'][first['index']]} is process {index}, "
+            f"wanted process {first['index']}"
         )
-    if them.get("digest") != us["digest"]:
+    if first.get("digest") != identity["digest"]:
         return (
             f"process {index} was started with another config or seed than process 0, "
-            "or resumes where that begins; wanted the same command"
+            "or resumes from another checkpoint; wanted the same command"
         )
     return ""
 
 
-class _Lines:
-    """A connection that carries one JSON object a line, either way."""
+class _Connection:
+    """A connection that carries one JSON object a line, in both directions."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._connection = connection
-        self._held = b""
+        self._socket = connection
+        self._buffer = b""
 
-    def wait_at_most(self, seconds: float | None) -> None:
-        """For what comes next; None: as long as it takes."""
-        self._connection.settimeout(seconds)
+    def set_timeout(self, seconds: float | None) -> None:
+        """The longest wait of a read or write; None: no limit."""
+        self._socket.settimeout(seconds)
 
     def close(self) -> None:
-        """Ends both ways, and a `read` that waits in another thread."""
+        """Closes both directions, and ends a `read` that waits in another thread."""
         with contextlib.suppress(OSError):
-            self._connection.shutdown(socket.SHUT_RDWR)
-        self._connection.close()
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
 
     def read(self) -> dict[str, Any] | None:
-        """The next object; None where the peer is gone, silent too long or odd."""
+        """The next object; None if the peer has left, is silent or sends no object."""
         try:
-            while b"\n" not in self._held:
-                more = self._connection.recv(4096)
-                if not more or len(self._held) > MAX_LINE_BYTES:
+            while b"\n" not in self._buffer:
+                received = self._socket.recv(4096)
+                if not received or len(self._buffer) > MAX_LINE_BYTES:
                     return None
-                self._held += more
-            line, _, self._held = self._held.partition(b"\n")
-            said = json.loads(line)
+                self._buffer += received
+            line, _, self._buffer = self._buffer.partition(b"\n")
+            message = json.loads(line)
         except (OSError, ValueError):
             return None
-        return said if isinstance(said, dict) else None
+        return message if isinstance(message, dict) else None
 
-    def write(self, said: Mapping[str, Any]) -> bool:
-        """Whether it could be sent."""
+    def write(self, message: Mapping[str, Any]) -> bool:
+        """Whether the object could be sent."""
         try:
-            self._connection.sendall(json.dumps(dict(said)).encode() + b"\n")
+            self._socket.sendall(json.dumps(dict(message)).encode() + b"\n")
         except OSError:
             return False
         return True

@@ -1,4 +1,4 @@
-"""A process's place out of its environment, and processes that meet and stop as one."""
+"""Process identity from the environment, and processes that join and stop together."""
 
 import contextlib
 import json
@@ -48,11 +48,11 @@ def tf_config(cluster, kind, index):
         {"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}}'},
     ],
 )
-def test_a_process_is_alone_unless_it_is_told_otherwise(environ):
+def test_a_process_is_single_unless_a_setting_says_otherwise(environ):
     assert processes.resolve(environ) == SINGLE
 
 
-def test_without_an_index_somebody_has_to_start_them():
+def test_several_processes_without_an_index_resolve_to_none():
     assert processes.resolve({}, count=2) is None
     assert processes.resolve({processes.COUNT: "2"}) is None
     batch_script = {"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}
@@ -95,18 +95,18 @@ def test_without_an_index_somebody_has_to_start_them():
             1,
             ("a:7070", "b:7070"),
         ),
-        # What the supervisor tells wins over the scheduler that runs the supervisor.
+        # The supervisor's settings win over the scheduler that runs the supervisor.
         (SLURM | processes.to_environment(Process(1, 2, TWO)), {"count": 2}, 1, TWO),
     ],
 )
-def test_every_source_tells_the_place(environ, flags, index, addresses):
+def test_every_source_gives_index_and_addresses(environ, flags, index, addresses):
     assert processes.resolve(environ, **flags) == Process(
         index, len(addresses), addresses
     )
 
 
 @pytest.mark.parametrize(
-    ("environ", "flags", "said"),
+    ("environ", "flags", "message"),
     [
         ({processes.COUNT: "3"}, {"count": 2}, "flags says 2 and PPL_NUM_PROCESSES 3"),
         (
@@ -144,10 +144,10 @@ def test_every_source_tells_the_place(environ, flags, index, addresses):
         ({}, {"count": 0}, "--num_processes: given 0, wanted 1 or more"),
     ],
 )
-def test_settings_that_do_not_fit_are_named(environ, flags, said):
+def test_inconsistent_settings_are_named(environ, flags, message):
     with pytest.raises(ValueError) as error:
         processes.resolve(environ, **flags)
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_settings_that_do_not_fit_are_named(environ, flags, said):
         ("r[1-2]n[5,7]", ["r1n5", "r1n7", "r2n5", "r2n7"]),
     ],
 )
-def test_slurm_host_lists_are_read_as_scontrol_would(text, hosts):
+def test_slurm_host_lists_expand_as_with_scontrol(text, hosts):
     assert processes.expand_hosts(text) == hosts
 
 
@@ -177,41 +177,40 @@ def test_current_names_what_is_missing(monkeypatch):
         processes.current()
 
 
-@pytest.mark.parametrize(("name", "wanted"), [("pod-7", "pod-7"), ("", "local")])
-def test_the_tpu_that_is_named_is_the_one_started(monkeypatch, name, wanted):
-    """Not a TPU: what TensorFlow is asked for."""
+@pytest.mark.parametrize(("name", "expected"), [("pod-7", "pod-7"), ("", "local")])
+def test_the_named_tpu_is_started(monkeypatch, name, expected):
+    """Checks the call to TensorFlow, without a TPU."""
     resolver = types.SimpleNamespace(connect=lambda tpu: f"resolver of {tpu}")
     package = types.SimpleNamespace(TPUClusterResolver=resolver)
     distribute = types.SimpleNamespace(cluster_resolver=package)
     tensorflow = types.SimpleNamespace(distribute=distribute)
     monkeypatch.setitem(sys.modules, "tensorflow", tensorflow)
     monkeypatch.setenv("TPU_NAME", name)
-    assert processes.connect_tpu() == f"resolver of {wanted}"
+    assert processes.connect_tpu() == f"resolver of {expected}"
 
 
-# Meeting.
+# Joining.
 
 
 @pytest.fixture
 def addresses():
     """Two free addresses."""
     with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(socket.socket()) for _ in range(2)]
-        for one in held:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(2)]
+        for one in sockets:
             one.bind(("127.0.0.1", 0))
-        names = tuple(f"127.0.0.1:{one.getsockname()[1]}" for one in held)
-    return names
+        return tuple(f"127.0.0.1:{one.getsockname()[1]}" for one in sockets)
 
 
 def joined(*calls):
-    """What each call of `join` gives or raises, all made at once."""
-    found = [None] * len(calls)
+    """What each call of `join` returns or raises, in threads at the same time."""
+    results = [None] * len(calls)
 
     def run(number, args, kwargs):
         try:
-            found[number] = rendezvous.join(*args, **kwargs)
+            results[number] = rendezvous.join(*args, **kwargs)
         except Exception as error:
-            found[number] = error
+            results[number] = error
 
     threads = [
         threading.Thread(target=run, args=[n, args, {"seconds": 10.0, **kwargs}])
@@ -221,41 +220,40 @@ def joined(*calls):
         thread.start()
     for thread in threads:
         thread.join(30)
-    return found
+    return results
 
 
-def test_a_port_in_use_is_told_before_anything_begins():
+def test_a_port_in_use_is_an_error_at_once():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         process = Process(0, 2, (address, "127.0.0.1:1"))
         with pytest.raises(ValueError, match=f"{address}: port .* in use"):
             processes.check_port(process)
-    processes.check_port(process)  # and it is free once it is free
+    processes.check_port(process)
 
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_a_process_that_never_joins_is_named_with_its_address(addresses, index):
-    began = time.monotonic()
+    start = time.monotonic()
     with pytest.raises(TimeoutError) as error:
         rendezvous.join(index, addresses, digest="", seconds=0.5)
     other = 1 - index
-    said = f"never joined: process {other} at {addresses[other]}"
-    assert said in str(error.value)
-    assert time.monotonic() - began >= 0.5
+    assert f"never joined: process {other} at {addresses[other]}" in str(error.value)
+    assert time.monotonic() - start >= 0.5
 
 
-def test_those_that_joined_are_told_who_did_not(addresses):
-    nobody = ("127.0.0.1:9",)  # the discard service, which nothing serves
+def test_the_processes_that_joined_learn_which_did_not(addresses):
+    closed = ("127.0.0.1:9",)  # the discard service, which nothing serves
     first, second = joined(
-        (0, addresses + nobody, {"digest": "", "seconds": 1.0}),
-        (1, addresses + nobody, {"digest": "", "seconds": 1.0}),
+        (0, addresses + closed, {"digest": "", "seconds": 1.0}),
+        (1, addresses + closed, {"digest": "", "seconds": 1.0}),
     )
     for error in (first, second):
         assert isinstance(error, TimeoutError)
         assert "never joined: process 2 at 127.0.0.1:9" in str(error)
 
 
-def test_processes_of_two_configs_do_not_train_together(addresses):
+def test_processes_with_different_configs_do_not_join(addresses):
     first, second = joined(
         (0, addresses, {"digest": "seed 1"}), (1, addresses, {"digest": "seed 2"})
     )
@@ -264,7 +262,7 @@ def test_processes_of_two_configs_do_not_train_together(addresses):
         assert "process 1 was started with another config or seed" in str(error)
 
 
-def test_processes_of_other_addresses_do_not_train_together(addresses):
+def test_processes_with_different_addresses_do_not_join(addresses):
     more = (*addresses, "127.0.0.1:9")
     _, second = joined(
         (0, more, {"digest": "", "seconds": 1.0}), (1, addresses, {"digest": ""})
@@ -273,7 +271,7 @@ def test_processes_of_other_addresses_do_not_train_together(addresses):
     assert "process 0 was given the addresses" in str(second)
 
 
-def test_something_else_that_answers_is_not_taken_for_a_process(addresses):
+def test_another_server_is_not_taken_for_a_process(addresses):
     def close_all(server):
         with contextlib.suppress(OSError):
             while True:
@@ -287,75 +285,75 @@ def test_something_else_that_answers_is_not_taken_for_a_process(addresses):
         server.shutdown(socket.SHUT_RDWR)
 
 
-def test_a_stranger_at_the_door_is_sent_away_and_the_meeting_held(addresses):
+def test_another_client_is_refused_and_the_processes_still_join(addresses):
     port = int(addresses[1].rpartition(":")[2])
 
-    def knock():
-        ends = time.monotonic() + 10
-        while time.monotonic() < ends:
+    def request():
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
             time.sleep(0.01)
             try:
-                door = socket.create_connection(("127.0.0.1", port), 1)
+                client = socket.create_connection(("127.0.0.1", port), 1)
             except OSError:  # not open yet
                 continue
-            with door, contextlib.suppress(ConnectionResetError):
-                door.sendall(b"GET / HTTP/1.1\r\n\r\n")
-                sent_away.append(door.recv(10))
+            with client, contextlib.suppress(ConnectionResetError):
+                client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                refusals.append(client.recv(10))
                 return
-            sent_away.append(b"")
+            refusals.append(b"")
             return
 
-    sent_away = []
-    stranger = threading.Thread(target=knock)
-    stranger.start()
+    refusals = []
+    other = threading.Thread(target=request)
+    other.start()
     second = []
-    waits = threading.Thread(
+    waiting = threading.Thread(
         target=lambda: second.extend(joined((1, addresses, {"digest": ""})))
     )
-    waits.start()
-    stranger.join(10)
-    assert sent_away == [b""]
+    waiting.start()
+    other.join(10)
+    assert refusals == [b""]
     (first,) = joined((0, addresses, {"digest": ""}))
-    waits.join(10)
+    waiting.join(10)
     for group in (first, *second):
         assert isinstance(group, rendezvous.ProcessGroup)
         group.close()
 
 
-# The last step.
+# Stopping at the same step.
 
 
-def trained(group, *, lock_step, wants_at, num_steps=50):
+def train(group, *, lock_step, stop_at, num_steps=50):
     """How many steps were taken, each waiting for the other process's."""
     for step in range(num_steps):
-        if group.stop_before(step, requested=wants_at is not None and step >= wants_at):
+        if group.stop_before(step, requested=stop_at is not None and step >= stop_at):
             return step
         lock_step(step)
     return num_steps
 
 
-@pytest.mark.parametrize("wants", [(3, None), (None, 3), (4, 9), (0, 0), (49, None)])
+@pytest.mark.parametrize("requests", [(3, None), (None, 3), (4, 9), (0, 0), (49, None)])
 @pytest.mark.parametrize("ahead", [0, 2])
 def test_all_stop_before_the_same_step_and_none_waits_for_another(
-    addresses, wants, ahead
+    addresses, requests, ahead
 ):
     groups = joined((0, addresses, {"digest": ""}), (1, addresses, {"digest": ""}))
-    begun, changed = [-1, -1], threading.Condition()
+    started, changed = [-1, -1], threading.Condition()
 
     def lock_step(index):
         def take(step):  # ends when the other process is at most `ahead` behind
             with changed:
-                begun[index] = step
+                started[index] = step
                 changed.notify_all()
-                assert changed.wait_for(lambda: begun[1 - index] >= step - ahead, 20)
+                assert changed.wait_for(lambda: started[1 - index] >= step - ahead, 20)
 
         return take
 
     ended = [None, None]
 
     def run(index):
-        ended[index] = trained(
-            groups[index], lock_step=lock_step(index), wants_at=wants[index]
+        ended[index] = train(
+            groups[index], lock_step=lock_step(index), stop_at=requests[index]
         )
 
     threads = [threading.Thread(target=run, args=[i]) for i in range(2)]
@@ -366,13 +364,13 @@ def test_all_stop_before_the_same_step_and_none_waits_for_another(
     for group in groups:
         group.close()
     assert ended[0] == ended[1]
-    asked = min(want for want in wants if want is not None)
-    assert asked <= ended[0] <= 50
-    if wants[0] == asked:  # the first process needs no word from another
-        assert ended[0] <= asked + 1 + ahead
+    first_request = min(step for step in requests if step is not None)
+    assert first_request <= ended[0] <= 50
+    if requests[0] == first_request:  # process 0 needs no message from another
+        assert ended[0] <= first_request + 1 + ahead
 
 
-# Two processes as one device, through the engine.
+# Two processes give the losses of one device.
 
 SCRIPT = """
 import json, sys
