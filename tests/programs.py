@@ -27,7 +27,7 @@ def train_command(*configs, workdir, more=()):
     return [
         str(REPO / "bin" / "train"),
         *(f"--gin_config=configs/{name}.gin" for name in configs),
-        "--gin_param=loop.LoopSettings.measure_peak=False",
+        "--gin_param=training.LoopSettings.measure_peak=False",
         f"--workdir={workdir}",
         "--seed=3",
         *more,

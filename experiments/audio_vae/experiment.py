@@ -30,7 +30,7 @@ from experiments.training.optimizers import Optimizer
 from experiments.training.topology import parse
 
 
-def train_audio(
+def train(
     *,
     run_dir: Path,
     seed: int,
@@ -43,7 +43,7 @@ def train_audio(
     num_held_out: int | None = None,
     num_samples: int = 2,
     mesh: str = "batch:1",
-    kind: str | None = None,
+    device_type: str | None = None,
     resume: bool = False,
 ) -> dict[str, Any]:
     """Trains the model; with `resume`, from the newest checkpoint in `run_dir`.
@@ -58,7 +58,7 @@ def train_audio(
       from their latents; 0: none.
     mesh: "batch:2" cuts the batch over devices; "core:17" gives each core of the
       model's virtual topology a device, and "batch:2,core:17" has two of those.
-    kind: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
+    device_type: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
 
     In `run_dir` come checkpoints/, metrics.jsonl, media/ with WAV files and their
     spectrograms, TensorBoard events with both, and summary.json, which is also what
@@ -77,8 +77,8 @@ def train_audio(
         )
     if num_samples < 0:
         raise ValueError(f"num_samples: given {num_samples}, wanted 0 or more")
-    model, num_traces = optimize.counting(programs.model(sizes))
-    train_step.check_batch_size(batch_size, topology, step.accumulate)
+    model, num_traces = optimize.count_traces(programs.model(sizes))
+    train_step.check_batch_size(batch_size, topology, step.num_microbatches)
     data = optimize.shared_data(
         audio.name,
         batch_size,
@@ -91,7 +91,7 @@ def train_audio(
         optimizer,
         topology,
         step,
-        kind=kind,
+        device_type=device_type,
         placement=programs.placement(sizes),
     )
     # From here on TensorFlow may begin: the runtime has said on which devices.

@@ -34,7 +34,7 @@ from experiments.audio_vae.flows import (
 from experiments.audio_vae.networks import Adaptive, Row, within
 from experiments.engines.manual_placement import Placement
 from experiments.training.model import Model, Tensors, Weight
-from experiments.training.prng import Randomness, normal, uniform
+from experiments.training.prng import BatchRng, normal, uniform
 
 tfd, tfb = tfp.distributions, tfp.bijectors
 
@@ -320,13 +320,13 @@ def _adaptive(sizes: Sizes) -> Adaptive:
 # What is trained.
 
 
-def dequantized(audio: tf.Tensor, random: Randomness) -> tf.Tensor:
+def dequantized(audio: tf.Tensor, random: BatchRng) -> tf.Tensor:
     """Samples [clips, T] of 16 bits as numbers in [-1, 1), anywhere in their steps."""
     within_step = uniform(random, "dequantize", tuple(audio.shape)) - 0.5
     return (tf.cast(audio, tf.float32) + within_step) / STEPS
 
 
-def drawn_by(random: Randomness) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+def drawn_by(random: BatchRng) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Draws latents of mean and deviation, [clips, latents] each."""
 
     def draw(mean: tf.Tensor, deviation: tf.Tensor) -> tf.Tensor:
@@ -336,7 +336,7 @@ def drawn_by(random: Randomness) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
 
 
 def bound(
-    weights: Tensors, sizes: Sizes, audio: tf.Tensor, random: Randomness
+    weights: Tensors, sizes: Sizes, audio: tf.Tensor, random: BatchRng
 ) -> dict[str, tf.Tensor]:
     """What the bound is made of, by name, [clips] each: in nats, their sum its loss.
 
@@ -361,7 +361,7 @@ def model(sizes: Sizes) -> Model:
     check(sizes)
 
     def loss(
-        weights: Tensors, batch: Tensors, random: Randomness
+        weights: Tensors, batch: Tensors, random: BatchRng
     ) -> tuple[tf.Tensor, Mapping[str, tf.Tensor]]:
         audio = batch["audio"]
         if tuple(audio.shape[1:]) != (sizes.length,) or not audio.dtype.is_integer:

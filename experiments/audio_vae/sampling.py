@@ -19,7 +19,7 @@ from experiments.audio_vae.flows import LogisticQuantile, SplitFlow
 from experiments.audio_vae.networks import Adaptive, Row
 from experiments.audio_vae.program import Sizes
 from experiments.training.model import Tensors
-from experiments.training.prng import Randomness, uniform
+from experiments.training.prng import BatchRng, uniform
 
 
 def sample(
@@ -62,7 +62,7 @@ def reconstruct(
 def decoded(weights: Tensors, sizes: Sizes, seed: Any, z: tf.Tensor) -> np.ndarray:
     """A draw of the decoder for latents z [clips, T / 2]."""
     shift, log_scale = program.upsampled(weights, z)
-    random = Randomness(tf.convert_to_tensor(seed, tf.int32), tf.constant(0))
+    random = BatchRng(tf.convert_to_tensor(seed, tf.int32), tf.constant(0))
     noise = uniform(random, "noise of audio", tuple(shift.shape))
     noise = tf.exp(log_scale) * LogisticQuantile().forward(noise) + shift
     noise = tf.sinh(tf.exp(weights["decoder/tail"][0]) * noise)
@@ -262,7 +262,7 @@ def _written(x: tf.Tensor, row: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
 
 def _checked(
     weights: Mapping[str, Any], sizes: Sizes, seed: Any, num_clips: int
-) -> tuple[dict[str, tf.Tensor], Randomness]:
+) -> tuple[dict[str, tf.Tensor], BatchRng]:
     program.check(sizes)
     if num_clips < 1:
         raise ValueError(f"num_clips: given {num_clips}, wanted 1 or more")
@@ -283,4 +283,4 @@ def _checked(
             raise ValueError(
                 f"weights: {name} of shape {weight.shape}, wanted {wanted[name].shape}"
             )
-    return held, Randomness(seed, tf.constant(0))
+    return held, BatchRng(seed, tf.constant(0))

@@ -18,8 +18,13 @@ from experiments.training import train_step
 from experiments.training.engine import StepSettings
 from experiments.training.model import Model, Tensors
 from experiments.training.optimizers import Optimizer
-from experiments.training.prng import Randomness
-from experiments.training.state import given_to_loss, local_shape, sharding, variables
+from experiments.training.prng import BatchRng
+from experiments.training.state import (
+    local_shape,
+    loss_inputs,
+    sharding,
+    variable_specs,
+)
 from experiments.training.topology import Topology
 
 # Ops that move or hold values and compute none.
@@ -43,10 +48,10 @@ def device_bytes(
     sharded = sharding(model, topology)
     kinds = ("weights", "slots", "ema", "step", *(["state"] if model.state else []))
     found = dict.fromkeys(kinds, 0)
-    kept = variables(model, optimizer, ema=settings.ema_decay is not None)
+    kept = variable_specs(model, optimizer, ema=settings.ema_decay is not None)
     for variable in kept.values():
         num = math.prod(local_shape(variable, sharded, topology))
-        found[variable.kind] += num * variable.dtype.itemsize
+        found[variable.collection] += num * variable.dtype.itemsize
     return found
 
 
@@ -76,24 +81,24 @@ def traced_step(
 
     Of (variables by name, batch, seed [2] int32), it gives variables and results.
     """
-    kept = variables(model, optimizer, ema=settings.ema_decay is not None)
+    kept = variable_specs(model, optimizer, ema=settings.ema_decay is not None)
     size = next(iter(batch.values())).shape[0]
 
     def step(
         held: Tensors, batch: Tensors, seed: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        given = {n: held[full] for n, full in given_to_loss(model, ema=False).items()}
-        stats, grads, statistics = train_step.sums(
+        given = {n: held[full] for n, full in loss_inputs(model, ema=False).items()}
+        stats, grads, statistics = train_step.loss_and_gradients(
             model,
             settings,
             given,
             batch,
-            Randomness(seed, tf.constant(0)),
+            BatchRng(seed, tf.constant(0)),
             num_examples=size,
             gradients=True,
         )
-        after, norm = train_step.update(optimizer, settings, held, grads)
-        after |= train_step.advanced(model, given, statistics)
+        after, norm = train_step.apply_gradients(optimizer, settings, held, grads)
+        after |= train_step.next_state(model, given, statistics)
         return after, {**stats, "gradient_norm": norm}
 
     specs = {n: tf.TensorSpec(v.shape, v.dtype) for n, v in kept.items()}

@@ -19,7 +19,7 @@ from experiments.bench.problems import AdamSettings
 from experiments.datasets.images import training_batches
 from experiments.image_transformer import Sizes, image_transformer, network, sampling
 from experiments.image_transformer.program import randomness_at, sample_values
-from experiments.training.model import Model, draw
+from experiments.training.model import Model, initial_weight
 
 
 def train(task: dict[str, Any]) -> dict[str, Any]:
@@ -128,7 +128,9 @@ def _made(task: dict[str, Any]) -> tuple[Sizes, Model, dict[str, np.ndarray]]:
     given = task["sizes"].items()  # of JSON, which has no tuples
     sizes = Sizes(**{k: tuple(v) if isinstance(v, list) else v for k, v in given})
     model = image_transformer(**sizes._asdict())
-    weights = {name: draw(w, name, task["seed"]) for name, w in model.weights.items()}
+    weights = {
+        name: initial_weight(w, name, task["seed"]) for name, w in model.weights.items()
+    }
     return sizes, model, weights
 
 

@@ -72,7 +72,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     parts = _Parts(task)
     began = time.perf_counter()
     runtime = parts.runtime()
-    runtime.start(task["seed"])
+    runtime.initialize(task["seed"])
     build = time.perf_counter() - began
 
     def step(number: int) -> float:
@@ -105,7 +105,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
         "seconds": {"build": build, "first": first, "calls": calls},
         "work": {"examples": [task["batch"] // task["processes"]] * len(calls)},
         "losses": losses,
-        "local_bytes": runtime.local_bytes(),
+        "local_bytes": runtime.bytes_per_device(),
     }
 
 
@@ -136,7 +136,7 @@ def count(task: dict[str, Any]) -> dict[str, Any]:
 
     runtime = parts.runtime(mesh=devices > 1)
     began = time.perf_counter()
-    runtime.start(task["seed"])
+    runtime.initialize(task["seed"])
     with accounting.recording() as functions:
         losses = [float(runtime.step(parts.batches[0], 0, task["seed"])["loss"])]
     losses.append(float(runtime.step(parts.batches[1], 1, task["seed"])["loss"]))
@@ -146,7 +146,7 @@ def count(task: dict[str, Any]) -> dict[str, Any]:
         for c in accounting.collectives(functions)
         if c.device == "CPU:0"
     ]
-    held = runtime.local_bytes()
+    held = runtime.bytes_per_device()
     wanted = accounting.device_bytes(
         whole.model, whole.optimizer, whole.topology, whole.settings
     )
@@ -243,7 +243,7 @@ def graph_of(task: dict[str, Any]) -> dict[str, Any]:
     def gradients(
         weights: Any, state: Any, batch: Any, seed: tf.Tensor
     ) -> list[tf.Tensor]:
-        random = randomness.Randomness(seed, tf.constant(0), num_examples=size)
+        random = randomness.BatchRng(seed, tf.constant(0), num_examples=size)
         with tf.GradientTape() as tape:
             tape.watch(weights)
             nats, _, *statistics = model.loss({**weights, **state}, batch, random)
@@ -340,7 +340,7 @@ class _Parts:
         runtime = importlib.import_module("experiments.training.engine")
         self.topology = topology.parse(task["topology"])
         self.model = named(task["model"])(**task["options"])
-        self.optimizer = optimizers.adam(optimizers.constant(1e-4))
+        self.optimizer = optimizers.adam(optimizers.constant_schedule(1e-4))
         self.settings = runtime.StepSettings()
         batch = named(task["batches"])(
             named(task["examples"])(**task["examples_options"]),
@@ -359,7 +359,7 @@ class _Parts:
         given = (self.model, self.optimizer, self.topology, self.settings)
         if not mesh or self.model.state:
             engines = importlib.import_module("experiments.engines.selection")
-            return engines.make_engine(*given, kind="CPU")
+            return engines.make_engine(*given, device_type="CPU")
         dtensor = importlib.import_module("experiments.engines.sharded")
         topology = importlib.import_module("experiments.training.topology")
         return dtensor.Sharded(

@@ -26,8 +26,8 @@ from experiments.toy_models import data
 from experiments.training import loop as optimize
 from experiments.training import optimizers, topology
 from experiments.training.engine import StepSettings
-from experiments.training.model import Model, draw, num_parameters
-from experiments.training.prng import Randomness
+from experiments.training.model import Model, initial_weight, num_parameters
+from experiments.training.prng import BatchRng
 
 REPO = Path(__file__).resolve().parents[2]
 STEPS, ROUNDS = 4, 9  # of a round; the first round warms up and is dropped
@@ -56,13 +56,13 @@ def by_hand(
     fused: Adam by TensorFlow's kernel, which passes over a weight once.
     """
     weights = {
-        name: tf.Variable(draw(weight, name, 0))
+        name: tf.Variable(initial_weight(weight, name, 0))
         for name, weight in model.weights.items()
     }
     means = {name: tf.Variable(tf.zeros_like(w)) for name, w in weights.items()}
     squares = {name: tf.Variable(tf.zeros_like(w)) for name, w in weights.items()}
     step = tf.Variable(0, dtype=tf.int64)
-    randomness = Randomness(tf.constant([0, 0]), tf.constant(0))
+    randomness = BatchRng(tf.constant([0, 0]), tf.constant(0))
 
     @tf.function
     def update(batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -134,7 +134,7 @@ def measure(
     peak = 0.0
     began = None
     adam = optimizers.adam(
-        optimizers.constant(RATE), beta1=BETA1, beta2=BETA2, epsilon=EPSILON
+        optimizers.constant_schedule(RATE), beta1=BETA1, beta2=BETA2, epsilon=EPSILON
     )
     runtime = selection.make_engine(
         model, adam, topology.parse("batch:1"), StepSettings()
@@ -170,7 +170,7 @@ def measure(
                 event=event,
             )
     # A machine that is slower at one end than at the other has had the faster's peak.
-    return seconds, losses, max(peak, optimize.matmul_peak(["CPU:0"], "float32"))
+    return seconds, losses, max(peak, optimize.peak_matmul_flops(["CPU:0"], "float32"))
 
 
 def run(

@@ -42,7 +42,7 @@ def run(modes: Mapping[str, Callable[[Task], dict[str, Any]]], task: Task) -> An
 
 def probe(task: Task) -> dict[str, Any]:
     """Flops a second of square matrix products on all threads."""
-    peak = optimize.matmul_peak(["CPU:0"], "float32")
+    peak = optimize.peak_matmul_flops(["CPU:0"], "float32")
     return {"work": {"matmul_flops_per_second": peak}}
 
 
@@ -62,7 +62,7 @@ def ours(
     before: called with the runtime and the batch of the first step, before it.
     """
     optimizer = optimizers.adam(
-        optimizers.constant(adam.rate),
+        optimizers.constant_schedule(adam.rate),
         beta1=adam.beta1,
         beta2=adam.beta2,
         epsilon=adam.epsilon,
@@ -72,10 +72,10 @@ def ours(
         optimizer,
         topology.parse(mesh),
         StepSettings(),
-        kind="CPU",
+        device_type="CPU",
         placement=placement,
     )
-    runtime.start(seed)
+    runtime.initialize(seed)
     number = 0
 
     def step(array: np.ndarray) -> float:
@@ -87,7 +87,7 @@ def ours(
         return float(loss)
 
     def weights() -> dict[str, np.ndarray]:
-        kept = runtime.read()
+        kept = runtime.read_variables()
         return {name: kept[f"weights/{name}"] for name in model.weights}
 
     return Training(step, weights)

@@ -21,8 +21,8 @@ from experiments.datasets import images
 from experiments.engines.manual_placement import ManuallyPlaced
 from experiments.training import prng
 from experiments.training.engine import Engine
-from experiments.training.model import draw
-from experiments.training.prng import Randomness
+from experiments.training.model import initial_weight
+from experiments.training.prng import BatchRng
 from experiments.training.train_step import step_seed
 from experiments.vq_vae import program as vq_vae_program
 
@@ -42,8 +42,10 @@ def train_images(task: step_timing.Task) -> dict[str, Any]:
     if task["module"]:
         system = importlib.import_module(f"experiments.baselines.{task['module']}")
         seed = task["seed"]
-        weights = {name: draw(w, name, seed) for name, w in model.weights.items()}
-        state = {name: draw(s, name, seed) for name, s in model.state.items()}
+        weights = {
+            name: initial_weight(w, name, seed) for name, w in model.weights.items()
+        }
+        state = {name: initial_weight(s, name, seed) for name, s in model.state.items()}
         draws = image_draws(sizes, book, seed, task["batch"])
         note = system.NOTE
         prepare = functools.partial(
@@ -64,7 +66,9 @@ def train_audio(task: step_timing.Task) -> dict[str, Any]:
     if task["module"]:
         system = importlib.import_module(f"experiments.baselines.{task['module']}")
         seed = task["seed"]
-        weights = {name: draw(w, name, seed) for name, w in model.weights.items()}
+        weights = {
+            name: initial_weight(w, name, seed) for name, w in model.weights.items()
+        }
         note, draws = system.NOTE, audio_draws(sizes, seed, task["batch"])
         prepare = functools.partial(system.prepare, sizes, weights, adam, draws)
     else:
@@ -93,7 +97,10 @@ def passed(batch: Mapping[str, np.ndarray], runtime: ManuallyPlaced) -> dict[str
 
     The count is `accounting.passed_bytes`, of the step as it is traced.
     """
-    found, held = counting.passed_bytes(runtime.graph(batch)), runtime.local_bytes()
+    found, held = (
+        counting.passed_bytes(runtime.graph(batch)),
+        runtime.bytes_per_device(),
+    )
     return {
         "devices": len(held),
         "passed_bytes": sum(found.values()),
@@ -110,7 +117,7 @@ def image_draws(
     vectors = batch * rows * columns * slots
 
     def of_step(number: int) -> dict[str, np.ndarray]:
-        random = Randomness(tf.constant(step_seed(seed, number)), tf.constant(0))
+        random = BatchRng(tf.constant(step_seed(seed, number)), tf.constant(0))
         shape = (batch, vectors // batch * book.num_samples)
         uniform = prng.uniform(random, "codes", shape)
         words = prng.bits(random, "restart", (book.num_codes, 1))[:, 0]
@@ -126,7 +133,7 @@ def audio_draws(sizes: audio_vae.Sizes, seed: int, batch: int) -> Draws:
     """As `image_draws`: where samples are within their steps, and latents' noise."""
 
     def of_step(number: int) -> dict[str, np.ndarray]:
-        random = Randomness(tf.constant(step_seed(seed, number)), tf.constant(0))
+        random = BatchRng(tf.constant(step_seed(seed, number)), tf.constant(0))
         within = prng.uniform(random, "dequantize", (batch, sizes.length))
         noise = prng.normal(random, "z", (batch, sizes.latents))
         return {"within": within.numpy(), "noise": noise.numpy()}

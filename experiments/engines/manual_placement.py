@@ -18,13 +18,13 @@ from experiments.training import train_step
 from experiments.training.engine import Engine, StepSettings
 from experiments.training.model import Model, Tensors
 from experiments.training.optimizers import Optimizer
-from experiments.training.prng import Randomness
+from experiments.training.prng import BatchRng
 from experiments.training.state import (
     STEP,
     check_arrays,
     ema_name,
-    first_value,
-    variables,
+    initial_value,
+    variable_specs,
     weight_name,
 )
 from experiments.training.topology import Topology
@@ -104,7 +104,7 @@ def check_placement(
         )
     for name, wanted in (
         ("jit_compile", False),  # XLA would compile all cores' parts for one device
-        ("accumulate", 1),
+        ("num_microbatches", 1),
         ("compute_dtype", "float32"),
     ):
         if getattr(settings, name) != wanted:
@@ -135,15 +135,17 @@ class ManuallyPlaced(Engine):
         self._placement = placement
         size = placement.num_cores
         self._copies = [devices[i : i + size] for i in range(0, len(devices), size)]
-        self._kept = variables(model, optimizer, ema=settings.ema_decay is not None)
+        self._kept = variable_specs(
+            model, optimizer, ema=settings.ema_decay is not None
+        )
         # Of each copy and core; each core counts its own steps.
         self._held: list[dict[int, dict[str, tf.Variable]]] = []
-        self._in_place = train_step.updates_in_place(optimizer, settings)
+        self._in_place = train_step.applies_in_place(optimizer, settings)
         self._step = tf.function(self._update, autograph=False)
         self._evaluate = tf.function(self._stats, autograph=False)
 
-    def start(self, seed: int) -> None:
-        first = {n: first_value(v, self.model, seed) for n, v in self._kept.items()}
+    def initialize(self, seed: int) -> None:
+        first = {n: initial_value(v, self.model, seed) for n, v in self._kept.items()}
         cores = _names_of_cores(self.model, self._placement)
         self._held = []
         for devices in self._copies:
@@ -153,7 +155,7 @@ class ManuallyPlaced(Engine):
                     held[core] = {
                         name: tf.Variable(first[name], trainable=False)
                         for name, variable in self._kept.items()
-                        if variable.kind == STEP or variable.weight in names
+                        if variable.collection == STEP or variable.weight in names
                     }
             self._held.append(held)
 
@@ -167,11 +169,11 @@ class ManuallyPlaced(Engine):
     ) -> dict[str, tf.Tensor]:
         return self._evaluate(*self._shares(batch, number, seed))
 
-    def read(self) -> dict[str, np.ndarray]:
+    def read_variables(self) -> dict[str, np.ndarray]:
         whole = {n: v for held in self._held[0].values() for n, v in held.items()}
         return {name: whole[name].numpy() for name in self._kept}
 
-    def write(self, arrays: Mapping[str, np.ndarray]) -> None:
+    def write_variables(self, arrays: Mapping[str, np.ndarray]) -> None:
         check_arrays(self._kept, arrays, self.model)
         for copy in self._held:
             for held in copy.values():
@@ -179,7 +181,7 @@ class ManuallyPlaced(Engine):
                     # A copy: TensorFlow may otherwise go on in the caller's memory.
                     variable.assign(np.array(arrays[name]))
 
-    def local_bytes(self) -> dict[str, int]:
+    def bytes_per_device(self) -> dict[str, int]:
         found = {device: 0 for devices in self._copies for device in devices}
         for devices, copy in zip(self._copies, self._held, strict=True):
             for core, held in copy.items():
@@ -197,7 +199,7 @@ class ManuallyPlaced(Engine):
     ) -> tuple[list[dict[str, tf.Tensor]], tf.Tensor]:
         """Each copy's examples, at its home, and the step's seed."""
         num = len(self._copies)
-        share = train_step.check_batch(batch, num_shards=num, accumulate=1) // num
+        share = train_step.check_batch(batch, num_shards=num, num_microbatches=1) // num
         shares = []
         for copy, devices in enumerate(self._copies):
             own = slice(copy * share, (copy + 1) * share)
@@ -208,7 +210,7 @@ class ManuallyPlaced(Engine):
 
     def _sums(
         self, copy: int, batch: Tensors, seed: tf.Tensor, *, gradients: bool
-    ) -> train_step.Sums:
+    ) -> train_step.LossAndGradients:
         kept = weight_name
         if not gradients and self.settings.ema_decay is not None:
             kept = ema_name
@@ -249,10 +251,10 @@ class ManuallyPlaced(Engine):
     ) -> None:
         settings = self.settings._replace(clip_norm=None)  # that of all is done with
         if self._in_place:
-            train_step.update_in_place(self.optimizer, settings, held, grads)
+            train_step.apply_gradients_in_place(self.optimizer, settings, held, grads)
             return
         kept = {name: variable.read_value() for name, variable in held.items()}
-        after, _ = train_step.update(self.optimizer, settings, kept, grads)
+        after, _ = train_step.apply_gradients(self.optimizer, settings, kept, grads)
         for name, variable in held.items():
             variable.assign(after[name])
 
@@ -264,11 +266,13 @@ class ManuallyPlaced(Engine):
             ]
         )
 
-    def _total(self, found: Sequence[train_step.Sums]) -> dict[str, tf.Tensor]:
+    def _total(
+        self, found: Sequence[train_step.LossAndGradients]
+    ) -> dict[str, tf.Tensor]:
         with tf.device(self._copies[0][self._placement.home]):
             return {
-                name: tf.add_n([sums.stats[name] for sums in found])
-                for name in found[0].stats
+                name: tf.add_n([sums.metrics[name] for sums in found])
+                for name in found[0].metrics
             }
 
 
@@ -284,19 +288,19 @@ def replica_sums(
     copy: int,
     num_copies: int,
     gradients: bool,
-) -> train_step.Sums:
+) -> train_step.LossAndGradients:
     """What one copy's share of the global batch adds to it, each part on its core.
 
     devices: of the copy's cores.  weights: each on its core.
     """
     size = next(iter(batch.values())).shape[0]
     with core_devices(devices), tf.device(devices[placement.home]):
-        return train_step.sums(
+        return train_step.loss_and_gradients(
             model,
             settings,
             weights,
             batch,
-            Randomness(tf.identity(seed), tf.constant(copy * size), training=gradients),
+            BatchRng(tf.identity(seed), tf.constant(copy * size), training=gradients),
             num_examples=size * num_copies,
             gradients=gradients,
         )
@@ -365,7 +369,7 @@ def step_graph(
     size, num_copies = placement.num_cores, topology.size("batch")
     devices = [f"CPU:{i}" for i in range(size * num_copies)]
     copies = [devices[i : i + size] for i in range(0, len(devices), size)]
-    kept = variables(model, optimizer, ema=settings.ema_decay is not None)
+    kept = variable_specs(model, optimizer, ema=settings.ema_decay is not None)
     cores = _names_of_cores(model, placement)
     unclipped = settings._replace(clip_norm=None)
 
@@ -409,10 +413,10 @@ def step_graph(
                 own = {
                     name: here[name]
                     for name, variable in kept.items()
-                    if variable.kind == STEP or variable.weight in weights
+                    if variable.collection == STEP or variable.weight in weights
                 }
                 with tf.device(names[core]):
-                    train_step.update(optimizer, unclipped, own, grads[core])
+                    train_step.apply_gradients(optimizer, unclipped, own, grads[core])
 
     graph = tf.Graph()
     with graph.as_default():

@@ -15,12 +15,12 @@ from experiments.training import train_step
 from experiments.training.engine import Engine, StepSettings
 from experiments.training.model import Model, Tensors
 from experiments.training.optimizers import Optimizer
-from experiments.training.prng import Randomness
+from experiments.training.prng import BatchRng
 from experiments.training.state import (
     check_arrays,
-    first_value,
-    given_to_loss,
-    variables,
+    initial_value,
+    loss_inputs,
+    variable_specs,
 )
 from experiments.training.topology import Topology
 
@@ -44,9 +44,11 @@ class Replicated(Engine):
         super().__init__(model, optimizer, topology, settings)
         self._strategy = strategy
         self._num_local = len(strategy.extended.worker_devices)
-        self._kept = variables(model, optimizer, ema=settings.ema_decay is not None)
+        self._kept = variable_specs(
+            model, optimizer, ema=settings.ema_decay is not None
+        )
         self._held: dict[str, tf.Variable] = {}
-        self._in_place = train_step.updates_in_place(optimizer, settings)
+        self._in_place = train_step.applies_in_place(optimizer, settings)
         self._step = tf.function(self._run_step, autograph=False)
         self._evaluate = tf.function(self._run_evaluate, autograph=False)
         # XLA compiles what is between collectives, never a collective.
@@ -60,12 +62,12 @@ class Replicated(Engine):
             )
         )
 
-    def start(self, seed: int) -> None:
+    def initialize(self, seed: int) -> None:
         with self._strategy.scope():
             # Variables that each replica writes for itself.
             self._held = {
                 name: tf.Variable(
-                    first_value(variable, self.model, seed),
+                    initial_value(variable, self.model, seed),
                     trainable=False,
                     synchronization=tf.VariableSynchronization.ON_READ,
                     aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
@@ -83,17 +85,17 @@ class Replicated(Engine):
     ) -> dict[str, tf.Tensor]:
         return self._evaluate(*self._placed(batch, number, seed))
 
-    def read(self) -> dict[str, np.ndarray]:
+    def read_variables(self) -> dict[str, np.ndarray]:
         return {name: self._copies(name)[0].numpy() for name in self._held}
 
-    def write(self, arrays: Mapping[str, np.ndarray]) -> None:
+    def write_variables(self, arrays: Mapping[str, np.ndarray]) -> None:
         check_arrays(self._kept, arrays, self.model)
         for name in self._held:
             for copy in self._copies(name):
                 # A copy: TensorFlow may otherwise go on in the caller's memory.
                 copy.assign(np.array(arrays[name]))
 
-    def local_bytes(self) -> dict[str, int]:
+    def bytes_per_device(self) -> dict[str, int]:
         found: dict[str, int] = {}
         for name in self._held:
             for copy in self._copies(name):
@@ -112,7 +114,9 @@ class Replicated(Engine):
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """The batch, each device given its own examples only, and the step's seed."""
         size = train_step.check_batch(
-            batch, num_shards=self._num_local, accumulate=self.settings.accumulate
+            batch,
+            num_shards=self._num_local,
+            num_microbatches=self.settings.num_microbatches,
         )
         share = size // self._num_local
         devices = self._strategy.extended.worker_devices
@@ -176,9 +180,9 @@ class Replicated(Engine):
             weights = self._read(ema=False)
             stats, grads, statistics = self._all(sums, weights, batch, seed)
             # Of the same sums, so every replica's own is the same.
-            state = train_step.advanced(self.model, weights, statistics)
+            state = train_step.next_state(self.model, weights, statistics)
             if updated is None:
-                norm = train_step.update_in_place(
+                norm = train_step.apply_gradients_in_place(
                     self.optimizer, self.settings, self._held, grads
                 )
                 after = state
@@ -196,18 +200,18 @@ class Replicated(Engine):
     def _replica_evaluate(self, sums: Callable) -> Callable:
         def evaluate(batch: Tensors, seed: tf.Tensor) -> dict[str, tf.Tensor]:
             weights = self._read(ema=self.settings.ema_decay is not None)
-            return self._all(sums, weights, batch, seed).stats
+            return self._all(sums, weights, batch, seed).metrics
 
         return evaluate
 
     def _read(self, *, ema: bool) -> dict[str, tf.Tensor]:
         """What the loss is given, in a replica."""
-        given = given_to_loss(self.model, ema=ema)
+        given = loss_inputs(self.model, ema=ema)
         return {name: self._held[full].read_value() for name, full in given.items()}
 
     def _all(
         self, sums: Callable, weights: Tensors, batch: Tensors, seed: tf.Tensor
-    ) -> train_step.Sums:
+    ) -> train_step.LossAndGradients:
         """The global batch's, in every replica."""
         context = tf.distribute.get_replica_context()
         size = next(iter(batch.values())).shape[0]
@@ -225,24 +229,24 @@ class Replicated(Engine):
         batch: Tensors,
         seed: tf.Tensor,
         first: tf.Tensor,
-    ) -> train_step.Sums:
+    ) -> train_step.LossAndGradients:
         size = next(iter(batch.values())).shape[0]
-        return train_step.sums_in_parts(
-            lambda part, first: train_step.sums(
+        return train_step.accumulate_gradients(
+            lambda part, first: train_step.loss_and_gradients(
                 self.model,
                 self.settings,
                 weights,
                 part,
-                Randomness(seed, first, training=gradients),
+                BatchRng(seed, first, training=gradients),
                 num_examples=size * self._strategy.num_replicas_in_sync,
                 gradients=gradients,
             ),
             batch,
             first,
-            self.settings.accumulate,
+            self.settings.num_microbatches,
         )
 
     def _local_update(
         self, kept: Tensors, grads: Tensors
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        return train_step.update(self.optimizer, self.settings, kept, grads)
+        return train_step.apply_gradients(self.optimizer, self.settings, kept, grads)

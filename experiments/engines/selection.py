@@ -18,7 +18,7 @@ from experiments.training.engine import Engine, StepSettings
 from experiments.training.model import Model, check_state
 from experiments.training.optimizers import Optimizer
 from experiments.training.state import sharding
-from experiments.training.topology import Topology, found_kind, local_devices
+from experiments.training.topology import Topology, local_devices, resolve_device_type
 
 GROUP_KEYS = 1_000_000  # set aside for each strategy of a process
 
@@ -29,12 +29,12 @@ def make_engine(
     topology: Topology,
     settings: StepSettings,
     *,
-    kind: str | None = None,
+    device_type: str | None = None,
     placement: Placement | None = None,
 ) -> Engine:
     """The runtime of this topology, over all processes; nothing is placed yet.
 
-    kind: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
+    device_type: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
     placement: of a model whose loss places its parts, where the topology has their
       dimension.
 
@@ -52,7 +52,7 @@ def make_engine(
             "is whole on every device; wanted 'batch' alone"
         )
     if placement is not None and {name for name, _ in topology.dims} - {"batch"}:
-        return _over_cores(model, optimizer, topology, settings, placement, kind)
+        return _over_cores(model, optimizer, topology, settings, placement, device_type)
     sharding(model, topology)
     count = processes.current().count
     if topology.num_devices % count:
@@ -62,11 +62,11 @@ def make_engine(
         )
     if dims <= {"batch"}:
         if count > 1:
-            strategy = _over_processes(topology, kind)
+            strategy = _over_processes(topology, device_type)
         elif topology.num_devices > 1:
-            strategy = _over_devices(topology, kind)
+            strategy = _over_devices(topology, device_type)
         else:
-            (device,) = local_devices(1, kind)
+            (device,) = local_devices(1, device_type)
             return SingleDevice(model, optimizer, topology, settings, device)
         return Replicated(model, optimizer, topology, settings, strategy)
     if count > 1:
@@ -79,7 +79,7 @@ def make_engine(
             f"jit_compile: topology {topology} cannot, wanted False; DTensor lowers "
             "the step itself"
         )
-    devices = local_devices(topology.num_devices, kind)
+    devices = local_devices(topology.num_devices, device_type)
     return Sharded(model, optimizer, topology, settings, devices)
 
 
@@ -89,7 +89,7 @@ def _over_cores(
     topology: Topology,
     settings: StepSettings,
     placement: Placement,
-    kind: str | None,
+    device_type: str | None,
 ) -> Engine:
     check_placement(topology, settings, placement)
     if (count := processes.current().count) > 1:
@@ -97,14 +97,18 @@ def _over_cores(
             f"topology {topology} over {count} processes: {placement.dim!r} wants all "
             "devices in one process"
         )
-    devices = local_devices(topology.num_devices, kind)
+    devices = local_devices(topology.num_devices, device_type)
     return ManuallyPlaced(model, optimizer, topology, settings, placement, devices)
 
 
-def _over_devices(topology: Topology, kind: str | None) -> tf.distribute.Strategy:
-    if found_kind(kind) == "TPU":  # of a pod slice, most are on other hosts
+def _over_devices(
+    topology: Topology, device_type: str | None
+) -> tf.distribute.Strategy:
+    if (
+        resolve_device_type(device_type) == "TPU"
+    ):  # of a pod slice, most are on other hosts
         return _over_tpus(topology)
-    devices = local_devices(topology.num_devices, kind)
+    devices = local_devices(topology.num_devices, device_type)
     # TensorFlow numbers the groups of its collectives from 1 anew in every strategy and
     # in DTensor, and two that meet in one process take each other for their own.
     tf.distribute.MirroredStrategy._collective_key_base += GROUP_KEYS
@@ -128,24 +132,28 @@ def _over_tpus(topology: Topology) -> tf.distribute.Strategy:
     return strategy
 
 
-def _over_processes(topology: Topology, kind: str | None) -> tf.distribute.Strategy:
+def _over_processes(
+    topology: Topology, device_type: str | None
+) -> tf.distribute.Strategy:
     """Each process with its own devices; it must be made before TensorFlow begins."""
     process = processes.current()
-    kind = found_kind(kind)
+    device_type = resolve_device_type(device_type)
     local = topology.num_devices // process.count
-    there = 1 if kind == "CPU" else len(tf.config.list_physical_devices(kind))
-    if kind == "TPU":
+    there = (
+        1 if device_type == "CPU" else len(tf.config.list_physical_devices(device_type))
+    )
+    if device_type == "TPU":
         raise ValueError("TPU: wanted one process a pod, which TPUStrategy spans")
     if local != there:
         raise ValueError(
             f"topology {topology}: {local} devices in each of {process.count} "
-            f"processes, wanted the {there} of kind {kind} that each has"
+            f"processes, wanted the {there} of kind {device_type} that each has"
         )
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({"worker": list(process.addresses)}),
         task_type="worker",
         task_id=process.index,
-        num_accelerators={} if kind == "CPU" else {kind: there},
+        num_accelerators={} if device_type == "CPU" else {device_type: there},
         rpc_layer="grpc",
     )
     return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)

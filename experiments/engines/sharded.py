@@ -14,14 +14,14 @@ from experiments.training import train_step
 from experiments.training.engine import Engine, StepSettings
 from experiments.training.model import Model, Tensors
 from experiments.training.optimizers import Optimizer
-from experiments.training.prng import Randomness
+from experiments.training.prng import BatchRng
 from experiments.training.state import (
     check_arrays,
-    dims_of,
     ema_name,
-    first_value,
+    initial_value,
+    mesh_dims,
     sharding,
-    variables,
+    variable_specs,
     weight_name,
 )
 from experiments.training.topology import Topology
@@ -44,10 +44,12 @@ class Sharded(Engine):
             dims.insert(0, ("batch", 1))
         self._devices = list(devices)
         self._mesh = dtensor.create_mesh(dims, devices=self._devices)
-        self._kept = variables(model, optimizer, ema=settings.ema_decay is not None)
+        self._kept = variable_specs(
+            model, optimizer, ema=settings.ema_decay is not None
+        )
         sharded = sharding(model, topology)
         self._layouts = {
-            name: self._layout(dims_of(variable, sharded))
+            name: self._layout(mesh_dims(variable, sharded))
             for name, variable in self._kept.items()
         }
         self._held: dict[str, dtensor.DVariable] = {}
@@ -55,10 +57,10 @@ class Sharded(Engine):
         self._last = tf.function(self._update, autograph=False)
         self._evaluate = tf.function(self._add_evaluated, autograph=False)
 
-    def start(self, seed: int) -> None:
+    def initialize(self, seed: int) -> None:
         self._held = {}
         for name, variable in self._kept.items():
-            value = first_value(variable, self.model, seed)
+            value = initial_value(variable, self.model, seed)
             self._held[name] = dtensor.DVariable(
                 self._pack(value, self._layouts[name]), trainable=False
             )
@@ -81,18 +83,18 @@ class Sharded(Engine):
             total = self._evaluate(*part, total)
         return self._plain(total)
 
-    def read(self) -> dict[str, np.ndarray]:
+    def read_variables(self) -> dict[str, np.ndarray]:
         return {
             name: self._whole(self._components(held), self._layouts[name])
             for name, held in self._held.items()
         }
 
-    def write(self, arrays: Mapping[str, np.ndarray]) -> None:
+    def write_variables(self, arrays: Mapping[str, np.ndarray]) -> None:
         check_arrays(self._kept, arrays, self.model)
         for name, held in self._held.items():
             held.assign(self._pack(np.array(arrays[name]), self._layouts[name]))
 
-    def local_bytes(self) -> dict[str, int]:
+    def bytes_per_device(self) -> dict[str, int]:
         found = dict.fromkeys(self._devices, 0)
         for held in self._held.values():
             components = self._components(held)
@@ -142,9 +144,9 @@ class Sharded(Engine):
         self, batch: Mapping[str, np.ndarray], number: int, seed: int
     ) -> list[tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]]:
         """Of each part: its arrays, its first example's number, and the step's seed."""
-        parts = self.settings.accumulate
+        parts = self.settings.num_microbatches
         size = train_step.check_batch(
-            batch, num_shards=self.topology.size("batch"), accumulate=parts
+            batch, num_shards=self.topology.size("batch"), num_microbatches=parts
         )
         seed = self._pack(train_step.step_seed(seed, number), self._layout([None]))
         cut = {name: np.split(array, parts) for name, array in batch.items()}
@@ -179,27 +181,27 @@ class Sharded(Engine):
         batch: Tensors,
         first: tf.Tensor,
         seed: tf.Tensor,
-        total: train_step.Sums | None,
+        total: train_step.LossAndGradients | None,
         *,
         weights: Tensors,
         gradients: bool,
-    ) -> train_step.Sums:
+    ) -> train_step.LossAndGradients:
         """A part's and those before it."""
         size = next(iter(batch.values())).shape[0]
-        found = train_step.sums(
+        found = train_step.loss_and_gradients(
             self.model,
             self.settings,
             weights,
             batch,
-            Randomness(seed, first, self._drawn, training=gradients),
-            num_examples=size * self.settings.accumulate,
+            BatchRng(seed, first, self._drawn, training=gradients),
+            num_examples=size * self.settings.num_microbatches,
             gradients=gradients,
         )
         grads = {
             name: dtensor.relayout(grad, self._layouts[weight_name(name)])
             for name, grad in found.grads.items()
         }
-        found = train_step.Sums(found.stats, grads)
+        found = train_step.LossAndGradients(found.metrics, grads)
         return tf.nest.map_structure(tf.add, total, found) if total else found
 
     def _kept_weights(self, named: Callable[[str], str]) -> dict[str, tf.Tensor]:
@@ -210,8 +212,8 @@ class Sharded(Engine):
         batch: Tensors,
         first: tf.Tensor,
         seed: tf.Tensor,
-        total: train_step.Sums | None,
-    ) -> train_step.Sums:
+        total: train_step.LossAndGradients | None,
+    ) -> train_step.LossAndGradients:
         weights = self._kept_weights(weight_name)
         return self._sums(batch, first, seed, total, weights=weights, gradients=True)
 
@@ -220,14 +222,16 @@ class Sharded(Engine):
         batch: Tensors,
         first: tf.Tensor,
         seed: tf.Tensor,
-        total: train_step.Sums | None,
+        total: train_step.LossAndGradients | None,
     ) -> dict[str, tf.Tensor]:
         kept = {name: held.read_value() for name, held in self._held.items()}
         weights = {name: kept[weight_name(name)] for name in self.model.weights}
         stats, grads, _ = self._sums(
             batch, first, seed, total, weights=weights, gradients=True
         )
-        after, norm = train_step.update(self.optimizer, self.settings, kept, grads)
+        after, norm = train_step.apply_gradients(
+            self.optimizer, self.settings, kept, grads
+        )
         for name, held in self._held.items():
             held.assign(dtensor.relayout(after[name], self._layouts[name]))
         return {**stats, "gradient_norm": norm}
@@ -240,7 +244,7 @@ class Sharded(Engine):
         total: dict[str, tf.Tensor] | None,
     ) -> dict[str, tf.Tensor]:
         named = ema_name if self.settings.ema_decay is not None else weight_name
-        before = train_step.Sums(total, {}) if total else None
+        before = train_step.LossAndGradients(total, {}) if total else None
         return self._sums(
             batch,
             first,
@@ -248,7 +252,7 @@ class Sharded(Engine):
             before,
             weights=self._kept_weights(named),
             gradients=False,
-        ).stats
+        ).metrics
 
 
 def _slices(

@@ -46,7 +46,7 @@ def train(
     num_samples: int = 4,
     temperature: float = 1.0,
     mesh: str = "batch:1",
-    kind: str | None = None,
+    device_type: str | None = None,
     resume: bool = False,
 ) -> dict[str, Any]:
     """Trains the model; with `resume`, from the newest checkpoint in `run_dir`.
@@ -62,7 +62,7 @@ def train(
       from the first half of their positions; 0: none.
     temperature: of what is drawn.
     mesh: its dimensions and their sizes, such as "batch:4,model:2".
-    kind: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
+    device_type: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
 
     In `run_dir` come checkpoints/, metrics.jsonl, media/ with the samples and the
     completions, TensorBoard events with both, and summary.json, which is also what
@@ -76,7 +76,7 @@ def train(
     topology = parse(mesh)
     _check_fit(sizes, images, model)
     _check_drawing(images, model, num_samples, temperature)
-    train_step.check_batch_size(batch_size, topology, step.accumulate)
+    train_step.check_batch_size(batch_size, topology, step.num_microbatches)
     data = optimize.shared_data(
         images.name,
         batch_size,
@@ -84,8 +84,10 @@ def train(
         held_out=functools.partial(held_out_batches, images),
         num_held_out=num_judged(images, batch_size, num_held_out),
     )
-    model, num_traces = optimize.counting(model or program.model(sizes))
-    runtime = selection.make_engine(model, optimizer, topology, step, kind=kind)
+    model, num_traces = optimize.count_traces(model or program.model(sizes))
+    runtime = selection.make_engine(
+        model, optimizer, topology, step, device_type=device_type
+    )
     # From here on TensorFlow may begin: the runtime has said on which devices.
     writes = process.index == 0
     show = None

@@ -11,7 +11,7 @@ import tensorflow_probability as tfp
 
 import ppl_core as ppl
 from experiments.training import prng
-from experiments.training.prng import Randomness
+from experiments.training.prng import BatchRng
 
 tfd = tfp.distributions
 
@@ -108,7 +108,7 @@ PixelMixture = ppl.make_random_variable(MixtureOfLogistics)
 
 
 def sample_categorical(
-    logits: tf.Tensor, random: Randomness, temperature: float = 1.0
+    logits: tf.Tensor, random: BatchRng, temperature: float = 1.0
 ) -> tf.Tensor:
     """A value of each of [batch, num_values] logits: [batch, 1] int32.
 
@@ -121,7 +121,7 @@ def sample_categorical(
 
 def sample_mixture(
     outputs: tf.Tensor,
-    random: Randomness,
+    random: BatchRng,
     temperature: float = 1.0,
     num_values: int = 256,
 ) -> tf.Tensor:

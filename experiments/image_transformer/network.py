@@ -17,7 +17,7 @@ from experiments.image_transformer import attention, likelihood
 from experiments.image_transformer.likelihood import CHANNELS, OUTPUTS_PER_COMPONENT
 from experiments.training import prng
 from experiments.training.model import Tensors, Weight
-from experiments.training.prng import Randomness
+from experiments.training.prng import BatchRng
 
 LIKELIHOODS = ("categorical", "dmol")
 ATTENTIONS = ("local_1d", "local_2d")
@@ -247,7 +247,7 @@ def layer(
     number: int,
     x: tf.Tensor,
     attend: Attention,
-    random: Randomness | None = None,
+    random: BatchRng | None = None,
 ) -> tf.Tensor:
     """Attention and two dense layers, each with dropout, addition and normalisation.
 
@@ -275,7 +275,7 @@ def output_layer(weights: Tensors, x: tf.Tensor) -> tf.Tensor:
 
 
 def forward(
-    sizes: Sizes, weights: Tensors, values: tf.Tensor, random: Randomness | None = None
+    sizes: Sizes, weights: Tensors, values: tf.Tensor, random: BatchRng | None = None
 ) -> tf.Tensor:
     """Every position's outputs given the values before it, in one pass.
 
@@ -351,7 +351,7 @@ def layer_norm(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tuple:
 
 
 def _dropped(
-    sizes: Sizes, x: tf.Tensor, random: Randomness | None, name: str
+    sizes: Sizes, x: tf.Tensor, random: BatchRng | None, name: str
 ) -> tf.Tensor:
     if random is None:
         return x

@@ -14,7 +14,7 @@ import ppl_core as ppl
 from experiments.image_transformer import attention, likelihood, network
 from experiments.image_transformer.network import Sizes
 from experiments.training.model import Model, Tensors
-from experiments.training.prng import Randomness, bits
+from experiments.training.prng import BatchRng, bits
 
 tfd = tfp.distributions
 # (sizes, weights, number, seed) -> so many images' values, [number, positions, values]
@@ -90,7 +90,7 @@ def image_given_weights(
     weights: Tensors,
     sizes: Sizes,
     num_images: int,
-    random: Randomness | None = None,
+    random: BatchRng | None = None,
     draw: Sampler | None = None,
     name: str = "image",
 ) -> ppl.RandomVariable:
@@ -119,7 +119,7 @@ def image_given_weights(
 
 
 def sample_values(
-    sizes: Sizes, outputs: tf.Tensor, random: Randomness, temperature: float = 1.0
+    sizes: Sizes, outputs: tf.Tensor, random: BatchRng, temperature: float = 1.0
 ) -> tf.Tensor:
     """A position's values of its outputs [batch, outputs]: [batch, values] int32."""
     if sizes.likelihood == "dmol":
@@ -129,10 +129,10 @@ def sample_values(
     return likelihood.sample_categorical(outputs, random, temperature)
 
 
-def randomness_at(seed: tf.Tensor, place: tf.Tensor) -> Randomness:
+def randomness_at(seed: tf.Tensor, place: tf.Tensor) -> BatchRng:
     """Of one place in the order of generation: the seed's and its own alone."""
-    words = bits(Randomness(seed, place), "place", (1, 2))
-    return Randomness(tf.bitcast(words[0], tf.int32), tf.constant(0))
+    words = bits(BatchRng(seed, place), "place", (1, 2))
+    return BatchRng(tf.bitcast(words[0], tf.int32), tf.constant(0))
 
 
 def sample_naively(
@@ -174,7 +174,7 @@ def model(sizes: Sizes) -> Model:
     log_likelihood = functools.partial(ppl.make_log_likelihood_fn, image_given_weights)
 
     def loss(
-        weights: Tensors, batch: Tensors, random: Randomness
+        weights: Tensors, batch: Tensors, random: BatchRng
     ) -> tuple[tf.Tensor, Tensors]:
         image = batch["image"]  # [batch, height, width, channels]
         wanted = [sizes.height, sizes.width, sizes.channels]
@@ -196,7 +196,7 @@ def model(sizes: Sizes) -> Model:
         weights=network.weights(sizes),
         loss=loss,
         dims_per_example=sizes.height * sizes.width * sizes.channels,
-        rules=network.RULES,
+        sharding_rules=network.RULES,
         flops_per_example=flops(sizes),
     )
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from experiments.training import prng
 from experiments.training.model import Model, Tensors, Weight
-from experiments.training.prng import Randomness
+from experiments.training.prng import BatchRng
 
 RULES = (  # DTensor has no convolution with a filter that is cut
     (r".*filter", (None, None, None, None)),
@@ -36,7 +36,7 @@ def vector_quantized(*, size: int, channels: int, codes: int, code_depth: int) -
         raise ValueError(f"size: {size} does not divide by 4")
 
     def loss(
-        weights: Tensors, batch: Tensors, random: Randomness
+        weights: Tensors, batch: Tensors, random: BatchRng
     ) -> tuple[tf.Tensor, Tensors]:
         image = batch["image"]
         if image.shape[1:] != (size, size, 3):
@@ -76,7 +76,7 @@ def vector_quantized(*, size: int, channels: int, codes: int, code_depth: int) -
         name=f"vector_quantized({sizes})",
         weights=weights,
         loss=loss,
-        rules=RULES,
+        sharding_rules=RULES,
         dims_per_example=size * size * 3,
         flops_per_example=_flops(size, channels, codes, code_depth),
     )

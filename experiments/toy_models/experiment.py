@@ -35,7 +35,7 @@ def train(
     batch_size: int,
     num_held_out: int,
     mesh: str = "batch:1",
-    kind: str | None = None,
+    device_type: str | None = None,
     resume: bool = False,
 ) -> dict[str, Any]:
     """Trains a model; with `resume`, from the newest checkpoint in `run_dir`.
@@ -43,7 +43,7 @@ def train(
     batch_size: examples of all devices and processes together.
     num_held_out: examples to judge by, in whole batches.
     mesh: its dimensions and their sizes, such as "batch:4,model:2".
-    kind: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
+    device_type: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
 
     In `run_dir` come checkpoints/, metrics.jsonl and TensorBoard events, and
     summary.json, which is also what comes back.
@@ -53,14 +53,16 @@ def train(
     """
     process = processes.current()
     topology = parse(mesh)
-    model, num_traces = optimize.counting(model)
-    train_step.check_batch_size(batch_size, topology, step.accumulate)
+    model, num_traces = optimize.count_traces(model)
+    train_step.check_batch_size(batch_size, topology, step.num_microbatches)
     if num_held_out < 0 or num_held_out % batch_size:
         raise ValueError(
             f"num_held_out: given {num_held_out} examples, wanted whole batches of "
             f"{batch_size}"
         )
-    runtime = selection.make_engine(model, optimizer, topology, step, kind=kind)
+    runtime = selection.make_engine(
+        model, optimizer, topology, step, device_type=device_type
+    )
 
     data = optimize.shared_data(
         examples.name,

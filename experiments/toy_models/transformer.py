@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from experiments.training import prng
 from experiments.training.model import Model, Tensors, Weight
-from experiments.training.prng import Randomness
+from experiments.training.prng import BatchRng
 
 RULES = (  # heads, filter and vocabulary are cut over `model`
     ("embedding", ("model", None)),
@@ -47,7 +47,7 @@ def transformer(
     depth = hidden // heads
 
     def loss(
-        weights: Tensors, batch: Tensors, random: Randomness
+        weights: Tensors, batch: Tensors, random: BatchRng
     ) -> tuple[tf.Tensor, Tensors]:
         tokens = batch["tokens"]  # [batch, positions]
         if tokens.shape[1] != length:
@@ -94,14 +94,14 @@ def transformer(
         name=f"transformer({sizes})",
         weights=weights,
         loss=loss,
-        rules=RULES,
+        sharding_rules=RULES,
         dims_per_example=length,
         flops_per_example=_flops(vocabulary, length, hidden, filter_size, layers),
     )
 
 
 def _layer(
-    weights: Tensors, x: tf.Tensor, name: str, random: Randomness, rate: float
+    weights: Tensors, x: tf.Tensor, name: str, random: BatchRng, rate: float
 ) -> tf.Tensor:
     """Attention and two dense layers, from and to [batch, positions, hidden]."""
     normal = _normalised(weights, x, f"{name}/attention")

@@ -16,9 +16,9 @@ class StepSettings(NamedTuple):
 
     clip_norm: float | None = None  # of the gradient over all weights
     # Of the average of weights that evaluation uses; less at first, so that it forgets
-    # the random ones (`arithmetic.decay_of_average`).
+    # the random ones (`train_step.ema_decay_at`).
     ema_decay: float | None = None
-    accumulate: int = 1  # parts a batch is computed in, their gradients added
+    num_microbatches: int = 1  # parts a batch is computed in, their gradients added
     compute_dtype: str = "float32"  # or "bfloat16": of weights and floats in the loss
     jit_compile: bool = False
 
@@ -41,17 +41,17 @@ class Engine(abc.ABC):
         self.topology, self.settings = topology, settings
 
     @abc.abstractmethod
-    def start(self, seed: int) -> None:
+    def initialize(self, seed: int) -> None:
         """Makes the variables, weights and state drawn from `seed`, slots zero."""
 
     @abc.abstractmethod
     def step(
-        self, batch: Mapping[str, np.ndarray], number: int, seed: int
+        self, batch: Mapping[str, np.ndarray], step_index: int, seed: int
     ) -> dict[str, Any]:
         """One update on a batch, which is this process's share of the global one.
 
-        number: of the step, from 0; randomness is of seed, number and each example's
-          place in the global batch.
+        step_index: from 0.  Random numbers depend on the seed, this index and each
+          example's place in the global batch.
 
         Returns loss (mean nats of an example), gradient_norm, and the mean of each of
         the model's numbers: scalar tensors of the whole batch, equal on every process.
@@ -59,23 +59,23 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def evaluate(
-        self, batch: Mapping[str, np.ndarray], number: int, seed: int
+        self, batch: Mapping[str, np.ndarray], batch_index: int, seed: int
     ) -> dict[str, Any]:
-        """What `step` returns but the norm, and nothing changed; of the EMA if kept.
+        """What `step` returns, without the norm, of the EMA where one is kept.
 
-        Nothing is dropped out.
+        Nothing changes, and dropout drops nothing.
         """
 
     @abc.abstractmethod
-    def read(self) -> dict[str, np.ndarray]:
+    def read_variables(self) -> dict[str, np.ndarray]:
         """Every variable whole, by name: weights/..., slots/..., ema/..., step, and
         state/... of a model that has it.
         """
 
     @abc.abstractmethod
-    def write(self, arrays: Mapping[str, np.ndarray]) -> None:
+    def write_variables(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Sets every variable; ValueError names what is missing, odd or misshapen."""
 
     @abc.abstractmethod
-    def local_bytes(self) -> dict[str, int]:
+    def bytes_per_device(self) -> dict[str, int]:
         """Bytes of all variables on each of this process's devices, by device."""

@@ -23,8 +23,8 @@ from experiments.records.progress import progress
 from experiments.training import train_step
 from experiments.training.engine import Engine
 from experiments.training.model import Model, Tensors
-from experiments.training.prng import Randomness
-from experiments.training.state import given_to_loss
+from experiments.training.prng import BatchRng
+from experiments.training.state import loss_inputs
 
 Batch = Mapping[str, np.ndarray]
 
@@ -110,7 +110,7 @@ def train(
     """Trains from the start, or from the newest checkpoint; returns how it ended.
 
     event: where numbers go; None in all processes but the first.
-    num_traces: as `counting` gives it.
+    num_traces: as `count_traces` gives it.
     show: of the weights (the average where one is kept) and the state, what evaluation
       shows beside its numbers: `Image` and `Audio` by name.
 
@@ -135,7 +135,7 @@ def train(
         settings=settings,
         writes=process.index == 0,
     )
-    runtime.start(seed)
+    runtime.initialize(seed)
     if resume and (path := checkpoint.latest(kept.folder)):
         start = done = _restore(runtime, path, kept)
         if start > settings.num_steps:
@@ -146,7 +146,7 @@ def train(
     else:
         start = done = 0
         _save(runtime, kept, done)
-    held_bytes = runtime.local_bytes()  # by device, and so it stays
+    held_bytes = runtime.bytes_per_device()  # by device, and so it stays
     speed = _Speed(runtime, data, held_bytes if settings.measure_peak else ())
     if speed.peak is not None:
         event("peak", done, matmul_flops_per_second=speed.peak)
@@ -271,19 +271,19 @@ def run(
     return summary
 
 
-def counting(model: Model) -> tuple[Model, Callable[[], int]]:
+def count_traces(model: Model) -> tuple[Model, Callable[[], int]]:
     """The model, and a function that says how often its loss was traced so far."""
     traces = 0
 
-    def loss(weights: Tensors, batch: Tensors, randomness: Randomness) -> tuple:
+    def loss(weights: Tensors, batch: Tensors, rng: BatchRng) -> tuple:
         nonlocal traces
         traces += 1
-        return model.loss(weights, batch, randomness)
+        return model.loss(weights, batch, rng)
 
     return model._replace(loss=loss), lambda: traces
 
 
-def batches_of(dataset: tf.data.Dataset) -> Callable[[int], Batch]:
+def dataset_batches(dataset: tf.data.Dataset) -> Callable[[int], Batch]:
     """The batches of a dataset by number, each gone to in order at no cost.
 
     The dataset must not end, and must give the same batches each time that it is gone
@@ -304,7 +304,7 @@ def batches_of(dataset: tf.data.Dataset) -> Callable[[int], Batch]:
     return batch
 
 
-def matmul_peak(devices: Sequence[str], dtype: str) -> float:
+def peak_matmul_flops(devices: Sequence[str], dtype: str) -> float:
     """Flops a second of square matrix products on all these devices at once.
 
     The best of several calls, of sizes from 512 on until one takes a tenth of a second.
@@ -353,7 +353,7 @@ class _Speed:
         self.flops = runtime.model.flops_per_example * data.batch_size  # of a step
         self.peak: float | None = None
         if self.flops and (local := list(devices)):
-            peak = matmul_peak(local, runtime.settings.compute_dtype)
+            peak = peak_matmul_flops(local, runtime.settings.compute_dtype)
             self.peak = peak * processes.current().count
         self._a_step = math.nan
         self._stopped = 0.0
@@ -458,9 +458,9 @@ def _evaluate(
     means = _means(stats, runtime.model) if stats else {}
     shown: dict[str, Any] = {}
     if show is not None:
-        arrays = runtime.read()
+        arrays = runtime.read_variables()
         ema = runtime.settings.ema_decay is not None
-        given = given_to_loss(runtime.model, ema=ema)
+        given = loss_inputs(runtime.model, ema=ema)
         shown = show({name: arrays[full] for name, full in given.items()})
     if means or shown:
         event("held_out", done, **means, **shown)
@@ -480,7 +480,7 @@ class _Kept(NamedTuple):
 
 
 def _save(runtime: Engine, kept: _Kept, done: int) -> None:
-    arrays = runtime.read()
+    arrays = runtime.read_variables()
     if int(arrays["step"]) != done:
         raise RuntimeError(f"step: the runtime has {arrays['step']}, wanted {done}")
     odd = _not_finite(arrays)
@@ -505,7 +505,7 @@ def _restore(runtime: Engine, path: Path, kept: _Kept) -> int:
     """Sets the runtime to a checkpoint and returns its step."""
     held = checkpoint.load(path, metadata=kept.about)
     try:
-        runtime.write(held.arrays)
+        runtime.write_variables(held.arrays)
     except ValueError as error:
         raise checkpoint.CheckpointError(f"{path} does not fit: {error}") from error
     return held.step
@@ -535,7 +535,7 @@ def _account(
         if signals.came and processes.current().count == 1:
             return f"{said}; stopped before it was found where it began"
         runtime.step(batch_of(again), again, seed)
-    arrays = runtime.read()
+    arrays = runtime.read_variables()
     odd = _not_finite(arrays)
     if odd:
         return f"{said}; before the step {_listed(odd)} not finite"
@@ -544,19 +544,19 @@ def _account(
     first = processes.current().index * size
     given = {
         name: tf.constant(arrays[full])
-        for name, full in given_to_loss(runtime.model, ema=False).items()
+        for name, full in loss_inputs(runtime.model, ema=False).items()
     }
 
     # As a graph, in which weights of a branch that is not taken have gradients too.
     @tf.function(autograph=False)
     def grads_of(given: Tensors, batch: Tensors) -> dict[str, tf.Tensor]:
         of_step = tf.constant(train_step.step_seed(seed, number))
-        return train_step.sums(
+        return train_step.loss_and_gradients(
             runtime.model,
             runtime.settings,
             given,
             batch,
-            Randomness(of_step, tf.constant(first)),
+            BatchRng(of_step, tf.constant(first)),
             num_examples=size,
             gradients=True,
         ).grads

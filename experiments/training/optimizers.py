@@ -7,7 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-Schedule = Callable[[tf.Tensor], tf.Tensor]  # step from 0, float32 -> learning rate
+# Step from 0, float32 -> learning rate.  keras.optimizers.schedules has no inverse
+# square root, and its warm-up takes a first step of learning rate 0.
+Schedule = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Slot(NamedTuple):
@@ -27,7 +29,7 @@ class Optimizer(NamedTuple):
     ]
     # The same of variables, which it changes, where one kernel does it in one pass over
     # memory; None: there is none.
-    apply: (
+    apply_in_place: (
         Callable[[tf.Tensor, tf.Variable, tf.Tensor, Mapping[str, tf.Variable]], None]
         | None
     ) = None
@@ -36,55 +38,63 @@ class Optimizer(NamedTuple):
     trainable_from: tuple[tuple[str, int], ...] = ()
 
 
-def constant(rate: float, *, warmup: int = 0) -> Schedule:
-    """`rate`, after a linear rise over `warmup` steps."""
-    return lambda step: rate * tf.minimum(1.0, (step + 1) / max(warmup, 1))
-
-
-def rsqrt(rate: float, *, warmup: int) -> Schedule:
-    """rate / sqrt(max(step, warmup)): Vaswani et al. (2017) without the rise."""
-    return lambda step: rate * tf.math.rsqrt(tf.maximum(step + 1, float(warmup)))
-
-
-def noam(rate: float, *, hidden: int, warmup: int) -> Schedule:
-    """A linear rise over `warmup` steps and an inverse square root: equation 3 of
-    Vaswani et al. (2017), times `rate`.
-    """
-    scale = rate * hidden**-0.5
+def constant_schedule(peak_learning_rate: float, *, warmup_steps: int = 0) -> Schedule:
+    """A linear rise to `peak_learning_rate` over `warmup_steps`, which then stays."""
     return lambda step: (
-        scale * tf.minimum(tf.math.rsqrt(step + 1), (step + 1) * warmup**-1.5)
+        peak_learning_rate * tf.minimum(1.0, (step + 1) / max(warmup_steps, 1))
     )
 
 
-def cosine(rate: float, *, warmup: int, steps: int) -> Schedule:
-    """A linear rise to `rate` over `warmup` steps, then half a cosine, to 0 at `steps`.
+def inverse_sqrt_schedule(
+    peak_learning_rate: float, *, warmup_steps: int, linear_warmup: bool = True
+) -> Schedule:
+    """A linear rise to the peak over `warmup_steps`, then a fall as 1 / sqrt(step).
+
+    linear_warmup: False: the peak from the first step on, as in Raffel et al. (2020),
+      section 3.1.2; True: as in Vaswani et al. (2017), equation 3.
+    """
+
+    def at(step: tf.Tensor) -> tf.Tensor:
+        rise = (step + 1) / warmup_steps if linear_warmup else 1.0
+        fall = warmup_steps**0.5 * tf.math.rsqrt(step + 1)
+        return peak_learning_rate * tf.minimum(rise, fall)
+
+    return at
+
+
+def cosine_schedule(
+    peak_learning_rate: float, *, warmup_steps: int, num_steps: int
+) -> Schedule:
+    """A linear rise over `warmup_steps`, then half a cosine, to 0 at `num_steps`.
 
     Loshchilov and Hutter (2017), SGDR, equation 5, without restarts.
 
-    Raises ValueError unless `steps` are more than `warmup`.
+    Raises ValueError unless `num_steps` are more than `warmup_steps`.
     """
-    if not 0 <= warmup < steps:
+    if not 0 <= warmup_steps < num_steps:
         raise ValueError(
-            f"cosine: given a warmup of {warmup} of {steps} steps, wanted 0 or more "
-            "and fewer than all"
+            f"warmup_steps: given {warmup_steps} of {num_steps} steps, wanted 0 or "
+            "more and fewer than all"
         )
 
     def at(step: tf.Tensor) -> tf.Tensor:
-        part = tf.clip_by_value((step - warmup) / (steps - warmup), 0.0, 1.0)
-        rise = tf.minimum(1.0, (step + 1) / max(warmup, 1))
-        return rate * rise * 0.5 * (1 + tf.cos(math.pi * part))
+        part = (step - warmup_steps) / (num_steps - warmup_steps)
+        part = tf.clip_by_value(part, 0.0, 1.0)
+        rise = tf.minimum(1.0, (step + 1) / max(warmup_steps, 1))
+        return peak_learning_rate * rise * 0.5 * (1 + tf.cos(math.pi * part))
 
     return at
 
 
 def adam(
-    schedule: Schedule,
+    learning_rate: float | Schedule,
     *,
     beta1: float = 0.9,
     beta2: float = 0.999,
     epsilon: float = 1e-8,
 ) -> Optimizer:
     """Adam: Kingma and Ba (2015), algorithm 1."""
+    schedule = _schedule(learning_rate)
 
     def slots(shape: tuple[int, ...]) -> dict[str, Slot]:
         axes = tuple(range(len(shape)))
@@ -133,7 +143,7 @@ def adam(
 
 
 def adafactor(
-    schedule: Schedule,
+    learning_rate: float | Schedule,
     *,
     decay_exponent: float = 0.8,
     clip_threshold: float = 1.0,
@@ -143,8 +153,10 @@ def adafactor(
 ) -> Optimizer:
     """Adafactor without momentum: Shazeer and Stern (2018), algorithms 4 and 5.
 
-    relative_step: whether the schedule is multiplied by max(epsilon2, RMS(weight)).
+    relative_step: whether the learning rate is multiplied by
+      max(epsilon2, RMS(weight)).
     """
+    schedule = _schedule(learning_rate)
 
     def slots(shape: tuple[int, ...]) -> dict[str, Slot]:
         axes = tuple(range(len(shape)))
@@ -183,6 +195,12 @@ def adafactor(
         return weight - rate * scaled, kept
 
     return Optimizer(slots, update)
+
+
+def _schedule(learning_rate: float | Schedule) -> Schedule:
+    if callable(learning_rate):
+        return learning_rate
+    return constant_schedule(learning_rate)
 
 
 def _one_minus_power(base: float, exponent: tf.Tensor) -> tf.Tensor:

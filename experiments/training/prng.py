@@ -18,18 +18,20 @@ PHILOX = tf.random.Algorithm.PHILOX
 WORDS = 4
 
 
-class Randomness(NamedTuple):
+class BatchRng(NamedTuple):
     """Where the draws of a batch, or of some of its examples, come from."""
 
     seed: tf.Tensor  # [2] int32, of the run and the step
-    first: tf.Tensor  # scalar int32: the number, in the global batch, of example 0 here
+    first_example: (
+        tf.Tensor
+    )  # scalar int32: the number, in the global batch, of example 0 here
     # Puts what was drawn of all examples [batch, ...] on the devices that have them.
-    share_out: Callable[[tf.Tensor], tf.Tensor] | None = None
+    distribute: Callable[[tf.Tensor], tf.Tensor] | None = None
     training: bool = True  # False: dropout drops nothing; latent variables are drawn
     num_examples: int | None = None  # in the global batch, where a loss is computed
 
 
-def bits(randomness: Randomness, name: str, shape: tuple[int, ...]) -> tf.Tensor:
+def bits(rng: BatchRng, name: str, shape: tuple[int, ...]) -> tf.Tensor:
     """Uniform uint32 of `shape`, which is [batch, ...]: of name, example and place."""
     num_places = math.prod(shape[1:])
     if num_places >= 2**31:
@@ -37,8 +39,8 @@ def bits(randomness: Randomness, name: str, shape: tuple[int, ...]) -> tf.Tensor
     # The counter's upper half is the name's; the lower one runs over the examples,
     # each of which has whole values of it to itself.
     counts = -(-num_places // WORDS)
-    low = tf.cast(randomness.first, tf.int64) * counts
-    words = tf.cast(randomness.seed, tf.int64) & 0xFFFFFFFF
+    low = tf.cast(rng.first_example, tf.int64) * counts
+    words = tf.cast(rng.seed, tf.int64) & 0xFFFFFFFF
     key = tf.reduce_sum(words * tf.constant([1, 2**32], tf.int64), keepdims=True)
     whole = num_places == WORDS * counts
     drawn = tf.raw_ops.StatelessRandomUniformFullIntV2(
@@ -50,23 +52,21 @@ def bits(randomness: Randomness, name: str, shape: tuple[int, ...]) -> tf.Tensor
     )
     if not whole:
         drawn = tf.reshape(drawn[:, :num_places], shape)
-    return randomness.share_out(drawn) if randomness.share_out else drawn
+    return rng.distribute(drawn) if rng.distribute else drawn
 
 
-def uniform(randomness: Randomness, name: str, shape: tuple[int, ...]) -> tf.Tensor:
+def uniform(rng: BatchRng, name: str, shape: tuple[int, ...]) -> tf.Tensor:
     """Float32 strictly between 0 and 1, of 23 bits: [batch, ...]."""
-    high = tf.bitwise.right_shift(
-        bits(randomness, name, shape), tf.constant(9, tf.uint32)
-    )
+    high = tf.bitwise.right_shift(bits(rng, name, shape), tf.constant(9, tf.uint32))
     return (tf.cast(tf.cast(high, tf.int32), tf.float32) + 0.5) * 2.0**-23
 
 
-def normal(randomness: Randomness, name: str, shape: tuple[int, ...]) -> tf.Tensor:
+def normal(rng: BatchRng, name: str, shape: tuple[int, ...]) -> tf.Tensor:
     """Standard normal float32 [batch, ...], by the inverse distribution function."""
-    return tf.math.ndtri(uniform(randomness, name, shape))
+    return tf.math.ndtri(uniform(rng, name, shape))
 
 
-def dropout(randomness: Randomness, name: str, x: tf.Tensor, rate: float) -> tf.Tensor:
+def dropout(rng: BatchRng, name: str, x: tf.Tensor, rate: float) -> tf.Tensor:
     """`x` [batch, ...] with entries 0 at `rate`, and the rest scaled to keep its mean.
 
     `x` itself where nothing is trained.
@@ -75,7 +75,7 @@ def dropout(randomness: Randomness, name: str, x: tf.Tensor, rate: float) -> tf.
     """
     if not 0 <= rate < 1:
         raise ValueError(f"{name}: dropout rate {rate}, wanted at least 0 and below 1")
-    if rate == 0 or not randomness.training:
+    if rate == 0 or not rng.training:
         return x
-    kept = uniform(randomness, name, tuple(x.shape)) >= rate
+    kept = uniform(rng, name, tuple(x.shape)) >= rate
     return x * tf.cast(kept, x.dtype) * tf.cast(1 / (1 - rate), x.dtype)

@@ -6,17 +6,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.training.model import Model, draw
+from experiments.training.model import Model, initial_weight
 from experiments.training.optimizers import Optimizer
 from experiments.training.topology import Topology
 
 STEP = "step"  # int64: updates done; every other variable is float32
 
 
-class Variable(NamedTuple):
+class VariableSpec(NamedTuple):
     """One of the arrays that training changes."""
 
-    kind: str  # "weights", "slots", "ema", "state" or "step"
+    collection: str  # "weights", "slots", "ema", "state" or "step"
     weight: str  # of which it is; the state's own name; "" for the step
     axes: tuple[int, ...]  # of that weight's, that it has
     shape: tuple[int, ...]
@@ -24,7 +24,7 @@ class Variable(NamedTuple):
     @property
     def dtype(self) -> np.dtype:
         """Of the array."""
-        return np.dtype(np.int64 if self.kind == STEP else np.float32)
+        return np.dtype(np.int64 if self.collection == STEP else np.float32)
 
 
 def weight_name(name: str) -> str:
@@ -43,36 +43,38 @@ def state_name(name: str) -> str:
     return f"state/{name}"
 
 
-def given_to_loss(model: Model, *, ema: bool) -> dict[str, str]:
+def loss_inputs(model: Model, *, ema: bool) -> dict[str, str]:
     """The variable behind each name that the loss is given: weights, and state."""
     named = ema_name if ema else weight_name
     given = {name: named(name) for name in model.weights}
     return given | {name: state_name(name) for name in model.state}
 
 
-def variables(model: Model, optimizer: Optimizer, *, ema: bool) -> dict[str, Variable]:
+def variable_specs(
+    model: Model, optimizer: Optimizer, *, ema: bool
+) -> dict[str, VariableSpec]:
     """All that a runtime keeps of this model, by name."""
-    kept = {STEP: Variable(STEP, "", (), ())}
+    kept = {STEP: VariableSpec(STEP, "", (), ())}
     for name, weight in model.weights.items():
         every = tuple(range(len(weight.shape)))
-        kept[weight_name(name)] = Variable("weights", name, every, weight.shape)
+        kept[weight_name(name)] = VariableSpec("weights", name, every, weight.shape)
         if ema:
-            kept[ema_name(name)] = Variable("ema", name, every, weight.shape)
+            kept[ema_name(name)] = VariableSpec("ema", name, every, weight.shape)
         for slot, held in optimizer.slots(weight.shape).items():
             shape = tuple(weight.shape[axis] for axis in held.axes)
-            kept[slot_name(name, slot)] = Variable("slots", name, held.axes, shape)
+            kept[slot_name(name, slot)] = VariableSpec("slots", name, held.axes, shape)
     for name, state in model.state.items():
         every = tuple(range(len(state.shape)))
-        kept[state_name(name)] = Variable("state", name, every, state.shape)
+        kept[state_name(name)] = VariableSpec("state", name, every, state.shape)
     return kept
 
 
-def first_value(variable: Variable, model: Model, seed: int) -> np.ndarray:
+def initial_value(variable: VariableSpec, model: Model, seed: int) -> np.ndarray:
     """The array before any step: weights, averages and state drawn, all else zero."""
-    if variable.kind == "state":
-        return draw(model.state[variable.weight], variable.weight, seed)
-    if variable.kind in ("weights", "ema"):
-        return draw(model.weights[variable.weight], variable.weight, seed)
+    if variable.collection == "state":
+        return initial_weight(model.state[variable.weight], variable.weight, seed)
+    if variable.collection in ("weights", "ema"):
+        return initial_weight(model.weights[variable.weight], variable.weight, seed)
     return np.zeros(variable.shape, variable.dtype)
 
 
@@ -94,38 +96,38 @@ def sharding(model: Model, topology: Topology) -> dict[str, tuple[str | None, ..
     }
     idle = set(dims) - {dim for axes in found.values() for dim in axes}
     if idle:
+        ruled = {dim for _, axes in model.sharding_rules for dim in axes if dim}
         raise ValueError(
             f"topology {topology}: nothing of {model.name} is sharded over "
-            f"{sorted(idle)}; its rules name "
-            f"{sorted({dim for _, axes in model.rules for dim in axes if dim})}"
+            f"{sorted(idle)}; its rules name {sorted(ruled)}"
         )
     return found
 
 
 def local_shape(
-    variable: Variable,
+    variable: VariableSpec,
     sharded: Mapping[str, tuple[str | None, ...]],
     topology: Topology,
 ) -> tuple[int, ...]:
     """The shape of what one device keeps of it; `sharded` is what `sharding` gave."""
-    dims = dims_of(variable, sharded)
+    dims = mesh_dims(variable, sharded)
     return tuple(
         size // (topology.size(dim) if dim else 1)
         for size, dim in zip(variable.shape, dims, strict=True)
     )
 
 
-def dims_of(
-    variable: Variable, sharded: Mapping[str, tuple[str | None, ...]]
+def mesh_dims(
+    variable: VariableSpec, sharded: Mapping[str, tuple[str | None, ...]]
 ) -> tuple[str | None, ...]:
     """The mesh dimension of each of its axes: as its weight's, of which they are."""
-    if variable.kind == "state":  # whole on every device
+    if variable.collection == "state":  # whole on every device
         return (None,) * len(variable.axes)
     return tuple(sharded[variable.weight][axis] for axis in variable.axes)
 
 
 def check_arrays(
-    kept: Mapping[str, Variable], arrays: Mapping[str, np.ndarray], model: Model
+    kept: Mapping[str, VariableSpec], arrays: Mapping[str, np.ndarray], model: Model
 ) -> None:
     """Raises ValueError, naming each, unless `arrays` are all of `kept` and no more."""
     wrong = []
@@ -153,11 +155,12 @@ def _axes(
     shape: tuple[int, ...],
     dims: list[str],
 ) -> tuple[str | None, ...]:
-    rules = [rule for rule in model.rules if re.fullmatch(rule[0], name)]
+    rules = [rule for rule in model.sharding_rules if re.fullmatch(rule[0], name)]
     if not rules:
         raise ValueError(
             f"{model.name}: no rule matches weight {name!r}, which topology {topology} "
-            f"wants one for; its rules are {[pattern for pattern, _ in model.rules]}"
+            "wants one for; its rules are "
+            f"{[pattern for pattern, _ in model.sharding_rules]}"
         )
     pattern, axes = rules[0]
     told = f"{model.name}: rule {pattern!r} shards {name!r} {list(shape)} over {axes}"

@@ -6,7 +6,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-KINDS = ("TPU", "GPU", "CPU")  # the first that is there is what a mesh is made of
+DEVICE_TYPES = (
+    "TPU",
+    "GPU",
+    "CPU",
+)  # the first that is there is what a mesh is made of
 
 
 class Topology(NamedTuple):
@@ -44,35 +48,37 @@ def parse(text: str) -> Topology:
     return Topology(tuple(dims))
 
 
-def found_kind(kind: str | None = None) -> str:
-    """The kind asked for, or the first of `KINDS` that this machine has.
+def resolve_device_type(device_type: str | None = None) -> str:
+    """The kind asked for, or the first of `DEVICE_TYPES` that this machine has.
 
     Raises ValueError for any other.
     """
-    if kind is None:
-        return next(k for k in KINDS if tf.config.list_physical_devices(k))
-    if kind not in KINDS:
-        raise ValueError(f"kind: given {kind!r}, wanted one of {KINDS}")
-    return kind
+    if device_type is None:
+        return next(k for k in DEVICE_TYPES if tf.config.list_physical_devices(k))
+    if device_type not in DEVICE_TYPES:
+        raise ValueError(
+            f"device_type: given {device_type!r}, wanted one of {DEVICE_TYPES}"
+        )
+    return device_type
 
 
-def local_devices(num: int, kind: str | None = None) -> list[str]:
+def local_devices(num: int, device_type: str | None = None) -> list[str]:
     """`num` of this process's devices, "GPU:0" and so on; the CPU is split for them.
 
-    kind: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
+    device_type: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
 
     Raises ValueError when the machine lacks the devices, and when TensorFlow has
     begun with fewer logical CPU devices than asked for.
     """
-    kind = found_kind(kind)
-    if kind == "CPU":
+    device_type = resolve_device_type(device_type)
+    if device_type == "CPU":
         _split_cpu(num)
-    there = len(tf.config.list_logical_devices(kind))
+    there = len(tf.config.list_logical_devices(device_type))
     if num > there:
         raise ValueError(
-            f"devices: wanted {num} of kind {kind}, this machine has {there}"
+            f"devices: wanted {num} of kind {device_type}, this machine has {there}"
         )
-    return [f"{kind}:{i}" for i in range(num)]
+    return [f"{device_type}:{i}" for i in range(num)]
 
 
 def _split_cpu(num: int) -> None:

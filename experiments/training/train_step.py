@@ -10,7 +10,7 @@ import tensorflow as tf
 from experiments.training.engine import StepSettings
 from experiments.training.model import Model, Tensors
 from experiments.training.optimizers import Optimizer
-from experiments.training.prng import Randomness
+from experiments.training.prng import BatchRng
 from experiments.training.state import (
     STEP,
     ema_name,
@@ -23,12 +23,12 @@ from experiments.training.topology import Topology
 COMPUTE_DTYPES = ("float32", "bfloat16")
 
 
-class Sums(NamedTuple):
+class LossAndGradients(NamedTuple):
     """Over examples, each divided by the number in the global batch: they add up."""
 
-    stats: dict[str, tf.Tensor]  # loss and the model's numbers: scalars, float32
+    metrics: dict[str, tf.Tensor]  # loss and the model's numbers: scalars, float32
     grads: dict[str, tf.Tensor]  # by weight, float32; empty where not asked for
-    # For `advance`, float32, divided by nothing; empty with no state and no gradients.
+    # For `update_state`, float32 sums; empty without state or without gradients.
     statistics: dict[str, tf.Tensor] = {}
 
 
@@ -39,8 +39,10 @@ def check_settings(settings: StepSettings) -> None:
             f"compute_dtype: given {settings.compute_dtype!r}, "
             f"wanted one of {COMPUTE_DTYPES}"
         )
-    if settings.accumulate < 1:
-        raise ValueError(f"accumulate: given {settings.accumulate}, wanted 1 or more")
+    if settings.num_microbatches < 1:
+        raise ValueError(
+            f"num_microbatches: given {settings.num_microbatches}, wanted 1 or more"
+        )
     if settings.clip_norm is not None and not settings.clip_norm > 0:
         raise ValueError(f"clip_norm: given {settings.clip_norm}, wanted above 0")
     if settings.ema_decay is not None and not 0 <= settings.ema_decay < 1:
@@ -49,17 +51,19 @@ def check_settings(settings: StepSettings) -> None:
         )
 
 
-def check_batch_size(batch_size: int, topology: Topology, accumulate: int) -> None:
+def check_batch_size(
+    batch_size: int, topology: Topology, num_microbatches: int
+) -> None:
     """Raises ValueError unless a global batch divides over the devices and parts."""
-    if batch_size < 1 or batch_size % (topology.size("batch") * accumulate):
+    if batch_size < 1 or batch_size % (topology.size("batch") * num_microbatches):
         raise ValueError(
             f"batch_size: {batch_size} examples do not divide over topology {topology} "
-            f"in {accumulate} parts each"
+            f"in {num_microbatches} parts each"
         )
 
 
 def check_batch(
-    batch: Mapping[str, np.ndarray], *, num_shards: int, accumulate: int
+    batch: Mapping[str, np.ndarray], *, num_shards: int, num_microbatches: int
 ) -> int:
     """The number of examples, which are to be cut over devices and into parts.
 
@@ -69,10 +73,10 @@ def check_batch(
     if len(set(sizes.values())) != 1:
         raise ValueError(f"batch: wanted as many examples in every array, got {sizes}")
     (size,) = set(sizes.values())
-    if size == 0 or size % (num_shards * accumulate):
+    if size == 0 or size % (num_shards * num_microbatches):
         raise ValueError(
             f"batch: {size} examples do not divide over {num_shards} devices "
-            f"in {accumulate} parts each"
+            f"in {num_microbatches} parts each"
         )
     return size
 
@@ -82,16 +86,16 @@ def step_seed(seed: int, number: int) -> np.ndarray:
     return np.array([seed & 0xFFFFFFFF, number & 0xFFFFFFFF], np.uint32).view(np.int32)
 
 
-def sums(
+def loss_and_gradients(
     model: Model,
     settings: StepSettings,
     weights: Tensors,
     batch: Tensors,
-    randomness: Randomness,
+    rng: BatchRng,
     *,
     num_examples: int,
     gradients: bool,
-) -> Sums:
+) -> LossAndGradients:
     """The loss, the model's numbers and, if asked for, the gradients of some examples.
 
     weights: and the state beside them.
@@ -100,7 +104,7 @@ def sums(
     dtype = tf.as_dtype(settings.compute_dtype)
     state = {name: weights[name] for name in model.state}
     weights = {name: weights[name] for name in model.weights}
-    randomness = randomness._replace(num_examples=num_examples)
+    rng = rng._replace(num_examples=num_examples)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         if gradients:
             tape.watch(weights)
@@ -110,26 +114,26 @@ def sums(
                 name: tf.cast(array, dtype) if array.dtype.is_floating else array
                 for name, array in batch.items()
             },
-            randomness,
+            rng,
         )
         stats = _stats(model, nats, numbers, batch, num_examples)
     statistics = _statistics(model, more)
     if not gradients:
-        return Sums(stats, {})
+        return LossAndGradients(stats, {})
     grads = tape.gradient(stats["loss"], weights)
     idle = [name for name, grad in grads.items() if grad is None]
     if idle:
         raise ValueError(f"{model.name}: the loss does not depend on weights {idle}")
     grads = {name: tf.convert_to_tensor(grad) for name, grad in grads.items()}
-    return Sums(stats, grads, statistics)
+    return LossAndGradients(stats, grads, statistics)
 
 
-def sums_in_parts(
-    compute: Callable[[Tensors, tf.Tensor], Sums],
+def accumulate_gradients(
+    compute: Callable[[Tensors, tf.Tensor], LossAndGradients],
     batch: Tensors,
     first: tf.Tensor,
     parts: int,
-) -> Sums:
+) -> LossAndGradients:
     """`compute(part of the batch, number of its first example)`, summed over parts.
 
     One part after another, so that the memory of one is enough.
@@ -142,10 +146,12 @@ def sums_in_parts(
     }
     size = next(iter(cut.values())).shape[1]
 
-    def one(part: tf.Tensor) -> Sums:
+    def one(part: tf.Tensor) -> LossAndGradients:
         return compute({name: a[part] for name, a in cut.items()}, first + part * size)
 
-    def body(part: tf.Tensor, total: Sums) -> tuple[tf.Tensor, Sums]:
+    def body(
+        part: tf.Tensor, total: LossAndGradients
+    ) -> tuple[tf.Tensor, LossAndGradients]:
         return part + 1, tf.nest.map_structure(tf.add, total, one(part))
 
     _, total = tf.while_loop(
@@ -158,7 +164,7 @@ def sums_in_parts(
     return total
 
 
-def update(
+def apply_gradients(
     optimizer: Optimizer,
     settings: StepSettings,
     kept: Tensors,
@@ -181,7 +187,7 @@ def update(
         after.update({full: slots[slot] for slot, full in names.items()})
         if settings.ema_decay is not None:
             average = kept[ema_name(name)]
-            share = 1 - decay_of_average(settings.ema_decay, own)
+            share = 1 - ema_decay_at(settings.ema_decay, own)
             after[ema_name(name)] = average + share * (weight - average)
     return after, norm
 
@@ -194,7 +200,7 @@ def _own_step(optimizer: Optimizer, name: str, step: tf.Tensor) -> tf.Tensor:
     return step
 
 
-def decay_of_average(decay: float, step: tf.Tensor) -> tf.Tensor:
+def ema_decay_at(decay: float, step: tf.Tensor) -> tf.Tensor:
     """What is kept of the weights' average at a step, a scalar: at most `decay`.
 
     (1 + step) / (10 + step) where that is less, as in TensorFlow's own average with
@@ -206,42 +212,47 @@ def decay_of_average(decay: float, step: tf.Tensor) -> tf.Tensor:
     return tf.minimum(decay, (1 + step) / (10 + step))
 
 
-def advanced(model: Model, given: Tensors, statistics: Tensors) -> dict[str, tf.Tensor]:
+def next_state(
+    model: Model, given: Tensors, statistics: Tensors
+) -> dict[str, tf.Tensor]:
     """The state's variables after a step, by name; empty for a model without.
 
     given: what the loss was given, the state among it.
     statistics: of the whole batch.
     """
-    if model.advance is None:
+    if model.update_state is None:
         return {}
-    after = model.advance({name: given[name] for name in model.state}, statistics)
+    after = model.update_state({name: given[name] for name in model.state}, statistics)
     if after.keys() != model.state.keys():
         raise ValueError(
-            f"{model.name}: advance gave {sorted(after)}, wanted {sorted(model.state)}"
+            f"{model.name}: update_state gave {sorted(after)}, "
+            f"wanted {sorted(model.state)}"
         )
     return {state_name(name): after[name] for name in model.state}
 
 
-def updates_in_place(optimizer: Optimizer, settings: StepSettings) -> bool:
-    """Whether `update_in_place` is to be taken: where the optimizer has a kernel.
+def applies_in_place(optimizer: Optimizer, settings: StepSettings) -> bool:
+    """Whether the optimizer's own kernel is used: it has one, and XLA is off.
 
-    XLA makes one pass of an update without it.
+    XLA fuses an update into one pass by itself.
     """
-    return optimizer.apply is not None and not settings.jit_compile
+    return optimizer.apply_in_place is not None and not settings.jit_compile
 
 
-def update_in_place(
+def apply_gradients_in_place(
     optimizer: Optimizer,
     settings: StepSettings,
     held: Mapping[str, tf.Variable],
     grads: Tensors,
 ) -> tf.Tensor:
-    """`update` of the variables themselves, by the optimizer's `apply`: the norm.
+    """Updates the variables by `optimizer.apply_in_place`; returns the gradient norm.
 
     held: every variable, by name, on the device that this is called on.
     """
-    if optimizer.apply is None:
-        raise ValueError("optimizer: given one without apply, wanted one with it")
+    if optimizer.apply_in_place is None:
+        raise ValueError(
+            "optimizer: given one without apply_in_place, wanted one with it"
+        )
     grads, norm = _clipped(settings, grads)
     step = tf.cast(held[STEP].read_value(), tf.float32)
     held[STEP].assign_add(1)
@@ -249,13 +260,13 @@ def update_in_place(
         weight = held[weight_name(name)]
         slots = optimizer.slots(weight.shape)
         own = _own_step(optimizer, name, step)
-        optimizer.apply(
+        optimizer.apply_in_place(
             own, weight, grad, {slot: held[slot_name(name, slot)] for slot in slots}
         )
         if settings.ema_decay is not None:
             average = held[ema_name(name)]
             difference = weight.read_value() - average.read_value()
-            share = 1 - decay_of_average(settings.ema_decay, own)
+            share = 1 - ema_decay_at(settings.ema_decay, own)
             average.assign_add(share * difference)
     return norm
 

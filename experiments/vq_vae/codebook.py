@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from experiments.training import prng
 from experiments.training.model import Tensors, Weight
-from experiments.training.prng import Randomness
+from experiments.training.prng import BatchRng
 
 USAGE_DECAY = 0.99  # of the shares by which a code is known to be dead
 PATIENCE = 100  # steps that a code has, after its start, to come into use
@@ -100,7 +100,7 @@ def sampled_responsibilities(squares: tf.Tensor, uniform: tf.Tensor) -> tf.Tenso
 
 
 def e_step(
-    book: Codebook, squares: tf.Tensor, batch: int, random: Randomness
+    book: Codebook, squares: tf.Tensor, batch: int, random: BatchRng
 ) -> tf.Tensor:
     """Each vector's shares: [batch * places, codes], as `squares` are.
 
@@ -116,7 +116,7 @@ def e_step(
 
 
 def statistics(
-    book: Codebook, vectors: tf.Tensor, shares: tf.Tensor, random: Randomness
+    book: Codebook, vectors: tf.Tensor, shares: tf.Tensor, random: BatchRng
 ) -> dict[str, tf.Tensor]:
     """What an M-step needs of these vectors: sums over them, which add up over devices.
 
@@ -128,10 +128,12 @@ def statistics(
     """
     batch, places, depth = vectors.shape
     flat = tf.reshape(vectors, (-1, depth))
-    everyone = Randomness(random.seed, tf.constant(0))
+    everyone = BatchRng(random.seed, tf.constant(0))
     drawn = prng.bits(everyone, "restart", (book.num_codes, 1))[:, 0]
     chosen = tf.cast(drawn, tf.int64) % (random.num_examples * places)
-    here = tf.cast(chosen, tf.int32) - random.first * places  # among these, or beyond
+    here = (
+        tf.cast(chosen, tf.int32) - random.first_example * places
+    )  # among these, or beyond
     within = tf.logical_and(here >= 0, here < batch * places)
     found = tf.gather(flat, tf.clip_by_value(here, 0, batch * places - 1))
     return {

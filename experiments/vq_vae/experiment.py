@@ -38,7 +38,7 @@ COLLAPSED = 0.1  # of the codes: a perplexity below is warned of
 SETTLED = 2 * codebooks.PATIENCE  # steps, before which it says little
 
 
-def train_images(
+def train(
     *,
     run_dir: Path,
     seed: int,
@@ -53,7 +53,7 @@ def train_images(
     num_samples: int = 8,
     temperature: float = 1.0,
     mesh: str = "batch:1",
-    kind: str | None = None,
+    device_type: str | None = None,
     resume: bool = False,
 ) -> dict[str, Any]:
     """Trains the autoencoder; with `resume`, from the newest checkpoint in `run_dir`.
@@ -68,7 +68,7 @@ def train_images(
       0: none.
     temperature: of the codes that are drawn.
     mesh: such as "batch:4": a codebook is whole on every device.
-    kind: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
+    device_type: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
 
     In `run_dir` come checkpoints/, metrics.jsonl, media/ with the samples and, below
     the originals, the reconstructions, TensorBoard events with both, and summary.json,
@@ -85,7 +85,7 @@ def train_images(
     check_temperature(temperature)
     if num_samples < 0:
         raise ValueError(f"num_samples: given {num_samples}, wanted 0 or more")
-    train_step.check_batch_size(batch_size, topology, step.accumulate)
+    train_step.check_batch_size(batch_size, topology, step.num_microbatches)
     data = optimize.shared_data(
         images.name,
         batch_size,
@@ -93,8 +93,10 @@ def train_images(
         held_out=functools.partial(held_out_batches, images),
         num_held_out=num_judged(images, batch_size, num_held_out),
     )
-    model, num_traces = optimize.counting(model)
-    runtime = selection.make_engine(model, optimizer, topology, step, kind=kind)
+    model, num_traces = optimize.count_traces(model)
+    runtime = selection.make_engine(
+        model, optimizer, topology, step, device_type=device_type
+    )
     # From here on TensorFlow may begin: the runtime has said on which devices.
     about = {
         "model": model.name,

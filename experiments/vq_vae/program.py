@@ -20,7 +20,7 @@ import ppl_core as ppl
 from experiments.image_transformer import likelihood, network, program, sampling
 from experiments.image_transformer.likelihood import CHANNELS, OUTPUTS_PER_COMPONENT
 from experiments.training.model import Model, Tensors, Weight
-from experiments.training.prng import Randomness
+from experiments.training.prng import BatchRng
 from experiments.vq_vae import codebook, cosine_basis
 from experiments.vq_vae.codebook import Codebook
 
@@ -332,7 +332,7 @@ def likeliest(sizes: Sizes, outputs: tf.Tensor) -> tf.Tensor:
     """The likeliest pixels, or those of the likeliest components: int32 images."""
     flat = tf.reshape(outputs, (-1, outputs.shape[-1]))
     if sizes.likelihood == "dmol":
-        nothing = Randomness(tf.constant([0, 0]), tf.constant(0))
+        nothing = BatchRng(tf.constant([0, 0]), tf.constant(0))
         pixels = likelihood.sample_mixture(flat, nothing, 0.0, sizes.num_values)
     else:
         pixels = tf.argmax(flat, -1, tf.int32)
@@ -426,7 +426,7 @@ def model(sizes: Sizes, book: Codebook) -> Model:
             return learned()
         return tf.cond(weights["steps"] >= sizes.prior_start, learned, equal)
 
-    def loss(weights: Tensors, batch: Tensors, random: Randomness) -> tuple:
+    def loss(weights: Tensors, batch: Tensors, random: BatchRng) -> tuple:
         image = batch["image"]
         wanted = [sizes.size, sizes.size, CHANNELS]
         if list(image.shape[1:]) != wanted:
@@ -480,7 +480,7 @@ def model(sizes: Sizes, book: Codebook) -> Model:
         dims_per_example=dims,
         flops_per_example=flops(sizes, book),
         state=codebook.state(book),
-        advance=functools.partial(codebook.m_step, book),
+        update_state=functools.partial(codebook.m_step, book),
     )
 
 

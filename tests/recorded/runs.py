@@ -71,13 +71,13 @@ def image_transformer_curve(folder):
         batch_size=4,
         num_held_out=8,
         num_samples=0,
-        **common(optimizers.adam(optimizers.constant(0.003)), ema_decay=0.9),
+        **common(optimizers.adam(optimizers.constant_schedule(0.003)), ema_decay=0.9),
     )
     return curve(folder)
 
 
 def vq_vae_curve(folder):
-    vq_vae.train_images(
+    vq_vae.train(
         run_dir=folder,
         sizes=vq_vae.Sizes(
             size=8,
@@ -99,13 +99,13 @@ def vq_vae_curve(folder):
         batch_size=8,
         num_held_out=16,
         num_samples=0,
-        **common(optimizers.adam(optimizers.constant(0.003)), ema_decay=0.5),
+        **common(optimizers.adam(optimizers.constant_schedule(0.003)), ema_decay=0.5),
     )
     return curve(folder)
 
 
 def audio_vae_curve(folder):
-    audio_vae.train_audio(
+    audio_vae.train(
         run_dir=folder,
         sizes=audio_vae.Sizes(
             length=64,
@@ -125,7 +125,7 @@ def audio_vae_curve(folder):
         batch_size=4,
         num_held_out=8,
         num_samples=0,
-        **common(optimizers.adam(optimizers.constant(0.003)), clip_norm=1.0),
+        **common(optimizers.adam(optimizers.constant_schedule(0.003)), clip_norm=1.0),
     )
     return curve(folder)
 
@@ -140,7 +140,7 @@ def toy_transformer_curve(folder):
         examples=toy_models.token_lines(**sizes),
         batch_size=8,
         num_held_out=16,
-        **common(optimizers.adafactor(optimizers.constant(0.01))),
+        **common(optimizers.adafactor(optimizers.constant_schedule(0.01))),
     )
     return curve(folder)
 

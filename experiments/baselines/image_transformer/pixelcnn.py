@@ -14,7 +14,7 @@ from experiments.image_transformer.likelihood import (
     rescale,
 )
 from experiments.training.model import Model, Tensors, Weight
-from experiments.training.prng import Randomness
+from experiments.training.prng import BatchRng
 
 FIRST = 4  # rows and columns back that the first layer sees
 LATER = 2  # and each of the later ones, the row or column itself included
@@ -46,7 +46,7 @@ def model(
     held = weights(layers, channels, num_mixtures)
 
     def loss(
-        weights: Tensors, batch: Tensors, random: Randomness
+        weights: Tensors, batch: Tensors, random: BatchRng
     ) -> tuple[tf.Tensor, Tensors]:
         image = batch["image"]  # [batch, height, width, 3]
         if tuple(image.shape[1:]) != (height, width, CHANNELS):
@@ -63,7 +63,9 @@ def model(
         weights=held,
         loss=loss,
         dims_per_example=height * width * CHANNELS,
-        rules=tuple((name, (None,) * len(w.shape)) for name, w in held.items()),
+        sharding_rules=tuple(
+            (name, (None,) * len(w.shape)) for name, w in held.items()
+        ),
         # Each weight of a kernel multiplies once a pixel, forward, and twice backward.
         flops_per_example=3 * 2 * height * width * kernels,
     )

@@ -23,7 +23,7 @@ from experiments.engines.selection import make_engine
 from experiments.training import optimizers, topology
 from experiments.training.engine import StepSettings
 from experiments.training.model import num_parameters
-from experiments.training.state import variables
+from experiments.training.state import variable_specs
 from tests.experiments.audio_vae import on_cores
 
 LARGE = Sizes(
@@ -33,7 +33,7 @@ LARGE = Sizes(
     prior_context_channels=512,
     compressor_channels=1024,
 )
-ADAM = optimizers.adam(optimizers.constant(1e-4))
+ADAM = optimizers.adam(optimizers.constant_schedule(1e-4))
 CORES = 512  # of 16 x 16 x 2
 CORE_BYTES = 8 * 10**9  # of a TPUv2 core
 CLIPS_A_COPY = 1
@@ -63,10 +63,10 @@ def train():
         ADAM,
         topology.parse("core:17"),
         settings,
-        kind="CPU",
+        device_type="CPU",
         placement=placement,
     )
-    runtime.start(0)
+    runtime.initialize(0)
     losses, times = [], []
     batch = clips(0, CLIPS_A_COPY)
     for number in range(3):  # the same clips: the loss is to fall
@@ -74,7 +74,7 @@ def train():
         losses.append(float(runtime.step(batch, number, 0)["loss"]))
         times.append(time.perf_counter() - began)
     share = share_of_flows(model, placement)
-    held = runtime.local_bytes()
+    held = runtime.bytes_per_device()
     print(
         f"{num_parameters(model):,} weights; steps of {np.round(times, 1)} s; losses "
         f"{losses}; bytes held {held}; the fullest core has {share:.4f} of "
@@ -106,7 +106,7 @@ def trace():
     made = counting.made_bytes(graph)
     passed = counting.passed_bytes(graph)
     held = np.zeros(placement.num_cores)
-    for variable in variables(model, ADAM, ema=True).values():
+    for variable in variable_specs(model, ADAM, ema=True).values():
         core = placement.core_of(variable.weight) if variable.weight else 0
         held[core] += 4 * np.prod(variable.shape)
     total = {

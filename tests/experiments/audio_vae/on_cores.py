@@ -17,13 +17,13 @@ from experiments.bench import counting
 from experiments.engines import manual_placement, selection
 from experiments.training import optimizers, topology, train_step
 from experiments.training.engine import StepSettings
-from experiments.training.prng import Randomness
+from experiments.training.prng import BatchRng
 from tests.experiments.audio_vae.small_audio import GRID, SMALL, loud_clips, weights_for
 
 MESHES = ("batch:1", "core:3", "batch:2,core:3")
 STEPS = 3
 SETTINGS = StepSettings(clip_norm=100.0, ema_decay=0.9)
-ADAM = optimizers.adam(optimizers.constant(0.003))
+ADAM = optimizers.adam(optimizers.constant_schedule(0.003))
 BATCH = 4
 
 
@@ -37,7 +37,7 @@ def runtime_of(mesh, sizes=SMALL):
         ADAM,
         topology.parse(mesh),
         SETTINGS,
-        kind="CPU",
+        device_type="CPU",
         placement=program.placement(sizes),
     )
 
@@ -89,14 +89,14 @@ def three_cores():
     told, runtimes, first = {}, {}, {}
     for mesh in MESHES:
         runtime = runtimes[mesh] = runtime_of(mesh)
-        runtime.start(3)
+        runtime.initialize(3)
         losses = steps(runtime, 0, 1)
-        first[mesh] = runtime.read()
+        first[mesh] = runtime.read_variables()
         losses += steps(runtime, 1, STEPS)
         told[mesh] = {
             "engine": type(runtime).__name__,
             "losses": losses,
-            "bytes": runtime.local_bytes(),
+            "bytes": runtime.bytes_per_device(),
             "gradients": gradients_apart(first["batch:1"], first[mesh]),
             "same_variables": list(first[mesh]) == list(first["batch:1"]),
         }
@@ -106,8 +106,8 @@ def three_cores():
     told["moved"] = {}
     for source, target in (("batch:1", "core:3"), ("batch:2,core:3", "batch:1")):
         runtime = runtimes[target]
-        runtime.write(first[source])
-        back = runtime.read()
+        runtime.write_variables(first[source])
+        back = runtime.read_variables()
         same = all(np.array_equal(first[source][n], back[n]) for n in back)
         told["moved"][f"{source} {target}"] = {
             "same": same,
@@ -118,7 +118,7 @@ def three_cores():
     with mock.patch.object(flows, "traced", lambda function: function):
         flows._inverse_once.cache_clear()
         runtime = runtime_of("core:3")
-        runtime.start(3)
+        runtime.initialize(3)
         _, told["counted"] = counted(runtime, batch(0))
         flows._inverse_once.cache_clear()
     told["drawn"] = drawn()
@@ -155,7 +155,7 @@ def refusals(runtimes, arrays):
             ADAM,
             topology.parse("core:3"),
             SETTINGS._replace(**changed),
-            kind="CPU",
+            device_type="CPU",
             placement=program.placement(SMALL),
         )
 
@@ -167,23 +167,23 @@ def refusals(runtimes, arrays):
         "both": refused(lambda: runtime_of("core:17,model:2", GRID)),
         "too many": refused(lambda: runtime_of("batch:2,core:17", GRID)),
         "batch": refused(lambda: runtimes["batch:2,core:3"].step(three, 0, 0)),
-        "write": refused(lambda: runtimes["core:3"].write(without)),
+        "write": refused(lambda: runtimes["core:3"].write_variables(without)),
         "jit": refused(lambda: make(jit_compile=True)),
-        "parts": refused(lambda: make(accumulate=2)),
+        "parts": refused(lambda: make(num_microbatches=2)),
         "dtype": refused(lambda: make(compute_dtype="bfloat16")),
     }
 
 
 def seventeen_cores(mesh):
     cores, given = runtime_of(mesh, GRID), batch(0, GRID)
-    cores.start(3)
-    wanted, grads = on_one_device(cores.read(), given)
+    cores.initialize(3)
+    wanted, grads = on_one_device(cores.read_variables(), given)
     found, told = counted(cores, given)
-    after = cores.read()
+    after = cores.read_variables()
     del told["sent"]
     return told | {
         "losses": [wanted, found],
-        "bytes": cores.local_bytes(),
+        "bytes": cores.bytes_per_device(),
         # After one step the mean slot is the gradient, times a constant.
         "gradients": max(
             float(np.abs(after[f"slots/{n}/mean"] - 0.1 * g).max())
@@ -197,18 +197,18 @@ def on_one_device(arrays, given):
     """The step's results and its clipped gradients, op by op: no graph is made."""
     model = program.model(GRID)
     weights = {n: tf.constant(arrays[f"weights/{n}"]) for n in model.weights}
-    found = train_step.sums(
+    found = train_step.loss_and_gradients(
         model,
         SETTINGS,
         weights,
         {"audio": tf.constant(given["audio"])},
-        Randomness(tf.constant(train_step.step_seed(5, 0)), tf.constant(0)),
+        BatchRng(tf.constant(train_step.step_seed(5, 0)), tf.constant(0)),
         num_examples=BATCH,
         gradients=True,
     )
     norm = float(tf.linalg.global_norm(list(found.grads.values())))
     scale = min(1.0, SETTINGS.clip_norm / norm)
-    results = {n: float(v) for n, v in found.stats.items()} | {"gradient_norm": norm}
+    results = {n: float(v) for n, v in found.metrics.items()} | {"gradient_norm": norm}
     return results, {n: scale * g.numpy() for n, g in found.grads.items()}
 
 

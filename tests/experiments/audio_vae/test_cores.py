@@ -112,7 +112,7 @@ def test_a_run_goes_on_on_other_devices_as_it_would_have(three, pair):
         ("batch", "3 examples do not divide over 2 devices"),
         ("write", "step is missing"),
         ("jit", "jit_compile: topology core:3 cannot True"),
-        ("parts", "accumulate: topology core:3 cannot 2"),
+        ("parts", "num_microbatches: topology core:3 cannot 2"),
         ("dtype", "compute_dtype: topology core:3 cannot 'bfloat16'"),
     ],
 )

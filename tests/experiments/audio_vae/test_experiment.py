@@ -89,7 +89,7 @@ def given(**more):
         "seed": 1,
         "sizes": SMALL,
         "audio": datasets.synthetic_tones(length=64),
-        "optimizer": optimizers.adam(optimizers.constant(0.01)),
+        "optimizer": optimizers.adam(optimizers.constant_schedule(0.01)),
         "loop": LoopSettings(num_steps=60, evaluate_every=15, measure_peak=False),
         "step": StepSettings(clip_norm=1000.0),
         "batch_size": 8,
@@ -102,7 +102,7 @@ def given(**more):
 def learned(tmp_path_factory):
     """The folder of a run of 60 steps."""
     folder = tmp_path_factory.mktemp("learned")
-    audio_vae.train_audio(run_dir=folder, **given())
+    audio_vae.train(run_dir=folder, **given())
     return folder
 
 
@@ -114,8 +114,8 @@ def test_it_learns(learned):
 
 def test_a_run_gone_on_with_ends_as_one_that_never_stopped(learned, tmp_path):
     shorter = LoopSettings(num_steps=45, measure_peak=False)
-    audio_vae.train_audio(run_dir=tmp_path, **given(loop=shorter))
-    summary = audio_vae.train_audio(run_dir=tmp_path, resume=True, **given())
+    audio_vae.train(run_dir=tmp_path, **given(loop=shorter))
+    summary = audio_vae.train(run_dir=tmp_path, resume=True, **given())
     assert summary["resumed_from"] == 45
     one, two = final(learned, 60), final(tmp_path, 60)
     assert one.keys() == two.keys()
@@ -139,12 +139,12 @@ def test_a_run_gone_on_with_ends_as_one_that_never_stopped(learned, tmp_path):
         ({"num_samples": -1}, "num_samples: given -1"),
         ({"mesh": "batch:3"}, "8 examples do not divide over topology batch:3"),
         ({"mesh": "core:17"}, "wanted 'core' of 3 \\(1 x 2 and one that aggregates"),
-        ({"kind": "TPU"}, "wanted 1 of kind TPU, this machine has 0"),
+        ({"device_type": "TPU"}, "wanted 1 of kind TPU, this machine has 0"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(
     tmp_path, wrong, said
 ):
     with pytest.raises(ValueError, match=said):
-        audio_vae.train_audio(run_dir=tmp_path, **given(**wrong))
+        audio_vae.train(run_dir=tmp_path, **given(**wrong))
     assert not list(tmp_path.iterdir())

@@ -8,11 +8,11 @@ from scipy import stats
 import ppl_core as ppl
 from experiments.audio_vae import networks, program
 from experiments.audio_vae.program import Sizes
-from experiments.training.model import draw
-from experiments.training.prng import Randomness
+from experiments.training.model import initial_weight
+from experiments.training.prng import BatchRng
 from tests.experiments.audio_vae.small_audio import SMALL, loud_clips, weights_for
 
-RANDOM = Randomness(tf.constant([3, 4]), tf.constant(0))
+RANDOM = BatchRng(tf.constant([3, 4]), tf.constant(0))
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def weights():
 def first_weights(sizes):
     """As training begins."""
     return {
-        name: tf.constant(draw(weight, name, 0))
+        name: tf.constant(initial_weight(weight, name, 0))
         for name, weight in program.weights_of(sizes).items()
     }
 

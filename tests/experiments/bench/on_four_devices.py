@@ -72,8 +72,8 @@ def record(mesh, settings=PLAIN, *, misplaced=()):
     """
     model = perceptron(misplaced=misplaced)
     parsed = topology.parse(mesh)
-    runtime = make_engine(model, SGD, parsed, settings, kind="CPU")
-    runtime.start(0)
+    runtime = make_engine(model, SGD, parsed, settings, device_type="CPU")
+    runtime.initialize(0)
     rng = np.random.default_rng(1)
     batches = [
         {"x": rng.standard_normal((BATCH, WIDTH)).astype(np.float32)} for _ in range(3)
@@ -91,7 +91,7 @@ def record(mesh, settings=PLAIN, *, misplaced=()):
         ),
         "gradient_bytes": counting.gradient_bytes(model, parsed),
         "device_bytes": counting.device_bytes(model, SGD, parsed, settings),
-        "local_bytes": runtime.local_bytes(),
+        "local_bytes": runtime.bytes_per_device(),
         "losses": losses,
     }
 

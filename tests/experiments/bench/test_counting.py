@@ -17,8 +17,8 @@ from tests.experiments.bench.on_four_devices import BATCH, INNER, WIDTH
 from tests.experiments.engines.small_transformer import small_transformer
 
 REPO = Path(__file__).resolve().parents[3]
-ADAM = optimizers.adam(optimizers.constant(0.01))
-ADAFACTOR = optimizers.adafactor(optimizers.constant(0.01))
+ADAM = optimizers.adam(optimizers.constant_schedule(0.01))
+ADAFACTOR = optimizers.adafactor(optimizers.constant_schedule(0.01))
 EMA = StepSettings(ema_decay=0.99)
 WEIGHT = 4 * WIDTH * INNER  # bytes of each of the perceptron's six
 OUTSIDE = 4 * BATCH * WIDTH  # bytes of what its layers hand on

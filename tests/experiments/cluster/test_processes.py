@@ -382,10 +382,10 @@ from experiments.training.engine import StepSettings
 from small_transformer import small_transformer, tokens
 
 model = small_transformer()
-adam = optimizers.adam(optimizers.constant(1e-2))
+adam = optimizers.adam(optimizers.constant_schedule(1e-2))
 mesh = topology.parse(f"batch:{process.count}")
-runtime = make_engine(model, adam, mesh, StepSettings(clip_norm=1.0), kind="CPU")
-runtime.start(0)
+runtime = make_engine(model, adam, mesh, StepSettings(clip_norm=1.0), device_type="CPU")
+runtime.initialize(0)
 share = 16 // process.count
 part = slice(process.index * share, (process.index + 1) * share)
 losses = []

@@ -338,7 +338,7 @@ def train(*, run_dir, seed, resume=False):
             **sizes, hidden=16, heads=2, filter_size=16, layers=1, dropout=0.1
         ),
         examples=toy_models.token_lines(**sizes),
-        optimizer=optimizers.adam(optimizers.constant(0.01)),
+        optimizer=optimizers.adam(optimizers.constant_schedule(0.01)),
         loop=LoopSettings(
             num_steps={STEPS}, checkpoint_every=5, keep_last=2, measure_peak=False
         ),
@@ -346,7 +346,7 @@ def train(*, run_dir, seed, resume=False):
         batch_size=8,
         num_held_out=8,
         mesh="batch:2",
-        kind="CPU",
+        device_type="CPU",
         resume=resume,
     )
 """

@@ -18,7 +18,7 @@ from experiments.training import optimizers, topology
 from experiments.training.engine import StepSettings
 from tests.experiments.engines.small_transformer import small_transformer, tokens
 
-ADAM = optimizers.adam(optimizers.constant(1e-3))
+ADAM = optimizers.adam(optimizers.constant_schedule(1e-3))
 MODEL = small_transformer(
     hidden=1024,
     heads=16,
@@ -32,9 +32,9 @@ MODEL = small_transformer(
 
 def train(mesh):
     parsed, settings = topology.parse(mesh), StepSettings(clip_norm=1.0)
-    runtime = make_engine(MODEL, ADAM, parsed, settings, kind="CPU")
+    runtime = make_engine(MODEL, ADAM, parsed, settings, device_type="CPU")
     began = time.perf_counter()
-    runtime.start(0)
+    runtime.initialize(0)
     times, losses = [time.perf_counter() - began], []
     for number in range(3):
         began = time.perf_counter()
@@ -43,7 +43,7 @@ def train(mesh):
         times.append(time.perf_counter() - began)
     told = ", ".join(f"{seconds:.2f}" for seconds in times)
     print(f"{mesh}: start and three steps in {told} s; losses {losses}", flush=True)
-    return losses, runtime.local_bytes()
+    return losses, runtime.bytes_per_device()
 
 
 def main():

@@ -31,8 +31,8 @@ LARGER = ("batch:1", "batch:2", "model:2")  # where another batch shape is tried
 EVALUATED = (*LARGER, "batch:2,model:4")
 MOVES = (("batch:2,model:4", "batch:1"), ("batch:2", "model:2"), ("model:8", "batch:2"))
 STEPS = 20
-ADAM = optimizers.adam(optimizers.constant(0.01, warmup=4))
-ADAFACTOR = optimizers.adafactor(optimizers.constant(0.02), relative_step=True)
+ADAM = optimizers.adam(optimizers.constant_schedule(0.01, warmup_steps=4))
+ADAFACTOR = optimizers.adafactor(optimizers.constant_schedule(0.02), relative_step=True)
 SETTINGS = StepSettings(clip_norm=1.0, ema_decay=0.9)
 MODEL = small_transformer(layers=1)
 
@@ -61,25 +61,25 @@ def train(mesh, *, optimizer=ADAM, settings=SETTINGS, steps=STEPS, evaluated=Fal
     began = time.perf_counter()
     model, traced = counted(MODEL)
     parsed = topology.parse(mesh)
-    runtime = make_engine(model, optimizer, parsed, settings, kind="CPU")
-    runtime.start(3)
+    runtime = make_engine(model, optimizer, parsed, settings, device_type="CPU")
+    runtime.initialize(3)
     results = steps_of(runtime, 0, 1)
     first_seconds = time.perf_counter() - began
     out = {"traced_first": len(traced)}
     results += steps_of(runtime, 1, steps // 2)
-    halfway = runtime.read()
+    halfway = runtime.read_variables()
     results += steps_of(runtime, steps // 2, steps)
     out["traced_steps"] = len(traced)
     for name in ("loss", "gradient_norm", "log_total"):
         out[name] = [result[name] for result in results]
-    after = runtime.read()
+    after = runtime.read_variables()
     if evaluated:
         out["evaluated"] = [plain(runtime.evaluate(tokens(99), n, 6)) for n in (0, 1)]
-        again = runtime.read()
+        again = runtime.read_variables()
         out["changed"] = [n for n in after if np.any(after[n] != again[n])]
     out["step"] = int(after["step"])
     out["variables"] = {n: [str(a.dtype), list(a.shape)] for n, a in after.items()}
-    out["local_bytes"] = runtime.local_bytes()
+    out["local_bytes"] = runtime.bytes_per_device()
     wanted = counting.device_bytes(model, optimizer, parsed, settings)
     out["counted_bytes"] = sum(wanted.values())
     out["engine"] = type(runtime).__name__
@@ -94,11 +94,11 @@ def train(mesh, *, optimizer=ADAM, settings=SETTINGS, steps=STEPS, evaluated=Fal
 
 def moved(arrays, runtime):
     """The steps after those that gave `arrays`, on the mesh of another runtime."""
-    runtime.write(arrays)
-    again = runtime.read()
+    runtime.write_variables(arrays)
+    again = runtime.read_variables()
     same = all(np.array_equal(arrays[name], again[name]) for name in arrays)
     losses = [result["loss"] for result in steps_of(runtime, STEPS // 2, STEPS)]
-    runtime.write(arrays)
+    runtime.write_variables(arrays)
     twice = [result["loss"] for result in steps_of(runtime, STEPS // 2, STEPS)]
     return {"losses": losses, "same": same, "bit_identical": losses == twice}
 
@@ -114,12 +114,14 @@ def refused(act):
 def refusals(runtimes):
     def make(mesh, *, settings=SETTINGS, **changed):
         model = MODEL._replace(**changed)
-        return make_engine(model, ADAM, topology.parse(mesh), settings, kind="CPU")
+        return make_engine(
+            model, ADAM, topology.parse(mesh), settings, device_type="CPU"
+        )
 
     def write(mesh, change):
-        arrays = runtimes[mesh].read()
+        arrays = runtimes[mesh].read_variables()
         change(arrays)
-        runtimes[mesh].write(arrays)
+        runtimes[mesh].write_variables(arrays)
 
     def narrower(arrays):
         arrays["weights/table"] = arrays["weights/table"][:, :-1]
@@ -127,11 +129,11 @@ def refusals(runtimes):
     def step_of(runtime, batch):
         runtime.step(batch, 0, 0)
 
-    ruled = tuple(rule for rule in MODEL.rules if rule[0] != "positions")
+    ruled = tuple(rule for rule in MODEL.sharding_rules if rule[0] != "positions")
     three = ((".*", (None, "model", None)),)
     weights = {n: w for n, w in MODEL.weights.items() if len(w.shape) == 3}
     uneven = {**tokens(0), "more": np.zeros([15, 1], np.float32)}
-    halves = make("batch:1", settings=SETTINGS._replace(accumulate=2))
+    halves = make("batch:1", settings=SETTINGS._replace(num_microbatches=2))
     return {
         "mesh larger": refused(lambda: make("batch:16")),
         "sharded mesh larger": refused(lambda: make("batch:4,model:4")),
@@ -141,9 +143,9 @@ def refusals(runtimes):
         ),
         "batch parts": refused(lambda: step_of(halves, tokens(0, batch=15))),
         "uneven": refused(lambda: step_of(runtimes["batch:1"], uneven)),
-        "rule missing": refused(lambda: make("model:2", rules=ruled)),
+        "rule missing": refused(lambda: make("model:2", sharding_rules=ruled)),
         "rule does not divide": refused(
-            lambda: make("model:3", rules=three, weights=weights)
+            lambda: make("model:3", sharding_rules=three, weights=weights)
         ),
         "dimension without rule": refused(lambda: make("modle:2")),
         "jit": refused(
@@ -172,7 +174,7 @@ def main(path):
     }
     results["refusals"] = refusals(runtimes)
 
-    halves = SETTINGS._replace(accumulate=2)
+    halves = SETTINGS._replace(num_microbatches=2)
     meshes = {"batch:1": SETTINGS, "batch:1,model:1": halves, "batch:2": halves}
     meshes["batch:2,model:2"] = halves
     results["adafactor"] = {

@@ -91,7 +91,7 @@ def small_transformer(
         name="small transformer",
         weights=weights,
         loss=loss,
-        rules=RULES,
+        sharding_rules=RULES,
         dims_per_example=length,
     )
 

@@ -163,7 +163,7 @@ def test_bad_input_is_refused_by_name(results, what, told):
 def on_tpus(topology):
     return selection.make_engine(
         Model("m", {"w": Weight((2,))}, loss=None),
-        optimizers.adam(optimizers.constant(0.1)),
+        optimizers.adam(optimizers.constant_schedule(0.1)),
         parse(topology),
         StepSettings(),
         kind="TPU",

@@ -36,12 +36,12 @@ def main():
         for mesh in sys.argv[1:]:
             runtime = selection.make_engine(
                 model,
-                optimizers.adam(optimizers.constant(0.01)),
+                optimizers.adam(optimizers.constant_schedule(0.01)),
                 topology.parse(mesh),
                 StepSettings(),
-                kind="CPU",
+                device_type="CPU",
             )
-            runtime.start(0)
+            runtime.initialize(0)
             losses = [
                 float(runtime.step({"image": images}, number, 1)["loss"])
                 for number in range(4)

@@ -166,7 +166,7 @@ def test_the_pixelcnn_is_trained_and_judged_on_the_same_images(run_of, tmp_path)
 def test_a_run_gone_on_with_ends_as_one_that_never_stopped(run_of, data_dir, tmp_path):
     uninterrupted, _ = run_of("cifar10_dmol")
     folder = tmp_path / "run"
-    shorter = "--gin_param=loop.LoopSettings.num_steps=4"
+    shorter = "--gin_param=training.LoopSettings.num_steps=4"
     arguments = command("cifar10_dmol", folder, data_in(data_dir))
     assert ran([*arguments, shorter]).returncode == 0
     done = ran([*arguments, "--resume"])
@@ -248,7 +248,7 @@ def given(**more):
         "seed": 1,
         "sizes": SIZES,
         "images": datasets.natural_image_crops(size=4, flip=False),
-        "optimizer": optimizers.adam(optimizers.constant(0.01)),
+        "optimizer": optimizers.adam(optimizers.constant_schedule(0.01)),
         "loop": LoopSettings(num_steps=2, measure_peak=False),
         "step": StepSettings(),
         "batch_size": 8,
@@ -332,7 +332,10 @@ def test_a_grid_has_the_images_row_by_row():
         ({"num_held_out": None}, "num_held_out: given None, wanted a number"),
         ({"num_held_out": -1}, "num_held_out: given -1 images"),
         ({"mesh": "batch:3"}, "8 examples do not divide over topology batch:3"),
-        ({"step": StepSettings(accumulate=16)}, "topology batch:1 in 16 parts each"),
+        (
+            {"step": StepSettings(num_microbatches=16)},
+            "topology batch:1 in 16 parts each",
+        ),
         ({"batch_size": 0}, "batch_size: 0 examples"),
         (
             {"model": pixelcnn.model(height=4, width=4, layers=1, channels=2)}
@@ -351,7 +354,7 @@ def test_a_grid_has_the_images_row_by_row():
         ),
         ({"temperature": -0.5}, "temperature: given -0.5, wanted 0 or more"),
         ({"temperature": float("nan")}, "temperature: given nan, wanted 0 or more"),
-        ({"kind": "TPU"}, "wanted 1 of kind TPU, this machine has 0"),
+        ({"device_type": "TPU"}, "wanted 1 of kind TPU, this machine has 0"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(

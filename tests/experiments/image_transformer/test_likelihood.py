@@ -10,7 +10,7 @@ from scipy import stats
 import ppl_core as ppl
 from experiments.image_transformer import likelihood
 from experiments.image_transformer.likelihood import MixtureOfLogistics, PixelMixture
-from experiments.training.prng import Randomness
+from experiments.training.prng import BatchRng
 from tests.experiments.image_transformer import plain
 from tests.helpers import ALARM
 
@@ -154,7 +154,7 @@ def test_pixels_are_drawn_as_often_as_their_probability_says(way):
     else:
         draws = likelihood.sample_mixture(
             tf.constant(np.tile(outputs, (num, 1))),
-            Randomness(SEED, tf.constant(0)),
+            BatchRng(SEED, tf.constant(0)),
             num_values=levels,
         )
     assert_drawn_with(of_draws(draws, levels), probabilities.astype(float))
@@ -163,7 +163,7 @@ def test_pixels_are_drawn_as_often_as_their_probability_says(way):
 def test_categories_are_drawn_as_often_as_their_probability_says():
     num, logits = 20_000, np.float32([0.0, 1.0, -2.0, 2.0, 0.5, -0.5, 1.5])
     draws = likelihood.sample_categorical(
-        tf.constant(np.tile(logits, (num, 1))), Randomness(SEED, tf.constant(0))
+        tf.constant(np.tile(logits, (num, 1))), BatchRng(SEED, tf.constant(0))
     )
     assert draws.shape == (num, 1)
     counts = np.bincount(draws[:, 0], minlength=len(logits))
@@ -175,14 +175,14 @@ def test_a_draw_is_of_its_place_in_the_batch_whoever_else_is_in_it(kind):
     random = np.random.default_rng(0)
     outputs = tf.constant(random.standard_normal((6, 10 * MIXTURES)), tf.float32)
     draw = getattr(likelihood, f"sample_{kind}")
-    whole = draw(outputs, Randomness(SEED, tf.constant(0)))
-    part = draw(outputs[2:5], Randomness(SEED, tf.constant(2)))
+    whole = draw(outputs, BatchRng(SEED, tf.constant(0)))
+    part = draw(outputs[2:5], BatchRng(SEED, tf.constant(2)))
     np.testing.assert_array_equal(whole[2:5], part)
     assert len({tuple(x) for x in whole.numpy()}) > 3
 
 
 def test_at_no_temperature_the_likeliest_is_drawn():
-    random = Randomness(SEED, tf.constant(0))
+    random = BatchRng(SEED, tf.constant(0))
     logits = tf.constant([[0.0, 3.0, 1.0], [2.0, 0.0, 1.9]])
     drawn = likelihood.sample_categorical(logits, random, temperature=0.0)
     assert drawn.numpy().ravel().tolist() == [1, 0]
@@ -193,7 +193,7 @@ def test_at_no_temperature_the_likeliest_is_drawn():
 
 
 def test_at_no_temperature_a_mixture_gives_its_heaviest_components_mean():
-    random = Randomness(SEED, tf.constant(0))
+    random = BatchRng(SEED, tf.constant(0))
     wide, narrow = -1.0, -6.0
     # By component: log weights, then of each channel means, log scales, coefficients.
     outputs = [0.2, 0.0, *[-0.5, 0.5] * 3, *[wide, narrow] * 3, *[0.0] * 6]

@@ -14,13 +14,13 @@ from experiments.image_transformer import Sizes, image_transformer, network, pro
 from experiments.image_transformer.program import image_given_weights
 from experiments.training import prng, train_step
 from experiments.training.engine import StepSettings
-from experiments.training.model import draw
-from experiments.training.prng import Randomness
+from experiments.training.model import initial_weight
+from experiments.training.prng import BatchRng
 from tests.experiments.image_transformer import plain
 from tests.helpers import ALARM
 from tests.programs import told_by
 
-RANDOM = Randomness(tf.constant([1, 2]), tf.constant(0))
+RANDOM = BatchRng(tf.constant([1, 2]), tf.constant(0))
 SIZES = dict(
     height=3,
     width=4,
@@ -62,7 +62,7 @@ def weights_of(sizes, scale=5.0, seed=0):
     random = np.random.default_rng(seed)
     made = {}
     for name, weight in network.weights(sizes).items():
-        value = draw(weight, name, seed)
+        value = initial_weight(weight, name, seed)
         if weight.stddev == 0.0:  # biases and scales too
             value = value + 0.3 * random.standard_normal(value.shape)
         else:
@@ -264,7 +264,7 @@ def test_prior_predictive_draws_are_images():
 
 
 def gradients_of(sizes, weights, images, **settings):
-    found = train_step.sums(
+    found = train_step.loss_and_gradients(
         program.model(sizes),
         StepSettings(**settings),
         weights,
@@ -273,7 +273,7 @@ def gradients_of(sizes, weights, images, **settings):
         num_examples=images.shape[0],
         gradients=True,
     )
-    return found.stats["loss"], found.grads
+    return found.metrics["loss"], found.grads
 
 
 @pytest.mark.parametrize("kind", ["categorical", "dmol"])
@@ -386,7 +386,7 @@ def test_units_are_dropped_before_each_addition_every_time_anew():
 
     def dropped(number, name, x):
         ones = tf.ones((1, *x.shape))
-        of = Randomness(RANDOM.seed, tf.constant(number))
+        of = BatchRng(RANDOM.seed, tf.constant(number))
         return x * prng.dropout(of, name, ones, 0.4)[0].numpy()
 
     wanted = [

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from experiments.image_transformer import network, program, sampling
 from experiments.image_transformer.network import Sizes
-from experiments.training.model import draw
+from experiments.training.model import initial_weight
 
 SEED = tf.constant([3, -4])
 SIZES = dict(
@@ -59,7 +59,7 @@ def weights_of(sizes):
         louder = 8.0 if name.endswith(("query", "key", "outputs")) else 3.0
         if weight.mean:  # what scales normalised units
             louder = 1.0
-        held[name] = tf.constant(draw(weight, name, seed=5) * louder)
+        held[name] = tf.constant(initial_weight(weight, name, seed=5) * louder)
     return held
 
 

@@ -40,7 +40,7 @@ def train(name, folder, mesh, num_steps, *, resume=False):
     toy_models.train(
         run_dir=folder,
         seed=5,
-        optimizer=optimizers.adam(optimizers.constant(0.01)),
+        optimizer=optimizers.adam(optimizers.constant_schedule(0.01)),
         loop=optimize.LoopSettings(
             num_steps=num_steps, log_every=1, measure_peak=False
         ),
@@ -48,7 +48,7 @@ def train(name, folder, mesh, num_steps, *, resume=False):
         batch_size=8,
         num_held_out=8,
         mesh=mesh,
-        kind="CPU",
+        device_type="CPU",
         resume=resume,
         **MODELS[name](),
     )

@@ -10,15 +10,15 @@ import tensorflow as tf
 from experiments import toy_models
 from experiments.toy_models import data
 from experiments.toy_models.autoencoder import _pixel_nats as pixel_nats
-from experiments.training.model import draw
-from experiments.training.prng import Randomness
+from experiments.training.model import initial_weight
+from experiments.training.prng import BatchRng
 
-RANDOM = Randomness(tf.constant([1, 2]), tf.constant(0))
+RANDOM = BatchRng(tf.constant([1, 2]), tf.constant(0))
 
 
 def weights_of(model, seed=0, scale=1.0):
     return {
-        name: tf.constant(draw(weight, name, seed) * np.float32(scale))
+        name: tf.constant(initial_weight(weight, name, seed) * np.float32(scale))
         for name, weight in model.weights.items()
     }
 

@@ -24,8 +24,8 @@ def command(model, folder, *more):
     return train_command(*configs, workdir=folder, more=more)
 
 
-LONGER = f"--gin_param=loop.LoopSettings.num_steps={STEPS}"
-RARELY = "--gin_param=loop.LoopSettings.checkpoint_every=1000"
+LONGER = f"--gin_param=training.LoopSettings.num_steps={STEPS}"
+RARELY = "--gin_param=training.LoopSettings.checkpoint_every=1000"
 
 
 def told(folder):
@@ -110,11 +110,14 @@ def test_the_tiny_transformer_runs_on_two_devices(tmp_path):
     ("wrong", "said"),
     [
         ({"mesh": "batch:3"}, "4 examples do not divide over topology batch:3"),
-        ({"step": StepSettings(accumulate=8)}, "topology batch:1 in 8 parts each"),
+        (
+            {"step": StepSettings(num_microbatches=8)},
+            "topology batch:1 in 8 parts each",
+        ),
         ({"batch_size": 0}, "batch_size: 0 examples"),
         ({"mesh": "batch=2"}, "topology: given 'batch=2'"),
         ({"mesh": "batch:1,rows:2"}, "nothing of transformer.* over"),
-        ({"kind": "TPU"}, "wanted 1 of kind TPU, this machine has 0"),
+        ({"device_type": "TPU"}, "wanted 1 of kind TPU, this machine has 0"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(
@@ -125,7 +128,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
             vocabulary=4, length=4, hidden=8, heads=2, filter_size=8, layers=1
         ),
         examples=toy_models.token_lines(length=4, vocabulary=4),
-        optimizer=optimizers.adam(optimizers.constant(0.01)),
+        optimizer=optimizers.adam(optimizers.constant_schedule(0.01)),
         loop=LoopSettings(num_steps=1),
         step=StepSettings(),
         batch_size=4,

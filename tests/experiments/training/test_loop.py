@@ -57,9 +57,9 @@ AVERAGED = StepSettings(ema_decay=0.9)
 
 
 def made(model=MODEL, rate=0.05, step=AVERAGED):
-    optimizer = optimizers.adam(optimizers.constant(rate))
+    optimizer = optimizers.adam(optimizers.constant_schedule(rate))
     return selection.make_engine(
-        model, optimizer, topology.parse("batch:1"), step, kind="CPU"
+        model, optimizer, topology.parse("batch:1"), step, device_type="CPU"
     )
 
 
@@ -158,10 +158,10 @@ def test_checkpoints_come_at_intervals_and_at_both_ends(straight):
 
 def test_each_step_of_the_loop_is_one_of_the_runtime_by_hand(straight):
     runtime = made()
-    runtime.start(3)
+    runtime.initialize(3)
     told = {n + 1: float(runtime.step(batch(n), n, 3)["loss"]) for n in range(12)}
     assert told == losses(straight)
-    assert_same_bits(runtime.read(), arrays(straight, 12))
+    assert_same_bits(runtime.read_variables(), arrays(straight, 12))
 
 
 class Watched:
@@ -210,10 +210,10 @@ def test_a_signal_within_a_step_saves_that_step_and_is_let_through(
 def until(straight, steps):
     """What the uninterrupted run had after some steps."""
     runtime = made()
-    runtime.start(3)
+    runtime.initialize(3)
     for number in range(steps):
         runtime.step(batch(number), number, 3)
-    return runtime.read()
+    return runtime.read_variables()
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -264,7 +264,7 @@ def test_nothing_waits_for_the_device_between_two_lines(tmp_path):
 
 
 def test_one_trace_serves_every_step_and_one_every_evaluation(tmp_path):
-    model, num_traces = optimize.counting(MODEL)
+    model, num_traces = optimize.count_traces(MODEL)
     train(tmp_path, made(model), evaluate_every=2, num_traces=num_traces)
     by_step = {step: line["traces"] for step, line in lines(tmp_path).items()}
     assert by_step[1] == by_step[2] and by_step[3] == by_step[12]
@@ -342,7 +342,7 @@ def test_a_weight_that_overflowed_is_named_and_not_saved(tmp_path):
             optimizers.adam(rate),
             topology.parse("batch:1"),
             StepSettings(),
-            kind="CPU",
+            device_type="CPU",
         )
 
     with pytest.raises(NotFinite, match="step 5: weights/a, .* not finite, though"):
@@ -432,7 +432,7 @@ def test_a_dataset_is_gone_to_by_number():
     dataset = tf.data.Dataset.range(100).shuffle(
         100, seed=1, reshuffle_each_iteration=False
     )
-    batch_of = optimize.batches_of(dataset.map(lambda x: {"x": x}).batch(7))
+    batch_of = optimize.dataset_batches(dataset.map(lambda x: {"x": x}).batch(7))
     ordered = [batch_of(number)["x"] for number in range(5)]
     np.testing.assert_array_equal(batch_of(3)["x"], ordered[3])
     np.testing.assert_array_equal(batch_of(4)["x"], ordered[4])

@@ -33,7 +33,7 @@ def run_in_place(optimizer, weight, grads):
 
     @tf.function
     def step(number, grad):
-        optimizer.apply(number, held, grad, slots)
+        optimizer.apply_in_place(number, held, grad, slots)
 
     for number, grad in enumerate(grads):
         step(tf.constant(float(number)), tf.constant(grad))
@@ -87,7 +87,7 @@ def problem():
 def test_adam_is_the_papers(problem, betas, way, epsilon):
     weight, grads = problem
     names = dict(beta1=betas[0], beta2=betas[1], epsilon=epsilon)
-    optimizer = optimizers.adam(optimizers.constant(0.01), **names)
+    optimizer = optimizers.adam(optimizers.constant_schedule(0.01), **names)
     wanted = adam_by_hand(weight, grads, rate=0.01, **names)
     for found, exact in zip(way(optimizer, weight, grads), wanted, strict=True):
         # Half a step's rounding of a number near 1, thirty times over.
@@ -98,7 +98,9 @@ def test_adam_is_the_papers(problem, betas, way, epsilon):
 def test_adams_first_step_is_the_rate_to_six_digits(problem, way):
     weight, grads = problem
     (after,) = way(
-        optimizers.adam(optimizers.constant(1.0)), np.zeros_like(weight), grads[:1]
+        optimizers.adam(optimizers.constant_schedule(1.0)),
+        np.zeros_like(weight),
+        grads[:1],
     )
     np.testing.assert_allclose(after, -np.sign(grads[0]), rtol=1e-6)
 
@@ -106,14 +108,16 @@ def test_adams_first_step_is_the_rate_to_six_digits(problem, way):
 @pytest.mark.parametrize("relative", [False, True])
 def test_adafactor_is_the_papers(problem, relative):
     weight, grads = problem
-    optimizer = optimizers.adafactor(optimizers.constant(0.02), relative_step=relative)
+    optimizer = optimizers.adafactor(
+        optimizers.constant_schedule(0.02), relative_step=relative
+    )
     wanted = adafactor_by_hand(weight, grads, rate=0.02, relative=relative)
     for found, exact in zip(run(optimizer, weight, grads), wanted, strict=True):
         np.testing.assert_allclose(found, exact, atol=3e-6)
 
 
 def test_adafactor_keeps_rows_and_columns_of_the_last_two_axes_and_all_of_a_vector():
-    slots = optimizers.adafactor(optimizers.constant(1.0)).slots
+    slots = optimizers.adafactor(optimizers.constant_schedule(1.0)).slots
     assert slots((3, 4, 5)) == {
         "row": optimizers.Slot((0, 1)),
         "column": optimizers.Slot((0, 2)),
@@ -123,7 +127,9 @@ def test_adafactor_keeps_rows_and_columns_of_the_last_two_axes_and_all_of_a_vect
 
 def test_adafactor_of_a_stack_of_matrices_scales_each_by_its_own_rows(problem):
     weight, grads = problem
-    optimizer = optimizers.adafactor(optimizers.constant(0.02), clip_threshold=1e9)
+    optimizer = optimizers.adafactor(
+        optimizers.constant_schedule(0.02), clip_threshold=1e9
+    )
     alone = [run(optimizer, weight, scale * grads) for scale in (1.0, 0.01)]
     both = run(
         optimizer,
@@ -138,35 +144,53 @@ def rates(schedule, steps):
     return [float(schedule(tf.constant(float(step)))) for step in steps]
 
 
-def test_constant_rises_to_its_rate_and_stays():
-    found = rates(optimizers.constant(0.4, warmup=4), [0, 1, 3, 100])
+def test_constant_schedule_rises_to_its_peak_and_stays():
+    found = rates(optimizers.constant_schedule(0.4, warmup_steps=4), [0, 1, 3, 100])
     np.testing.assert_allclose(found, [0.1, 0.2, 0.4, 0.4], rtol=1e-6)
-    assert rates(optimizers.constant(0.4), [0]) == [pytest.approx(0.4)]
+    assert rates(optimizers.constant_schedule(0.4), [0]) == [pytest.approx(0.4)]
 
 
-def test_rsqrt_is_flat_through_warm_up_and_falls_as_a_root_after():
-    found = rates(optimizers.rsqrt(2.0, warmup=100), [0, 99, 399, 9999])
+def test_inverse_sqrt_without_linear_warmup_is_flat_and_then_falls_as_a_root():
+    schedule = optimizers.inverse_sqrt_schedule(
+        0.2, warmup_steps=100, linear_warmup=False
+    )
+    found = rates(schedule, [0, 99, 399, 9999])
     np.testing.assert_allclose(found, [0.2, 0.2, 0.1, 0.02], rtol=1e-5)
 
 
-def test_noam_is_equation_3_of_vaswani():
+def test_inverse_sqrt_schedule_is_equation_3_of_vaswani():
     hidden, warmup = 512, 4000
+    schedule = optimizers.inverse_sqrt_schedule(
+        (hidden * warmup) ** -0.5, warmup_steps=warmup
+    )
     for step in (0, 10, 3999, 4000, 90_000):
         number = step + 1
         exact = hidden**-0.5 * min(number**-0.5, number * warmup**-1.5)
-        (found,) = rates(optimizers.noam(1.0, hidden=hidden, warmup=warmup), [step])
+        (found,) = rates(schedule, [step])
         assert found == pytest.approx(exact, rel=1e-5)
 
 
-def test_cosine_rises_and_falls_to_nothing():
-    schedule = optimizers.cosine(0.4, warmup=10, steps=110)
+def test_cosine_schedule_rises_and_falls_to_zero():
+    schedule = optimizers.cosine_schedule(0.4, warmup_steps=10, num_steps=110)
     found = rates(schedule, [0, 4, 10, 35, 60, 110, 200])
     half = 0.5 * (1 + np.cos(np.pi / 4))
     np.testing.assert_allclose(
         found, [0.04, 0.2, 0.4, 0.4 * half, 0.2, 0, 0], rtol=1e-5, atol=1e-7
     )
-    with pytest.raises(ValueError, match="a warmup of 10 of 10 steps"):
-        optimizers.cosine(0.4, warmup=10, steps=10)
+    with pytest.raises(ValueError, match="warmup_steps: given 10 of 10 steps"):
+        optimizers.cosine_schedule(0.4, warmup_steps=10, num_steps=10)
+
+
+def test_a_number_is_a_constant_learning_rate():
+    weight, grads = np.ones(3, np.float32), np.ones((2, 3), np.float32)
+    for optimizer in (optimizers.adam, optimizers.adafactor):
+        constant = optimizer(optimizers.constant_schedule(0.1))
+        for one, two in zip(
+            run(optimizer(0.1), weight, grads),
+            run(constant, weight, grads),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(one, two)
 
 
 # Weights that begin later.
@@ -186,7 +210,7 @@ def begun_late(weights, batch, random):
 def test_weights_that_begin_late_learn_as_if_training_began_then(
     optimizer, jit_compile
 ):
-    schedule = optimizers.constant(0.1, warmup=4)
+    schedule = optimizers.constant_schedule(0.1, warmup_steps=4)
 
     def trained(begins, first):
         model = Model(
@@ -200,19 +224,19 @@ def test_weights_that_begin_late_learn_as_if_training_began_then(
             optimizer(schedule),
             topology.parse("batch:1"),
             StepSettings(ema_decay=0.99, jit_compile=jit_compile),
-            kind="CPU",
+            device_type="CPU",
         )
-        runtime.start(1)
-        before = runtime.read()
+        runtime.initialize(1)
+        before = runtime.read_variables()
         for number in range(first, BEGIN + 6):
             x = np.random.default_rng(number).standard_normal((4, 3), np.float32)
             on = np.full(4, float(number >= BEGIN), np.float32)
             runtime.step({"x": x, "on": on}, number - first, 0)
             if number == BEGIN - 1:
                 np.testing.assert_array_equal(
-                    runtime.read()["weights/late"], before["weights/late"]
+                    runtime.read_variables()["weights/late"], before["weights/late"]
                 )
-        return {n: a for n, a in runtime.read().items() if "/late" in n}
+        return {n: a for n, a in runtime.read_variables().items() if "/late" in n}
 
     wanted = trained((), BEGIN)
     found = trained((("l.*", BEGIN),), 0)

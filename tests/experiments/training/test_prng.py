@@ -6,14 +6,14 @@ import tensorflow as tf
 from scipy import stats
 
 from experiments.training import prng as rnd
-from experiments.training.model import Weight, draw
+from experiments.training.model import Weight, initial_weight
 from tests.helpers import ALARM, distance_allowed, distance_from
 
 SEED = tf.constant([11, -7])
 
 
 def of(first=0, seed=SEED):
-    return rnd.Randomness(seed, tf.constant(first))
+    return rnd.BatchRng(seed, tf.constant(first))
 
 
 def philox(counter, key):
@@ -76,7 +76,7 @@ def test_names_seeds_examples_and_places_draw_apart():
 
 def test_draws_are_the_same_with_xla():
     def draws(seed, first):
-        random = rnd.Randomness(seed, first)
+        random = rnd.BatchRng(seed, first)
         return rnd.uniform(random, "x", (5, 7)), rnd.bits(random, "x", (5, 4))
 
     given = SEED, tf.constant(3)
@@ -128,11 +128,13 @@ def test_too_many_draws_an_example_are_refused():
 
 def test_a_weight_is_drawn_of_seed_and_name_alone():
     weight = Weight((300, 40), stddev=0.5, mean=2.0)
-    value = draw(weight, "a", 3)
-    np.testing.assert_array_equal(value, draw(weight, "a", 3))
-    for other in (draw(weight, "b", 3), draw(weight, "a", 4)):
+    value = initial_weight(weight, "a", 3)
+    np.testing.assert_array_equal(value, initial_weight(weight, "a", 3))
+    for other in (initial_weight(weight, "b", 3), initial_weight(weight, "a", 4)):
         assert np.mean(value == other) < 0.01
     cdf = stats.norm(2.0, 0.5).cdf
     assert value.dtype == np.float32
     assert distance_from(cdf, value.ravel()) < distance_allowed(value.size)
-    np.testing.assert_array_equal(draw(Weight((2,), mean=1.5), "a", 3), [1.5, 1.5])
+    np.testing.assert_array_equal(
+        initial_weight(Weight((2,), mean=1.5), "a", 3), [1.5, 1.5]
+    )

@@ -65,7 +65,7 @@ def test_the_cpu_is_split_before_tensorflow_begins_and_not_after():
 
 def model_of(rules, **shapes):
     weights = {name: Weight(shape) for name, shape in shapes.items()}
-    return Model("given", weights, loss=None, rules=rules)
+    return Model("given", weights, loss=None, sharding_rules=rules)
 
 
 MESH = topology.parse("batch:2,model:4")

@@ -34,7 +34,9 @@ STEPS, HALF = 5, 3
 PARTS = {"batch:2 in parts": ("batch:2", 2)}
 AGAIN = ("batch:1", "batch:2")  # where the second half is done twice
 # Not in place: it is then traced for one device, not for each.
-ADAM = optimizers.adam(optimizers.constant(0.003))._replace(apply=None)
+ADAM = optimizers.adam(optimizers.constant_schedule(0.003))._replace(
+    apply_in_place=None
+)
 
 
 def batch(number):
@@ -49,8 +51,8 @@ def made(mesh, accumulate=1):
         program.model(SIZES, BOOK),
         ADAM,
         topology.parse(mesh),
-        StepSettings(accumulate=accumulate),
-        kind="CPU",
+        StepSettings(num_microbatches=accumulate),
+        device_type="CPU",
     )
 
 
@@ -64,16 +66,18 @@ def steps(runtime, first, last):
 def run(mesh, accumulate=1):
     """What came of every step, what is held at last, and the runtime gone on with."""
     runtime = made(mesh, accumulate)
-    runtime.start(2)
+    runtime.initialize(2)
     told = steps(runtime, 0, HALF)
-    halfway = runtime.read()
+    halfway = runtime.read_variables()
     told += steps(runtime, HALF, STEPS)
-    held = runtime.read()
+    held = runtime.read_variables()
     results = {"steps": told}
     if accumulate == 1 and mesh in AGAIN:
-        runtime.write(halfway)
+        runtime.write_variables(halfway)
         again = steps(runtime, HALF, STEPS) == told[HALF:]
-        same = all(np.array_equal(a, held[n]) for n, a in runtime.read().items())
+        same = all(
+            np.array_equal(a, held[n]) for n, a in runtime.read_variables().items()
+        )
         results["resumed"] = [again, same]
     return results, held
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from sklearn import cluster, mixture
 
-from experiments.training.prng import Randomness
+from experiments.training.prng import BatchRng
 from experiments.vq_vae import codebook
 from experiments.vq_vae.codebook import Codebook
 
@@ -14,7 +14,7 @@ BATCH, PLACES = 4, 5
 
 
 def random_at(seed, first=0, num_examples=BATCH):
-    return Randomness(
+    return BatchRng(
         tf.constant([seed, 7]), tf.constant(first), num_examples=num_examples
     )
 

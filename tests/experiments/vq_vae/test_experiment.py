@@ -66,7 +66,7 @@ def given(**more):
         "sizes": SIZES,
         "codebook": BOOK,
         "images": datasets.natural_image_crops(size=8, flip=False),
-        "optimizer": optimizers.adam(optimizers.constant(0.003)),
+        "optimizer": optimizers.adam(optimizers.constant_schedule(0.003)),
         "loop": LoopSettings(
             num_steps=4, log_every=1, checkpoint_every=2, measure_peak=False
         ),
@@ -95,7 +95,7 @@ def pixels(path):
 def run(tmp_path_factory):
     """The folder of a run of four steps, and its summary."""
     folder = tmp_path_factory.mktemp("run")
-    return folder, vq_vae.train_images(run_dir=folder, **given())
+    return folder, vq_vae.train(run_dir=folder, **given())
 
 
 def held_out_of(settings, num_batches):
@@ -171,7 +171,7 @@ def test_a_run_gone_on_with_ends_as_one_that_never_stopped(run, tmp_path):
         loop = LoopSettings(
             num_steps=steps, log_every=1, checkpoint_every=2, measure_peak=False
         )
-        vq_vae.train_images(run_dir=tmp_path, resume=resume, **given(loop=loop))
+        vq_vae.train(run_dir=tmp_path, resume=resume, **given(loop=loop))
     one, two = final(straight, 4), final(tmp_path, 4)
     assert one.keys() == two.keys()
     assert {n for n in one if n.startswith("state/")} >= {"state/codes", "state/sums"}
@@ -202,9 +202,9 @@ def test_it_learns_colours(tmp_path):
         loop=loop,
         num_samples=0,
         sizes=SIZES._replace(prior_start=80),
-        optimizer=optimizers.adam(optimizers.constant(0.01)),
+        optimizer=optimizers.adam(optimizers.constant_schedule(0.01)),
     )
-    summary = vq_vae.train_images(run_dir=tmp_path, **settings)
+    summary = vq_vae.train(run_dir=tmp_path, **settings)
     held_out = events(tmp_path, "held_out")
     assert "samples" not in held_out[-1]
     assert held_out[-1]["pixels"] < 0.9 * held_out[0]["pixels"]
@@ -247,15 +247,15 @@ def test_a_training_whose_codebook_collapses_warns_of_it(tmp_path):
     with pytest.warns(
         RuntimeWarning, match="it has collapsed; raise Codebook.restart_threshold"
     ):
-        vq_vae.train_images(run_dir=tmp_path, **settings)
+        vq_vae.train(run_dir=tmp_path, **settings)
     last = events(tmp_path, "held_out")[-1]
     assert last["nearest_perplexity"] < 12.8
 
 
 def test_weights_that_run_off_end_with_the_step_and_not_within_it(tmp_path):
-    settings = given(optimizer=optimizers.adam(optimizers.constant(1e25)))
+    settings = given(optimizer=optimizers.adam(optimizers.constant_schedule(1e25)))
     with pytest.raises(NotFinite, match="loss"):
-        vq_vae.train_images(run_dir=tmp_path, **settings)
+        vq_vae.train(run_dir=tmp_path, **settings)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
     tmp_path, wrong, said
 ):
     with pytest.raises(ValueError, match=said):
-        vq_vae.train_images(run_dir=tmp_path, **given(**wrong))
+        vq_vae.train(run_dir=tmp_path, **given(**wrong))
     assert not list(tmp_path.iterdir())
 
 

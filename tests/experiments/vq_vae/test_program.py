@@ -12,8 +12,8 @@ import ppl_core as ppl
 from experiments.image_transformer import program
 from experiments.training import train_step
 from experiments.training.engine import StepSettings
-from experiments.training.model import draw
-from experiments.training.prng import Randomness
+from experiments.training.model import initial_weight
+from experiments.training.prng import BatchRng
 from experiments.vq_vae import codebook
 from experiments.vq_vae import program as vq_vae_program
 from experiments.vq_vae.codebook import Codebook
@@ -50,7 +50,9 @@ FEW_CODES = BOOK._replace(num_codes=3)
 def arrays_of(sizes=SIZES, book=BOOK, **state):
     """Weights and state, by name, as if some steps were done."""
     model = vq_vae_program.model(sizes, book)
-    made = {n: draw(w, n, 3) for n, w in (model.weights | model.state).items()}
+    made = {
+        n: initial_weight(w, n, 3) for n, w in (model.weights | model.state).items()
+    }
     random = np.random.default_rng(1)
     made["codes"] = random.standard_normal(made["codes"].shape).astype(np.float32)
     # Priors and pixels that know something: at first all are nearly alike.
@@ -68,9 +70,9 @@ def images_of(num, sizes=SIZES):
 
 def sums_of(sizes, book, arrays, images, *, gradients):
     """What a step is made of, of all of these images."""
-    random = Randomness(tf.constant([1, 2]), tf.constant(0), training=gradients)
+    random = BatchRng(tf.constant([1, 2]), tf.constant(0), training=gradients)
     compute = tf.function(
-        lambda: train_step.sums(
+        lambda: train_step.loss_and_gradients(
             vq_vae_program.model(sizes, book),
             StepSettings(),
             arrays,
@@ -145,7 +147,7 @@ def test_the_nats_of_an_image_bound_those_of_all_codes_together():
     assert np.ptp(of_codes) > 0.1
     for number in range(3):
         image = images_of(3, FEW)[number : number + 1]
-        found = sums_of(FEW, FEW_CODES, arrays, image, gradients=False).stats
+        found = sums_of(FEW, FEW_CODES, arrays, image, gradients=False).metrics
         both = ppl.make_log_likelihood_fn(
             vq_vae_program.image_and_codes,
             observed={"image": tf.repeat(image, 9, 0), "codes": codes},
@@ -225,14 +227,14 @@ def test_before_the_prior_starts_all_codes_are_equally_likely():
     late = SIZES._replace(prior_start=11)
     arrays = arrays_of(late)
     before = sums_of(late, BOOK, arrays, images, gradients=True)
-    assert float(before.stats["codes"]) == pytest.approx(12 * np.log(5), rel=1e-6)
+    assert float(before.metrics["codes"]) == pytest.approx(12 * np.log(5), rel=1e-6)
     arrays["steps"] = tf.constant(11.0)
     after = sums_of(late, BOOK, arrays, images, gradients=True)
     always = sums_of(SIZES, BOOK, arrays, images, gradients=True)
-    assert float(after.stats["codes"]) == pytest.approx(
-        float(always.stats["codes"]), rel=1e-6
+    assert float(after.metrics["codes"]) == pytest.approx(
+        float(always.metrics["codes"]), rel=1e-6
     )
-    assert abs(float(after.stats["codes"]) - 12 * np.log(5)) > 0.1
+    assert abs(float(after.metrics["codes"]) - 12 * np.log(5)) > 0.1
     for name, gradient in before.grads.items():
         np.testing.assert_allclose(
             after.grads[name], always.grads[name], rtol=1e-5, atol=1e-6
@@ -262,8 +264,8 @@ def test_the_encoder_learns_by_pixels_and_by_commitment():
         book = BOOK._replace(commitment_cost=commitment)
         found = sums_of(SIZES, book, arrays, images, gradients=True)
         norms.append(found.grads["encoded"].numpy())
-        total = sum(found.stats[n] for n in ("pixels", "codes", "commitment"))
-        assert float(found.stats["loss"]) == pytest.approx(float(total), rel=1e-6)
+        total = sum(found.metrics[n] for n in ("pixels", "codes", "commitment"))
+        assert float(found.metrics["loss"]) == pytest.approx(float(total), rel=1e-6)
     assert np.any(norms[0]) and np.any(norms[0] != norms[1])
 
 
@@ -278,14 +280,14 @@ def test_the_commitment_is_a_quarter_of_the_mean_square_times_all_sub_pixels():
     held = book._replace(commitment_cost=0.25)
     found = sums_of(SIZES, held, arrays, images, gradients=False)
     wanted = images.shape[1] * images.shape[2] * 3 * 0.25 * apart.mean()
-    assert float(found.stats["commitment"]) == pytest.approx(wanted, rel=1e-4)
+    assert float(found.metrics["commitment"]) == pytest.approx(wanted, rel=1e-4)
     # And it is what the encoder goes down by: a large one draws vectors to their codes.
     held = book._replace(commitment_cost=1e4)
     grads = sums_of(SIZES, held, arrays, images, gradients=True).grads
     rate = 1e-3 / np.sqrt(sum(np.sum(np.square(g)) for g in grads.values()))
     nearer = arrays | {n: arrays[n] - rate * g for n, g in grads.items()}
     before, after = (
-        float(sums_of(SIZES, held, of, images, gradients=False).stats["commitment"])
+        float(sums_of(SIZES, held, of, images, gradients=False).metrics["commitment"])
         for of in (arrays, nearer)
     )
     assert after < before
@@ -296,7 +298,7 @@ def test_training_decodes_the_mean_of_its_draws_and_counts_them():
     found = sums_of(SIZES, BOOK, arrays, images, gradients=True)
     vectors = vq_vae_program.encoded(arrays, SIZES, BOOK, images)
     squares = codebook.distances(tf.reshape(vectors, (-1, 4)), arrays["codes"])
-    random = Randomness(tf.constant([1, 2]), tf.constant(0))
+    random = BatchRng(tf.constant([1, 2]), tf.constant(0))
     shares = codebook.e_step(BOOK, squares, 2, random)
     np.testing.assert_allclose(
         found.statistics["counts"], tf.reduce_sum(shares, 0), rtol=1e-5
@@ -305,7 +307,7 @@ def test_training_decodes_the_mean_of_its_draws_and_counts_them():
     means = tf.reshape(tf.matmul(shares, arrays["codes"]), vectors.shape)
     of_image = ppl.make_log_joint_fn(vq_vae_program.image_given_vectors)
     wanted = -float(of_image(arrays, SIZES, means, image=images)) / 2
-    assert float(found.stats["pixels"]) == pytest.approx(wanted, rel=1e-4)
+    assert float(found.metrics["pixels"]) == pytest.approx(wanted, rel=1e-4)
 
 
 def test_samples_are_the_priors_codes_one_after_another_decoded():

@@ -16,7 +16,7 @@ from experiments.bench.problems import AdamSettings, Unavailable
 from experiments.engines import selection
 from experiments.training import optimizers, topology
 from experiments.training.engine import StepSettings
-from experiments.training.model import draw
+from experiments.training.model import initial_weight
 
 REPO = Path(__file__).resolve().parents[3]
 SYSTEMS = (
@@ -90,22 +90,22 @@ def ours(tmp_path_factory):
 
 def trained(sizes, folder):
     model = image_transformer.image_transformer(**sizes._asdict())
-    rate = optimizers.constant(ADAM.rate)
+    rate = optimizers.constant_schedule(ADAM.rate)
     adam = optimizers.adam(
         rate, beta1=ADAM.beta1, beta2=ADAM.beta2, epsilon=ADAM.epsilon
     )
     runtime = selection.make_engine(
-        model, adam, topology.parse("batch:1"), StepSettings(), kind="CPU"
+        model, adam, topology.parse("batch:1"), StepSettings(), device_type="CPU"
     )
-    runtime.start(SEED)
-    before = {name: draw(w, name, SEED) for name, w in model.weights.items()}
+    runtime.initialize(SEED)
+    before = {name: initial_weight(w, name, SEED) for name, w in model.weights.items()}
     np.savez(folder / "weights.npz", **before)
     np.save(folder / "images.npy", pictures())
     losses, after = [], {}
     for number, images in enumerate(pictures()):
         losses.append(float(runtime.step({"image": images}, number, SEED)["loss"]))
         if not after:
-            read = runtime.read()
+            read = runtime.read_variables()
             after = {name: read[f"weights/{name}"] for name in model.weights}
     return model, before, after, losses, folder
 
@@ -165,7 +165,7 @@ def test_sizes_that_it_is_not_written_for_are_errors(system, changes):
     module = pytest.importorskip(f"experiments.baselines.{system}")
     sizes = VARIANTS["dmol"]._replace(**changes)
     model = image_transformer.image_transformer(**sizes._asdict())
-    weights = {name: draw(w, name, SEED) for name, w in model.weights.items()}
+    weights = {name: initial_weight(w, name, SEED) for name, w in model.weights.items()}
     try:
         with pytest.raises(ValueError, match="wanted"):
             module.prepare(sizes, weights, ADAM)

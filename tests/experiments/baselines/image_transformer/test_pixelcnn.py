@@ -11,20 +11,20 @@ import tensorflow as tf
 from experiments import image_transformer
 from experiments.baselines.image_transformer import pixelcnn
 from experiments.bench import scaling_worker
-from experiments.training.model import draw
-from experiments.training.prng import Randomness
+from experiments.training.model import initial_weight
+from experiments.training.prng import BatchRng
 
 REPO = Path(__file__).resolve().parents[3]
 HEIGHT, WIDTH, LAYERS = 7, 9, 2
 MODEL = pixelcnn.model(
     height=HEIGHT, width=WIDTH, layers=LAYERS, channels=16, num_mixtures=2
 )
-RANDOM = Randomness(tf.constant([0, 0]), tf.constant(0))
+RANDOM = BatchRng(tf.constant([0, 0]), tf.constant(0))
 
 
 def drawn(model):
     return {
-        name: tf.constant(draw(weight, name, 5))
+        name: tf.constant(initial_weight(weight, name, 5))
         for name, weight in model.weights.items()
     }
 

@@ -10,8 +10,8 @@ from experiments.baselines.vae import audio_vae_tf, vq_vae_flax
 from experiments.baselines.vae import vq_vae_tf as by_hand
 from experiments.bench import vae_worker
 from experiments.bench.problems import AdamSettings, Unavailable
-from experiments.training.model import draw
-from experiments.training.prng import Randomness
+from experiments.training.model import initial_weight
+from experiments.training.prng import BatchRng
 from experiments.training.train_step import step_seed
 from experiments.vq_vae import program as vq_vae_program
 
@@ -53,7 +53,7 @@ def noisy(named, size=0.1):
     for name, weight in named.items():
         random = np.random.default_rng([SEED, len(made)])
         noise = size * random.standard_normal(weight.shape, np.float32)
-        made[name] = tf.constant(draw(weight, name, SEED) + noise)
+        made[name] = tf.constant(initial_weight(weight, name, SEED) + noise)
     return made
 
 
@@ -101,7 +101,7 @@ def test_images_by_hand_have_our_loss_gradients_and_codebook(changes, steps):
     model = vq_vae_program.model(sizes, BOOK)
     weights, state, image = noisy(model.weights), state_after(steps), pictures()
     seed = step_seed(SEED, 0)
-    random = Randomness(tf.constant(seed), tf.constant(0), num_examples=BATCH)
+    random = BatchRng(tf.constant(seed), tf.constant(0), num_examples=BATCH)
     drawn = vae_worker.image_draws(sizes, BOOK, SEED, BATCH)(0)
     with tf.GradientTape() as tape:
         tape.watch(weights)
@@ -123,7 +123,7 @@ def test_images_by_hand_have_our_loss_gradients_and_codebook(changes, steps):
     moved = [name for name, grad in grads.items() if np.abs(grad).max() > 0]
     assert len(moved) == len(grads) or sizes.prior_start
 
-    after = model.advance(state, found)
+    after = model.update_state(state, found)
     made = by_hand.averaged(BOOK, state, vectors, shares, tf.constant(drawn["chosen"]))
     assert made.keys() == after.keys()
     for name, value in after.items():
@@ -141,7 +141,7 @@ def test_clips_by_hand_have_our_bound_and_gradients():
     )
     clips = tf.constant(sound.astype(np.int32))
     drawn = vae_worker.audio_draws(CLIPS, SEED, BATCH)(0)
-    given = Randomness(tf.constant(step_seed(SEED, 0)), tf.constant(0))
+    given = BatchRng(tf.constant(step_seed(SEED, 0)), tf.constant(0))
     with tf.GradientTape() as tape:
         tape.watch(weights)
         wanted, _ = model.loss(weights, {"audio": clips}, given)
