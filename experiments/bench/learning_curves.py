@@ -171,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         curves = [curve(run, bench_id) for run in given.runs]
         _check_alike(curves)
-        report.newest(curves)  # what cannot be rendered is not kept
+        report.newest_curves(curves)  # what cannot be rendered is not kept
         path = given.out / "records" / f"{curves[0].experiment}.jsonl"
         for made in curves:
             record.append(path, made)

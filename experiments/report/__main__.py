@@ -1,17 +1,28 @@
-"""Renders every table and plot again: `python -m experiments.report`."""
+"""Renders every table and plot: `python -m experiments.report`."""
 
 import argparse
+import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments.report import learning, page
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
+RENDERERS: dict[str, Callable[..., None]] = {  # by the name of the file of records
+    "nuts": functools.partial(page.render_nuts, paper_path=RESULTS / "paper.json"),
+    "scaling": functools.partial(
+        page.render_scaling, paper_path=RESULTS / "paper_scaling.json"
+    ),
+    "image_transformer": page.render_image_transformer,
+    **{name: page.render_learning for name in learning.EXPERIMENTS},
+    "vae": page.render_vae,
+    "step_cost": page.render_step_cost,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Renders all that one folder's records give; returns 0, or 2 after an error."""
+    """Renders all records of one folder; returns 0, or 2 after an error."""
     parser = argparse.ArgumentParser(
         prog="report", description="Renders every table and plot from the records."
     )
@@ -23,26 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     results = parser.parse_args(argv).results
     try:
-        page.render_nuts(
-            records_path=results / "records" / "nuts.jsonl",
-            paper_path=RESULTS / "paper.json",
-            out_dir=results,
-        )
-        scaling_records = results / "records" / "scaling.jsonl"
-        if scaling_records.exists():
-            page.render_scaling(
-                records_path=scaling_records,
-                paper_path=RESULTS / "paper_scaling.json",
-                out_dir=results,
-            )
-        for name, render in (
-            ("image_transformer", page.render_image_transformer),
-            *((name, page.render_learning) for name in learning.EXPERIMENTS),
-            ("vae", page.render_vae),
-            ("step_cost", page.render_step_cost),
-        ):
+        for name, render in RENDERERS.items():
             path = results / "records" / f"{name}.jsonl"
-            if path.exists():
+            if path.exists() or name == "nuts":  # the one that must be there
                 render(records_path=path, out_dir=results)
     except (OSError, ValueError) as error:
         print(f"report: {error}", file=sys.stderr)

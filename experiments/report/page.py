@@ -1,4 +1,4 @@
-"""From a file of records to the files that people look at."""
+"""Renders each file of records into tables/ and plots/."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,12 +7,13 @@ from experiments.records import record
 from experiments.report import (
     image_transformer,
     learning,
-    plots,
+    nuts,
+    nuts_plot,
+    nuts_rows,
     scaling,
     scaling_plots,
-    speedup,
+    scaling_rows,
     step_cost,
-    tables,
     vae,
 )
 
@@ -20,74 +21,73 @@ from experiments.report import (
 def render_nuts(*, records_path: Path, paper_path: Path, out_dir: Path) -> None:
     """Writes tables/nuts_speedup.{md,csv} and plots/nuts_speedup.png under `out_dir`.
 
-    Of the records, only those of the newest benchmark are rendered.  Raises
-    FileNotFoundError when there is no file of records, ValueError when it is empty, of
-    another schema, or does not make one table.
+    Only the newest benchmark's records are rendered.  Raises FileNotFoundError when
+    there is no file of records, ValueError when it is empty, of another schema, or
+    does not make one table.
     """
-    rows = speedup.compare(speedup.newest_bench(_records(records_path)))
-    paper = speedup.read_paper(paper_path)
-    made = {
-        "nuts_speedup.md": tables.markdown(rows, paper),
-        "nuts_speedup.csv": tables.csv_text(rows, paper),
+    records = _records(records_path)
+    rows = nuts_rows.compare(nuts_rows.newest(records))
+    paper = nuts_rows.read_paper(paper_path)
+    tables = {
+        "nuts_speedup.md": nuts.markdown(rows, paper, nuts_rows.by_size(records)),
+        "nuts_speedup.csv": nuts.csv(rows, paper),
     }
-    _write_tables(out_dir, made)
-    plots.nuts_speedup(rows, paper, _folder(out_dir, "plots") / "nuts_speedup.png")
+    _write_tables(out_dir, tables)
+    nuts_plot.draw(rows, paper, _folder(out_dir, "plots") / "nuts_speedup.png")
 
 
 def render_scaling(*, records_path: Path, paper_path: Path, out_dir: Path) -> None:
     """Writes tables/scaling.{md,csv} and plots/scaling_*.png under `out_dir`.
 
-    Of the records, only the newest benchmark of each kind is rendered.  Raises as
-    `render_nuts` does.
+    Only the newest benchmark of each kind is rendered.  Raises as `render_nuts` does.
     """
-    found = scaling.read_page(_records(records_path), paper_path)
-    made = {
-        "scaling.md": scaling.markdown(found),
-        "scaling.csv": scaling.csv_text(found),
+    content = scaling_rows.read_page(_records(records_path), paper_path)
+    tables = {
+        "scaling.md": scaling.markdown(content),
+        "scaling.csv": scaling.csv(content),
     }
-    _write_tables(out_dir, made)
-    scaling_plots.draw(found, _folder(out_dir, "plots"))
+    _write_tables(out_dir, tables)
+    scaling_plots.draw(content, _folder(out_dir, "plots"))
 
 
 def render_image_transformer(*, records_path: Path, out_dir: Path) -> None:
     """Writes tables/image_transformer.{md,csv} under `out_dir`.
 
-    Of the records, only the newest benchmark of training and that of sampling are
-    rendered.  Raises as `render_nuts` does.
+    Only the newest benchmark of training and that of sampling are rendered.  Raises as
+    `render_nuts` does.
     """
-    found = image_transformer.read_page(_records(records_path))
-    made = {
-        "image_transformer.md": image_transformer.markdown(found),
-        "image_transformer.csv": image_transformer.csv_text(found),
+    content = image_transformer.read_page(_records(records_path))
+    tables = {
+        "image_transformer.md": image_transformer.markdown(content),
+        "image_transformer.csv": image_transformer.csv(content),
     }
-    _write_tables(out_dir, made)
+    _write_tables(out_dir, tables)
 
 
 def render_vae(*, records_path: Path, out_dir: Path) -> None:
-    """Writes tables/vae.{md,csv} under `out_dir`, of the newest benchmark's records.
+    """Writes tables/vae.{md,csv} under `out_dir`, from the newest benchmark's records.
 
     Raises as `render_nuts` does.
     """
-    found = vae.read_page(_records(records_path))
+    content = vae.read_page(_records(records_path))
     _write_tables(
-        out_dir, {"vae.md": vae.markdown(found), "vae.csv": vae.csv_text(found)}
+        out_dir, {"vae.md": vae.markdown(content), "vae.csv": vae.csv(content)}
     )
 
 
 def render_learning(*, records_path: Path, out_dir: Path) -> None:
-    """Writes the table and the plot of the records' name, of learning curves.
+    """Writes the table and the plot of learning curves, named after their records.
 
-    Of the records, only the curves made together last are rendered.  Raises as
-    `render_nuts` does.
+    Only the curves made together last are rendered.  Raises as `render_nuts` does.
     """
     command = "`python -m experiments.bench.learning_curves`"
-    curves = learning.newest(_records(records_path, command))
+    curves = learning.newest_curves(_records(records_path, command))
     _write_tables(out_dir, {f"{records_path.stem}.md": learning.markdown(curves)})
     learning.draw(curves, _folder(out_dir, "plots") / f"{records_path.stem}.png")
 
 
 def render_step_cost(*, records_path: Path, out_dir: Path) -> None:
-    """Writes tables/step_cost.md under `out_dir`, of the newest benchmark's records.
+    """Writes tables/step_cost.md under `out_dir`, from the newest benchmark's records.
 
     Raises as `render_nuts` does.
     """
@@ -95,10 +95,10 @@ def render_step_cost(*, records_path: Path, out_dir: Path) -> None:
     _write_tables(out_dir, {"step_cost.md": text})
 
 
-def _records(path: Path, maker: str = "a benchmark") -> list[record.Record]:
+def _records(path: Path, writer: str = "a benchmark") -> list[record.Record]:
     if not path.is_file():
         raise FileNotFoundError(
-            f"records: no file {path}, wanted one that {maker} wrote"
+            f"records: no file {path}, wanted one that {writer} wrote"
         )
     return record.read(path)
 

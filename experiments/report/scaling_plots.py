@@ -1,275 +1,151 @@
-"""The scaling plots: the paper's two figures again, beside what is measured here.
+"""The scaling plots: efficiency alone, one figure for each of the paper's models.
 
-One figure a model, in panels that share no axis where they share no hardware: measured
-points are filled circles with their ranges, published ones diamonds, projections
-dashed lines, and what would be linear a thin grey one.
+Measured, published and projected values have panels of their own, and each panel's
+title names its data.
 """
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from experiments.report import scaling
-from experiments.report.scaling import Measured, Page, Projected
+from experiments.report import plotting, tables
+from experiments.report.plotting import IDEAL, PUBLISHED
+from experiments.report.scaling_rows import CASES as LABELS
+from experiments.report.scaling_rows import VARIANTS, Measured, Page, Projected
 
-PUBLISHED, PROJECTED, SUPPOSED = "#2c7a4b", "#c8553d", "#d9a066"
-IDEAL, ALONE = "#999999", "#222222"
+PROJECTED, SUPPOSED = "#c8553d", "#d9a066"
 CASES = {"one_process": "#4a6fa5", "processes": "#7d5ba6", "independent": "#b8860b"}
-ON = ("#c8553d", "#8a5a44", "#4a6fa5")
-SIZE = (11.0, 8.6)  # inches
-GRID = "#dddddd"
+ON = (PROJECTED, "#8a5a44", "#4a6fa5")
+MARKERS = {"weak": "o", "strong": "s"}
+HEIGHT = 8.2  # inches
 
 
 def figure_names(page: Page) -> list[str]:
-    """The files that `draw` makes: one for each of the paper's models."""
+    """The files that `draw` writes: one for each of the paper's models."""
     return [f"scaling_{model['id']}.png" for model in page.paper["models"]]
 
 
 def draw(page: Page, folder: Path) -> None:
-    """Writes one PNG for each of the paper's models, our model's curves beside it.
-
-    A panel without anything to show says why.
-    """
-    for model in page.paper["models"]:
-        figure = Figure(figsize=SIZE)
-        FigureCanvasAgg(figure)
-        axes = figure.subplots(2, 2)
-        curves = [c for c in page.paper_projected if c.subject == model["id"]]
+    """Writes one PNG for each of the paper's models; an empty panel says why."""
+    for model, name in zip(page.paper["models"], figure_names(page), strict=True):
         subject = model["subject"]
-        _draw_paper(axes[0, 0], model, curves)
-        _draw_efficiency(axes[0, 1], model, curves)
         rows = [row for row in page.measured if row.subject == subject]
-        _draw_measured(axes[1, 0], rows, page)
-        _draw_projected(axes[1, 1], [c for c in page.projected if c.subject == subject])
-        _write(
-            figure,
-            model["label"],
-            _caption(page, model, rows),
-            folder / (f"scaling_{model['id']}.png"),
+        curves = [curve for curve in page.projected if curve.subject == subject]
+        caption = (
+            f"Measured on {tables.machine(page.records)}, one thread a device, pinned; "
+            "medians and ranges over the rounds. Published hardware: "
+            f"{page.paper['hardware']}. Dashed lines are computed, not measured: the "
+            "published model's from its one-chip figure, the other from the measured "
+            "step of one core."
         )
+        title = f"Scaling efficiency: {model['label'].split(',')[0]}"
+        figure = plotting.new_figure(HEIGHT, title, caption)
+        measured = figure.add_axes((0.36, 0.69, 0.61, 0.2))
+        _draw_measured(measured, rows)
+        published = figure.add_axes((0.08, 0.165, 0.41, 0.31))
+        _draw_published(
+            published,
+            model,
+            [c for c in page.paper_projected if c.subject == model["id"]],
+        )
+        _draw_projected(figure.add_axes((0.57, 0.165, 0.41, 0.31)), curves)
+        plotting.save(figure, folder / name)
 
 
-def _draw_paper(
-    axes: Axes, model: dict[str, object], curves: Sequence[Projected]
-) -> None:
-    """Examples a second over TPUv2 chips, as the paper's figure has them."""
-    chips, rates = _points(model)
-    last = chips[-1]
-    axes.plot(
-        [0, last],
-        [0, last * rates[0]],
-        color=IDEAL,
-        linewidth=0.9,
-        label="linear from one chip",
-    )
-    _dashed(axes, curves, "examples_per_second", lambda rate, chips: rate)
-    axes.plot(
-        chips,
-        rates,
-        "D",
-        color=PUBLISHED,
-        markeredgecolor="white",
-        markersize=7,
-        label="published",
-    )
-    axes.set_xticks([1, 16, 64, 128, 256])
-    axes.set_xlim(-6, 266)
-    axes.set_ylim(bottom=0)
-    _finish(
-        axes,
-        f"Figure {model['figure']} of the paper (its slope: {model['slope']:.2f})",
-        "TPUv2 chips",
-        "examples/s",
-    )
-
-
-def _draw_efficiency(
-    axes: Axes, model: dict[str, object], curves: Sequence[Projected]
-) -> None:
-    """The same, over as many times one chip."""
-    chips, rates = _points(model)
-    axes.axhline(1.0, color=IDEAL, linewidth=0.9, label="linear from one chip")
-    _dashed(
-        axes,
-        curves,
-        "examples_per_second",
-        lambda rate, chips: rate / chips / rates[0],
-    )
-    axes.plot(
-        chips,
-        [rate / n / rates[0] for n, rate in zip(chips, rates, strict=True)],
-        "D",
-        color=PUBLISHED,
-        markeredgecolor="white",
-        markersize=7,
-        label="published",
-    )
-    axes.set_xscale("log", base=2)
-    axes.set_xticks([1, 4, 16, 64, 128, 256], ["1", "4", "16", "64", "128", "256"])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_ylim(0.7, 1.1)
-    _finish(
-        axes,
-        "The same as efficiency, relative to one chip",
-        "TPUv2 chips",
-        "efficiency",
-    )
-
-
-def _draw_measured(axes: Axes, rows: Sequence[Measured], page: Page) -> None:
-    """Examples a second over this machine's cores, weak scaling, with ranges."""
-    weak = [row for row in rows if row.scaling == "weak" and row.rate]
-    base = next((row for row in weak if row.case == "one_device"), None)
-    title = "Measured here, weak scaling"
-    if base is None or base.rate is None:
-        _empty(axes, title, "not measured")
+def _draw_measured(axes: Axes, rows: Sequence[Measured]) -> None:
+    """Efficiency over one device, a row for each case."""
+    rows = [row for row in rows if row.efficiency]
+    if not rows:
+        _empty(axes, "Measured", "not measured")
         return
-    most = max(row.devices for row in weak)
-    axes.plot(
-        [1, most],
-        [base.rate.median, most * base.rate.median],
-        color=IDEAL,
-        linewidth=0.9,
-        label="linear from one core",
+    places = sorted(
+        {(row.devices, list(LABELS).index(row.case), row.case) for row in rows}
     )
-    _whiskers(axes, [base], 0.0, ALONE, "one device")
-    for place, (case, color) in enumerate(CASES.items()):
-        held = [row for row in weak if row.case == case]
-        shift = 0.035 * (place - 1)  # so that ranges do not hide each other
-        if held:
-            _whiskers(axes, held, shift, color, scaling.CASES[case])
-    axes.set_xticks(sorted({row.devices for row in weak}))
-    axes.set_xlim(0.8, most + 0.2)
-    axes.set_ylim(bottom=0)
-    _finish(axes, title, f"cores of {scaling.machine(page)}", "examples/s")
-
-
-def _draw_projected(axes: Axes, curves: Sequence[Projected]) -> None:
-    """Examples a second projected from the measured step, log axes."""
-    title = "Projected from the measured step"
-    usable = [curve for curve in curves if not curve.trouble]
-    if not usable:
-        _empty(axes, title, "not projected")
-        return
-    for curve, color in zip(usable, ON, strict=False):
-        devices = curve.record.work["devices"]
-        rates = curve.record.work["examples_per_second"]
-        axes.plot(
-            devices,
-            [n * rates[0] for n in devices],
-            color=IDEAL,
-            linewidth=0.9,
-            label="linear from one device" if curve is usable[-1] else None,
+    axes.axvline(1.0, color=IDEAL, linewidth=1.0)
+    for row in rows:
+        assert row.efficiency is not None
+        place = places.index((row.devices, list(LABELS).index(row.case), row.case))
+        shift = 0.13 if row.scaling == "strong" else -0.13
+        plotting.dot(
+            axes, place + shift, row.efficiency, CASES[row.case], MARKERS[row.scaling]
         )
-        efficiency = rates[-1] / devices[-1] / rates[0]
-        on = "TPUv2 cores" if curve.on == "TPUv2" else curve.on
-        axes.plot(
-            devices,
-            rates,
-            "--",
-            color=color,
-            linewidth=1.8,
-            label=f"projected: {on} ({efficiency:.2f} at {devices[-1]})",
-        )
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    devices = usable[0].record.work["devices"]
-    axes.set_xticks(devices, [str(n) for n in devices])
-    axes.xaxis.set_minor_locator(NullLocator())
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high * 60)  # above the lines, where the legend is
-    _finish(axes, title, "devices, the same batch each", "examples/s")
+    title = textwrap.fill(f"Measured: {rows[0].label}, on {rows[0].source}", 62)
+    plotting.finish(axes, title, "efficiency over one device", "")
+    labels = [
+        f"{textwrap.fill(LABELS[case].replace(' (the ceiling)', ''), 37)}\n"
+        f"({devices} cores)"
+        for devices, _, case in places
+    ]
+    plotting.name_rows(axes, labels)
+    for scaling, marker in MARKERS.items():
+        if any(row.scaling == scaling for row in rows):
+            axes.plot([], [], marker, color="#555555", label=f"{scaling} scaling")
+    axes.plot([], [], color=IDEAL, linewidth=1.0, label="linear")
+    axes.legend(
+        fontsize=8.5,
+        frameon=False,
+        ncols=3,
+        loc="upper right",
+        bbox_to_anchor=(1.0, -0.26),
+    )
 
 
-def _points(model: dict[str, object]) -> tuple[list[int], list[float]]:
-    return list(model["chips"]), list(model["examples_per_second"])  # type: ignore[call-overload]
-
-
-def _dashed(axes: Axes, curves: Sequence[Projected], name: str, of: object) -> None:
-    colors = {"links": PROJECTED, "hosts": SUPPOSED}
+def _draw_published(
+    axes: Axes, model: Mapping[str, Any], curves: Sequence[Projected]
+) -> None:
+    """Published points and the projection of that model, over TPUv2 chips."""
+    chips, rates = model["chips"], model["examples_per_second"]
+    axes.axhline(1.0, color=IDEAL, linewidth=1.0)
     for curve in curves:
         work = curve.record.work
         values = [
-            of(value, chips)  # type: ignore[operator]
-            for value, chips in zip(work[name], work["chips"], strict=True)
+            rate / n / rates[0]
+            for rate, n in zip(work["examples_per_second"], work["chips"], strict=True)
         ]
-        axes.plot(
-            work["chips"],
-            values,
-            "--",
-            color=colors[curve.variant],
-            linewidth=1.8,
-            label=f"projected: {scaling.VARIANTS[curve.variant]}",
-        )
+        color = {"links": PROJECTED, "hosts": SUPPOSED}[curve.variant]
+        label = f"projected: {VARIANTS[curve.variant]}"
+        axes.plot(work["chips"], values, "--", color=color, linewidth=1.8, label=label)
+    values = [rate / n / rates[0] for n, rate in zip(chips, rates, strict=True)]
+    axes.plot(chips, values, "D", color=PUBLISHED, markersize=6.5, label="published")
+    _devices_axis(axes, chips)
+    title = f"Published, Figure {model['figure']}: {model['label']}"
+    plotting.finish(axes, textwrap.fill(title, 44), "TPUv2 chips", "efficiency")
+    axes.set_ylim(0.6, 1.08)
+    axes.legend(fontsize=8.5, frameon=False, loc="lower left")
 
 
-def _whiskers(
-    axes: Axes, rows: Sequence[Measured], shift: float, color: str, label: str
-) -> None:
-    rates = [row.rate for row in rows if row.rate]
-    axes.errorbar(
-        [row.devices + shift for row in rows if row.rate],
-        [rate.median for rate in rates],
-        yerr=[
-            [rate.median - rate.low for rate in rates],
-            [rate.high - rate.median for rate in rates],
-        ],
-        fmt="o",
-        color=color,
-        capsize=3,
-        markersize=6,
-        linewidth=1.2,
-        label=f"measured: {label}",
-    )
+def _draw_projected(axes: Axes, curves: Sequence[Projected]) -> None:
+    """Projected from the measured step of one core, the same batch on every device."""
+    usable = [curve for curve in curves if not curve.failure]
+    if not usable:
+        _empty(axes, "Projected", "not projected")
+        return
+    axes.axhline(1.0, color=IDEAL, linewidth=1.0)
+    for curve, color in zip(usable, ON, strict=False):
+        devices = curve.record.work["devices"]
+        rates = curve.record.work["examples_per_second"]
+        values = [rate / n / rates[0] for n, rate in zip(devices, rates, strict=True)]
+        label = textwrap.fill(curve.on, 34)
+        axes.plot(devices, values, "--", color=color, linewidth=1.8, label=label)
+    _devices_axis(axes, usable[0].record.work["devices"][::3])
+    source = f", on {usable[0].source}" if usable[0].source else ""
+    title = textwrap.fill(f"Projected: {usable[0].label}{source}", 44)
+    plotting.finish(axes, title, "devices", "efficiency")
+    axes.set_ylim(0.6, 1.08)
+    axes.legend(fontsize=8.5, frameon=False, loc="lower left")
 
 
-def _empty(axes: Axes, title: str, why: str) -> None:
-    axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", fontsize=10)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.set_title(title, fontsize=10)
+def _devices_axis(axes: Axes, ticks: Sequence[int]) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(list(ticks), [str(n) for n in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _finish(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, fontsize=10)
-    axes.set_xlabel(x, fontsize=9)
-    axes.set_ylabel(y, fontsize=9)
-    axes.tick_params(labelsize=8.5)
-    axes.grid(color=GRID, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.legend(fontsize=8, frameon=False)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-
-
-def _caption(page: Page, model: dict[str, object], rows: Sequence[Measured]) -> str:
-    named = f"{rows[0].label}, on {rows[0].source}" if rows else "nothing yet"
-    said = [
-        f"Above: published points and the projection of that model, calibrated by its "
-        f"one-chip figure. Below: {named}.",
-        "Published hardware: " + str(page.paper["hardware"]) + ".",
-        f"Measured: {scaling.machine(page)}, one thread a device, pinned; medians and "
-        "ranges over the rounds.",
-        "Dashed lines are arithmetic, not measurements.",
-    ]
-    return " ".join(said)
-
-
-def _write(figure: Figure, title: str, caption: str, path: Path) -> None:
-    figure.suptitle(f"Scaling: {title}", x=0.012, ha="left", fontsize=13, weight="bold")
-    lines = textwrap.wrap(caption, 165)
-    figure.text(0.012, 0.012, "\n".join(lines), fontsize=8, linespacing=1.35)
-    figure.subplots_adjust(
-        left=0.07,
-        right=0.985,
-        top=0.9,
-        bottom=0.085 + 0.02 * len(lines),
-        hspace=0.32,
-        wspace=0.2,
-    )
-    figure.savefig(path, dpi=140)
+def _empty(axes: Axes, title: str, reason: str) -> None:
+    axes.set_title(title, fontsize=10.5, loc="left")
+    axes.text(0.5, 0.5, reason, ha="center", transform=axes.transAxes, fontsize=10)
+    axes.set_axis_off()

@@ -1,99 +1,99 @@
-"""What runtime and loop add to a step written by hand: the table, of records alone."""
+"""The page of what engine and training loop add to a hand-written step."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from experiments.records.record import Record
-from experiments.report.speedup import Spread, newest_bench, spread
-from experiments.report.tables import NONE, table_of_numbers
+from experiments.report import selection
+from experiments.report.ratios import Outcome, at_least, at_most, ratio, spread
+from experiments.report.tables import (
+    NONE,
+    markdown_page,
+    markdown_table,
+    target_finding,
+    target_table,
+    times,
+    with_range,
+)
 
-CASES = {
-    "ours": "runtime and loop",
-    "by_hand": "by hand, Adam as in the paper",
-    "by_hand_fused": "by hand, TensorFlow's fused Adam",
+OURS = "ours"
+SYSTEMS = {
+    OURS: "engine and training loop",
+    "by_hand": "hand-written TensorFlow, Adam as in its paper",
+    "by_hand_fused": "hand-written TensorFlow, its fused Adam",
 }
-AT_MOST, MFU_AT_LEAST = 1.03, 0.5
+RATIO, MFU = 1.03, 0.5  # at most, at least
 
 
 def markdown(records: Sequence[Record]) -> str:
-    """The table: medians and ranges over the rounds, ratios taken within each.
+    """The whole page; ratios are taken within a round.
 
-    Raises ValueError for no records and for a case that is not known or not there.
+    Raises ValueError for no records, and for a system that is unknown or missing.
     """
-    newest = newest_bench(records)
-    by_case: dict[str, dict[int, Record]] = {name: {} for name in CASES}
-    for record in newest:
-        if record.system not in by_case:
-            raise ValueError(
-                f"system: given {record.system!r}, wanted one of {list(CASES)}"
-            )
-        by_case[record.system][record.round] = record
-    missing = [name for name, held in by_case.items() if not held]
+    newest = selection.newest(records)
+    groups = selection.by_system(newest)
+    unknown = sorted(groups.keys() - SYSTEMS.keys())
+    if unknown:
+        raise ValueError(f"system: given {unknown}, wanted one of {list(SYSTEMS)}")
+    missing = [name for name in SYSTEMS if name not in groups]
     if missing:
-        raise ValueError(f"records: none of {missing}, wanted some of {list(CASES)}")
-    any_record = newest[0]
-    hardware, problem = any_record.hardware, any_record.problem
-    peak = any_record.work["matmul_flops_per_second"]
-    rounds = len(by_case["ours"])
-    parts = [
-        "# Cost of a training step through runtime and loop",
-        f"{hardware['cpu']}, {hardware['cores']} cores, one device; "
-        f"{str(any_record.provenance['started_at'])[:10]}; {problem['name']} "
-        f"({problem['source']}), {problem['parameters']:,} parameters, "
-        f"{any_record.settings['batch']} examples a step; {rounds} rounds of "
-        f"{any_record.settings['steps']} steps in turn. Measured matmul peak: "
-        f"{peak / 1e9:.0f} GFLOP/s; MFU is over it.",
-    ]
-    head = (
-        "case",
-        "s a step, median (range)",
-        "ours over it (range)",
-        "MFU",
-        "loss at the end",
-    )
-    lines, told = [], {}
-    for name, held in by_case.items():
-        failed = [r for r in held.values() if not r.check["passed"]]
-        if failed:
-            said = "wrong: loss not that of ours"
-            lines.append((CASES[name], said, NONE, NONE, NONE))
+        raise ValueError(f"records: none of {missing}, wanted some of {list(SYSTEMS)}")
+    rows = {name: groups[name] for name in SYSTEMS}
+    failures = {name: selection.failure(group) for name, group in rows.items()}
+    seconds = {
+        name: {} if failures[name] else {r.round: r.seconds["step"] for r in group}
+        for name, group in rows.items()
+    }
+    first = newest[0]
+    peak, flops = first.work["matmul_flops_per_second"], first.work["flops"]
+    mfu = {
+        name: {number: flops / s / peak for number, s in by_round.items()}
+        for name, by_round in seconds.items()
+    }
+    lines = []
+    for name, label in SYSTEMS.items():
+        if failures[name]:
+            lines.append((label, failures[name], NONE, NONE, NONE))
             continue
-        seconds = {number: r.seconds["step"] for number, r in held.items()}
-        ratios = [
-            by_case["ours"][number].seconds["step"] / value
-            for number, value in seconds.items()
-            if number in by_case["ours"]
-        ]
-        mfu = any_record.work["flops"] / statistics.median(seconds.values()) / peak
-        told[name] = (spread(ratios).median, mfu)
-        ratio = NONE if name == "ours" else _range(spread(ratios))
+        over = None if name == OURS else ratio(seconds[OURS], seconds[name])
         lines.append(
             (
-                CASES[name],
-                _range(spread(seconds.values())),
-                ratio,
-                f"{mfu:.0%}",
-                f"{next(iter(held.values())).check['loss']:.5f}",
+                label,
+                with_range(spread(seconds[name].values())),
+                times(over),
+                f"{statistics.median(mfu[name].values()):.0%}",
+                f"{rows[name][0].check['loss']:.5f}",
             )
         )
-    parts += [table_of_numbers(head, lines), "\n".join(_verdicts(told))]
-    return "\n\n".join(parts) + "\n"
+    head = ("system", "s a step (range)", "ours / it (range)", "MFU", "last loss")
+    targets = _outcomes(seconds, mfu, failures)
+    return markdown_page(
+        "# What engine and training loop cost",
+        target_finding(targets),
+        markdown_table(head, lines),
+        target_table(targets),
+        f"{first.hardware['cpu']}, {first.hardware['cores']} cores, one device; "
+        f"{str(first.provenance['started_at'])[:10]}; {first.problem['name']} "
+        f"({first.problem['source']}), {first.problem['parameters']:,} parameters, "
+        f"{first.settings['batch']} examples a step; {len(rows[OURS])} rounds of "
+        f"{first.settings['steps']} steps of each system. MFU is over the measured "
+        f"peak of matrix products, {peak / 1e9:.0f} GFLOP/s.",
+    )
 
 
-def _verdicts(told: dict[str, tuple[float, float]]) -> list[str]:
-    """What was wanted, and whether the medians reached it."""
-    found = []
-    for name in ("by_hand", "by_hand_fused"):
-        if name in told:
-            ratio = told[name][0]
-            said = "reached" if ratio <= AT_MOST else "not reached"
-            found.append(
-                f"- At most {AT_MOST} times {CASES[name]}: {said}, {ratio:.3f}"
-            )
-    mfu = told["ours"][1]
-    said = "reached" if mfu >= MFU_AT_LEAST else "not reached"
-    return [*found, f"- MFU of {MFU_AT_LEAST:.0%}: {said}, {mfu:.0%}"]
-
-
-def _range(values: Spread) -> str:
-    return f"{values.median:.3f} ({values.low:.3f}-{values.high:.3f})"
+def _outcomes(
+    seconds: Mapping[str, dict[int, float]],
+    mfu: Mapping[str, dict[int, float]],
+    failures: Mapping[str, str],
+) -> list[Outcome]:
+    found = [
+        at_most(
+            f"step: ours / {SYSTEMS[name]}",
+            RATIO,
+            ratio(seconds[OURS], seconds[name]),
+            failures[OURS] or failures[name],
+        )
+        for name in ("by_hand", "by_hand_fused")
+    ]
+    share = spread(mfu[OURS].values()) if mfu[OURS] else None
+    return [*found, at_least("MFU, ours", MFU, share, failures[OURS], percent=True)]

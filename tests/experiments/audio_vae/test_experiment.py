@@ -78,7 +78,7 @@ def test_its_curve_can_be_kept_beside_what_flac_takes(run_of):
     assert kept.work["held_out_steps"] == [3, 6]
     assert kept.problem["yardsticks"]["FLAC"] > 0
     text = report.markdown([kept])
-    assert "Bits/sample of 4 clips held out, a bound from above" in text
+    assert "Bits/sample of 4 whole held-out clips, an upper bound" in text
 
 
 # In this process.

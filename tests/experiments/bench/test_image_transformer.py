@@ -112,7 +112,7 @@ def test_samplers_say_how_many_positions_they_timed(records):
 @pytest.mark.slow
 def test_the_page_is_rendered_beside_the_records(folder, records):
     text = (folder / "tables" / "image_transformer.md").read_text()
-    for part in ("**ours**", "handwritten TensorFlow", "multiplied out", "MFU"):
+    for part in ("**ours**", "hand-written TensorFlow", "extrapolated", "MFU"):
         assert part in text
     assert "most memory, GB" in text
     assert records["crops32/ours"].work["max_rss_bytes"] > 1e8
@@ -195,9 +195,9 @@ def test_losses_that_are_not_ours_fail_the_check_and_get_no_ratio(records):
     theirs.check.update(passed=False, reason="its bits/dim are off")
     page = report.read_page(list(wrong.values()))
     (row,) = (r for r in page.trained if r.system == "handwritten_tf")
-    assert not row.seconds and "off" in row.trouble
-    claims = {v.claim: v for v in report.judge(page)}
-    verdict = claims["step, crops32: ours / handwritten TensorFlow"]
+    assert not row.seconds and "off" in row.failure
+    claims = {v.claim: v for v in report.outcomes(page)}
+    verdict = claims["step, crops32: ours / hand-written TensorFlow"]
     assert verdict.measured is None and not verdict.reached
 
 

@@ -1,11 +1,11 @@
-"""Records made up for the tests of the report: what a benchmark would have written."""
+"""Invented records for the tests of the report, as a benchmark would write them."""
 
 from pathlib import Path
 
 import pytest
 
 from experiments.records.record import Record
-from experiments.report import speedup
+from experiments.report import nuts_rows
 
 PAPER = Path(__file__).parents[3] / "results" / "paper.json"
 
@@ -73,4 +73,4 @@ def paper_path():
 
 @pytest.fixture
 def paper():
-    return speedup.read_paper(PAPER)
+    return nuts_rows.read_paper(PAPER)

@@ -1,15 +1,16 @@
-"""The Image Transformer's page from made-up records: rows, ratios and verdicts."""
+"""The Image Transformer's page from invented records: rows, ratios and targets."""
 
 import csv
 import io
 
+import matplotlib.figure
 import pytest
 
-from experiments.records import record as records
+from experiments.records import record as record_file
 from experiments.records.record import Record
 from experiments.report import __main__ as command
 from experiments.report import image_transformer as report
-from experiments.report import learning, steps
+from experiments.report import learning, selection
 
 SECONDS = {
     "ours": 1.0,
@@ -42,9 +43,9 @@ def make(system, mode, number=1, *, bench="b1", **changes):
 
 def a_round(number, slower=1.0, **changes):
     peak = dict(matmul_flops_per_second=PEAK)
-    made = [make("probe", "probe", number, work=peak, **changes)]
+    records = [make("probe", "probe", number, work=peak, **changes)]
     for system, seconds in SECONDS.items():
-        made.append(
+        records.append(
             make(
                 f"crops32/{system}",
                 "train",
@@ -65,7 +66,7 @@ def a_round(number, slower=1.0, **changes):
         ("paper256", "cached", 2.1, 65536),
     ):
         calls = 2 if sampler == "cached" else 1
-        made.append(
+        records.append(
             make(
                 f"{problem}/{sampler}_1",
                 "naive" if sampler == "naive" else "sample",
@@ -75,17 +76,22 @@ def a_round(number, slower=1.0, **changes):
                 **changes,
             )
         )
-    return made
+    return records
 
 
-def claims(page):
-    return {verdict.claim: verdict for verdict in report.judge(page)}
+def outcomes(page):
+    return {outcome.claim: outcome for outcome in report.outcomes(page)}
+
+
+def csv_lines(page):
+    lines = csv.DictReader(io.StringIO(report.csv(page)))
+    return {f"{line['problem']}/{line['system']}": line for line in lines}
 
 
 def test_ratios_are_of_medians_within_a_round_and_ranges_over_them():
     page = report.read_page([*a_round(1), *a_round(2, slower=1.1)])
-    found = claims(page)
-    by_hand = found["step, crops32: ours / handwritten TensorFlow"]
+    found = outcomes(page)
+    by_hand = found["step, crops32: ours / hand-written TensorFlow"]
     assert by_hand.measured == pytest.approx([0.8] * 3) and by_hand.reached
     alike = found[f"step, crops32: ours / {report.SYSTEMS[report.WITH_KERNELS]}"]
     assert alike.measured == pytest.approx([1 / 0.9] * 3) and not alike.reached
@@ -94,79 +100,82 @@ def test_ratios_are_of_medians_within_a_round_and_ranges_over_them():
     mfu = found["MFU, crops32, ours"]
     assert mfu.measured == pytest.approx([0.6 / 1.1, (0.6 + 0.6 / 1.1) / 2, 0.6])
     assert mfu.reached
-    naive = found["sampling 1 of crops64: naive, multiplied out / ours"]
+    naive = found["sampling 1 of crops64: naive, extrapolated / ours"]
     assert naive.measured == pytest.approx([200.0] * 3) and naive.reached
     grown = found["a position of 1 images: paper256 / crops64"]
     assert grown.measured == pytest.approx([1.05] * 3) and grown.reached
 
 
-def test_a_row_has_the_most_memory_of_its_rounds_and_old_records_have_none():
+def test_a_row_has_the_most_memory_of_its_rounds_where_recorded():
     page = report.read_page([*a_round(1), *a_round(2)])
     (line,) = [t for t in report.markdown(page).splitlines() if "**ours**" in t]
-    assert line.split("|")[8].strip() == "2.00"
+    assert line.split("|")[5].strip() == "2.00"
     for r in page.records:
         r.work.pop("max_rss_bytes", None)
     (line,) = [t for t in report.markdown(page).splitlines() if "**ours**" in t]
-    assert line.split("|")[8].strip() == "-"
+    assert line.split("|")[5].strip() == "-"
 
 
 def test_a_page_of_two_benchmarks_names_both_origins():
     old = [r for r in a_round(1, bench="old") if r.settings["mode"] != "train"]
     new = [r for r in a_round(1, bench="new") if r.settings["mode"] == "train"]
-    for commit, held in (("aaa", old), ("bbb", new)):
-        for r in held:
+    for commit, records in (("aaa", old), ("bbb", new)):
+        for r in records:
             r.provenance["commit"] = commit
     text = report.markdown(report.read_page([*old, *new]))
-    trained, drawn = text.split("Sampling is of another benchmark than training:")
+    trained, drawn = text.split("Sampling is from another benchmark than training:")
     assert "Commit: bbb." in trained and "Commit: aaa." in drawn
     assert "aaa" not in trained and "another benchmark" not in report.markdown(
         report.read_page(a_round(1))
     )
 
 
-def test_a_round_whose_peak_was_disturbed_is_held_to_the_highest():
+def test_the_mfu_of_a_disturbed_round_is_of_the_highest_peak():
     low = make("probe", "probe", 2, work=dict(matmul_flops_per_second=PEAK / 3))
     calm = [r for r in a_round(2) if r.settings["mode"] != "probe"]
     page = report.read_page([*a_round(1), *calm, low])
-    assert claims(page)["MFU, crops32, ours"].measured == pytest.approx([0.6] * 3)
+    assert outcomes(page)["MFU, crops32, ours"].measured == pytest.approx([0.6] * 3)
     assert page.peaks == {1: PEAK, 2: PEAK / 3}
-    said = (
-        "Disturbed: round 2, whose peak of matrix products, 33.3 GFLOP/s, was 33% of "
-        "the best round's (below 80%)."
+    line = (
+        "Disturbed: round 2. Its peak of matrix products, 33.3 GFLOP/s, is 33% of the "
+        "best round's (below 80%)."
     )
-    assert said in report.markdown(page)
+    assert line in report.markdown(page)
 
 
-def test_rounds_near_the_best_are_not_called_disturbed_and_others_by_their_kind():
-    assert steps.disturbed({1: 1.0, 2: 0.81, 3: 0.79}) == {3: 0.79}
+def test_disturbed_rounds_are_named_by_their_kind():
+    assert selection.disturbed({1: 1.0, 2: 0.81, 3: 0.79}) == {3: 0.79}
     assert "Disturbed" not in report.markdown(report.read_page(a_round(1)))
     slow = dict(matmul_flops_per_second=PEAK / 2)
     old = [*a_round(1, bench="old"), make("probe", "probe", 2, bench="old", work=slow)]
     new = [r for r in a_round(1, bench="new") if r.settings["mode"] == "train"]
     page = report.read_page([*old, *new])
     assert page.peaks == {} and page.sampling_peaks == {1: PEAK, 2: PEAK / 2}
-    assert "Disturbed: round 2 of sampling, whose" in report.markdown(page)
+    assert "Disturbed: round 2 of sampling. Its" in report.markdown(page)
 
 
 def test_the_page_says_what_a_ratio_is_of():
     text = report.markdown(report.read_page(a_round(1)))
-    assert "attention and of layer normalisation by formulas written by hand" in text
-    assert "What the language and the runtime cost is the ratio over TensorFlow" in text
+    assert "Attention and layer normalisation have hand-written gradients" in text
+    assert "is what the language and the training loop cost" in text
 
 
-def test_the_page_has_every_number_with_its_range_and_says_what_was_multiplied_out():
-    text = report.markdown(report.read_page([*a_round(1), *a_round(2, slower=1.1)]))
+def test_the_page_has_times_ratios_and_what_is_extrapolated():
+    page = report.read_page([*a_round(1), *a_round(2, slower=1.1)])
+    text = report.markdown(page)
     assert "| **ours** | 1,050 (1,000-1,100) |" in text
     assert "57.3 % (54.5-60.0)" in text and "0.800x" in text
-    assert "8.00000 | 7.00000 |" in text
+    line = csv_lines(page)["crops32/ours"]
+    bits = line["bits_per_dim_first"], line["bits_per_dim_last"]
+    assert bits == ("8", "7") and line["build_seconds"] == "1"
     # 4,096 positions of 0.4 s, the median round's 5 % more.
-    assert "| 1,720 |" in text and "multiplied out" in text
+    assert "| 1,720 |" in text and "extrapolated" in text
     assert "Images: crops" in text and "Some CPU, 2 cores, 2 threads" in text
     assert text.count("**not reached**") == 2  # Keras, and ours' kernels by hand
 
 
-def test_one_that_is_not_installed_takes_up_its_row_and_the_rest_are_judged():
-    held = [
+def test_a_system_that_is_not_installed_takes_up_its_row():
+    records = [
         make(
             r.system,
             "train",
@@ -178,27 +187,28 @@ def test_one_that_is_not_installed_takes_up_its_row_and_the_rest_are_judged():
         else r
         for r in a_round(1)
     ]
-    page = report.read_page(held)
+    page = report.read_page(records)
     assert "not installed: pip install flax (make peers)" in report.markdown(page)
-    (claim,) = (c for c in claims(page) if "Keras" in c)
+    (claim,) = (c for c in outcomes(page) if "Keras" in c)
     assert claim.endswith("Keras 3 (the fastest; without JAX and Flax)")
-    # The fastest of those that ran may not be the fastest: no verdict, though a ratio.
-    verdict = claims(page)[claim]
-    assert not verdict.reached and verdict.measured == pytest.approx([1.25] * 3)
+    # The fastest of those that ran may not be the fastest: no result, though a ratio.
+    outcome = outcomes(page)[claim]
+    assert not outcome.reached and outcome.measured == pytest.approx([1.25] * 3)
     (line,) = (x for x in report.markdown(page).splitlines() if claim in x)
     assert line.endswith("| 1.250x | not measured (without JAX and Flax) |")
-    lines = list(csv.DictReader(io.StringIO(report.csv_text(page))))
-    (flax,) = (line for line in lines if line["system"] == "flax")
+    flax = csv_lines(page)["crops32/flax"]
     assert flax["status"] == "skipped" and flax["seconds"] == ""
 
 
 def test_peers_of_which_none_ran_are_not_measured():
-    held = [r for r in a_round(1) if r.system not in ("crops32/keras", "crops32/flax")]
-    page = report.read_page(held)
+    records = [
+        r for r in a_round(1) if r.system not in ("crops32/keras", "crops32/flax")
+    ]
+    page = report.read_page(records)
     claim = "step, crops32: ours / the fastest of Keras 3 and Flax"
-    assert claims(page)[claim].measured is None
-    said = f"{claim} | at most 1x | - | not measured (without Keras 3, JAX and Flax) |"
-    assert said in report.markdown(page)
+    assert outcomes(page)[claim].measured is None
+    line = f"{claim} | at most 1x | - | not measured (without Keras 3, JAX and Flax) |"
+    assert line in report.markdown(page)
     # Either program of Keras stands for it, and one of them that failed is missed.
     for status, without in (
         ("ok", "without JAX and Flax"),
@@ -212,23 +222,25 @@ def test_peers_of_which_none_ran_are_not_measured():
             seconds=dict(build=1.0, first=2.0, calls=[0.5]),
             work=dict(examples=[4], flops=FLOPS, parameters=12),
         )
-        (verdict,) = (
-            v for c, v in claims(report.read_page([*held, xla])).items() if "Keras" in c
+        (outcome,) = (
+            v
+            for c, v in outcomes(report.read_page([*records, xla])).items()
+            if "Keras" in c
         )
-        assert verdict.trouble == without
+        assert outcome.reason == without
 
 
 def test_a_wrong_loss_in_one_round_leaves_no_number():
-    held = a_round(1)
+    records = a_round(1)
     wrong = dict(passed=False, reason="its bits/dim are off", bits_per_dim=[9.0] * 3)
     other = [
         make(r.system, "train", 2, seconds=r.seconds, work=r.work, check=wrong)
-        for r in held
+        for r in records
         if r.system == "crops32/handwritten_tf"
     ]
-    page = report.read_page([*held, *other])
-    verdict = claims(page)["step, crops32: ours / handwritten TensorFlow"]
-    assert verdict.measured is None and "off" in verdict.trouble
+    page = report.read_page([*records, *other])
+    outcome = outcomes(page)["step, crops32: ours / hand-written TensorFlow"]
+    assert outcome.measured is None and "off" in outcome.reason
     assert "its bits/dim are off (in round 2)" in report.markdown(page)
 
 
@@ -242,10 +254,10 @@ def test_only_the_newest_benchmark_of_each_kind_is_shown():
     assert page.peaks == {1: PEAK}
 
 
-@pytest.mark.parametrize("held", [[], [make("probe", "probe")]])
-def test_records_without_a_turn_are_an_error(held):
+@pytest.mark.parametrize("records", [[], [make("probe", "probe")]])
+def test_records_without_a_run_are_an_error(records):
     with pytest.raises(ValueError, match="records: given"):
-        report.read_page(held)
+        report.read_page(records)
 
 
 def curve(system, bits, bench="b1", **changes):
@@ -273,14 +285,14 @@ def curve(system, bits, bench="b1", **changes):
     return make(system, "", bench=bench, **(fields | changes))
 
 
-def test_report_renders_both_where_their_records_are(tmp_path, record):
-    records.append(tmp_path / "records" / "nuts.jsonl", record("ppl_core"))
-    for made in a_round(1):
-        records.append(tmp_path / "records" / "image_transformer.jsonl", made)
+def test_the_command_renders_pages_whose_records_exist(tmp_path, record):
+    record_file.append(tmp_path / "records" / "nuts.jsonl", record("ppl_core"))
+    for line in a_round(1):
+        record_file.append(tmp_path / "records" / "image_transformer.jsonl", line)
     path = tmp_path / "records" / "image_transformer_learning.jsonl"
     old = [curve("A", [9.0, 8.0], "old"), curve("B", [9.0, 8.0], "old")]
-    for made in [*old, curve("A", [7.0, 6.0, 5.0]), curve("B", [7.5, 6.5])]:
-        records.append(path, made)
+    for line in [*old, curve("A", [7.0, 6.0, 5.0]), curve("B", [7.5, 6.5])]:
+        record_file.append(path, line)
     assert command.main([f"--results={tmp_path}"]) == 0
     text = (tmp_path / "tables" / "image_transformer_learning.md").read_text()
     # At the steps at which both were judged, and those made together last.
@@ -292,46 +304,79 @@ def test_report_renders_both_where_their_records_are(tmp_path, record):
     assert (tmp_path / "tables" / "image_transformer.csv").exists()
 
 
-def test_what_is_said_of_curves_is_what_their_records_say():
+def test_the_page_of_curves_says_what_their_records_say():
     names = ("A", "B", "C", "D")
-    for num, said in ((1, "It saw 16"), (2, "Both saw the same"), (4, "All saw the")):
-        as_is = dict(settings=dict(averaged=False))
-        text = learning.markdown([curve(n, [7.0], **as_is) for n in names[:num]])
-        assert said in text and "averaged" not in text
-    unknown = "whether weights were averaged when judged was not recorded; 0.50 s"
+    for num, text in ((1, "16 images."), (4, "16 images, the same for every model.")):
+        raw = dict(settings=dict(averaged=False))
+        page = learning.markdown([curve(n, [7.0], **raw) for n in names[:num]])
+        assert f"Each step trains on {text}" in page and "EMA" not in page
+    unknown = "the record does not say whether EMA weights were evaluated; 0.50 s"
     assert unknown in learning.markdown([curve("A", [7.0])])
     averaged = curve("A", [7.0], settings=dict(averaged=True))
-    assert "A(); weights averaged when judged; 0.50 s" in learning.markdown([averaged])
+    page = learning.markdown([averaged])
+    assert "A(); evaluated with EMA weights; 0.50 s" in page
+    finding = "A: 6.50 bits/dim at step 20, lowest 6.50 at step 20."
+    assert finding in learning.markdown([curve("A", [7.0, 6.5])])
 
 
-def test_every_curve_is_drawn_and_told_apart(tmp_path, monkeypatch):
-    drawn = []
+def test_a_table_of_curves_has_at_most_five_columns():
+    page = learning.markdown([curve(str(number), [7.0]) for number in range(6)])
+    heads = [line for line in page.splitlines() if line.startswith("| step |")]
+    assert [head.count("|") for head in heads] == [6, 4]
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that would be written."""
+    saved = []
     monkeypatch.setattr(
-        learning.Figure, "savefig", lambda self, *_, **__: drawn.append(self)
+        matplotlib.figure.Figure, "savefig", lambda self, *_, **__: saved.append(self)
     )
+    return saved
+
+
+def test_every_curve_is_drawn_in_a_style_of_its_own(tmp_path, figures):
     curves = [curve(str(number), [7.0, 6.0 - number]) for number in range(4)]
     curves[1] = curve("1", [7.0, 5.0], settings=dict(averaged=True))
     learning.draw(curves, tmp_path / "plot.png")
-    lines = [x for x in drawn[0].axes[0].lines if "held out" in x.get_label()]
+    by_step, by_time = figures[0].axes
+    lines = [x for x in by_step.lines if "held out" in x.get_label()]
     assert len({(x.get_color(), x.get_linestyle()) for x in lines}) == 4
     labels = [x.get_label() for x in lines]
-    assert labels[:2] == ["0: held out", "1: held out, weights averaged"]
+    assert labels[:2] == ["0: held out", "1: held out, EMA weights"]
+    (first,) = (x for x in by_time.lines if x.get_label() == "0: held out")
+    assert list(first.get_xdata()) == pytest.approx([10 * 0.5 / 60, 20 * 0.5 / 60])
+    assert by_step.get_ylim() == by_time.get_ylim()
+
+
+def test_ema_and_raw_weights_are_both_drawn_where_records_have_them(tmp_path, figures):
+    averaged = curve("A", [7.0, 6.0], settings=dict(averaged=True))
+    averaged.work["held_out_bits_per_dim_raw"] = [7.5, 5.5]
+    averaged.problem["yardsticks"] = {"PNG": 7.2, "histogram": 8.6}
+    learning.draw([averaged], tmp_path / "plot.png")
+    axes = figures[0].axes[0]
+    labels = {x.get_label(): list(x.get_ydata()) for x in axes.lines}
+    assert labels["A: held out, EMA weights"] == [7.0, 6.0]
+    assert labels["A: held out, raw weights"] == [7.5, 5.5]
+    low, high = axes.get_ylim()  # of all records-out points and near baselines
+    assert low < 5.5 and 7.5 < high < 8.0
+    assert [7.2, 7.2] in labels.values() and [8.6, 8.6] not in labels.values()
 
 
 @pytest.mark.parametrize(
-    ("other", "said"),
+    ("other", "message"),
     [
-        (dict(settings=dict(seed=1)), "records: B saw .*'seed': 1"),
+        (dict(settings=dict(seed=1)), "records: B: given .*'seed': 1"),
         (dict(work=dict(held_out_steps=[5])), r"no step at which all of \['A', 'B'\]"),
     ],
 )
-def test_curves_that_do_not_compare_are_an_error(other, said):
-    with pytest.raises(ValueError, match=said):
-        learning.newest([curve("A", [7.0]), curve("B", [7.0], **other)])
+def test_curves_that_do_not_compare_are_an_error(other, message):
+    with pytest.raises(ValueError, match=message):
+        learning.newest_curves([curve("A", [7.0]), curve("B", [7.0], **other)])
     with pytest.raises(ValueError, match="given 10 curves, wanted at most the 9"):
-        learning.newest([curve("A", [7.0])] * 10)
+        learning.newest_curves([curve("A", [7.0])] * 10)
 
 
 def test_no_curves_are_an_error():
     with pytest.raises(ValueError, match="given none"):
-        learning.newest([])
+        learning.newest_curves([])

@@ -1,4 +1,4 @@
-"""From a file of records to the rendered files, and by the command."""
+"""A file of records becomes rendered files, also through the command."""
 
 import json
 import subprocess
@@ -69,9 +69,9 @@ def test_an_older_benchmark_in_the_file_changes_nothing(
 
 def test_no_file_of_records_is_a_clear_error(tmp_path, capsys):
     assert command.main([f"--results={tmp_path}"]) == 2
-    said = capsys.readouterr().err
-    assert "nuts.jsonl" in said
-    assert "wanted one that a benchmark wrote" in said
+    error = capsys.readouterr().err
+    assert "nuts.jsonl" in error
+    assert "wanted one that a benchmark wrote" in error
     assert files(tmp_path) == []
 
 

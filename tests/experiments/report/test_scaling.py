@@ -1,4 +1,4 @@
-"""The scaling page from made-up records: rows, ratios, refusals and what is drawn."""
+"""The scaling page from invented records: rows, ratios, errors and plots."""
 
 import csv
 import dataclasses
@@ -11,10 +11,10 @@ import matplotlib.image
 import pytest
 
 from experiments.bench import projection
-from experiments.records import record as records
+from experiments.records import record as record_file
 from experiments.records.record import Record
 from experiments.report import __main__ as command
-from experiments.report import page, scaling, scaling_plots
+from experiments.report import page, scaling, scaling_plots, scaling_rows
 
 PAPER = Path(__file__).parents[3] / "results" / "paper_scaling.json"
 CASES = (  # case, devices, processes, batch, what it is a point of, seconds a step
@@ -47,10 +47,10 @@ def make(kind, number=1, *, bench="b1", **changes):
 
 
 def measured(number, slower=1.0, **changes):
-    made = []
+    records = []
     for case, devices, processes, batch, points, seconds in CASES:
         calls = [slower * seconds] * 3
-        told = dict(
+        settings = dict(
             case=case,
             devices=devices,
             processes=processes,
@@ -59,17 +59,17 @@ def measured(number, slower=1.0, **changes):
             engine="a.b.Engine",
         )
         fields = dict(
-            settings=told,
+            settings=settings,
             seconds=dict(build=1.0, first=1.0, calls=calls),
             work=dict(examples=[batch] * 3),
             check=dict(passed=True, loss_error=1e-6),
         )
-        made.append(make("measured", number, **(fields | changes.get(case, {}))))
-    return made
+        records.append(make("measured", number, **(fields | changes.get(case, {}))))
+    return records
 
 
 def counted(topology, devices, **work):
-    held = dict(
+    counts = dict(
         parameters=1000,
         parameter_bytes=4000,
         held_bytes=12008,
@@ -80,13 +80,13 @@ def counted(topology, devices, **work):
         num_collectives=0,
         stepped_on=topology,
     )
-    told = dict(topology=topology, devices=devices, batch=4 * devices)
-    return make("counted", settings=told, work=held | work)
+    settings = dict(topology=topology, devices=devices, batch=4 * devices)
+    return make("counted", settings=settings, work=counts | work)
 
 
 def projected():
     devices = [1, 2, 4]
-    told = dict(
+    settings = dict(
         on="TPUv2",
         source="a source",
         batch_per_device=4,
@@ -98,7 +98,7 @@ def projected():
         compute_seconds=[0.04] * 3,
         collective_seconds=[0.0, 0.0004, 0.002],
     )
-    return make("projected", settings=told, work=work)
+    return make("projected", settings=settings, work=work)
 
 
 def from_paper():
@@ -121,7 +121,7 @@ def from_paper():
 @pytest.fixture
 def bench():
     """Three rounds, the machine 10% slower in each; and all the rest."""
-    rounds = [made for i in range(3) for made in measured(i, 1.1**i)]
+    rounds = [one for i in range(3) for one in measured(i, 1.1**i)]
     shards = [
         counted("batch:1", 1),
         counted("batch:64,model:8", 512, activation_bytes=None, sent_bytes=None),
@@ -130,7 +130,7 @@ def bench():
 
 
 def read(bench):
-    return scaling.read_page(bench, PAPER)
+    return scaling_rows.read_page(bench, PAPER)
 
 
 def row(found, case, points):
@@ -138,7 +138,7 @@ def row(found, case, points):
     return one
 
 
-def test_efficiency_is_taken_within_a_round_and_so_survives_a_machine_that_slows(bench):
+def test_a_machine_that_slows_down_does_not_change_efficiency(bench):
     found = read(bench)
     for case, wanted in (("one_process", 1 / 1.05), ("processes", 0.8)):
         weak = row(found, case, "weak")
@@ -150,7 +150,7 @@ def test_efficiency_is_taken_within_a_round_and_so_survives_a_machine_that_slows
     assert row(found, "one_device", "weak").efficiency is None
 
 
-def test_communication_is_the_time_that_independent_processes_do_not_take(bench):
+def test_communication_is_the_time_beyond_independent_processes(bench):
     found = read(bench)
     assert row(found, "processes", "weak").communication.median == pytest.approx(0.2)
     assert row(found, "independent", "weak").communication is None
@@ -158,17 +158,17 @@ def test_communication_is_the_time_that_independent_processes_do_not_take(bench)
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "reason"),
     [
         (dict(status="failed", reason="it broke"), "failed: it broke"),
         (dict(check=dict(passed=False, reason="losses differ")), "losses differ"),
     ],
 )
-def test_what_failed_or_was_wrong_takes_its_cell_and_has_no_ratio(changes, said):
+def test_what_failed_or_was_wrong_takes_its_cell_and_has_no_ratio(changes, reason):
     found = read([*measured(0), *measured(1, processes=changes)])
     wrong = row(found, "processes", "weak")
-    assert said in wrong.trouble and wrong.rate is None and wrong.efficiency is None
-    assert said in scaling.markdown(found)
+    assert reason in wrong.failure and wrong.rate is None and wrong.efficiency is None
+    assert reason in scaling.markdown(found)
     assert row(found, "one_process", "weak").rate is not None
 
 
@@ -185,13 +185,13 @@ def tables(text):
 def test_no_row_of_the_page_is_of_two_kinds(bench):
     found = read(bench)
     text = scaling.markdown(found)
-    for name, held in tables(text).items():
-        cases = {line.split(" | ")[1] for line in held}
+    for name, lines in tables(text).items():
+        cases = {line.split(" | ")[1] for line in lines}
         if name.endswith(" scaling"):
-            assert held and cases <= set(scaling.CASES.values())
+            assert lines and cases <= set(scaling_rows.CASES.values())
         else:
-            assert not cases & set(scaling.CASES.values())
-    lines = list(csv.DictReader(io.StringIO(scaling.csv_text(found))))
+            assert not cases & set(scaling_rows.CASES.values())
+    lines = list(csv.DictReader(io.StringIO(scaling.csv(found))))
     of_kind = {
         "measured": {"rounds", "efficiency_low", "communication", "case"},
         "counted": {"topology", "held_bytes", "flops"},
@@ -205,30 +205,37 @@ def test_no_row_of_the_page_is_of_two_kinds(bench):
 
 
 def test_what_cannot_be_counted_is_a_dash_and_not_a_zero(bench):
-    lines = tables(scaling.markdown(read(bench)))["Counted, on logical devices"]
+    lines = tables(scaling.markdown(read(bench)))["Counted on logical devices"]
     (whole,) = (line for line in lines if "| batch:1 |" in line)
     (cut,) = (line for line in lines if "batch:64,model:8" in line)
     assert "| 5,000 |" in whole and whole.endswith("| 0 |")
     assert cut.count("| - ") == 2
 
 
+def test_every_table_has_at_most_five_columns(bench):
+    rows = [
+        line for part in tables(scaling.markdown(read(bench))).values() for line in part
+    ]
+    assert rows and all(row.count("|") <= 6 for row in rows)
+
+
 def test_every_published_point_has_its_error(bench):
     found = read(bench)
-    lines = list(csv.DictReader(io.StringIO(scaling.csv_text(found))))
-    held = [
+    lines = list(csv.DictReader(io.StringIO(scaling.csv(found))))
+    points = [
         line
         for line in lines
         if line["published_examples_per_second"] and line["variant"] == "links"
     ]
-    assert len(held) == 12
-    for line in held:
+    assert len(points) == 12
+    for line in points:
         ratio = float(line["examples_per_second"]) / float(
             line["published_examples_per_second"]
         )
         assert float(line["error"]) == pytest.approx(ratio - 1, abs=1e-9)
 
 
-def test_the_account_names_exactly_the_points_that_are_off_by_more_than_wanted(bench):
+def test_the_points_beyond_the_bound_are_named_and_no_others(bench):
     text = scaling.markdown(read(bench))
     assert "9 of 12 points are within 15%" in text
     for chips in (16, 64, 256):
@@ -260,26 +267,28 @@ def test_a_kind_that_is_not_known_and_no_record_at_all_are_errors():
         read([])
 
 
-def test_turns_that_one_device_has_no_losses_for_are_not_said_to_be_checked(bench):
+def test_runs_without_losses_of_one_device_are_not_counted_as_checked(bench):
     text = scaling.markdown(read(bench))
-    assert "Check: the first losses of every case are those of one device" in text
+    assert (
+        "Check: the first losses of every case agree with those of one device" in text
+    )
     (at, *_) = (n for n, r in enumerate(bench) if "loss_error" in r.check)
     changed = [dataclasses.replace(bench[at], check={"passed": True})]
     num = sum("loss_error" in r.check for r in bench)
     text = scaling.markdown(read([*bench[:at], *changed, *bench[at + 1 :]]))
-    assert f"of {num - 1} of {num} turns, whose batch one device had too," in text
+    assert f"of {num - 1} of {num} runs agree with those of one device" in text
 
 
 def test_the_slopes_of_the_papers_titles_come_out_of_its_points():
     found = read(from_paper())
     for model in found.paper["models"]:
-        slope = scaling.slope(model["chips"], model["examples_per_second"])
+        slope = scaling_rows.slope(model["chips"], model["examples_per_second"])
         assert slope == pytest.approx(model["slope"], abs=0.01)
 
 
 def has(image, color):
-    wanted = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    return bool((abs(image[..., :3] - wanted) < 1 / 512).all(axis=-1).any())
+    rgb = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return bool((abs(image[..., :3] - rgb) < 1 / 512).all(axis=-1).any())
 
 
 def test_published_measured_and_projected_have_colors_of_their_own(bench, tmp_path):
@@ -299,9 +308,9 @@ def test_published_measured_and_projected_have_colors_of_their_own(bench, tmp_pa
 
 
 def test_the_command_renders_the_page_and_twice_alike(bench, tmp_path, record):
-    for made in bench:
-        records.append(tmp_path / "records" / "scaling.jsonl", made)
-    records.append(tmp_path / "records" / "nuts.jsonl", record("ppl_core"))
+    for line in bench:
+        record_file.append(tmp_path / "records" / "scaling.jsonl", line)
+    record_file.append(tmp_path / "records" / "nuts.jsonl", record("ppl_core"))
     assert command.main([f"--results={tmp_path}"]) == 0
     names = ["tables/scaling.md", "tables/scaling.csv", "plots/scaling_vq_vae.png"]
     first = [(tmp_path / name).read_bytes() for name in names]

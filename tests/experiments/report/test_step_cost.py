@@ -1,4 +1,4 @@
-"""The table of a step's cost from made-up records: ratios, verdicts and refusals."""
+"""The page of a step's cost from invented records: ratios, targets and errors."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from experiments.report import step_cost
 SECONDS = {"ours": 0.51, "by_hand": 0.50, "by_hand_fused": 0.48}
 
 
-def made(system, number, *, slower=1.0, passed=True, bench="b1"):
+def make(system, number, *, slower=1.0, passed=True, bench="b1"):
     return Record(
         experiment="step_cost",
         system=system,
@@ -26,42 +26,42 @@ def made(system, number, *, slower=1.0, passed=True, bench="b1"):
 
 def rounds(**changes):
     """Three, the machine a tenth slower in each."""
-    return [made(s, n, slower=1.1**n, **changes) for n in range(3) for s in SECONDS]
+    return [make(s, n, slower=1.1**n, **changes) for n in range(3) for s in SECONDS]
 
 
-def test_ratios_are_taken_within_a_round_and_so_survive_a_machine_that_slows():
+def test_a_machine_that_slows_down_does_not_change_a_ratio():
     text = step_cost.markdown(rounds())
-    assert "| 1.020 (1.020-1.020) |" in text and "| 1.062 (1.062-1.062) |" in text
-    assert "| runtime and loop | 0.561 (0.510-0.617) | - | 45% |" in text
+    assert "| 1.020x |" in text and "| 1.062x |" in text
+    assert "| engine and training loop | 0.561 (0.510-0.617) | - | 45% |" in text
     assert "Some CPU, 2 cores" in text and "400 GFLOP/s" in text
 
 
-def test_what_was_wanted_is_held_against_the_medians():
+def test_the_medians_decide_the_targets():
     text = step_cost.markdown(rounds())
-    assert "as in the paper: reached, 1.020" in text
-    assert "fused Adam: not reached, 1.062" in text
-    assert "MFU of 50%: not reached, 45%" in text
+    assert "as in its paper | at most 1.03x | 1.020x | reached |" in text
+    assert "fused Adam | at most 1.03x | 1.062x | **not reached** |" in text
+    assert "| MFU, ours | at least 50% | 45.5 % (41.3-50.0) | **not reached** |" in text
 
 
-def test_the_newest_benchmark_alone_is_told():
-    old = [made(s, n, slower=9.0, bench="b0") for n in range(3) for s in SECONDS]
+def test_only_the_newest_benchmark_is_rendered():
+    old = [make(s, n, slower=9.0, bench="b0") for n in range(3) for s in SECONDS]
     assert step_cost.markdown([*old, *rounds()]) == step_cost.markdown(rounds())
 
 
-def test_a_case_that_did_not_train_alike_has_no_ratio():
-    found = [made(s, 0, passed=s != "by_hand") for s in SECONDS]
-    text = step_cost.markdown(found)
-    assert "wrong: loss not that of ours" in text and "paper: reached" not in text
+def test_a_case_with_other_losses_has_no_ratio():
+    text = step_cost.markdown([make(s, 0, passed=s != "by_hand") for s in SECONDS])
+    assert "as in its paper | wrong losses | - | - | - |" in text
+    assert "as in its paper | at most 1.03x | - | not measured (wrong losses) |" in text
 
 
 @pytest.mark.parametrize(
-    ("records", "said"),
+    ("records", "message"),
     [
         ([], "given none"),
-        ([made("theirs", 0)], "theirs"),
-        ([made("ours", 0)], "by_hand_fused"),
+        ([make("theirs", 0)], "theirs"),
+        ([make("ours", 0)], "by_hand_fused"),
     ],
 )
-def test_records_that_make_no_table_are_errors(records, said):
-    with pytest.raises(ValueError, match=said):
+def test_records_that_make_no_table_are_errors(records, message):
+    with pytest.raises(ValueError, match=message):
         step_cost.markdown(records)

@@ -1,27 +1,27 @@
-"""That the plot is drawn, whatever the rows hold; how it looks is for the eye."""
+"""The NUTS plot is drawn whatever the rows contain; its looks are for the eye."""
 
 import matplotlib.image
 import pytest
 
-from experiments.report import plots, speedup
+from experiments.report import nuts_plot, nuts_rows, plotting
 
 
 def drawn(records, paper, tmp_path):
     path = tmp_path / "plot.png"
-    plots.nuts_speedup(speedup.compare(records), paper, path)
+    nuts_plot.draw(nuts_rows.compare(records), paper, path)
     return matplotlib.image.imread(path)  # [height, width, 4]
 
 
 def has(image, color):
-    wanted = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    return bool((abs(image[..., :3] - wanted) < 1 / 512).all(axis=-1).any())
+    rgb = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return bool((abs(image[..., :3] - rgb) < 1 / 512).all(axis=-1).any())
 
 
 def test_measured_and_published_are_drawn_in_colors_of_their_own(
     bench, paper, tmp_path
 ):
     image = drawn(bench, paper, tmp_path)
-    for color in (plots.OURS, plots.OTHER, plots.LOOP, plots.PUBLISHED):
+    for color in (plotting.OURS, plotting.OTHER, plotting.LOOP, plotting.PUBLISHED):
         assert has(image, color), color
 
 
@@ -30,15 +30,15 @@ def test_published_times_are_not_drawn_beside_a_smaller_problem(
 ):
     problem = dict(name="covertype", source="UCI", rows=20000, dim=55)
     image = drawn([record("ppl_core", problem=problem)], paper, tmp_path)
-    assert has(image, plots.OURS)
-    assert not has(image, plots.PUBLISHED)
+    assert has(image, plotting.OURS)
+    assert not has(image, plotting.PUBLISHED)
 
 
-def test_a_wrong_posterior_has_no_bar(record, paper, tmp_path):
+def test_a_wrong_posterior_has_no_dot(record, paper, tmp_path):
     wrong = record("stan_glm", check=dict(passed=False))
     image = drawn([record("ppl_core"), wrong], paper, tmp_path)
-    assert has(image, plots.OURS)
-    assert not has(image, plots.OTHER)
+    assert has(image, plotting.OURS)
+    assert not has(image, plotting.OTHER)
 
 
 @pytest.mark.parametrize("rows", [581012, 20000])
@@ -48,8 +48,8 @@ def test_it_is_drawn_when_every_system_failed(record, paper, tmp_path, rows):
     records = [record("ppl_core", problem=problem, **failed)]
     records += [record("ppl_core_64_chains", problem=problem, **failed)]
     image = drawn(records, paper, tmp_path)
-    assert not has(image, plots.OURS)
-    assert image.shape[1] == round(plots.WIDTH * 140)
+    assert not has(image, plotting.OURS)
+    assert image.shape[1] == round(plotting.WIDTH * plotting.DPI)
 
 
 def test_logical_devices_are_not_drawn_beside_the_papers(record, paper, tmp_path):

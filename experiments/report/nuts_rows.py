@@ -1,0 +1,383 @@
+"""The rows of the NUTS table: time per unit of work and ratios, from the records."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments.records.record import Record
+from experiments.report import selection
+from experiments.report.ratios import (
+    Outcome,
+    Spread,
+    at_least,
+    at_most,
+    ratio,
+    spread,
+    spread_or_none,
+)
+
+ONE_CHAIN = "one chain"
+BARE_LOOP = "bare loop"
+ALL_CORES = "all cores"
+DEVICES = "logical devices"
+FLOAT_BYTES = 4  # ours, hand-written TensorFlow and JAX hold the features in float32
+
+
+class System(NamedTuple):
+    """A row of the table."""
+
+    id: str  # the record's `system`
+    label: str
+    group: str  # decides the unit and which row is ours
+
+
+class Target(NamedTuple):
+    """A bound on the ratio of two rows' times."""
+
+    claim: str
+    over: str  # id of the row whose time is divided
+    under: str  # id of the row whose time it is divided by
+    bound: float
+    at_most: bool  # otherwise at least
+
+
+class Row(NamedTuple):
+    """One system over all its rounds; numbers are None where `failure` says why."""
+
+    system: System
+    records: tuple[Record, ...]  # in order of round
+    failure: str  # "" when every round ran and passed its check
+    times: dict[int, float]  # ms per unit of work by round, empty after a failure
+    ms: Spread | None
+    speedup: Spread | None  # this row's time over that of ours
+    speedup_per_leapfrog_used: Spread | None  # of ALL_CORES alone
+
+    def work(self, unit: str) -> Spread | None:
+        """Leapfrogs or gradients of a round."""
+        if self.failure:
+            return None
+        return spread(
+            sum(r.work.get(unit) or r.work["leapfrogs"]) for r in self.records
+        )
+
+    def seconds(self, clock: str) -> Spread | None:
+        """Seconds of "build" or of the "first" call."""
+        if self.failure:
+            return None
+        return spread_or_none(r.seconds.get(clock) for r in self.records)
+
+
+class PaperRow(NamedTuple):
+    """A row of the paper's table."""
+
+    id: str
+    label: str
+    ms: float  # per leapfrog
+    hardware: str
+    systems: tuple[str, ...]  # ids of our rows that it is compared with
+
+
+class Paper(NamedTuple):
+    """The published table."""
+
+    source: str
+    rows: int  # observations
+    table: tuple[PaperRow, ...]
+    ours: tuple[str, ...]  # ids of the rows that its ratios are against
+    notes: tuple[str, ...]
+
+
+SYSTEMS = (
+    System("stan_plain", "Stan, plain program", ONE_CHAIN),
+    System("stan_glm", "Stan, bernoulli_logit_glm", ONE_CHAIN),
+    System("pymc_float64", "PyMC, float64", ONE_CHAIN),
+    System("pymc_float32", "PyMC, float32", ONE_CHAIN),
+    System("tfp_nuts", "TFP NoUTurnSampler", ONE_CHAIN),
+    System("handwritten_tf", "hand-written TensorFlow, autodiff", ONE_CHAIN),
+    System(
+        "handwritten_tf_grad",
+        "hand-written TensorFlow, hand-written gradient",
+        ONE_CHAIN,
+    ),
+    System("ppl_core_whole", "ours, data whole", ONE_CHAIN),
+    System("ppl_core", "ours", ONE_CHAIN),
+    System("numpyro", "NumPyro", ONE_CHAIN),
+    System("nutpie", "nutpie", ONE_CHAIN),
+    System("blackjax", "BlackJAX", ONE_CHAIN),
+    System("jax_dim_rows", "bare JAX leapfrogs, [dim, rows]", BARE_LOOP),
+    System("jax_rows_dim", "bare JAX leapfrogs, [rows, dim]", BARE_LOOP),
+    System("one_pass", "one pass over the features", BARE_LOOP),
+    System("stan_glm_all_cores", "Stan, bernoulli_logit_glm, all cores", ALL_CORES),
+    System("pymc_float64_all_cores", "PyMC, float64, all cores", ALL_CORES),
+    System("ppl_core_64_chains", "ours, 64 chains in one batch", ALL_CORES),
+    System("ppl_core_1_device", "ours, 1 logical CPU device, 1 thread", DEVICES),
+    System("ppl_core_2_devices", "ours, 2 logical CPU devices, 1 thread each", DEVICES),
+)
+OURS = {
+    ONE_CHAIN: "ppl_core",
+    BARE_LOOP: "ppl_core",
+    ALL_CORES: "ppl_core_64_chains",
+    DEVICES: "ppl_core_1_device",
+}
+UNITS = {
+    ONE_CHAIN: "ms per leapfrog",
+    BARE_LOOP: "ms per leapfrog",  # of one_pass: per pass
+    ALL_CORES: "ms per gradient",
+    DEVICES: "ms per leapfrog",
+}
+TARGETS = (
+    Target("ours / hand-written TensorFlow", "ppl_core", "handwritten_tf", 1.03, True),
+    Target(
+        "ours / hand-written TensorFlow, hand-written gradient",
+        "ppl_core",
+        "handwritten_tf_grad",
+        1.1,
+        True,
+    ),
+    Target(
+        "ours, data whole / hand-written TensorFlow",
+        "ppl_core_whole",
+        "handwritten_tf",
+        1.03,
+        True,
+    ),
+    Target(
+        "ours, data whole / hand-written TensorFlow, hand-written gradient",
+        "ppl_core_whole",
+        "handwritten_tf_grad",
+        1.1,
+        True,
+    ),
+    Target("Stan GLM / ours", "stan_glm", "ppl_core", 10.0, False),
+    Target("PyMC float64 / ours", "pymc_float64", "ppl_core", 6.0, False),
+    Target("ours / JAX [dim, rows] loop", "ppl_core", "jax_dim_rows", 1.0, True),
+    Target("ours / one pass", "ppl_core", "one_pass", 2.3, True),
+    Target(
+        "Stan GLM, all cores / ours, 64 chains",
+        "stan_glm_all_cores",
+        "ppl_core_64_chains",
+        15.0,
+        False,
+    ),
+    Target(
+        "PyMC float64, all cores / ours, 64 chains",
+        "pymc_float64_all_cores",
+        "ppl_core_64_chains",
+        12.0,
+        False,
+    ),
+)
+
+
+def newest(records: Sequence[Record]) -> list[Record]:
+    """The records of the newest benchmark of one chain, of all cores, and of devices.
+
+    Raises ValueError when there is no record, or one without provenance["bench_id"].
+    """
+    apart = {s.id: s.group for s in SYSTEMS if s.group in (ALL_CORES, DEVICES)}
+    return selection.newest(records, lambda record: apart.get(record.system))
+
+
+def compare(records: Sequence[Record]) -> list[Row]:
+    """One row for each of SYSTEMS, from the records of one benchmark.
+
+    Raises ValueError for a system that is not in SYSTEMS, a round recorded twice, and
+    records of more than one problem or machine.
+    """
+    by_system: dict[str, dict[int, Record]] = {system.id: {} for system in SYSTEMS}
+    for record in records:
+        given, wanted = _problem_and_machine(record), _problem_and_machine(records[0])
+        if given != wanted:
+            raise ValueError(
+                f"{record.system}, round {record.round}: given {given}, "
+                f"wanted {wanted} as in {records[0].system}"
+            )
+        if record.system not in by_system:
+            raise ValueError(
+                f"system: given {record.system!r}, wanted one of {list(by_system)}"
+            )
+        rounds = by_system[record.system]
+        if record.round in rounds:
+            raise ValueError(f"{record.system}: round {record.round} is recorded twice")
+        rounds[record.round] = record
+
+    ordered = {
+        name: tuple(rounds[i] for i in sorted(rounds))
+        for name, rounds in by_system.items()
+    }
+    return [
+        _row(system, ordered[system.id], ordered[OURS[system.group]])
+        for system in SYSTEMS
+    ]
+
+
+def by_size(records: Iterable[Record]) -> list[tuple[int, Row, Row]]:
+    """For each number of rows in the data: that number, ours, and ours, data whole.
+
+    Of the newest benchmark of that size that has both, the smallest size first.
+    """
+    sizes: dict[int, dict[str, list[Record]]] = {}
+    for record in records:
+        if record.system in ("ppl_core", "ppl_core_whole"):
+            benches = sizes.setdefault(record.problem["rows"], {})
+            benches.setdefault(record.provenance["bench_id"], []).append(record)
+    pairs = []
+    for num_rows in sorted(sizes):
+        for bench in reversed(sizes[num_rows].values()):
+            rows = {row.system.id: row for row in compare(bench)}
+            ours, whole = rows["ppl_core"], rows["ppl_core_whole"]
+            if ours.records and whole.records:
+                pairs.append((num_rows, ours, whole))
+                break
+    return pairs
+
+
+def data_mb(problem: dict[str, Any]) -> float | None:
+    """Megabytes (10^6 bytes) of the features in float32, where their size is known."""
+    if "dim" not in problem:
+        return None
+    return float(problem["rows"] * problem["dim"] * FLOAT_BYTES / 1e6)
+
+
+def milliseconds_per(record: Record, unit: str) -> float:
+    """Milliseconds of the record's timed calls per `unit` of their work.
+
+    unit: "leapfrogs" or "gradients"; a record that does not count its gradients apart
+      took one per leapfrog.
+
+    Raises ValueError when there is nothing to divide by, or not one count for each
+    call.
+    """
+    calls: list[float] = record.seconds.get("calls") or []
+    work: list[int] = record.work.get(unit) or record.work.get("leapfrogs") or []
+    if len(calls) != len(work) or not sum(work) > 0:
+        raise ValueError(
+            f"{record.system}, round {record.round}: given {len(calls)} calls and "
+            f"{unit} {work}, wanted a count above 0 for each call"
+        )
+    return 1000 * math.fsum(calls) / sum(work)
+
+
+def _problem_and_machine(record: Record) -> dict[str, Any]:
+    problem = {name: record.problem.get(name) for name in ("name", "source", "rows")}
+    return problem | {name: record.hardware.get(name) for name in ("cpu", "cores")}
+
+
+def _row(system: System, records: Sequence[Record], ours: Sequence[Record]) -> Row:
+    failure = selection.failure(records)
+    unit = "gradients" if system.group == ALL_CORES else "leapfrogs"
+    times = {} if failure else _times(records, unit)
+    speedup = per_used = None
+    if times and not selection.failure(ours):
+        speedup = ratio(times, _times(ours, unit))
+        if system.group == ALL_CORES:
+            per_used = ratio(_times(records, "leapfrogs"), _times(ours, "leapfrogs"))
+    return Row(
+        system=system,
+        records=tuple(records),
+        failure=failure,
+        times=times,
+        ms=spread_or_none(times.values()),
+        speedup=speedup,
+        speedup_per_leapfrog_used=per_used,
+    )
+
+
+def _times(records: Sequence[Record], unit: str) -> dict[int, float]:
+    return {r.round: milliseconds_per(r, unit) for r in records}
+
+
+def outcomes(rows: Sequence[Row]) -> dict[Target, Outcome]:
+    """How each of TARGETS came out in these rows."""
+    by_id = {row.system.id: row for row in rows}
+    found = {}
+    for target in TARGETS:
+        pair = by_id[target.over], by_id[target.under]
+        reason = "; ".join(
+            f"{row.system.label}: {row.failure}" for row in pair if row.failure
+        )
+        measured = ratio(pair[0].times, pair[1].times)
+        decide = at_most if target.at_most else at_least
+        found[target] = decide(target.claim, target.bound, measured, reason)
+    return found
+
+
+def read_paper(path: Path) -> Paper:
+    """The published table of `path`.
+
+    Raises ValueError when a row names a system that is not in SYSTEMS.
+    """
+    content = json.loads(path.read_text(encoding="utf-8"))
+    known = {system.id for system in SYSTEMS}
+    table = []
+    for row in content["table"]:
+        unknown = sorted(set(row["systems"]) - known)
+        if unknown:
+            raise ValueError(
+                f"{path}: {row['id']} names systems without a row: {unknown}"
+            )
+        table.append(
+            PaperRow(
+                id=row["id"],
+                label=row["label"],
+                ms=row["ms_per_leapfrog"],
+                hardware=row["hardware"],
+                systems=tuple(row["systems"]),
+            )
+        )
+    return Paper(
+        source=content["source"],
+        rows=content["rows"],
+        table=tuple(table),
+        ours=tuple(content["ours"]),
+        notes=tuple(content["notes"]),
+    )
+
+
+def paper_row(paper: Paper, system: str) -> PaperRow | None:
+    """The published row that the row `system` is compared with, or None."""
+    for row in paper.table:
+        if system in row.systems:
+            return row
+    return None
+
+
+def paper_ratios(paper: Paper, row: PaperRow) -> list[float]:
+    """The time of `row` over that of each of `paper.ours`, in the paper."""
+    ms = {other.id: other.ms for other in paper.table}
+    return [row.ms / ms[name] for name in paper.ours]
+
+
+def is_papers_size(rows: Sequence[Row], paper: Paper) -> bool:
+    """Whether the paper's times are of as much data as these."""
+    return bool(any_record(rows).problem["rows"] == paper.rows)
+
+
+def all_records(rows: Sequence[Row]) -> list[Record]:
+    """The records of all rows."""
+    return [record for row in rows for record in row.records]
+
+
+def any_record(rows: Sequence[Row]) -> Record:
+    """A record for what all have in common; one that ran, where there is one.
+
+    Raises ValueError when there is none.
+    """
+    records = all_records(rows)
+    if not records:
+        raise ValueError("rows: none has a record, wanted at least one that has")
+    return next((r for r in records if r.status == "ok"), records[0])
+
+
+def status(row: Row) -> str:
+    """The first words of the row's failure, without the reason; "" without one."""
+    return row.failure.split(":")[0].split(" (in round")[0]
+
+
+def title(rows: Sequence[Row]) -> str:
+    """The sampler, the problem and its size."""
+    problem = any_record(rows).problem
+    dim = f" x {problem['dim']}" if "dim" in problem else ""
+    return f"NUTS on {problem['name']}, N = {problem['rows']:,}{dim}"

@@ -1,0 +1,178 @@
+"""The rows of the scaling tables: rates, efficiency and communication by round."""
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments.records.record import Record
+from experiments.report import selection
+from experiments.report.ratios import Spread, ratio, spread_or_none
+
+KINDS = ("measured", "counted", "projected")
+SCALINGS = ("weak", "strong")
+WITHIN = 0.15  # target: a projection's largest error at a published point
+CASES = {
+    "one_device": "one device",
+    "one_process": "one process, a logical device a core",
+    "processes": "several processes, one a core",
+    "independent": "independent processes (the ceiling)",
+}
+VARIANTS = {
+    "links": "published links",
+    "hosts": "10 Gbit/s between hosts (assumed)",
+}
+
+
+class Measured(NamedTuple):
+    """One case of one model over the rounds."""
+
+    subject: str
+    label: str
+    source: str  # of the data
+    case: str
+    scaling: str
+    devices: int
+    processes: int
+    batch: int  # of all devices together
+    engine: str | None
+    rounds: int
+    rate: Spread | None  # examples a second
+    efficiency: Spread | None
+    communication: Spread | None  # share of a step
+    failure: str
+
+
+class Projected(NamedTuple):
+    """One curve: a model on a hardware, or a published model in one variant."""
+
+    subject: str
+    label: str
+    source: str  # of the data; "" for a published model
+    on: str
+    variant: str  # one of VARIANTS for a published model, else ""
+    record: Record
+    failure: str
+
+
+class Page(NamedTuple):
+    """All that the records of the newest benchmark of each kind say."""
+
+    measured: tuple[Measured, ...]
+    counted: tuple[Record, ...]
+    projected: tuple[Projected, ...]
+    paper_projected: tuple[Projected, ...]
+    paper: Mapping[str, Any]
+    records: tuple[Record, ...]
+
+
+def read_page(records: Sequence[Record], paper_path: Path) -> Page:
+    """The rows of every table.
+
+    Raises ValueError for no records, and for one whose kind is unknown.
+    """
+    for record in records:
+        if record.settings.get("kind") not in KINDS:
+            raise ValueError(
+                f"{record.system}: kind: given {record.settings.get('kind')!r}, "
+                f"wanted one of {KINDS}"
+            )
+    newest = selection.newest(records, lambda record: record.settings["kind"])
+    kinds = {kind: [r for r in newest if r.settings["kind"] == kind] for kind in KINDS}
+    projected = [_projected(record) for record in kinds["projected"]]
+    return Page(
+        measured=tuple(_measured(kinds["measured"])),
+        counted=tuple(kinds["counted"]),
+        projected=tuple(p for p in projected if not p.variant),
+        paper_projected=tuple(p for p in projected if p.variant),
+        paper=json.loads(paper_path.read_text(encoding="utf-8")),
+        records=tuple(record for kind in KINDS for record in kinds[kind]),
+    )
+
+
+def published(page: Page, model: str) -> Mapping[str, Any]:
+    """The paper's model of that id; raises ValueError for an unknown one."""
+    for entry in page.paper["models"]:
+        if entry["id"] == model:
+            return dict(entry)
+    raise ValueError(f"model: given {model!r}, wanted one of the paper's")
+
+
+def slope(x: Sequence[float], y: Sequence[float]) -> float:
+    """Of the least-squares line with an intercept, which the paper's titles print."""
+    return statistics.linear_regression(x, y).slope
+
+
+def failure_of(records: Sequence[Record]) -> str:
+    """Why these rounds give no number; "" where they do."""
+    return selection.failure(records)
+
+
+def _measured(records: Sequence[Record]) -> Iterable[Measured]:
+    runs: dict[tuple[str, str, str, int], list[Record]] = {}
+    for record in records:
+        settings = record.settings
+        for scaling in settings.get("scaling", ()):
+            key = (settings["subject"], scaling, settings["case"], settings["devices"])
+            runs.setdefault(key, []).append(record)
+    order = sorted(
+        runs, key=lambda k: (k[0], SCALINGS.index(k[1]), k[3], list(CASES).index(k[2]))
+    )
+    for key in order:
+        subject, scaling, case, devices = key
+        group = runs[key]
+        rates = _rates(group)
+        one = _rates(runs.get((subject, scaling, "one_device", 1), ()))
+        ceiling = _rates(runs.get((subject, scaling, "independent", devices), ()))
+        linear = {i: devices * rate for i, rate in one.items()} if devices > 1 else {}
+        if case == "independent":
+            ceiling = {}
+        common = rates.keys() & ceiling.keys()
+        failure = failure_of(group)
+        if failure:
+            rates, common = {}, set()
+        settings = group[0].settings
+        yield Measured(
+            subject=subject,
+            label=group[0].problem["label"],
+            source=group[0].problem["source"],
+            case=case,
+            scaling=scaling,
+            devices=devices,
+            processes=settings["processes"],
+            batch=settings["batch"],
+            engine=str(settings.get("engine") or "").rpartition(".")[2] or None,
+            rounds=len(_rates(group)),
+            rate=spread_or_none(rates.values()),
+            efficiency=ratio(rates, linear),
+            communication=spread_or_none(1 - rates[i] / ceiling[i] for i in common),
+            failure=failure,
+        )
+
+
+def _rates(records: Iterable[Record]) -> dict[int, float]:
+    """Examples a second by round: the median over the steps, robust to one outlier."""
+    return {
+        record.round: statistics.median(
+            examples / seconds
+            for examples, seconds in zip(
+                record.work["examples"], record.seconds["calls"], strict=True
+            )
+        )
+        for record in records
+        if not failure_of([record])
+    }
+
+
+def _projected(record: Record) -> Projected:
+    settings = record.settings
+    return Projected(
+        subject=settings.get("subject") or settings["model"],
+        label=record.problem.get("label") or record.problem["name"],
+        source=str(record.problem.get("source") or ""),
+        on=settings["on"],
+        variant=settings.get("variant", ""),
+        record=record,
+        failure=failure_of([record]),
+    )
