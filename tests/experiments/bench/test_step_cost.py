@@ -50,4 +50,4 @@ def test_records_make_the_table(records, tmp_path):
         record.append(path, made)
     page.render_step_cost(records_path=path, out_dir=tmp_path)
     text = (tmp_path / "tables" / "step_cost.md").read_text()
-    assert "runtime and loop" in text and "3 rounds of 2 steps" in text
+    assert "engine and training loop" in text and "3 rounds of 2 steps" in text

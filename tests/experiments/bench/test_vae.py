@@ -79,7 +79,7 @@ def test_a_system_trains_as_ours_does_and_the_page_stands_beside_the_records(fol
         assert made.problem["source"].startswith("natural-image crops")
     assert ours.work["flops"] == theirs.work["flops"] > 0
     text = (folder / "tables" / "vae.md").read_text()
-    for part in ("**ours, one device**", "handwritten TensorFlow", "MFU, crops64"):
+    for part in ("**ours, one device**", "hand-written TensorFlow", "MFU, crops64"):
         assert part in text
     assert len((folder / "tables" / "vae.csv").read_text().splitlines()) == 3
 
