@@ -1,6 +1,6 @@
-"""Random variables, tracing, and transformations of programs: the language."""
+"""The language: random variables, tracers, and transformations of programs."""
 
-# ruff: noqa: F401, F403  what is imported here is the package's list
+# ruff: noqa: F401, F403  the imports are the package's public names
 
 from ppl_core.distributions import *
 from ppl_core.distributions import make_random_variable

@@ -1,43 +1,43 @@
-"""From R^k onto supports: TFP's default bijectors, its errors in them put right."""
+"""Bijectors from R^k onto supports: TFP's defaults, with corrections."""
 
 import types
 from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.bijectors import pad
 
-tfb, tfd = tfp.bijectors, tfp.distributions
-
 _ON_SPHERE = (tfd.VonMisesFisher, tfd.PowerSpherical, tfd.SphericalUniform)
-_PUT_RIGHT = (tfd.WishartLinearOperator, tfd.LKJ)
+_CORRECTED = (tfd.WishartLinearOperator, tfd.LKJ)
 
 
 def event_space_bijector(distribution: tfd.Distribution) -> tfb.Bijector | None:
-    """From R^k onto the distribution's support; None where it is discrete.
+    """Returns a bijector from R^k onto the distribution's support; None if discrete.
 
-    It is TFP's default, but for
-      Wisharts: TFP's reaches Cholesky diagonals above log 2 alone, in float32 alone.
-      LKJ: the log determinant of TFP's is one of matrices whose diagonal varies.
-    On a simplex of K parts TFP's log determinant is one of surface area, which is
-    (log K) / 2 more than one of the first K - 1 parts.
+    It is TFP's default, except for
+      Wishart distributions: TFP's reaches only Cholesky diagonals above log 2, and
+        works only in float32.
+      LKJ: TFP's log determinant belongs to matrices whose diagonal varies.
+    On a simplex of K parts, TFP's log determinant is that of the surface area, which
+    exceeds that of the first K - 1 parts by (log K) / 2.
 
-    Raises ValueError for a distribution on a sphere, of which TFP's default reaches one
-    orthant, and for others made from a Wishart or LKJ.
+    Raises ValueError for a distribution on a sphere, where TFP's default reaches only
+    one orthant, and for other distributions built from a Wishart or LKJ.
     """
-    within = list(_within(distribution))
-    if any(isinstance(part, _ON_SPHERE) for part in within):
+    chain = list(_base_distributions(distribution))
+    if any(isinstance(base, _ON_SPHERE) for base in chain):
         raise ValueError(
-            "lies on a sphere, of which TFP's bijector reaches one orthant alone; "
+            "lies on a sphere, of which TFP's bijector reaches only one orthant; "
             "normalise a normal vector instead"
         )
-    if any(isinstance(part, _PUT_RIGHT) for part in within[1:]):
+    if any(isinstance(base, _CORRECTED) for base in chain[1:]):
         raise ValueError(
-            f"is made from a {type(within[-1]).__name__}, for which TFP's bijector is "
+            f"is built from a {type(chain[-1]).__name__}, for which TFP's bijector is "
             "wrong; make that a random variable itself, with sample_shape"
         )
-    if not isinstance(distribution, _PUT_RIGHT):
+    if not isinstance(distribution, _CORRECTED):
         return distribution.experimental_default_event_space_bijector()
     if isinstance(distribution, tfd.LKJ):
         cholesky, product = tfb.CorrelationCholesky(), _CorrelationOuterProduct()
@@ -50,7 +50,7 @@ def event_space_bijector(distribution: tfd.Distribution) -> tfb.Bijector | None:
 
 
 class _CorrelationOuterProduct(tfb.CholeskyOuterProduct):
-    """L L^T for L with rows of norm one: the diagonals of both are no coordinates."""
+    """L L^T for L with rows of norm one: neither diagonal is a free coordinate."""
 
     def _forward_log_det_jacobian(self, x: tf.Tensor) -> tf.Tensor:
         diagonal = tf.linalg.diag_part(x)
@@ -59,8 +59,10 @@ class _CorrelationOuterProduct(tfb.CholeskyOuterProduct):
         return tf.reduce_sum(tf.cast(below, x.dtype) * log_diagonal, axis=-1)
 
 
-def _within(distribution: tfd.Distribution) -> Iterator[tfd.Distribution]:
-    """The distribution, and those it is made from: Sample's, Independent's, ..."""
+def _base_distributions(
+    distribution: tfd.Distribution | None,
+) -> Iterator[tfd.Distribution]:
+    """The distribution, then those it wraps (as Sample and Independent do)."""
     while distribution is not None:
         yield distribution
         distribution = getattr(
@@ -74,6 +76,6 @@ def _reshape(array: np.ndarray, newshape: list[int]) -> np.ndarray:
     return np.reshape(array, newshape)
 
 
-# tfb.Pad, and so tfb.SoftmaxCentered, of TFP 0.25 calls np.reshape by an argument name
-# that NumPy has dropped.  No other function in that module is touched.
+# tfb.Pad of TFP 0.25, and so tfb.SoftmaxCentered, calls np.reshape by an argument name
+# that NumPy has removed.  This replaces np.reshape in that one module.
 pad.np = types.SimpleNamespace(**{**vars(np), "reshape": _reshape})

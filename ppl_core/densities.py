@@ -1,13 +1,13 @@
-"""Distributions of TFP with better gradients, or working where TFP's do not."""
+"""TFP distributions with cheaper gradients, or repaired where TFP's own fail."""
+
+from typing import Any
 
 import tensorflow as tf
-import tensorflow_probability as tfp
-
-tfd = tfp.distributions
+from tensorflow_probability import distributions as tfd
 
 
 class Bernoulli(tfd.Bernoulli):
-    """tfd.Bernoulli whose log prob costs one exponential, its gradient included."""
+    """tfd.Bernoulli whose log prob and gradient need a single exponential."""
 
     def _log_prob(self, event: tf.Tensor) -> tf.Tensor:
         if self._logits is None:
@@ -17,22 +17,23 @@ class Bernoulli(tfd.Bernoulli):
 
 
 class FlatDirichlet(tfd.FlatDirichlet):
-    """tfd.FlatDirichlet, drawn from as a Dirichlet.
+    """tfd.FlatDirichlet that samples as a Dirichlet.
 
-    Its own draws, in TFP 0.25, set an array's element with a sequence, which NumPy
-    refuses since 2.4.
+    TFP 0.25's own sampler sets an array's element to a sequence, which NumPy refuses
+    since 2.4.
     """
 
     _sample_n = tfd.Dirichlet._sample_n
 
 
 @tf.custom_gradient
-def bernoulli_log_prob(logits: tf.Tensor, event: tf.Tensor) -> tuple:
-    """log p(event | logits), elementwise over the broadcast shape of the two.
+def bernoulli_log_prob(logits: tf.Tensor, event: tf.Tensor) -> tuple[Any, Any]:
+    """log p(event | logits), elementwise over the broadcast shape of both.
 
-    With m = [logits > 0], it is (event - m) logits - log(1 + exp(-|logits|)): no
-    overflow, exact at infinite logits, linear in `event` as TFP's.  The gradient by
-    `logits` is event - sigmoid(logits), which autodiff of the two terms would not find.
+    With m = [logits > 0], it is (event - m) logits - log(1 + exp(-|logits|)).  It does
+    not overflow, is exact at infinite logits, and is linear in `event`, as TFP's is.
+    The gradient by `logits` is event - sigmoid(logits); autodiff of the two terms
+    would compute more.
     """
     positive = tf.cast(logits > 0, logits.dtype)
     log_prob = tf.math.multiply_no_nan(logits, event - positive) - tf.math.log1p(
@@ -48,8 +49,8 @@ def bernoulli_log_prob(logits: tf.Tensor, event: tf.Tensor) -> tuple:
 
 
 @tf.custom_gradient
-def _sigmoid(logits: tf.Tensor) -> tuple:
-    """The logistic function, of the exponential that the log prob has computed."""
+def _sigmoid(logits: tf.Tensor) -> tuple[Any, Any]:
+    """The logistic function, from the exponential that the log prob has computed."""
     decay = tf.exp(-tf.abs(logits))
     value = tf.where(logits > 0, tf.ones_like(decay), decay) / (1.0 + decay)
     return value, lambda upstream: upstream * value * (1.0 - value)

@@ -4,49 +4,58 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from ppl_core import densities
 from ppl_core.random_variable import RandomVariable
 from ppl_core.trace import traceable
 
-tfd = tfp.distributions
-
-_HELD = ("sample_shape", "value", "seed", "observed", "log_prob_scale", "log_prob_mask")
+_OPTIONS = (
+    "sample_shape",
+    "value",
+    "seed",
+    "observed",
+    "log_prob_scale",
+    "log_prob_mask",
+)
 
 
 def make_random_variable(
     make_distribution: Callable[..., tfd.Distribution],
 ) -> Callable[..., RandomVariable]:
-    """The traceable constructor of random variables of one distribution class.
+    """Returns the traceable constructor of random variables of one distribution class.
 
-    It takes the class's own arguments, and besides, by keyword,
+    The constructor takes the class's own arguments and, by keyword,
       name: the handle by which tracers find the variable.
       sample_shape: leading i.i.d. dimensions.
-      value: the value to hold; drawn with `seed` when None.
+      value: the variable's value; None means a draw with `seed`.
       seed: None, an integer (stateful) or a [2] int32 tensor (stateless).
       observed, log_prob_scale, log_prob_mask: see RandomVariable.
-    Where the class has an argument of one of these names (tfd.Sample's sample_shape),
-    it is the class's.
+    Where the class itself has an argument of one of these names (sample_shape of
+    tfd.Sample), the argument goes to the class.
+
+    >>> LogNormal = ppl.make_random_variable(tfp.distributions.LogNormal)
+    >>> LogNormal(0.0, 1.0, sample_shape=3, name="x").shape.as_list()
+    [3]
     """
-    own = inspect.signature(
+    parameters = inspect.signature(
         make_distribution.__init__
         if inspect.isclass(make_distribution)
         else make_distribution
     ).parameters
-    held_names = [held for held in _HELD if held not in own]
+    option_names = [option for option in _OPTIONS if option not in parameters]
 
     def construct(*args: Any, name: str | None = None, **kwargs: Any) -> RandomVariable:
-        held = {key: kwargs.pop(key) for key in held_names if key in kwargs}
+        options = {key: kwargs.pop(key) for key in option_names if key in kwargs}
         return RandomVariable(
             make_distribution(*args, **kwargs),
             name=name,
             constructor_name=construct.__name__,
-            **held,
+            **options,
         )
 
     def to_value(value: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """`value` as tensors, of the shape that the variable would have."""
+        """`value` as tensors, checked to have the variable's shape."""
         return construct(*args, **kwargs | {"value": value}).value
 
     construct.__name__ = construct.__qualname__ = make_distribution.__name__
@@ -54,8 +63,8 @@ def make_random_variable(
         f"A random variable of tfd.{make_distribution.__name__}'s arguments; "
         "see make_random_variable."
     )
-    construct.to_value = to_value
-    construct.makes_random_variable = True  # what the tracers of tracers.py look for
+    # Tracers tell constructors from other traceable functions by these two.
+    vars(construct).update(to_value=to_value, makes_random_variable=True)
     return traceable(construct)
 
 

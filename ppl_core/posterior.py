@@ -1,4 +1,4 @@
-"""A program's latent variables as one unconstrained vector, for samplers."""
+"""A program's posterior as a density over one unconstrained vector, for samplers."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ import tensorflow_probability as tfp
 from ppl_core.bijectors import event_space_bijector
 from ppl_core.random_variable import RandomVariable
 from ppl_core.tracers import condition, seeded, tape
-from ppl_core.transformations import Program, add, total, vectorized
+from ppl_core.transformations import Program, add, label_of, total, vectorized
 
 
 class Posterior(NamedTuple):
@@ -17,11 +17,13 @@ class Posterior(NamedTuple):
 
     dim: int
     names: tuple[str, ...]  # of the latent variables, in the program's order
-    sizes: tuple[int, ...]  # coordinates of each: they follow each other in the vector
-    log_prob: Callable[[tf.Tensor], tf.Tensor]  # [chains, dim] -> [chains], the dtype's
-    log_prob_and_grad: Callable[[tf.Tensor], tuple]  # and [chains, dim], in one pass
-    constrain: Callable[[tf.Tensor], dict]  # [chains, dim] -> name: [chains, ...]
-    unconstrain: Callable[[Mapping[str, Any]], tf.Tensor]  # its inverse
+    sizes: tuple[int, ...]  # coordinates of each, in the vector's order
+    # vectors [chains, dim] -> [chains]; the same and its gradient [chains, dim]
+    log_prob: Callable[[tf.Tensor], tf.Tensor]
+    log_prob_and_grad: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+    # vectors [chains, dim] -> values [chains, ...] by name; and back
+    constrain: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+    unconstrain: Callable[[Mapping[str, Any]], tf.Tensor]
 
 
 def unconstrain(
@@ -31,84 +33,96 @@ def unconstrain(
     dtype: tf.DType | None = tf.float64,
     include_prior: bool = True,
 ) -> Posterior:
-    """The latent variables of `program(*args)` as one unconstrained vector.
+    """Returns the posterior of `program(*args)` on unconstrained space.
 
-    Each variable x of support S is T(y), where T is a bijector from R^k onto S (TFP's
-    default, see event_space_bijector), and the log prob of y has log |det dT/dy| in it.
-    T may depend on variables drawn before: an upper bound that is itself random, say.
+    Each latent variable x of support S is T(y), where T is a bijector from R^k onto S
+    (TFP's default, see event_space_bijector).  The log prob of y includes
+    log |det dT/dy|.  T may depend on earlier variables, such as a random upper bound.
 
-    observed: data by name; variables whose value the program sets are data as well.
-    dtype: what the log prob is summed and returned in.  Float64 by default, since a
-      float32 sum over some hundred thousand rows is too coarse for an energy.
+    observed: data by name.  Variables whose value the program sets are data as well.
+    dtype: of the log prob and its sum.  The default is float64, because a float32 sum
+      over some hundred thousand rows is too coarse for an energy.
     include_prior: whether the log prob contains the latent variables' own terms.
       `unconstrain_shards` adds up parts without them.
 
     Raises ValueError for a discrete latent variable, for one on a sphere, for latent
     variables of different dtypes, and for a program without any.
+
+    >>> def model():
+    ...     scale = ppl.HalfNormal(1.0, name="scale")
+    ...     return ppl.Normal(0.0, scale, sample_shape=3, name="x")
+    >>> posterior = ppl.unconstrain(model, observed={"x": [0.1, -2.0, 1.0]})
+    >>> log_prob, grad = posterior.log_prob_and_grad(tf.zeros([4, posterior.dim]))
+    >>> posterior.names, log_prob.shape.as_list(), grad.shape.as_list()
+    (('scale',), [4], [4, 1])
     """
     observed = dict(observed or {})
     sites = _latent_sites(program, args, observed)
     if not sites:
-        raise ValueError(f"{_called(program)}: no latent variable is left to sample")
-    dtypes = {site.dtype for site in sites}
-    if len(dtypes) > 1:
-        given = {site.name: site.dtype.name for site in sites}
+        raise ValueError(f"{label_of(program)}: no latent variable is left to sample")
+    dtypes = {site.name: site.dtype.name for site in sites}
+    if len(set(dtypes.values())) > 1:
         raise ValueError(
-            f"{_called(program)}: latent variables of one dtype wanted, given {given}"
+            f"{label_of(program)}: given latent variables of dtypes {dtypes}, wanted "
+            "one dtype"
         )
     names = tuple(site.name for site in sites)
     sizes = tuple(site.size for site in sites)
 
     def run(vector: tf.Tensor) -> tuple[dict[str, RandomVariable], list[tf.Tensor]]:
         """The program at one vector [dim]: its variables and the log determinants."""
-        parts = dict(zip(names, tf.split(vector, sizes), strict=True))
+        coordinates = dict(zip(names, tf.split(vector, sizes), strict=True))
         log_dets: list[tf.Tensor] = []
 
-        def from_part(site: _Site) -> Callable:
+        def value_at(site: _Site) -> Callable[..., tf.Tensor]:
             def value(distribution: Any, sample_shape: Any) -> tf.Tensor:
-                bijector = event_space_bijector(distribution)
-                y = tf.reshape(parts[site.name], site.shape)
+                bijector: Any = event_space_bijector(distribution)
+                y = tf.reshape(coordinates[site.name], site.shape)
                 x = bijector.forward(y)
                 log_det = bijector.forward_log_det_jacobian(
                     y, event_ndims=bijector.forward_min_event_ndims
                 )
-                # Constant over what it does not depend on: one copy for each.
+                # A log det that is constant over some dimensions lacks them.
                 log_dets.append(tf.broadcast_to(log_det, site.log_det_shape))
                 return x
 
             return value
 
-        latent = {site.name: from_part(site) for site in sites}
-        with tape() as variables, condition(**latent, **observed):
+        latents = {site.name: value_at(site) for site in sites}
+        with tape() as variables, condition(**latents, **observed):
             program(*args)
         return variables, log_dets
 
-    def shares_of_one(vector: tf.Tensor) -> list[tf.Tensor]:
-        """The log prob's two summands: of the data, and of the latent variables."""
+    def terms_of_one(vector: tf.Tensor) -> list[tf.Tensor]:
+        """The log prob's two terms: of the data, and of the latent variables."""
         variables, log_dets = run(vector)
-        latent, data = [*log_dets], []
+        latent: list[tf.Tensor] = [*log_dets]
+        data: list[tf.Tensor] = []
         for name, variable in variables.items():
             if include_prior or name not in names:
                 (latent if name in names else data).append(variable.log_prob())
-        summands = [data, latent] if include_prior else [data]
+        terms = [data, latent] if include_prior else [data]
         return [
-            add(total(term, dtype) for term in terms) for terms in summands if terms
+            add(total(log_prob, dtype) for log_prob in log_probs)
+            for log_probs in terms
+            if log_probs
         ]
 
     def log_prob_of_one(vector: tf.Tensor) -> tf.Tensor:
-        return add(shares_of_one(vector))
+        return add(terms_of_one(vector))
 
     def log_prob_and_grad_of_one(vector: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape(persistent=True) as gradient_tape:
             gradient_tape.watch(vector)
-            shares = shares_of_one(vector)
-        # Apart, and added in the sum's dtype: XLA would fuse the addition into the
-        # data's last product, which then runs on one thread.
+            terms = terms_of_one(vector)
+        # One gradient for each term, added in the log prob's dtype.  With one gradient
+        # of the sum, XLA would fuse the addition into the data's last product, which
+        # then runs on one thread.
         grads = [
-            gradient_tape.gradient(share, vector, unconnected_gradients="zero")
-            for share in shares
+            gradient_tape.gradient(term, vector, unconnected_gradients="zero")
+            for term in terms
         ]
-        log_prob = add(shares)
+        log_prob = add(terms)
         grad = add(tf.cast(grad, log_prob.dtype) for grad in grads)
         return log_prob, tf.cast(grad, vector.dtype)
 
@@ -119,16 +133,20 @@ def unconstrain(
     def unconstrain_one(values: Mapping[str, tf.Tensor]) -> tf.Tensor:
         with tape() as variables, condition(**values, **observed):
             program(*args)
-        parts = []
+        coordinates = []
         for name in names:
-            bijector = event_space_bijector(variables[name].distribution)
-            parts.append(tf.reshape(bijector.inverse(variables[name].value), [-1]))
-        return tf.concat(parts, 0)
+            bijector: Any = event_space_bijector(variables[name].distribution)
+            coordinates.append(
+                tf.reshape(bijector.inverse(variables[name].value), [-1])
+            )
+        return tf.concat(coordinates, 0)
 
     def to_tensors(values: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        odd = sorted(values.keys() ^ set(names))
-        if odd:
-            raise ValueError(f"unconstrain: value or latent variable missing: {odd}")
+        unmatched = sorted(values.keys() ^ set(names))
+        if unmatched:
+            raise ValueError(
+                f"unconstrain: value or latent variable missing: {unmatched}"
+            )
         return {
             site.name: tf.convert_to_tensor(values[site.name], site.dtype)
             for site in sites
@@ -156,12 +174,12 @@ class _Site(NamedTuple):
 
 
 def _latent_sites(
-    program: Program, args: tuple, observed: Mapping[str, Any]
+    program: Program, args: tuple[Any, ...], observed: Mapping[str, Any]
 ) -> list[_Site]:
-    """The variables of the program without a value, from one run whose ops are lost."""
+    """The program's unobserved variables, from one run in a graph that is discarded."""
     sites: list[_Site] = []
 
-    def look() -> None:
+    def inspect() -> None:
         with tape() as variables, seeded(tfp.random.sanitize_seed(0)):
             with condition(**observed):
                 program(*args)
@@ -169,7 +187,7 @@ def _latent_sites(
             if not variable.observed:
                 sites.append(_site(variable))
 
-    tf.function(look, autograph=False).get_concrete_function()
+    tf.function(inspect, autograph=False).get_concrete_function()
     return sites
 
 
@@ -178,8 +196,8 @@ def _site(variable: RandomVariable) -> _Site:
     label = f"{variable.constructor_name}(name={variable.name!r})"
     if tf.nest.is_nested(distribution.dtype):
         raise ValueError(
-            f"{label}: a joint distribution cannot "
-            "be a latent variable; make its parts random variables of their own"
+            f"{label}: a joint distribution cannot be a latent variable; make its "
+            "parts random variables of their own"
         )
     if not distribution.dtype.is_floating:
         raise ValueError(
@@ -198,13 +216,9 @@ def _site(variable: RandomVariable) -> _Site:
         )
     ndims = shape.rank - bijector.forward_min_event_ndims
     return _Site(
-        name=variable.name,
+        name=str(variable.name),
         dtype=distribution.dtype,
         shape=tuple(shape),
         log_det_shape=tuple(shape[:ndims]),
         size=shape.num_elements(),
     )
-
-
-def _called(program: Program) -> str:
-    return getattr(program, "__name__", repr(program))

@@ -1,4 +1,4 @@
-"""RandomVariable: a distribution, a value and a name, standing in for a tensor."""
+"""RandomVariable: a distribution, a value and a name, usable as a tensor."""
 
 import operator
 from collections.abc import Callable, Iterator
@@ -6,23 +6,25 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
-
-tfd = tfp.distributions
+from tensorflow_probability import distributions as tfd
 
 
 class RandomVariable(tf.__internal__.CompositeTensor):
     """A draw and the distribution it was drawn from; in tensor code, the draw.
 
-    Tran et al. (2018), section 2.  Every operator of tf.Tensor acts on the value with
-    the tensor's meaning, `==` and hashing included.  It passes in and out of
-    tf.function, loops and `tf.nest` by its tensors, so calls with variables of one
-    name, shape and kind share one trace.
+    Tran et al. (2018), section 2.  Every operator of tf.Tensor acts on the value and
+    keeps the tensor's meaning, also for `==` and hashing.  A variable passes in and out
+    of tf.function, loops and `tf.nest` as a composite tensor, so calls with variables
+    of the same name, shape and kind share one trace.
+
+    >>> x = ppl.Normal(0.0, 1.0, value=2.0, name="x")
+    >>> float(x + 1), round(float(x.log_prob()), 2)
+    (3.0, -2.92)
     """
 
-    # NumPy arrays on the left of an operator leave it to this class.
+    # With this, a NumPy array on the left of an operator leaves it to this class.
     __array_priority__ = 200
-    __hash__ = None  # as a tensor's: `==` is elementwise
+    __hash__: None = None  # type: ignore[assignment]  # like a tensor: `==` is elementwise
 
     def __init__(
         self,
@@ -37,14 +39,15 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         log_prob_mask: Any = None,
         constructor_name: str | None = None,
     ) -> None:
-        """Makes a variable whose value is `value`, or a draw made with `seed`.
+        """Makes a variable whose value is `value`, or a draw with `seed`.
 
         sample_shape: leading i.i.d. dimensions of the value.
         value: of shape sample + batch + event, cast to the distribution's dtype where
-          both are floating; or a function of the distribution and
-          the sample shape that returns it.
+          both are floating; or a function of the distribution and the sample shape that
+          returns it.
         observed: whether the value is data; by default, whether one was given.
-        log_prob_scale, log_prob_mask: factor of the log prob; where it counts at all.
+        log_prob_scale: a factor of the log prob.
+        log_prob_mask: where the log prob counts; elsewhere it is 0.
         constructor_name: named in errors; by default the distribution's class.
 
         Raises ValueError when the value's shape is not sample + batch + event.
@@ -56,27 +59,27 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         self.observed = value is not None if observed is None else observed
         self._scale = log_prob_scale
         self._mask = log_prob_mask
-        self._cannot_sample = None
+        self._sample_error: NotImplementedError | None = None
         if callable(value):
             value = value(distribution, sample_shape)
         if value is not None:
-            self._value = self._checked(value)
+            self._value = self._to_tensors(value)
             return
         try:
             self._value = distribution.sample(sample_shape, seed=seed)
-        except NotImplementedError as error:  # a density alone is enough to condition
-            self._value, self._cannot_sample = None, error
+        except NotImplementedError as error:  # a density is enough to observe it
+            self._value, self._sample_error = None, error
 
     @property
     def value(self) -> tf.Tensor:
-        """The value held: shape sample + batch + event.
+        """The value: shape sample + batch + event.
 
-        Raises NotImplementedError when none was given and the distribution cannot draw.
+        Raises NotImplementedError if none was given and the distribution cannot sample.
         """
         if self._value is None:
             raise NotImplementedError(
-                f"{self._called()} has no value: {self.distribution.name} cannot draw "
-                f"one ({self._cannot_sample}), and none was given"
+                f"{self._label()} has no value: {self.distribution.name} cannot "
+                f"sample ({self._sample_error}), and none was given"
             )
         return self._value
 
@@ -93,7 +96,7 @@ class RandomVariable(tf.__internal__.CompositeTensor):
     def log_prob(self, value: Any = None) -> tf.Tensor:
         """The log density or mass of `value` (by default its own): sample + batch.
 
-        This is the variable's term of a log joint: its scale and mask are in it.
+        This is the variable's term of a log joint, with its scale and mask applied.
         """
         distribution = self._known_distribution()
         log_prob = distribution.log_prob(self.value if value is None else value)
@@ -122,14 +125,14 @@ class RandomVariable(tf.__internal__.CompositeTensor):
     def _known_distribution(self) -> tfd.Distribution:
         if self.distribution is None:
             raise ValueError(
-                f"{self._called()} came into a tf.function without its distribution, "
-                "which holds functions or is no composite tensor: make the variable "
+                f"{self._label()} entered a tf.function without its distribution, "
+                "which contains functions or is no composite tensor: make the variable "
                 "inside, or pass its log prob"
             )
         return self.distribution
 
-    def _checked(self, value: Any) -> Any:
-        """`value` as tensors of the distribution's dtype, of the shape wanted."""
+    def _to_tensors(self, value: Any) -> Any:
+        """`value` as tensors of the distribution's dtype, checked for their shape."""
 
         def to_tensor(dtype: tf.DType, part: Any) -> tf.Tensor:
             if isinstance(part, RandomVariable):
@@ -140,24 +143,24 @@ class RandomVariable(tf.__internal__.CompositeTensor):
             return part
 
         dtype = self.distribution.dtype
-        if tf.nest.is_nested(dtype):  # a joint distribution checks its parts itself
+        if tf.nest.is_nested(dtype):  # a joint distribution checks its own parts
             return tf.nest.map_structure(to_tensor, dtype, value, check_types=False)
         value = to_tensor(dtype, value)
-        wanted = self.sample_shape.concatenate(self.distribution.batch_shape)
-        wanted = wanted.concatenate(self.distribution.event_shape)
-        if not wanted.is_compatible_with(value.shape):
+        shape = self.sample_shape.concatenate(self.distribution.batch_shape)
+        shape = shape.concatenate(self.distribution.event_shape)
+        if not shape.is_compatible_with(value.shape):
             raise ValueError(
-                f"{self._called()}: the value has shape {value.shape}, wanted "
-                f"{wanted}, which is sample {self.sample_shape} + "
+                f"{self._label()}: given a value of shape {value.shape}, wanted "
+                f"{shape}, which is sample {self.sample_shape} + "
                 f"batch {self.distribution.batch_shape} + "
                 f"event {self.distribution.event_shape}"
             )
         return value
 
-    def _called(self) -> str:
+    def _label(self) -> str:
         return f"{self.constructor_name}(name={self.name!r})"
 
-    # What tf.Tensor offers besides its operators.
+    # The methods of tf.Tensor other than operators.
 
     def __tf_tensor__(self, dtype: Any = None, name: str | None = None) -> tf.Tensor:
         return tf.convert_to_tensor(self.value, dtype=dtype, name=name)
@@ -185,9 +188,9 @@ class RandomVariable(tf.__internal__.CompositeTensor):
 
     def __repr__(self) -> str:
         value = "no value" if self._value is None else self._value
-        return f"<RandomVariable {self._called()} {value}>"
+        return f"<RandomVariable {self._label()} {value}>"
 
-    # What makes it a composite tensor.
+    # The protocol of composite tensors.
 
     @property
     def _type_spec(self) -> "RandomVariableSpec":
@@ -202,7 +205,7 @@ class RandomVariable(tf.__internal__.CompositeTensor):
 
 
 def to_tensors(value: Any) -> Any:
-    """`value` with tensors for parts; a list of plain numbers is one tensor."""
+    """`value` with its leaves as tensors; a list of plain numbers is one tensor."""
     if isinstance(value, (list, tuple)) and all(
         map(np.isscalar, tf.nest.flatten(value))
     ):
@@ -211,7 +214,7 @@ def to_tensors(value: Any) -> Any:
 
 
 def _static_shape(shape: Any) -> tf.TensorShape:
-    """`shape`, a number, sequence or tensor, as far as it is known."""
+    """The static shape of `shape`, a number, sequence or tensor."""
     static = tf.get_static_value(shape) if tf.is_tensor(shape) else shape
     if static is None:
         return tf.TensorShape(None)
@@ -219,7 +222,7 @@ def _static_shape(shape: Any) -> tf.TensorShape:
 
 
 class _ValueGradient:
-    """Tells tf.GradientTape that the gradient by a variable is that by its value."""
+    """Tells tf.GradientTape to take the gradient by a variable at its value."""
 
     def get_gradient_components(self, variable: RandomVariable) -> tf.Tensor:
         return variable.value
@@ -233,20 +236,20 @@ class _ValueGradient:
 class RandomVariableSpec(tf.TypeSpec):
     """What tf.function compares: names, shapes and the kind of distribution."""
 
-    def __init__(self, value: Any, distribution: Any, held: tuple) -> None:
+    def __init__(self, value: Any, distribution: Any, static: tuple[Any, ...]) -> None:
         self._value = value
         self._distribution = distribution
-        self._held = held
+        self._static = static
 
     @classmethod
     def from_value(cls, variable: RandomVariable) -> "RandomVariableSpec":
         value = tf.nest.map_structure(tf.type_spec_from_value, variable.value)
-        # A distribution that is no composite tensor, or holds functions, stays behind:
-        # keyed by identity it would cost a trace a call.
+        # A distribution that contains functions or is no composite tensor is left out.
+        # It would be compared by identity, and so cost a trace at every call.
         distribution = variable.distribution
         if isinstance(distribution, tf.__internal__.CompositeTensor):
             distribution = tf.type_spec_from_value(distribution)
-            if _holds_functions(distribution):
+            if _contains_functions(distribution):
                 distribution = None
         else:
             distribution = None
@@ -255,25 +258,25 @@ class RandomVariableSpec(tf.TypeSpec):
             for key, weight in _weights(variable).items()
         }
         shape = variable.sample_shape
-        held = (
+        static = (
             variable.name,
             variable.constructor_name,
             None if shape.rank is None else tuple(shape),
             variable.observed,
             tuple(sorted(weights.items())),
         )
-        return cls(value, distribution, held)
+        return cls(value, distribution, static)
 
     @property
     def value_type(self) -> type:
         return RandomVariable
 
-    def _serialize(self) -> tuple:
-        return (self._value, self._distribution, self._held)
+    def _serialize(self) -> tuple[Any, Any, tuple[Any, ...]]:
+        return (self._value, self._distribution, self._static)
 
     @property
     def _component_specs(self) -> dict[str, Any]:
-        specs = {"value": self._value, **dict(self._held[4])}
+        specs = {"value": self._value, **dict(self._static[4])}
         if self._distribution is not None:
             specs["distribution"] = self._distribution
         return specs
@@ -288,29 +291,29 @@ class RandomVariableSpec(tf.TypeSpec):
 
     def _from_components(self, parts: dict[str, Any]) -> RandomVariable:
         variable = object.__new__(RandomVariable)
-        name, constructor_name, sample_shape, observed, _ = self._held
+        name, constructor_name, sample_shape, observed, _ = self._static
         variable.distribution = parts.get("distribution")
         variable.name, variable.constructor_name = name, constructor_name
         variable.sample_shape = tf.TensorShape(sample_shape)
         variable.observed = observed
-        variable._value, variable._cannot_sample = parts["value"], None
+        variable._value, variable._sample_error = parts["value"], None
         variable._scale, variable._mask = parts.get("scale"), parts.get("mask")
         return variable
 
 
-def _holds_functions(spec: tf.TypeSpec) -> bool:
+def _contains_functions(spec: tf.TypeSpec) -> bool:
     try:
         parts = tf.nest.flatten(spec._serialize())
-    except ValueError:  # what TFP raises then
+    except ValueError:  # TFP raises it for a spec that contains functions
         return True
     return any(
-        _holds_functions(part) for part in parts if isinstance(part, tf.TypeSpec)
+        _contains_functions(part) for part in parts if isinstance(part, tf.TypeSpec)
     )
 
 
 def _weights(variable: RandomVariable) -> dict[str, Any]:
-    held = {"scale": variable._scale, "mask": variable._mask}
-    return {key: weight for key, weight in held.items() if weight is not None}
+    weights = {"scale": variable._scale, "mask": variable._mask}
+    return {key: weight for key, weight in weights.items() if weight is not None}
 
 
 def _dtype(weight: Any) -> tf.DType:
@@ -322,8 +325,8 @@ def _on_value(name: str) -> Callable[..., Any]:
     tensor_operator = getattr(tf.Tensor, name)
 
     def apply(self: RandomVariable, *args: Any) -> Any:
-        args = [arg.value if isinstance(arg, RandomVariable) else arg for arg in args]
-        return tensor_operator(self.value, *args)
+        operands = (a.value if isinstance(a, RandomVariable) else a for a in args)
+        return tensor_operator(self.value, *operands)
 
     apply.__name__ = name
     return apply

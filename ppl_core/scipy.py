@@ -1,7 +1,7 @@
-"""The same trace over scipy.stats: random variables as functions that return arrays.
+"""The same tracers over scipy.stats: random variables as functions that return arrays.
 
-`norm(0.0, 1.0, size=3, name="x")` is `scipy.stats.norm.rvs`, made traceable, for every
-generator of SciPy.  Tran et al. (2018), appendix A.
+`norm(0.0, 1.0, size=3, name="x")` is a traceable `scipy.stats.norm.rvs`.  Every
+generator of SciPy has such a function.  Tran et al. (2018), appendix A.
 """
 
 import functools
@@ -13,25 +13,26 @@ import numpy as np
 from scipy import stats
 
 from ppl_core.trace import forward, trace, traceable
-from ppl_core.tracers import condition, name_of
+from ppl_core.tracers import condition, required_name
 
-# Generators whose densities want i.i.d. draws along the last axis, where `rvs` has them
-# along the first: how many axes one draw has.
+# Generators whose densities expect i.i.d. draws along the last axis, although `rvs`
+# returns them along the first; and the number of axes of one draw.
 _DRAWS_LAST = {stats.dirichlet: 1, stats.wishart: 2, stats.invwishart: 2}
 
 
 def make_random_variable(generator: Any) -> Callable[..., Any]:
-    """The traceable function that draws from one generator of scipy.stats.
+    """Returns the traceable function that draws from one generator of scipy.stats.
 
-    It takes the arguments of `generator.rvs`, `size` by keyword, and besides
+    The function takes the arguments of `generator.rvs`, `size` by keyword, and
       name: the handle by which tracers find the variable.
-      value: what to return instead of a draw.
-      seed: as SciPy's `random_state`, or integers to seed a numpy Generator with.
+      value: the result, in place of a draw.
+      seed: a SciPy `random_state`, or integers that seed a numpy Generator.
       observed: whether the value is data; by default, whether one was given.
-      log_prob_scale, log_prob_mask: factor of the log prob; where it counts at all.
-    It returns an array, or a tuple of them where `generator.rvs` does.
+      log_prob_scale: a factor of the log prob.
+      log_prob_mask: where the log prob counts; elsewhere it is 0.
+    It returns an array, or a tuple of arrays where `generator.rvs` does.
     """
-    called = getattr(generator, "name", type(generator).__name__.removesuffix("_gen"))
+    label = getattr(generator, "name", type(generator).__name__.removesuffix("_gen"))
     num_parameters = _num_parameters(generator)
 
     def construct(
@@ -46,96 +47,108 @@ def make_random_variable(generator: Any) -> Callable[..., Any]:
     ) -> Any:
         if len(args) > num_parameters:
             raise TypeError(
-                f"{called}(name={name!r}): at most {num_parameters} arguments by "
-                f"position wanted, given {len(args)}; give size= by keyword"
+                f"{label}(name={name!r}): given {len(args)} positional arguments, "
+                f"wanted at most {num_parameters}; give size= by keyword"
             )
         if value is None:
             kwargs.setdefault("random_state", _random_state(seed))
             value = generator.rvs(*args, **kwargs)
         return _to_arrays(value)
 
-    construct.__name__ = construct.__qualname__ = called
+    construct.__name__ = construct.__qualname__ = label
     construct.__doc__ = (
-        f"A draw by scipy.stats.{called}.rvs, or the value; see make_random_variable."
+        f"A draw by scipy.stats.{label}.rvs, or the value; see make_random_variable."
     )
-    construct.generator = generator
-    construct.to_value = lambda value, /, *args, **kwargs: _to_arrays(value)
-    construct.makes_random_variable = True  # what the tracers of tracers.py look for
+    # Tracers tell constructors from other traceable functions by the first two.
+    vars(construct).update(
+        makes_random_variable=True,
+        to_value=lambda value, /, *args, **kwargs: _to_arrays(value),
+        generator=generator,
+    )
     return traceable(construct)
 
 
 def make_log_joint_fn(program: Callable[..., Any]) -> Callable[..., float]:
-    """Turns `program` into log p(values): (*program_args, **values) -> float.
+    """Returns log p(values): (*program_args, **values) -> float.
 
     Every random variable of the program needs a value, and every value a variable;
-    ValueError says which lacks the other.  Tran et al. (2018), figure 7.
+    otherwise ValueError names what is missing.  Tran et al. (2018), figure 7.
+
+    >>> from ppl_core import scipy as ps
+    >>> log_joint = ps.make_log_joint_fn(lambda: ps.norm(0.0, 1.0, name="x"))
+    >>> round(log_joint(x=0.0), 4)
+    -0.9189
     """
 
     def log_joint(*args: Any, **values: Any) -> float:
-        terms: dict[str, float] = {}
+        log_probs: dict[str, float] = {}
         missing: list[str] = []
 
-        def score(construct: Callable, *args: Any, **kwargs: Any) -> Any:
+        def score(construct: Any, *args: Any, **kwargs: Any) -> Any:
             if not hasattr(construct, "generator"):
                 return forward(construct, *args, **kwargs)
-            name = name_of(construct, kwargs, "make_log_joint_fn")
+            name = required_name(construct, kwargs, "make_log_joint_fn")
 
-            # Scored where the call ends, so with what tracers further out made of it.
+            # Scored after all tracers further out have changed the call.
             @functools.wraps(construct)
             def scored(*args: Any, **kwargs: Any) -> Any:
-                made = construct(*args, **kwargs)
-                if name in terms:
+                value = construct(*args, **kwargs)
+                if name in log_probs:
                     raise ValueError(
                         f"make_log_joint_fn: two random variables are named {name!r}"
                     )
-                given = kwargs.get("value") is not None
-                if not kwargs.get("observed", given):
+                has_value = kwargs.get("value") is not None
+                if not kwargs.get("observed", has_value):
                     missing.append(name)
-                terms[name] = _term(construct, made, args, kwargs) if given else 0.0
-                return made
+                log_probs[name] = (
+                    _log_prob(construct, value, args, kwargs) if has_value else 0.0
+                )
+                return value
 
             return forward(scored, *args, **kwargs)
 
         with trace(score), condition(**values):
             program(*args)
         if missing:
-            called = getattr(program, "__name__", repr(program))
-            raise ValueError(f"{called}: no value given for {missing}")
-        return float(sum(terms.values()))
+            label = getattr(program, "__name__", repr(program))
+            raise ValueError(f"{label}: no value given for {missing}")
+        return float(sum(log_probs.values()))
 
     return log_joint
 
 
-def _term(construct: Callable, value: Any, args: tuple, kwargs: Mapping) -> float:
+def _log_prob(
+    construct: Any, value: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> float:
     """The log prob of the value under one call, summed."""
     kwargs = dict(kwargs)
     name, size = kwargs.pop("name"), kwargs.pop("size", None)
     factor = kwargs.pop("log_prob_scale", None)
     where = kwargs.pop("log_prob_mask", None)
-    for drawing in ("value", "seed", "random_state", "observed", "method"):
-        kwargs.pop(drawing, None)
+    for option in ("value", "seed", "random_state", "observed", "method"):
+        kwargs.pop(option, None)
     generator = construct.generator
-    called = f"{construct.__name__}(name={name!r})"
+    label = f"{construct.__name__}(name={name!r})"
     log_density = getattr(generator, "logpdf", getattr(generator, "logpmf", None))
     if log_density is None:
-        raise ValueError(f"{called}: SciPy has no density for it")
+        raise ValueError(f"{label}: SciPy has no density for it")
 
     if generator in _DRAWS_LAST:
         ndim = _DRAWS_LAST[generator]
-        draws = value.shape[: max(value.ndim - ndim, 0)]
-        if draws:
+        draws_shape = value.shape[: max(value.ndim - ndim, 0)]
+        if draws_shape:
             value = value.reshape(-1, *value.shape[-ndim:])
             value = np.moveaxis(value, 0, -1)
-        log_prob = np.reshape(log_density(value, *args, **kwargs), draws)
+        log_prob = np.reshape(log_density(value, *args, **kwargs), draws_shape)
     else:
         parts = value if isinstance(value, tuple) else (value,)
         log_prob = np.asarray(log_density(*parts, *args, **kwargs))
 
     if isinstance(generator, (stats.rv_continuous, stats.rv_discrete)):
-        wanted = log_prob.shape if size is None else tuple(np.atleast_1d(size).tolist())
-        if not value.shape == log_prob.shape == wanted:
+        shape = log_prob.shape if size is None else tuple(np.atleast_1d(size).tolist())
+        if not value.shape == log_prob.shape == shape:
             raise ValueError(
-                f"{called}: the value has shape {value.shape}, wanted {wanted}"
+                f"{label}: given a value of shape {value.shape}, wanted {shape}"
             )
     if factor is not None:
         log_prob = log_prob * np.asarray(factor)
@@ -150,12 +163,12 @@ def _num_parameters(generator: Any) -> int:
         return generator.numargs + 2  # loc and scale
     if isinstance(generator, stats.rv_discrete):
         return generator.numargs + 1  # loc
-    own = inspect.signature(generator.rvs).parameters
-    return list(own).index("size" if "size" in own else "random_state")
+    parameters = inspect.signature(generator.rvs).parameters
+    return list(parameters).index("size" if "size" in parameters else "random_state")
 
 
 def _random_state(seed: Any) -> Any:
-    """What SciPy takes: a single seed as it is, several integers as a Generator."""
+    """A SciPy `random_state`: a single seed as it is, several as a Generator."""
     if np.ndim(seed) == 0:
         return seed
     return np.random.default_rng(np.asarray(seed).astype(np.uint32))

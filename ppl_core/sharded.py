@@ -1,4 +1,4 @@
-"""The posterior of data in shards: each shard's share on its own, and their sum."""
+"""The posterior of data in shards: one part of the log prob for each, and their sum."""
 
 import contextlib
 import itertools
@@ -11,13 +11,15 @@ import tensorflow as tf
 from ppl_core.posterior import Posterior, unconstrain
 from ppl_core.transformations import Program
 
+_Result = tuple[tf.Tensor, tf.Tensor]  # log prob [chains], gradient [chains, dim]
+
 
 class Shard(NamedTuple):
-    """Some of the data: what the program takes and what it is to have made of it."""
+    """Some of the data: the program's arguments and the observed values."""
 
-    args: tuple
+    args: tuple[Any, ...]
     observed: Mapping[str, Any]
-    device: str | None = None  # "GPU:1", that keeps and computes it; None: any
+    device: str | None = None  # such as "GPU:1", which keeps the data; None: any
 
 
 def unconstrain_shards(
@@ -28,85 +30,100 @@ def unconstrain_shards(
     shards_per_call: int = 16,
     dtype: tf.DType = tf.float64,
 ) -> Posterior:
-    """The posterior given all shards, whose data are independent given the latents.
+    """Returns the posterior given all shards, independent given the latent variables.
 
-    It is what `unconstrain` makes of the whole data: log prob and gradient are sums
-    over shards, with the prior once.  Within a call of XLA one shard follows another,
-    so that the data of each are read for the log prob and read again for the gradient
-    while they are still in cache, which one pass over everything and then another
-    cannot have.
+    It equals what `unconstrain` returns for the whole data: log prob and gradient are
+    sums over shards, with the prior once.  Within one call of XLA the shards follow
+    each other.  The data of a shard are then still in the CPU's cache when the gradient
+    reads them again after the log prob.  With the whole data in one shard they are not.
 
-    Shards may be on several devices, each of which adds up its own: the vectors go
-    there, a log prob and a gradient come back, and the data stay.  Not within a
-    function that XLA compiles as a whole, which knows one device.  Data of int32 are
-    for one device: TensorFlow keeps them in the host's memory and copies them at each
-    call.
+    Shards may be on several devices.  Each device adds up its own; only the vectors,
+    the log prob and the gradient are copied.  Several devices do not work inside a
+    function that XLA compiles as a whole, because XLA compiles for one device.  Use
+    one device for int32 data: TensorFlow keeps them in host memory and copies them at
+    each call.
 
-    num_streams: how many shards of a device are under way at once, each on a thread of
-      TensorFlow's inter-op pool.
-    shards_per_call: how many shards at most are compiled into one call, which costs ten
-      microseconds or more however little it does; compiling takes longer for it.
+    num_streams: the number of shards of a device that run at the same time, each on a
+      thread of TensorFlow's inter-op pool.
+    shards_per_call: the most shards that are compiled into one call.  A call costs at
+      least ten microseconds; more shards a call take longer to compile.
 
-    Raises ValueError as `unconstrain` does, when there is no shard, for less than one
-    stream or shard a call, and for a device that is not there, instead of which
-    TensorFlow would take another.
+    Raises ValueError as `unconstrain` does, if there is no shard, for less than one
+    stream or shard per call, and for an unknown device (TensorFlow would silently use
+    another one).
+
+    >>> def model(x):
+    ...     slope = ppl.Normal(0.0, 1.0, name="slope")
+    ...     return ppl.Normal(slope * x, 1.0, name="y")
+    >>> x = np.float32([1, 2, 3, 4])
+    >>> shards = [ppl.Shard((part,), {"y": part}) for part in np.split(x, 2)]
+    >>> ppl.unconstrain_shards(model, shards).log_prob(tf.ones([1, 1])).numpy().round(3)
+    array([-5.095])
     """
     if not shards:
         raise ValueError("unconstrain_shards: given no shard, wanted at least one")
     if num_streams < 1 or shards_per_call < 1:
         raise ValueError(
             f"unconstrain_shards: given {num_streams} streams and {shards_per_call} "
-            "shards a call, wanted at least 1 of each"
+            "shards per call, wanted at least 1 of each"
         )
-    _check_devices({shard.device for shard in shards} - {None})
-    shards = [_placed(shard) for shard in shards]
+    _check_devices({s.device for s in shards if s.device is not None})
+    shards = [_on_its_device(shard) for shard in shards]
     first = unconstrain(
         program, *shards[0].args, observed=shards[0].observed, dtype=dtype
     )
     if len(shards) == 1 and shards[0].device is None:
         return first
 
-    @tf.function(autograph=False)  # traced once for all shards of a shape
-    def share(
-        vectors: tf.Tensor, args: tuple, observed: dict, include_prior: bool
-    ) -> tuple:
+    @tf.function(autograph=False)  # traced once for all shards of one shape
+    def part_of_one(
+        vectors: tf.Tensor,
+        args: tuple[Any, ...],
+        observed: dict[str, Any],
+        include_prior: bool,
+    ) -> _Result:
         posterior = unconstrain(
             program, *args, observed=observed, dtype=dtype, include_prior=include_prior
         )
         return posterior.log_prob_and_grad(vectors)
 
-    def shares(vectors: tf.Tensor, data: list, include_prior: bool) -> tuple:
-        done: list[tuple[tf.Tensor, tf.Tensor]] = []
+    def sum_of_parts(
+        vectors: tf.Tensor, data: list[Any], include_prior: bool
+    ) -> _Result:
+        parts: list[_Result] = []
         for args, observed in data:
-            done.append(share(vectors, args, observed, include_prior and not done))
-            # Each waits for the last, or XLA would read all of them before any twice;
-            # it knows no control dependencies and must assume that 0 times this counts.
-            grad = done[-1][1]
+            parts.append(
+                part_of_one(vectors, args, observed, include_prior and not parts)
+            )
+            # Each shard depends on the last one's result.  Otherwise XLA would read all
+            # shards for the log prob before any for the gradient.  XLA ignores control
+            # dependencies, but cannot assume that 0 times the gradient is 0.
+            grad = parts[-1][1]
             zero = tf.where(tf.math.is_finite(grad), 0.0 * grad, tf.zeros_like(grad))
             vectors += zero
-        return _sum(done)
+        return _sum(parts)
 
-    # Its gradient is its own work, and so on its device; a tape around would not be.
-    compiled = tf.function(shares, jit_compile=True, autograph=False)
+    # It computes its own gradient, on its own device; an outer tape's would not be.
+    compiled = tf.function(sum_of_parts, jit_compile=True, autograph=False)
     by_device: dict[str | None, list[Shard]] = {}
     for shard in shards:
         by_device.setdefault(shard.device, []).append(shard)
 
-    def sum_on(device: str | None, vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        done: list[tuple[tf.Tensor, tf.Tensor]] = []
+    def sum_on(device: str | None, vectors: tf.Tensor) -> _Result:
+        sums: list[_Result] = []
         with _on(device):
             vectors = tf.identity(vectors)
             calls = _calls(by_device[device], num_streams, shards_per_call)
             for i, call in enumerate(calls):
-                # A call waits for its stream's last, for the same reason.
-                before = [done[i - num_streams][1]] if i >= num_streams else []
+                # A call waits for the last one of its stream, for the same reason.
+                before = [sums[i - num_streams][1]] if i >= num_streams else []
                 data = [(shard.args, shard.observed) for shard in call]
                 with tf.control_dependencies(before):
-                    first_of_all = call[0] is shards[0]
-                    done.append(compiled(tf.identity(vectors), data, first_of_all))
-            return _sum(done)
+                    include_prior = call[0] is shards[0]
+                    sums.append(compiled(tf.identity(vectors), data, include_prior))
+            return _sum(sums)
 
-    def log_prob_and_grad(vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def log_prob_and_grad(vectors: tf.Tensor) -> _Result:
         return _sum([sum_on(device, vectors) for device in by_device])
 
     return first._replace(
@@ -115,17 +132,19 @@ def unconstrain_shards(
     )
 
 
-def _calls(shards: list[Shard], num_streams: int, at_most: int) -> list[list[Shard]]:
-    """The shards in order, a list a call: about as many in each, as many a stream."""
-    rounds = math.ceil(len(shards) / (num_streams * at_most))
+def _calls(
+    shards: list[Shard], num_streams: int, shards_per_call: int
+) -> list[list[Shard]]:
+    """The shards of each call, in order: equal calls, the same number per stream."""
+    rounds = math.ceil(len(shards) / (num_streams * shards_per_call))
     count = min(len(shards), rounds * num_streams)
     edges = [i * len(shards) // count for i in range(count + 1)]
     return [shards[i:j] for i, j in itertools.pairwise(edges)]
 
 
-def _placed(shard: Shard) -> Shard:
+def _on_its_device(shard: Shard) -> Shard:
     """The shard as tensors on its device."""
-    # Constants of their own, made once, are what the compiled share reads in place.
+    # The compiled function reads these constants in place.
     with _on(shard.device):
         args, observed = tf.nest.map_structure(
             tf.convert_to_tensor, (shard.args, dict(shard.observed))
@@ -133,12 +152,12 @@ def _placed(shard: Shard) -> Shard:
     return Shard(args, observed, shard.device)
 
 
-def _check_devices(wanted: set[str]) -> None:
-    there = [device.name for device in tf.config.list_logical_devices()]
-    known = {_kind_and_index(name) for name in there}
-    for device in sorted(wanted):
+def _check_devices(devices: set[str]) -> None:
+    available = [device.name for device in tf.config.list_logical_devices()]
+    known = {_kind_and_index(name) for name in available}
+    for device in sorted(devices):
         if _kind_and_index(device) not in known:
-            raise ValueError(f"device: given {device!r}, wanted one of {there}")
+            raise ValueError(f"device: given {device!r}, wanted one of {available}")
 
 
 def _kind_and_index(device: str) -> tuple[str | None, int | None]:
@@ -146,11 +165,11 @@ def _kind_and_index(device: str) -> tuple[str | None, int | None]:
     return spec.device_type, spec.device_index
 
 
-def _on(device: str | None) -> contextlib.AbstractContextManager:
-    """Places what is made in the block; None leaves the choice to who calls."""
+def _on(device: str | None) -> contextlib.AbstractContextManager[Any]:
+    """Places the block's ops on `device`; None leaves the placement to the caller."""
     return contextlib.nullcontext() if device is None else tf.device(device)
 
 
-def _sum(parts: Sequence[tuple[tf.Tensor, tf.Tensor]]) -> tuple[tf.Tensor, tf.Tensor]:
+def _sum(parts: Sequence[_Result]) -> _Result:
     log_probs, grads = zip(*parts, strict=True)
     return tf.add_n(log_probs), tf.add_n(grads)

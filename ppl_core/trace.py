@@ -1,4 +1,4 @@
-"""The whole mechanism: a stack of tracers, and functions that hand them their calls."""
+"""The whole mechanism: a stack of tracers, and functions that call through it."""
 
 import contextlib
 import functools
@@ -6,50 +6,63 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-Tracer = Callable[..., Any]  # (fn, *args, **kwargs) -> what the call returns
+Tracer = Callable[..., Any]  # (fn, *args, **kwargs) -> the call's result
 
 
-class _Active(threading.local):
-    """One stack a thread, innermost tracer last."""
+class _Stack(threading.local):
+    """The active tracers of one thread, innermost last."""
 
     def __init__(self) -> None:
         self.tracers: list[Tracer] = []
 
 
-_active = _Active()
+_stack = _Stack()
 
 
 @contextlib.contextmanager
 def trace(tracer: Tracer) -> Iterator[None]:
-    """Hands every traceable call made in the block to `tracer(fn, *args, **kwargs)`.
+    """Passes every traceable call made in the block to `tracer(fn, *args, **kwargs)`.
 
-    Tracers nest: the innermost block's tracer sees a call first, and what it passes on
-    with `forward` meets the next one out.  The stack belongs to the thread and is
-    restored when the block raises.  Tran et al. (2018), section 2.3 and figure 5.
+    Tracers nest.  The innermost block's tracer sees a call first; `forward` passes the
+    call on to the next one out.  Each thread has its own stack, which is restored when
+    the block raises.  Tran et al. (2018), section 2.3 and figure 5.
+
+    >>> def show(fn, *args, **kwargs):
+    ...     print("call of", kwargs["name"])
+    ...     return ppl.forward(fn, *args, **kwargs)
+    >>> with ppl.trace(show):
+    ...     x = ppl.Normal(0.0, 1.0, name="x")
+    call of x
     """
-    _active.tracers.append(tracer)
+    _stack.tracers.append(tracer)
     try:
         yield
     finally:
-        _active.tracers.pop()
+        _stack.tracers.pop()
 
 
 def forward(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Returns what the next tracer out makes of the call, or the call's own result.
+    """Returns the next tracer's result for this call, or the function's own result.
 
-    A tracer that calls `fn` itself instead hides the call from the tracers around it.
+    A tracer that calls `fn` directly instead hides the call from the tracers around it.
     """
-    if not _active.tracers:
+    if not _stack.tracers:
         return fn(*args, **kwargs)
-    tracer = _active.tracers.pop()  # so that what it forwards meets the next one out
+    tracer = _stack.tracers.pop()  # the calls that it forwards meet the next one out
     try:
         return tracer(fn, *args, **kwargs)
     finally:
-        _active.tracers.append(tracer)
+        _stack.tracers.append(tracer)
 
 
 def traceable(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Registers `fn`: while a tracer is active, the tracer decides how it runs."""
+    """Returns `fn` in a form whose calls go to the active tracers.
+
+    >>> double = ppl.traceable(lambda x: 2 * x)
+    >>> with ppl.trace(lambda fn, x: fn(x) + 1):
+    ...     double(3)
+    7
+    """
 
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -1,14 +1,13 @@
-"""Tracers: blocks that change what the random variables inside them do.
+"""Tracers: blocks that change or record the random variables made inside them.
 
-They nest, and the innermost sees a constructor's call first.  A tracer that gives a
-value or a seed leaves alone what an inner one has given already, unless it says
-otherwise.  Names that a block was told of and that never came up are errors when it
-ends.
+Tracers nest, and the innermost sees a constructor's call first.  A tracer that sets a
+value or a seed respects one that an inner tracer has set, unless its docstring says
+otherwise.  A name that no variable in the block has is an error when the block ends.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -17,25 +16,41 @@ from ppl_core.random_variable import RandomVariable
 from ppl_core.trace import Tracer, forward, trace
 
 
+class Constructor(Protocol):
+    """What a tracer sees: the function that a call of a random variable runs."""
+
+    __name__: str
+    makes_random_variable: bool  # tells it from other traceable functions
+    to_value: Callable[..., Any]  # (value, *args, **kwargs) -> the variable's value
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
 @contextlib.contextmanager
 def tape() -> Iterator[dict[str, RandomVariable]]:
-    """Records the random variables made in the block, by name, in order.
+    """Records the random variables made in the block: name to variable, in order.
 
     Raises ValueError for a variable without a name and for a name used twice.
+
+    >>> with ppl.tape() as variables:
+    ...     mu = ppl.Normal(0.0, 1.0, name="mu")
+    ...     x = ppl.Normal(mu, 1.0, sample_shape=3, name="x")
+    >>> {name: variable.shape.as_list() for name, variable in variables.items()}
+    {'mu': [], 'x': [3]}
     """
     variables: dict[str, RandomVariable] = {}
 
-    def record(construct: Callable, *args: Any, **kwargs: Any) -> Any:
-        made = forward(construct, *args, **kwargs)
-        if isinstance(made, RandomVariable):
-            name = name_of(construct, kwargs, "tape")
+    def record(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
+        variable = forward(construct, *args, **kwargs)
+        if isinstance(variable, RandomVariable):
+            name = required_name(construct, kwargs, "tape")
             if name in variables:
                 raise ValueError(
                     f"tape: two random variables are named {name!r}: "
                     f"{variables[name].constructor_name} and {construct.__name__}"
                 )
-            variables[name] = made
-        return made
+            variables[name] = variable
+        return variable
 
     with _trace_variables(record):
         yield variables
@@ -43,10 +58,15 @@ def tape() -> Iterator[dict[str, RandomVariable]]:
 
 @contextlib.contextmanager
 def condition(**values: Any) -> Iterator[None]:
-    """Sets the named variables to data: their log prob is that of the value given.
+    """Observes the named variables: they take these values and count as data.
 
-    Raises ValueError for a variable that holds a value already, and at the end of the
-    block for a name that did not come up.
+    Raises ValueError for a variable that already has a value, and at the end of the
+    block for a name that no variable has.
+
+    >>> with ppl.condition(x=2.0):
+    ...     x = ppl.Normal(0.0, 1.0, name="x")
+    >>> float(x), x.observed
+    (2.0, True)
     """
     with _bind(values, "condition", observed=True):
         yield
@@ -54,9 +74,14 @@ def condition(**values: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def substitute(**values: Any) -> Iterator[None]:
-    """Sets the named variables as if they had been drawn so: they stay latent.
+    """Sets the named variables to these values and leaves them latent.
 
     Raises ValueError as `condition` does.
+
+    >>> with ppl.substitute(x=2.0):
+    ...     x = ppl.Normal(0.0, 1.0, name="x")
+    >>> float(x), x.observed
+    (2.0, False)
     """
     with _bind(values, "substitute", observed=False):
         yield
@@ -64,14 +89,22 @@ def substitute(**values: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replay(variables: Mapping[str, Any]) -> Iterator[None]:
-    """Gives variables the values they have in `variables`, where they have one.
+    """Gives each variable the value that `variables` has under its name.
 
-    variables: a tape's record, or values by name.  Variables that it lacks are drawn,
-    and those that hold a value already keep it, so one program's record runs another.
+    variables: a tape's record, or values by name.  The block draws the variables that
+      it lacks.  A variable that already has a value keeps it, so the record of one
+      program can run another.
+
+    >>> with ppl.tape() as first:
+    ...     x = ppl.Normal(0.0, 1.0, name="x")
+    >>> with ppl.replay(first):
+    ...     again = ppl.Normal(5.0, 2.0, name="x")
+    >>> float(again) == float(x)
+    True
     """
 
-    def give_value(construct: Callable, *args: Any, **kwargs: Any) -> Any:
-        name = kwargs.get("name")
+    def set_value(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
+        name: Any = kwargs.get("name")
         if name in variables and kwargs.get("value") is None:
             value = variables[name]
             kwargs["value"] = (
@@ -80,7 +113,7 @@ def replay(variables: Mapping[str, Any]) -> Iterator[None]:
             kwargs.setdefault("observed", False)
         return forward(construct, *args, **kwargs)
 
-    with _trace_variables(give_value):
+    with _trace_variables(set_value):
         yield
 
 
@@ -88,26 +121,32 @@ def replay(variables: Mapping[str, Any]) -> Iterator[None]:
 def intervene(**values: Any) -> Iterator[None]:
     """Replaces the named variables: do(name = value).  Tran et al. (2018), figure 8.
 
-    What stands in their place is a tensor, that of the value or of the random variable
-    given: it has no log prob in the program, no other tracer sees it, and whatever is
-    computed from it sees the value.
+    The constructor then returns a tensor: the value, or the value of the random
+    variable given.  The tensor has no log prob in the program, and no other tracer
+    sees it.  What the program computes from it uses the value.
 
-    Raises ValueError for a value that is none, for one of another shape than the
-    variable's (over scipy.stats any array will do), and at the end of the block for a
-    name that did not come up.
+    Raises ValueError for a value of None, for a function, for a value of another shape
+    than the variable's (over scipy.stats every array is accepted), and at the end of
+    the block for a name that no variable has.
+
+    >>> with ppl.tape() as variables, ppl.intervene(mu=4.0):
+    ...     mu = ppl.Normal(0.0, 1.0, name="mu")
+    ...     x = ppl.Normal(mu, 1.0, name="x")
+    >>> list(variables), float(x.mean())
+    (['x'], 4.0)
     """
-    empty = [name for name, value in values.items() if value is None or callable(value)]
-    if empty:
+    invalid = [n for n, value in values.items() if value is None or callable(value)]
+    if invalid:
         raise ValueError(
-            f"intervene: a value wanted for {empty}, given None or a function"
+            f"intervene: given None or a function for {invalid}, wanted a value"
         )
-    with _expecting(values, "intervene") as came_up:
+    with _expecting(values, "intervene") as matched:
 
-        def replace(construct: Callable, *args: Any, **kwargs: Any) -> Any:
-            name = kwargs.get("name")
+        def replace(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
+            name: Any = kwargs.get("name")
             if name not in values:
                 return forward(construct, *args, **kwargs)
-            came_up.add(name)
+            matched.add(name)
             return construct.to_value(values[name], *args, **kwargs)
 
         with _trace_variables(replace):
@@ -116,17 +155,23 @@ def intervene(**values: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def block(*names: str) -> Iterator[None]:
-    """Hides the named variables, or all where none is named, from tracers further out.
+    """Hides the named variables, or all if no name is given, from outer tracers.
 
-    Raises ValueError at the end of the block for a name that did not come up.
+    Raises ValueError at the end of the block for a name that no variable has.
+
+    >>> with ppl.tape() as variables, ppl.block("noise"):
+    ...     noise = ppl.Normal(0.0, 1.0, name="noise")
+    ...     x = ppl.Normal(noise, 1.0, name="x")
+    >>> list(variables)
+    ['x']
     """
-    with _expecting(names, "block") as came_up:
+    with _expecting(names, "block") as matched:
 
-        def hide(construct: Callable, *args: Any, **kwargs: Any) -> Any:
-            name = kwargs.get("name")
+        def hide(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
+            name: Any = kwargs.get("name")
             if names and name not in names:
                 return forward(construct, *args, **kwargs)
-            came_up.add(name)
+            matched.add(name)
             return construct(*args, **kwargs)
 
         with _trace_variables(hide):
@@ -137,36 +182,47 @@ def block(*names: str) -> Iterator[None]:
 def scale(factor: Any, *names: str) -> Iterator[None]:
     """Multiplies the log prob of the named variables, or of all, by `factor`.
 
-    For a minibatch, rows in all over rows in the batch.  Nested factors multiply.
+    For a minibatch, `factor` is the rows of the data over the rows of the batch.
+    Nested factors multiply.
 
-    Raises ValueError at the end of the block for a name that did not come up.
+    Raises ValueError at the end of the block for a name that no variable has.
+
+    >>> with ppl.scale(10.0, "x"):
+    ...     x = ppl.Normal(0.0, 1.0, value=2.0, name="x")
+    >>> round(float(x.log_prob() / x.distribution.log_prob(2.0)), 4)
+    10.0
     """
 
-    def give_scale(kwargs: dict) -> None:
+    def set_scale(kwargs: dict[str, Any]) -> None:
         inner = kwargs.get("log_prob_scale")
         kwargs["log_prob_scale"] = factor if inner is None else inner * factor
 
-    with _weigh(give_scale, names, "scale"):
+    with _weigh(set_scale, names, "scale"):
         yield
 
 
 @contextlib.contextmanager
 def mask(where: Any, *names: str) -> Iterator[None]:
-    """Lets the log prob of the named variables, or of all, count only `where`.
+    """Sets the log prob of the named variables, or of all, to 0 except `where`.
 
-    where: boolean, of a shape that broadcasts against the log prob's.  Nested masks are
-    combined with "and".
+    where: boolean, of a shape that broadcasts with the log prob's.  Nested masks are
+      combined with "and".
 
-    Raises ValueError at the end of the block for a name that did not come up.
+    Raises ValueError at the end of the block for a name that no variable has.
+
+    >>> with ppl.mask([True, False]):
+    ...     x = ppl.Normal(0.0, 1.0, sample_shape=2, value=[0.0, 9.0], name="x")
+    >>> x.log_prob().numpy().round(3).tolist()[1]
+    0.0
     """
 
-    def give_mask(kwargs: dict) -> None:
+    def set_mask(kwargs: dict[str, Any]) -> None:
         inner = kwargs.get("log_prob_mask")
         kwargs["log_prob_mask"] = (
             where if inner is None else tf.logical_and(inner, where)
         )
 
-    with _weigh(give_mask, names, "mask"):
+    with _weigh(set_mask, names, "mask"):
         yield
 
 
@@ -174,19 +230,26 @@ def mask(where: Any, *names: str) -> Iterator[None]:
 def seeded(seed: Any) -> Iterator[None]:
     """Draws each random variable of the block with a seed of its own.
 
-    The seed is made from `seed` ([2] int32) and the variable's name, so two blocks with
-    one seed draw alike, in whatever order their variables come and on whatever device.
-    What XLA compiles draws otherwise: TensorFlow's generator is another one there.
+    The variable's seed is a function of `seed` ([2] int32) and its name.  Two blocks
+    with one seed therefore give the same draws, in any order of the variables and on
+    any device.  Code compiled by XLA gives other draws, because XLA has another
+    random number generator than TensorFlow.
 
     Raises ValueError for a variable to be drawn that has no name, or the name of an
     earlier one.
+
+    >>> def draw():
+    ...     with ppl.seeded((0, 1)):
+    ...         return float(ppl.Normal(0.0, 1.0, name="x"))
+    >>> draw() == draw()
+    True
     """
     drawn: set[str] = set()
     seed = tf.convert_to_tensor(seed, tf.int32)
 
-    def give_seed(construct: Callable, *args: Any, **kwargs: Any) -> Any:
+    def set_seed(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("seed") is None and kwargs.get("value") is None:
-            name = name_of(construct, kwargs, "seeded")
+            name = required_name(construct, kwargs, "seeded")
             if name in drawn:
                 raise ValueError(
                     f"seeded: two random variables are named {name!r}, and would be "
@@ -196,15 +259,30 @@ def seeded(seed: Any) -> Iterator[None]:
             kwargs["seed"] = tfp.random.sanitize_seed(seed, salt=name)
         return forward(construct, *args, **kwargs)
 
-    with _trace_variables(give_seed):
+    with _trace_variables(set_seed):
         yield
+
+
+def required_name(
+    construct: Constructor, kwargs: Mapping[str, Any], tracer: str
+) -> str:
+    """Returns the name in a call's arguments.
+
+    Raises ValueError, which names the constructor and the tracer, if there is none.
+    """
+    name = kwargs.get("name")
+    if name is None:
+        raise ValueError(
+            f"{tracer}: a {construct.__name__} has no name; give it name=..."
+        )
+    return name
 
 
 @contextlib.contextmanager
 def _trace_variables(tracer: Tracer) -> Iterator[None]:
-    """`trace`, with traceable functions that make no random variable passed on."""
+    """`trace` for random variables only: other traceable calls are passed on."""
 
-    def choose(fn: Callable, *args: Any, **kwargs: Any) -> Any:
+    def choose(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         handle = tracer if hasattr(fn, "makes_random_variable") else forward
         return handle(fn, *args, **kwargs)
 
@@ -212,58 +290,53 @@ def _trace_variables(tracer: Tracer) -> Iterator[None]:
         yield
 
 
-def name_of(construct: Callable, kwargs: Mapping, needed_by: str) -> str:
-    """The name in a call's arguments; ValueError says which constructor lacks it."""
-    name = kwargs.get("name")
-    if name is None:
-        raise ValueError(
-            f"{needed_by}: a {construct.__name__} has no name; give it name=..."
-        )
-    return name
-
-
 @contextlib.contextmanager
-def _expecting(names: Any, tracer: str) -> Iterator[set[str]]:
-    """Yields the set of names that came up; raises if some of `names` did not.
+def _expecting(names: Iterable[str], tracer: str) -> Iterator[set[str]]:
+    """Yields a set for the names that were met; raises if it lacks any of `names`.
 
-    An exception of the block itself goes out untouched.
+    An exception raised by the block itself is left as it is.
     """
-    came_up: set[str] = set()
-    yield came_up
-    missing = sorted(set(names) - came_up)
+    matched: set[str] = set()
+    yield matched
+    missing = sorted(set(names) - matched)
     if missing:
         raise ValueError(f"{tracer}: no random variable is named {missing}")
 
 
 @contextlib.contextmanager
 def _bind(values: Mapping[str, Any], tracer: str, observed: bool) -> Iterator[None]:
-    with _expecting(values, tracer) as came_up:
+    """Sets the named variables to `values`; `observed` says whether they are data."""
+    with _expecting(values, tracer) as matched:
 
-        def give_value(construct: Callable, *args: Any, **kwargs: Any) -> Any:
-            name = kwargs.get("name")
+        def set_value(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
+            name: Any = kwargs.get("name")
             if name in values:
                 if kwargs.get("value") is not None:
                     raise ValueError(
-                        f"{tracer}: {construct.__name__}(name={name!r}) holds a value "
-                        "already"
+                        f"{tracer}: {construct.__name__}(name={name!r}) already has a "
+                        "value"
                     )
-                came_up.add(name)
+                matched.add(name)
                 kwargs["value"] = values[name]
                 kwargs["observed"] = observed
             return forward(construct, *args, **kwargs)
 
-        with _trace_variables(give_value):
+        with _trace_variables(set_value):
             yield
 
 
 @contextlib.contextmanager
-def _weigh(give: Callable[[dict], None], names: Any, tracer: str) -> Iterator[None]:
-    with _expecting(names, tracer) as came_up:
+def _weigh(
+    set_weight: Callable[[dict[str, Any]], None], names: tuple[str, ...], tracer: str
+) -> Iterator[None]:
+    """Applies `set_weight` to the arguments of the named variables, or of all."""
+    with _expecting(names, tracer) as matched:
 
-        def weigh(construct: Callable, *args: Any, **kwargs: Any) -> Any:
-            if not names or kwargs.get("name") in names:
-                came_up.add(kwargs.get("name"))
-                give(kwargs)
+        def weigh(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
+            name: Any = kwargs.get("name")
+            if not names or name in names:
+                matched.add(name)
+                set_weight(kwargs)
             return forward(construct, *args, **kwargs)
 
         with _trace_variables(weigh):

@@ -1,8 +1,8 @@
-"""Functions of programs: log joints, predictive draws, interventions, alignment.
+"""Transformations of programs: log joints, predictive draws, interventions, alignment.
 
-A program is a Python function that makes random variables.  What is made here takes
-the program's arguments by position and the variables' values by name, and is built of
-the tracers alone.
+A program is a Python function that makes random variables.  The functions returned
+here take the program's arguments by position and the variables' values by name.  They
+are built from the tracers alone.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,24 +23,31 @@ def make_log_joint_fn(
     observed: Mapping[str, Any] | None = None,
     dtype: tf.DType | None = None,
 ) -> Callable[..., tf.Tensor]:
-    """Turns `program` into log p(values): (*program_args, **values) -> [batch] Tensor.
+    """Returns log p(values): (*program_args, **values) -> [batch] Tensor.
 
     Every random variable of the program needs a value, and every value a variable.
     Tran et al. (2018), figure 7.
 
-    batch_ndims: how many batch dimensions stand in front of every value (chains, say),
-      each entry of which gets a log prob of its own.  The program is written for one
-      entry, and is vectorized over them.
-    observed: values that all entries share, and the program's arguments, have none.
-    dtype: what the terms are summed in; by default each site's own dtype.  float64
-      keeps the energies of long float32 sums apart.
+    batch_ndims: the number of leading batch dimensions (such as chains) of every value.
+      The program is written for one entry; each entry gets its own log prob.
+    observed: values that all entries share.  They and the program's arguments have no
+      batch dimensions.
+    dtype: of the sum; by default that of each variable's log prob.  A sum of many rows
+      in float32 is too coarse to tell energies apart; float64 is not.
+
+    >>> def model():
+    ...     mu = ppl.Normal(0.0, 1.0, name="mu")
+    ...     return ppl.Normal(mu, 1.0, name="x")
+    >>> log_joint = ppl.make_log_joint_fn(model, batch_ndims=1, observed={"x": 1.0})
+    >>> log_joint(mu=[0.0, 1.0]).numpy().round(2)
+    array([-2.34, -2.34], dtype=float32)
     """
-    parts = make_log_prob_parts_fn(
+    log_prob_parts = make_log_prob_parts_fn(
         program, batch_ndims=batch_ndims, observed=observed, dtype=dtype
     )
 
     def log_joint(*args: Any, **values: Any) -> tf.Tensor:
-        return add(parts(*args, **values).values())
+        return add(log_prob_parts(*args, **values).values())
 
     return log_joint
 
@@ -52,15 +59,20 @@ def make_log_prob_parts_fn(
     observed: Mapping[str, Any] | None = None,
     dtype: tf.DType | None = None,
 ) -> Callable[..., dict[str, tf.Tensor]]:
-    """As make_log_joint_fn, with the terms apart: a dict of name to [batch] Tensor."""
+    """As make_log_joint_fn, but returns one [batch] Tensor for each variable, by name.
 
-    def parts(*args: Any, **values: Any) -> dict[str, tf.Tensor]:
+    >>> parts = ppl.make_log_prob_parts_fn(lambda: ppl.Normal(0.0, 1.0, name="x"))
+    >>> {name: round(float(log_prob), 4) for name, log_prob in parts(x=0.0).items()}
+    {'x': -0.9189}
+    """
+
+    def log_prob_parts(*args: Any, **values: Any) -> dict[str, tf.Tensor]:
         return {
             name: total(log_prob, dtype)
-            for name, log_prob in _run(program, args, values, observed).items()
+            for name, log_prob in _log_probs(program, args, values, observed).items()
         }
 
-    return _batched(parts, batch_ndims)
+    return _batched(log_prob_parts, batch_ndims)
 
 
 def make_log_likelihood_fn(
@@ -69,21 +81,34 @@ def make_log_likelihood_fn(
     observed: Mapping[str, Any],
     batch_ndims: int = 0,
 ) -> Callable[..., dict[str, tf.Tensor]]:
-    """The pointwise log prob of data: (*program_args, **latent values) -> dict.
+    """Returns the pointwise log prob of data: (*program_args, **latents) -> dict.
 
-    observed: the data by name; each is a key of what comes back, a tensor of shape
-      batch + sample + the distribution's batch, not summed.
+    observed: the data by name.  The result has the same names; each entry is not summed
+      and has the shape batch + sample + the distribution's batch shape.
+
+    >>> def model():
+    ...     mu = ppl.Normal(0.0, 1.0, name="mu")
+    ...     return ppl.Normal(mu, 1.0, sample_shape=2, name="x")
+    >>> log_likelihood = ppl.make_log_likelihood_fn(model, observed={"x": [0.0, 1.0]})
+    >>> log_likelihood(mu=0.0)["x"].numpy().round(2)
+    array([-0.92, -1.42], dtype=float32)
     """
 
     def pointwise(*args: Any, **values: Any) -> dict[str, tf.Tensor]:
-        log_probs = _run(program, args, values, observed)
+        log_probs = _log_probs(program, args, values, observed)
         return {name: log_probs[name] for name in observed}
 
     return _batched(pointwise, batch_ndims)
 
 
 def mutilate(program: Program, **values: Any) -> Program:
-    """The program under do(values).  Tran et al. (2018), figure 8; see `intervene`."""
+    """Returns the program under do(values).  Tran et al. (2018), figure 8.
+
+    >>> def model():
+    ...     return ppl.Normal(ppl.Normal(0.0, 1.0, name="mu"), 1.0, name="x")
+    >>> float(ppl.mutilate(model, mu=4.0)().mean())
+    4.0
+    """
 
     def mutilated(*args: Any, **kwargs: Any) -> Any:
         with intervene(**values):
@@ -95,12 +120,16 @@ def mutilate(program: Program, **values: Any) -> Program:
 def prior_predictive(
     program: Program, *args: Any, num_draws: int, seed: Any
 ) -> dict[str, tf.Tensor]:
-    """Draws of every variable of the program: a dict of name to [num_draws, ...].
+    """Draws every variable of the program: a dict of name to [num_draws, ...].
 
-    seed: [2] int32; draw i of a variable depends on the seed, i and its name alone.
+    seed: [2] int32.  Draw i of a variable depends only on the seed, i and the name.
+
+    >>> program = lambda: ppl.Normal([0.0, 9.0], 1.0, name="x")
+    >>> ppl.prior_predictive(program, num_draws=5, seed=(0, 1))["x"].shape.as_list()
+    [5, 2]
     """
-    nothing = tf.zeros([num_draws, 0])
-    return _predict(program, args, {}, nothing, seed)
+    counter = tf.zeros([num_draws, 0])
+    return _predict(program, args, {}, counter, seed)
 
 
 def posterior_predictive(
@@ -109,34 +138,49 @@ def posterior_predictive(
     draws: Mapping[str, Any],
     seed: Any,
 ) -> dict[str, tf.Tensor]:
-    """Draws of the variables that `draws` lacks, given it: name to [num_draws, ...].
+    """Draws the variables that `draws` lacks, given `draws`: name to [num_draws, ...].
 
-    draws: [num_draws, ...] by name, one program run for each.
+    draws: [num_draws, ...] by name; the program runs once for each draw.
     seed: [2] int32.
 
-    Raises ValueError when `draws` is empty, its parts differ in number, or one of its
-    names is no variable of the program.
+    Raises ValueError when `draws` is empty, when its entries differ in number, or when
+    the program has no variable of one of its names.
+
+    >>> def model():
+    ...     mu = ppl.Normal(0.0, 1.0, name="mu")
+    ...     return ppl.Normal(mu, 1e-6, name="x")
+    >>> draws = {"mu": [-3.0, 2.0]}
+    >>> x = ppl.posterior_predictive(model, draws=draws, seed=(0, 1))["x"]
+    >>> x.numpy().round().tolist()
+    [-3.0, 2.0]
     """
     draws = {name: to_tensors(part) for name, part in draws.items()}
     counts = {name: tf.nest.flatten(part)[0].shape[0] for name, part in draws.items()}
     if not draws or len(set(counts.values())) > 1:
         raise ValueError(
-            f"posterior_predictive: draws of equal number wanted, given {counts}"
+            f"posterior_predictive: given draws in numbers {counts}, wanted one number"
         )
-    nothing = tf.zeros([next(iter(counts.values())), 0])
-    return _predict(program, args, draws, nothing, seed)
+    counter = tf.zeros([next(iter(counts.values())), 0])
+    return _predict(program, args, draws, counter, seed)
 
 
 def align(
     alignment: Mapping[str, str], variables: Mapping[str, Any]
 ) -> dict[str, tf.Tensor]:
-    """Values for one program out of another's trace.  Tran et al. (2018), section 3.3.
+    """Returns values for one program from the trace of another.
 
-    alignment: names in the one (a model, say) to names in the other (its variational
-      program).
-    variables: a tape's record of the other, or values by name.
+    Tran et al. (2018), section 3.3.
 
-    Raises ValueError when a name of the other is not in `variables`.
+    alignment: names in the one program (such as a model) to names in the other (its
+      variational program).
+    variables: a tape's record of the other program, or values by name.
+
+    Raises ValueError when `variables` lacks a name of the other program.
+
+    >>> with ppl.tape() as variables:
+    ...     q = ppl.Normal(3.0, 1e-6, name="q_mu")
+    >>> float(ppl.align({"mu": "q_mu"}, variables)["mu"].numpy().round())
+    3.0
     """
     missing = sorted(set(alignment.values()) - set(variables))
     if missing:
@@ -145,7 +189,7 @@ def align(
 
 
 def add(terms: Iterable[tf.Tensor]) -> tf.Tensor:
-    """The sum of tensors that may differ in dtype: in the widest of theirs."""
+    """The sum of tensors of any dtypes, in the widest of these."""
     terms = list(terms)
     if not terms:
         return tf.zeros([])
@@ -154,49 +198,54 @@ def add(terms: Iterable[tf.Tensor]) -> tf.Tensor:
 
 
 def total(log_prob: tf.Tensor, dtype: tf.DType | None = None) -> tf.Tensor:
-    """The sum of all of `log_prob`, accumulated in `dtype`."""
+    """The sum over all entries of `log_prob`, accumulated in `dtype`."""
     return tf.reduce_sum(log_prob if dtype is None else tf.cast(log_prob, dtype))
 
 
 def vectorized(fn: Callable[[Any], Any], arguments: Any) -> Any:
-    """`fn` over the first axis of each of `arguments`, as one batch of ops.
+    """Maps `fn` over the first axis of each of `arguments`, as one batch of ops.
 
-    A single entry is run as it is, so that a batch of one costs no more than none.
+    A single entry is not vectorized, so a batch of one costs no more than no batch.
     """
     sizes = {part.shape[0] for part in tf.nest.flatten(arguments)}
     if len(sizes) > 1:
         raise ValueError(f"batch dimensions differ: {sorted(sizes, key=str)}")
     if sizes == {1}:
-        one = tf.nest.map_structure(lambda part: part[0], arguments)
-        return tf.nest.map_structure(lambda part: part[tf.newaxis], fn(one))
+        entry = tf.nest.map_structure(lambda part: part[0], arguments)
+        return tf.nest.map_structure(lambda part: part[tf.newaxis], fn(entry))
     return tf.vectorized_map(fn, arguments)
 
 
-def _run(
+def label_of(program: Program) -> str:
+    """The program's name in error messages."""
+    return getattr(program, "__name__", repr(program))
+
+
+def _log_probs(
     program: Program,
-    args: tuple,
+    args: tuple[Any, ...],
     values: Mapping[str, Any],
     observed: Mapping[str, Any] | None,
 ) -> dict[str, tf.Tensor]:
-    """The log prob of every variable of the program at the values given, by name."""
+    """The log prob of every variable of the program at these values, by name."""
     observed = observed or {}
-    twice = sorted(values.keys() & observed.keys())
-    if twice:
-        raise ValueError(f"both observed and given as values: {twice}")
+    repeated = sorted(values.keys() & observed.keys())
+    if repeated:
+        raise ValueError(f"both observed and given as values: {repeated}")
     with tape() as variables, condition(**values, **observed):
         program(*args)
-    # A value that the program or a `condition` around it set is as good as one given
-    # here; `substitute` and `replay` leave a variable latent, and so without one.
+    # Variables that the program itself or a `condition` around it observes need no
+    # value.  `substitute` and `replay` leave a variable latent, so it still needs one.
     missing = [name for name, variable in variables.items() if not variable.observed]
     if missing:
-        raise ValueError(f"{_called(program)}: no value given for {missing}")
+        raise ValueError(f"{label_of(program)}: no value given for {missing}")
     return {name: variable.log_prob() for name, variable in variables.items()}
 
 
 def _batched(
     fn: Callable[..., dict[str, tf.Tensor]], batch_ndims: int
 ) -> Callable[..., dict[str, tf.Tensor]]:
-    """`fn(*args, **values)` for values with `batch_ndims` dimensions in front."""
+    """`fn(*args, **values)` for values with `batch_ndims` leading batch dimensions."""
     if batch_ndims == 0:
         return fn
 
@@ -204,15 +253,18 @@ def _batched(
         values = {name: to_tensors(value) for name, value in values.items()}
         shapes = {tuple(v.shape[:batch_ndims]) for v in tf.nest.flatten(values)}
         if len(shapes) != 1 or len(next(iter(shapes))) != batch_ndims:
+            given = {name: value.shape for name, value in values.items()}
             raise ValueError(
-                f"values with the same {batch_ndims} batch dimensions in front wanted, "
-                f"given { {name: v.shape for name, v in values.items()} }"
+                f"values: given shapes {given}, "
+                f"wanted the same {batch_ndims} batch dimensions in front"
             )
         batch_shape = tf.shape(tf.nest.flatten(values)[0])[:batch_ndims]
         flat = tf.nest.map_structure(lambda v: _merge(v, batch_ndims), values)
-        terms = vectorized(lambda one: fn(*args, **one), flat)
-        static = next(iter(shapes))
-        return {name: _split(v, batch_shape, static) for name, v in terms.items()}
+        results = vectorized(lambda entry: fn(*args, **entry), flat)
+        static_shape = next(iter(shapes))
+        return {
+            name: _split(v, batch_shape, static_shape) for name, v in results.items()
+        }
 
     return batched
 
@@ -224,23 +276,26 @@ def _merge(value: tf.Tensor, ndims: int) -> tf.Tensor:
     return tf.reshape(value, tf.concat([[-1], tf.shape(value)[ndims:]], 0))
 
 
-def _split(value: tf.Tensor, batch_shape: tf.Tensor, static: tuple) -> tf.Tensor:
-    if len(static) == 1:
+def _split(
+    value: tf.Tensor, batch_shape: tf.Tensor, static_shape: tuple[Any, ...]
+) -> tf.Tensor:
+    """The inverse of `_merge`."""
+    if len(static_shape) == 1:
         return value
     split = tf.reshape(value, tf.concat([batch_shape, tf.shape(value)[1:]], 0))
-    return tf.ensure_shape(split, static + tuple(value.shape[1:]))
+    return tf.ensure_shape(split, static_shape + tuple(value.shape[1:]))
 
 
 def _predict(
     program: Program,
-    args: tuple,
+    args: tuple[Any, ...],
     draws: dict[str, tf.Tensor],
-    nothing: tf.Tensor,  # [num_draws, 0]: tells the number where `draws` is empty
+    counter: tf.Tensor,  # [num_draws, 0]: says how many where `draws` is empty
     seed: Any,
 ) -> dict[str, tf.Tensor]:
     seed = tf.convert_to_tensor(seed, tf.int32)
 
-    def one(inputs: tuple) -> dict[str, tf.Tensor]:
+    def predict_one(inputs: tuple[Any, ...]) -> dict[str, tf.Tensor]:
         index, given, _ = inputs
         with tape() as variables, substitute(**given):
             with seeded(tf.random.fold_in(seed, index)):
@@ -252,24 +307,22 @@ def _predict(
         }
 
     @tf.function(autograph=False)
-    def run(nothing: tf.Tensor, draws: dict) -> dict[str, tf.Tensor]:
-        indices = tf.range(tf.shape(nothing)[0])
-        like: dict[str, Any] = {}
+    def predict(counter: tf.Tensor, draws: dict[str, Any]) -> dict[str, tf.Tensor]:
+        indices = tf.range(tf.shape(counter)[0])
+        signature: dict[str, Any] = {}
 
-        def describe(given: dict) -> dict[str, tf.Tensor]:
-            made = one((tf.constant(0), given, None))
-            like.update(tf.nest.map_structure(tf.type_spec_from_value, made))
-            return made
+        def describe(given: dict[str, Any]) -> dict[str, tf.Tensor]:
+            values = predict_one((tf.constant(0), given, None))
+            signature.update(tf.nest.map_structure(tf.type_spec_from_value, values))
+            return values
 
         tf.function(describe, autograph=False).get_concrete_function(
             tf.nest.map_structure(
                 lambda part: tf.TensorSpec(part.shape[1:], part.dtype), draws
             )
         )
-        return tf.map_fn(one, (indices, draws, nothing), fn_output_signature=like)
+        return tf.map_fn(
+            predict_one, (indices, draws, counter), fn_output_signature=signature
+        )
 
-    return run(nothing, draws)
-
-
-def _called(program: Program) -> str:
-    return getattr(program, "__name__", repr(program))
+    return predict(counter, draws)

@@ -1,4 +1,4 @@
-"""Assertions that know their own error rate, and densities written twice to test on."""
+"""Assertions with a known false-alarm rate, and target densities for samplers."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,18 +8,18 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from scipy import special
 
-ALARM = 1e-6  # how often a check of random draws may fail where nothing is wrong
+ALARM = 1e-6  # the false-alarm rate of a check of random draws
 
 
 def effective_sample_size(draws):
-    """Of the mean of `draws` [chains, num], summed over chains."""
+    """The effective sample size of `draws` [chains, num], summed over chains."""
     return float(np.sum(tfp.mcmc.effective_sample_size(np.asarray(draws, float).T)))
 
 
 def standard_error(draws, *, min_ess=100.0):
-    """Of the mean of `draws`, [num] or [chains, num], by their own autocorrelation.
+    """The standard error of the mean of `draws` ([num] or [chains, num]).
 
-    Draws too sticky to judge fail here instead of passing on noise.
+    It accounts for autocorrelation.  Draws with too few effective samples fail here.
     """
     draws = np.atleast_2d(draws)
     ess = effective_sample_size(draws)
@@ -28,13 +28,13 @@ def standard_error(draws, *, min_ess=100.0):
 
 
 def assert_mean_within(draws, mean, *, sigmas=5.0, min_ess=100.0):
-    """Asserts that `draws`, [num] or [chains, num], may well have this mean."""
+    """Asserts that `draws` ([num] or [chains, num]) have this mean."""
     off = abs(np.mean(draws) - mean) / standard_error(draws, min_ess=min_ess)
     assert off < sigmas, f"mean is {off:.1f} standard errors from {mean}"
 
 
 def assert_means_agree(draws, others, *, sigmas=5.0, min_ess=100.0):
-    """Asserts that two samplers' draws, [num] or [chains, num] each, have one mean."""
+    """Asserts that two samplers' draws ([num] or [chains, num]) have the same mean."""
     error = np.hypot(
         standard_error(draws, min_ess=min_ess), standard_error(others, min_ess=min_ess)
     )
@@ -43,7 +43,7 @@ def assert_means_agree(draws, others, *, sigmas=5.0, min_ess=100.0):
 
 
 def distance_from(cdf, draws):
-    """sup |F_n - F|, of independent `draws` [num] from their claimed distribution."""
+    """sup |F_n - F| of independent `draws` [num] and their claimed distribution."""
     below = cdf(np.sort(draws))
     num = len(draws)
     return max(
@@ -53,12 +53,12 @@ def distance_from(cdf, draws):
 
 
 def distance_allowed(num, alarm=ALARM):
-    """What sup |F_n - F| exceeds with probability `alarm` at most: DKW, Massart."""
+    """The bound that sup |F_n - F| exceeds with probability `alarm` (DKW, Massart)."""
     return np.sqrt(np.log(2 / alarm) / (2 * num))
 
 
 class Target(NamedTuple):
-    """A density by TensorFlow for the kernel, and by hand in NumPy for the oracle."""
+    """A density in TensorFlow for the kernel, and in NumPy for the oracle."""
 
     dim: int
     log_prob: Callable  # tf [chains, dim] -> [chains]
@@ -114,7 +114,7 @@ def _banana():
 
 
 def _funnel():
-    """v ~ N(0, 3^2), x ~ N(0, e^v): no one step size suits it."""
+    """v ~ N(0, 3^2), x ~ N(0, e^v): no single step size suits it."""
 
     def log_prob(z):
         v, x = z[:, 0], z[:, 1]
@@ -135,7 +135,7 @@ def _funnel():
 
 
 def _gamma():
-    """Gamma(2, 1) of x itself: its log prob is NaN below 0, its gradient is not."""
+    """Gamma(2, 1) itself: its log prob is NaN below 0, its gradient is not."""
 
     def log_prob_and_grad(x):
         with np.errstate(invalid="ignore"):
@@ -153,7 +153,7 @@ BETA = np.array([[2.0, 3.0], [0.7, 1.5]])  # of each coordinate
 
 
 def _beta_logits():
-    """y with sigmoid(y) ~ Beta: skewed, and of exponential tails."""
+    """y with sigmoid(y) ~ Beta: skewed, with exponential tails."""
 
     def log_prob(y):
         a, b = (tf.constant(column, y.dtype) for column in BETA.T)

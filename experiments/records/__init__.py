@@ -1,1 +1,1 @@
-"""What is kept of a run: records, metrics, clocks and where it all came from."""
+"""The files of a run: records, metrics, checkpoints, progress and provenance."""

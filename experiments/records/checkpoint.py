@@ -1,7 +1,7 @@
-"""What a run goes on from: arrays by name, in folders that are whole or not there.
+"""Checkpoints: arrays by name, in folders that are written whole or not at all.
 
-checkpoints/step-000100/ holds 0000.npy and so on, and manifest.json: of each array its
-name, shape, dtype and checksum, and of the run what whoever goes on from it must share.
+checkpoints/step-000100/ holds 0000.npy and so on, and manifest.json: the name, shape,
+dtype and checksum of each array, and the run's metadata.
 """
 
 import hashlib
@@ -23,11 +23,11 @@ _NAME = re.compile(r"step-(\d{6,})")
 
 
 class CheckpointError(Exception):
-    """A checkpoint that cannot be written or gone on from; the text says why."""
+    """A checkpoint that cannot be written or resumed from; the text says why."""
 
 
 class Checkpoint(NamedTuple):
-    """What `load` gives back of what `save` was given."""
+    """What `save` wrote."""
 
     step: int
     arrays: dict[str, np.ndarray]
@@ -43,29 +43,33 @@ def save(
     keep_last: int,
     keep_every: int | None = None,
 ) -> Path:
-    """Writes folder/step-NNNNNN, gives its path, and drops what is no longer kept.
+    """Writes folder/step-NNNNNN, returns its path, and deletes old checkpoints.
 
-    metadata: what `load` holds against its reader, as JSON can say it.
-    keep_last: how many of the newest stay; those of multiples of `keep_every` do too.
+    metadata: JSON values that `load` compares with its reader's.
+    keep_last: how many of the latest to keep.
+    keep_every: checkpoints at multiples of this step are kept too.
 
-    Raises CheckpointError when it cannot be written, a full disk for one; the earlier
-    ones are then as they were.
+    Raises CheckpointError if it cannot be written (such as on a full disk), and leaves
+    the earlier checkpoints unchanged.
     """
     final = folder / f"step-{step:06d}"
     if final.exists():
-        raise CheckpointError(f"{final} is there already, and is never written over")
+        raise CheckpointError(f"{final} already exists and is never overwritten")
     partial = _partial(final)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(".step-*.partial"):  # of a process that was killed
-            shutil.rmtree(left)
+        for abandoned in folder.glob(".step-*.partial"):  # by a killed process
+            shutil.rmtree(abandoned)
         partial.mkdir()
-        listed = [
+        entries = [
             _write(partial / f"{number:04d}.npy", name, np.asarray(array, order="C"))
             for number, (name, array) in enumerate(arrays.items())
         ]
-        told = {"schema": SCHEMA, "step": step, "about": metadata, "arrays": listed}
-        jsonlines.write_text(partial / MANIFEST, jsonlines.dumps(told, indent=1) + "\n")
+        text = jsonlines.dumps(
+            {"schema": SCHEMA, "step": step, "about": metadata, "arrays": entries},
+            indent=1,
+        )
+        jsonlines.write_text(partial / MANIFEST, text + "\n")
         _sync(partial)
         os.replace(partial, final)
         _sync(folder)
@@ -85,33 +89,34 @@ def save(
 
 
 def latest(folder: Path) -> Path | None:
-    """The checkpoint of the most steps; None where there is none."""
-    found = _by_step(folder)
-    return found[max(found)] if found else None
+    """The checkpoint of the highest step; None if there is none."""
+    by_step = _by_step(folder)
+    return by_step[max(by_step)] if by_step else None
 
 
 def load(path: Path, *, metadata: Mapping[str, Any]) -> Checkpoint:
-    """The checkpoint in `path`, once every array is known to be what was saved.
+    """Returns the checkpoint in `path` after verifying every array's checksum.
 
-    metadata: what it must say of itself, such as the model's name; it may say more.
+    metadata: what its metadata must contain, such as the model's name.
 
-    Raises CheckpointError, naming the file, for one that is damaged, and for one of
-    another schema or another run.
+    Raises CheckpointError, which names the file, for a damaged checkpoint and for one
+    of another schema or another run.
     """
-    told = _manifest(path)
-    for name, wanted in metadata.items():
-        held = told["about"].get(name)
-        if held != jsonlines.to_jsonable(wanted):
+    manifest = _manifest(path)
+    for name, expected in metadata.items():
+        stored = manifest["about"].get(name)
+        if stored != jsonlines.to_jsonable(expected):
             raise CheckpointError(
-                f"{path} is of another run: its {name} is {held!r}, wanted {wanted!r}"
+                f"{path} is of another run: its {name} is {stored!r}, "
+                f"wanted {expected!r}"
             )
-    arrays = {entry["name"]: _read(path, entry) for entry in told["arrays"]}
-    return Checkpoint(told["step"], arrays, told["about"])
+    arrays = {entry["name"]: _read(path, entry) for entry in manifest["arrays"]}
+    return Checkpoint(manifest["step"], arrays, manifest["about"])
 
 
 def _write(path: Path, name: str, array: np.ndarray) -> dict[str, Any]:
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"{name}: dtype {array.dtype}, wanted one of plain NumPy")
+        raise ValueError(f"{name}: given dtype {array.dtype}, wanted numbers")
     with open(path, "wb") as file:
         np.save(file, array, allow_pickle=False)
         file.flush()
@@ -127,64 +132,68 @@ def _write(path: Path, name: str, array: np.ndarray) -> dict[str, Any]:
 
 def _read(path: Path, entry: dict[str, Any]) -> np.ndarray:
     file = path / entry["file"]
-    said = f"{path} is damaged: {entry['file']}, which is {entry['name']},"
+    damaged = f"{path} is damaged: {entry['file']}, which is {entry['name']},"
     try:
         array: np.ndarray = np.load(file, allow_pickle=False)
     except FileNotFoundError as error:
-        raise CheckpointError(f"{said} is missing{_otherwise(path)}") from error
+        raise CheckpointError(f"{damaged} is missing{_alternative(path)}") from error
     except (OSError, ValueError, EOFError) as error:
-        raise CheckpointError(f"{said} cannot be read{_otherwise(path)}") from error
+        raise CheckpointError(
+            f"{damaged} cannot be read{_alternative(path)}"
+        ) from error
     if array.dtype.str != entry["dtype"] or list(array.shape) != entry["shape"]:
         raise CheckpointError(
-            f"{said} is {array.dtype.str} {list(array.shape)}, "
-            f"wanted {entry['dtype']} {entry['shape']}{_otherwise(path)}"
+            f"{damaged} is {array.dtype.str} {list(array.shape)}, "
+            f"wanted {entry['dtype']} {entry['shape']}{_alternative(path)}"
         )
     if _checksum(array) != entry["sha256"]:
-        raise CheckpointError(f"{said} is not what was saved{_otherwise(path)}")
+        raise CheckpointError(
+            f"{damaged} differs from what was saved{_alternative(path)}"
+        )
     return array
 
 
 def _manifest(path: Path) -> dict[str, Any]:
     try:
-        told = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        schema = told["schema"]
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        schema = manifest["schema"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{path} is damaged: no {MANIFEST} can be read{_otherwise(path)}"
+            f"{path} is damaged: {MANIFEST} cannot be read{_alternative(path)}"
         ) from error
     if schema != SCHEMA:
         raise CheckpointError(f"{path} has schema {schema!r}, wanted {SCHEMA}")
-    lacking = {"step", "about", "arrays"} - told.keys()
-    if lacking:
+    missing = {"step", "about", "arrays"} - manifest.keys()
+    if missing:
         raise CheckpointError(
-            f"{path} is damaged: {MANIFEST} lacks {sorted(lacking)}{_otherwise(path)}"
+            f"{path} is damaged: {MANIFEST} lacks {sorted(missing)}{_alternative(path)}"
         )
-    return dict(told)
+    return dict(manifest)
 
 
-def _otherwise(path: Path) -> str:
-    """What is left to a reader of a damaged checkpoint."""
+def _alternative(path: Path) -> str:
+    """Advice to the reader of a damaged checkpoint."""
     others = {s: p for s, p in _by_step(path.parent).items() if p != path}
     if not others:
-        return "; there is no other"
-    return f"; remove it to go on from {others[max(others)].name}"
+        return "; there is no other checkpoint"
+    return f"; remove it to resume from {others[max(others)].name}"
 
 
 def _by_step(folder: Path) -> dict[int, Path]:
     if not folder.is_dir():
         return {}
-    named = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir())
-    return {int(match[1]): path for match, path in named if match}
+    matches = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir())
+    return {int(match[1]): path for match, path in matches if match}
 
 
 def _prune(folder: Path, keep_last: int, keep_every: int | None) -> None:
-    found = _by_step(folder)
-    kept = set(sorted(found)[-keep_last:])
+    by_step = _by_step(folder)
+    keep = set(sorted(by_step)[-keep_last:])
     if keep_every is not None:
-        kept |= {step for step in found if step and step % keep_every == 0}
-    for step in found.keys() - kept:
-        partial = _partial(found[step])  # first, lest half of one pass for a whole
-        os.replace(found[step], partial)
+        keep |= {step for step in by_step if step and step % keep_every == 0}
+    for step in by_step.keys() - keep:
+        partial = _partial(by_step[step])  # a half-deleted folder must not look whole
+        os.replace(by_step[step], partial)
         shutil.rmtree(partial)
 
 
@@ -197,7 +206,7 @@ def _checksum(array: np.ndarray) -> str:
 
 
 def _sync(folder: Path) -> None:
-    """Makes the names in a folder outlast the machine's stopping."""
+    """Flushes a folder's entries to disk, so that they survive a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -206,5 +215,5 @@ def _sync(folder: Path) -> None:
 
 
 def _free(folder: Path) -> int:
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    return shutil.disk_usage(there).free
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    return shutil.disk_usage(existing).free

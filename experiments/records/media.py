@@ -1,18 +1,17 @@
-"""Pictures and sounds among a run's values, and the bytes of their files."""
+"""Images and audio among a run's metrics, and their encoded files."""
 
 import io
-import struct
 import wave
-import zlib
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image as pillow
 
-COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # channels: PNG (ISO/IEC 15948) table 11.1
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's names, by number of channels
 
 
 class Image(NamedTuple):
-    """A picture."""
+    """An image."""
 
     pixels: np.ndarray  # [height, width, channels]: uint8, or floats from 0 to 1
 
@@ -25,55 +24,48 @@ class Audio(NamedTuple):
 
 
 def encode_png(image: Image) -> bytes:
-    """The picture as a PNG file.
+    """The image as a PNG file.  Floats are clipped to 0 and 1.
 
-    Raises ValueError unless it has 1, 3 or 4 channels, and for NaN.
+    Raises ValueError for NaN, and for other numbers of channels than 1, 3 and 4.
     """
     pixels = np.asarray(image.pixels)
-    if pixels.ndim != 3 or pixels.shape[2] not in COLOUR_TYPES or not pixels.size:
+    if pixels.ndim != 3 or pixels.shape[2] not in MODES or not pixels.size:
         raise ValueError(
-            f"image: pixels have shape {pixels.shape}, "
-            f"wanted [height, width, channels] of {sorted(COLOUR_TYPES)} channels"
+            f"image: given pixels of shape {pixels.shape}, "
+            f"wanted [height, width, channels] of {sorted(MODES)} channels"
         )
     if pixels.dtype != np.uint8:
         pixels = (255 * np.clip(_finite("image", pixels), 0, 1)).round()
         pixels = pixels.astype(np.uint8)
     height, width, channels = pixels.shape
-    rows = np.zeros((height, 1 + width * channels), np.uint8)  # each begins: no filter
-    rows[:, 1:] = pixels.reshape(height, -1)
-    head = struct.pack(">IIBBBBB", width, height, 8, COLOUR_TYPES[channels], 0, 0, 0)
-    chunks = {b"IHDR": head, b"IDAT": zlib.compress(rows.tobytes()), b"IEND": b""}
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data))
-        + kind
-        + data
-        + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks.items()
-    )
+    buffer = io.BytesIO()
+    size, data = (width, height), pixels.tobytes()
+    pillow.frombytes(MODES[channels], size, data).save(buffer, format="png")
+    return buffer.getvalue()
 
 
 def encode_wav(audio: Audio) -> bytes:
-    """The sound as a WAV file of 16 bits; what is beyond -1 and 1 is cut off.
+    """The sound as a 16-bit WAV file.  Samples are clipped to -1 and 1.
 
-    Raises ValueError for another shape and for NaN.
+    Raises ValueError for NaN and for another shape.
     """
     samples = np.asarray(audio.samples)
     if samples.ndim not in (1, 2) or not samples.size:
         raise ValueError(
-            f"audio: samples have shape {samples.shape}, "
+            f"audio: given samples of shape {samples.shape}, "
             "wanted [positions] or [positions, channels]"
         )
     clipped = np.clip(_finite("audio", samples), -1, 1)
-    held = io.BytesIO()
-    with wave.open(held, "wb") as file:
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
         file.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
         file.setsampwidth(2)
         file.setframerate(audio.sample_rate)
         file.writeframes((32767 * clipped).round().astype("<i2").tobytes())
-    return held.getvalue()
+    return buffer.getvalue()
 
 
-def _finite(what: str, values: np.ndarray) -> np.ndarray:
+def _finite(kind: str, values: np.ndarray) -> np.ndarray:
     if not np.isfinite(values).all():
-        raise ValueError(f"{what}: given NaN or infinity, wanted numbers")
+        raise ValueError(f"{kind}: given NaN or infinity, wanted numbers")
     return values

@@ -1,4 +1,4 @@
-"""A run's curves as they are made: metrics.jsonl, and the same for TensorBoard."""
+"""A run's metrics over time: metrics.jsonl, and TensorBoard event files."""
 
 import contextlib
 import os
@@ -12,37 +12,36 @@ from experiments.records.media import Audio, Image, encode_png, encode_wav
 
 
 class MetricWriter(Protocol):
-    """Writes one event of the run at once: what happened, when, and its numbers."""
+    """Writes one event of the run at once: its kind, its step and its values."""
 
-    def __call__(self, kind: str, step: int, **values: Any) -> None:  # noqa: D102
-        ...
+    def __call__(self, kind: str, step: int, **values: Any) -> None: ...
 
 
 @contextlib.contextmanager
 def metric_writer(run_dir: Path, *, tensorboard: bool = True) -> Iterator[MetricWriter]:
-    """Yields `event(kind, step, **values)`, which adds one line to metrics.jsonl.
+    """Yields `write(kind, step, **values)`, which adds one line to metrics.jsonl.
 
-    A line holds kind, step, `seconds` since the recording began, and the values; NaN
-    and infinity become null.  Every line is flushed, so a crash loses none.  With
-    `tensorboard`, each number goes to an event file too, under the tag kind/name.
+    A line holds kind, step, the `seconds` since the writer was opened, and the values;
+    NaN and infinity become null.  Every line is flushed, so a crash loses none.  With
+    `tensorboard`, each number also goes to an event file, under the tag kind/name.
 
     An `Image` or `Audio` among the values becomes a file in media/, which the line
-    names, and is shown by TensorBoard.  A run gone on with adds to its lines; what is
-    cut short is taken away, and TensorBoard forgets what the new lines come before.
+    names, and appears in TensorBoard.  A resumed run appends to the lines of the
+    earlier one; a truncated last line is removed, and TensorBoard drops the earlier
+    run's events from the first new step on.
     """
-    began = time.monotonic()
+    opened = time.monotonic()
     path = run_dir / "metrics.jsonl"
-    again = _mend(path)
+    resumed = _drop_truncated_line(path)
     with contextlib.ExitStack() as stack:
         lines = stack.enter_context(open(path, "a"))
-        shown = (
-            stack.enter_context(_event_file(run_dir, again)) if tensorboard else None
+        write_summary = (
+            stack.enter_context(_event_file(run_dir, resumed)) if tensorboard else None
         )
 
-        def event(kind: str, step: int, **values: Any) -> None:
-            clash = sorted(values.keys() & {"seconds"})
-            if clash:
-                raise ValueError(f"{kind}: the value name {clash[0]!r} is taken")
+        def write(kind: str, step: int, **values: Any) -> None:
+            if "seconds" in values:
+                raise ValueError(f"{kind}: the value name 'seconds' is taken")
             media = {
                 name: values.pop(name)
                 for name, value in list(values.items())
@@ -51,24 +50,24 @@ def metric_writer(run_dir: Path, *, tensorboard: bool = True) -> Iterator[Metric
             values = {name: _scalar(value) for name, value in values.items()}
             for name, value in media.items():
                 values[name] = _save(run_dir, f"{kind}-{name}-{int(step):06d}", value)
-            seconds = round(time.monotonic() - began, 6)
+            seconds = round(time.monotonic() - opened, 6)
             head = {"kind": kind, "step": int(step), "seconds": seconds}
             lines.write(jsonlines.dumps(head | values) + "\n")
             lines.flush()
-            if shown is not None:
-                told: dict[str, float | Image | Audio] = {
+            if write_summary is not None:
+                summary: dict[str, float | Image | Audio] = {
                     f"{kind}/{name}": float(value)
                     for name, value in values.items()
                     if isinstance(value, (bool, int, float))
                 }
-                told |= {f"{kind}/{name}": value for name, value in media.items()}
-                shown(int(step), told)
+                summary |= {f"{kind}/{name}": value for name, value in media.items()}
+                write_summary(int(step), summary)
 
-        yield event
+        yield write
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The events of a metrics.jsonl, in order; a last line cut short is dropped."""
+    """The events of a metrics.jsonl, in order; a truncated last line is dropped."""
     return [event for _, event in jsonlines.read(path)]
 
 
@@ -78,38 +77,37 @@ def _scalar(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _mend(path: Path) -> bool:
-    """Takes a last line cut short away; returns whether any line is left."""
+def _drop_truncated_line(path: Path) -> bool:
+    """Removes a truncated last line; returns whether any line is left."""
     if not path.exists():
         return False
-    held = path.read_bytes()
-    whole = held.rfind(b"\n") + 1
-    if whole < len(held):
-        os.truncate(path, whole)
-    return whole > 0
+    content = path.read_bytes()
+    end = content.rfind(b"\n") + 1
+    if end < len(content):
+        os.truncate(path, end)
+    return end > 0
 
 
 def _save(run_dir: Path, name: str, value: Image | Audio) -> str:
-    """Writes the file of a picture or sound and returns its path within the run."""
+    """Writes an image or audio file and returns its path within the run."""
     is_image = isinstance(value, Image)
     path = run_dir / "media" / f"{name}.{'png' if is_image else 'wav'}"
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(
-        encode_png(value) if isinstance(value, Image) else encode_wav(value)
-    )
+    encoded = encode_png(value) if isinstance(value, Image) else encode_wav(value)
+    path.write_bytes(encoded)
     return str(path.relative_to(run_dir))
 
 
-class _Shown(Protocol):
+class _SummaryWriter(Protocol):
     def __call__(self, step: int, values: dict[str, float | Image | Audio]) -> None: ...
 
 
 @contextlib.contextmanager
-def _event_file(run_dir: Path, again: bool) -> Iterator[_Shown]:
-    """A TensorBoard event file, written without TensorFlow.
+def _event_file(run_dir: Path, resumed: bool) -> Iterator[_SummaryWriter]:
+    """Opens a TensorBoard event file, which is written without TensorFlow.
 
-    Not tensorboard's own writer, which puts the host's name into the file's name.
-    again: whether it goes on from others, of which what is later is to be forgotten.
+    TensorBoard's own writer would put the host's name into the file's name.
+    resumed: whether to tell TensorBoard to drop earlier events of later steps.
     """
     from tensorboard.compat.proto import (  # type: ignore[import-untyped]
         event_pb2,
@@ -129,7 +127,7 @@ def _event_file(run_dir: Path, again: bool) -> Iterator[_Shown]:
             writer.write(message.SerializeToString())
             writer.flush()
 
-        def value_of(value: float | Image | Audio) -> dict[str, Any]:
+        def fields_of(value: float | Image | Audio) -> dict[str, Any]:
             if isinstance(value, Image):
                 height, width, channels = value.pixels.shape
                 return {
@@ -152,18 +150,18 @@ def _event_file(run_dir: Path, again: bool) -> Iterator[_Shown]:
                 }
             return {"simple_value": value}
 
-        def shown(step: int, values: dict[str, float | Image | Audio]) -> None:
-            nonlocal again
-            if again:
+        def write_summary(step: int, values: dict[str, float | Image | Audio]) -> None:
+            nonlocal resumed
+            if resumed:
                 status = event_pb2.SessionLog.START
                 write(step=step, session_log=event_pb2.SessionLog(status=status))
-                again = False
+                resumed = False
             parts = [
-                summary_pb2.Summary.Value(tag=tag, **value_of(value))
+                summary_pb2.Summary.Value(tag=tag, **fields_of(value))
                 for tag, value in values.items()
             ]
             if parts:
                 write(step=step, summary=summary_pb2.Summary(value=parts))
 
         write(file_version="brain.Event:2")
-        yield shown
+        yield write_summary

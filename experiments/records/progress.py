@@ -1,4 +1,4 @@
-"""How far a run has come: a bar on a terminal, plain lines anywhere else."""
+"""A run's progress: a bar on a terminal, plain lines elsewhere."""
 
 import contextlib
 import sys
@@ -10,9 +10,9 @@ INTERVAL_SECONDS = 5.0
 
 
 class Advance(Protocol):
-    """Says that `count` more steps are done, and what to show beside them."""
+    """Reports that `count` more steps are done, with values to show beside them."""
 
-    def __call__(self, count: int = 1, **shown: Any) -> None: ...
+    def __call__(self, count: int = 1, **values: Any) -> None: ...
 
 
 @contextlib.contextmanager
@@ -23,10 +23,10 @@ def progress(
     stream: TextIO | None = None,
     interval_seconds: float = INTERVAL_SECONDS,
 ) -> Iterator[Advance]:
-    """Yields `advance(count, **shown)`; writes to `stream`, standard error when None.
+    """Yields `advance(count, **values)`, which shows progress on `stream`.
 
-    Where that is no terminal, a line is written for the first advance, then at most one
-    every `interval_seconds`, and always one for the last.
+    stream: standard error when None.  If it is no terminal, `advance` writes a line at
+      its first call, then at most one every `interval_seconds`, and one at the last.
     """
     stream = sys.stderr if stream is None else stream
     if stream.isatty():
@@ -34,31 +34,33 @@ def progress(
 
         with tqdm(total=total, desc=label, file=stream, dynamic_ncols=True) as bar:
 
-            def advance_bar(count: int = 1, **shown: Any) -> None:
-                bar.set_postfix(_shown(shown), refresh=False)
+            def advance_bar(count: int = 1, **values: Any) -> None:
+                bar.set_postfix(_formatted(values), refresh=False)
                 bar.update(count)
 
             yield advance_bar
         return
 
-    began = time.monotonic()
-    done, written = 0, -float("inf")
+    start = time.monotonic()
+    done, last_line = 0, -float("inf")
 
-    def advance_lines(count: int = 1, **shown: Any) -> None:
-        nonlocal done, written
+    def advance_lines(count: int = 1, **values: Any) -> None:
+        nonlocal done, last_line
         done += count
         now = time.monotonic()
-        if done < total and now - written < interval_seconds:
+        if done < total and now - last_line < interval_seconds:
             return
-        written = now
-        beside = "".join(f", {name} {text}" for name, text in _shown(shown).items())
-        line = f"{label}: {done} of {total}, {now - began:.1f} s{beside}"
+        last_line = now
+        suffix = "".join(
+            f", {name} {text}" for name, text in _formatted(values).items()
+        )
+        line = f"{label}: {done} of {total}, {now - start:.1f} s{suffix}"
         print(line, file=stream, flush=True)
 
     yield advance_lines
 
 
-def _shown(values: dict[str, Any]) -> dict[str, str]:
+def _formatted(values: dict[str, Any]) -> dict[str, str]:
     return {
         name: f"{value:.4g}" if isinstance(value, float) else str(value)
         for name, value in values.items()

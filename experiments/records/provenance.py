@@ -1,4 +1,4 @@
-"""Where a run came from: commit, versions, command and hardware, and nobody's name."""
+"""Where a run came from: commit, versions, command and hardware; no user names."""
 
 import hashlib
 import importlib.metadata
@@ -29,9 +29,9 @@ _ABSOLUTE = re.compile(r"(?<![\w./~<])/[^\s'\"`=,;:()\[\]{}<>]+")
 
 
 def collect(*, argv: Sequence[str], config: str) -> dict[str, Any]:
-    """What a record keeps of its origin, as JSON can hold it.
+    """The origin of a run, ready for JSON.
 
-    No host or user name and no path of the machine.  GPUs are named only when
+    It contains no host name, user name or path of the machine.  GPUs are listed only if
     TensorFlow has been imported already.
     """
     return {
@@ -49,9 +49,9 @@ def collect(*, argv: Sequence[str], config: str) -> dict[str, Any]:
 
 
 def git_state() -> dict[str, Any]:
-    """The commit, and whether anything differs from it; None for both without git."""
+    """The commit, and whether the tree differs from it; None for both without git."""
     top = _git("rev-parse", "--show-toplevel")
-    if top is None or Path(top).resolve() != REPO:  # a copy inside someone else's clone
+    if top is None or Path(top).resolve() != REPO:  # a copy inside another clone
         return {"commit": None, "dirty": None}
     changes = _git("status", "--porcelain")
     return {
@@ -61,18 +61,18 @@ def git_state() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Python's version, and that of each main package installed."""
-    found = {"python": platform.python_version()}
+    """The versions of Python and of each main package that is installed."""
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def hardware() -> dict[str, Any]:
-    """CPU, cores that this process may use, memory, system, and GPUs where known."""
+    """CPU, cores available to this process, memory, system, and GPUs if known."""
     return {
         "cpu": cpu_model(),
         "cores": _cores(),
@@ -83,18 +83,18 @@ def hardware() -> dict[str, Any]:
 
 
 def cpu_model() -> str:
-    """The processor's name as its maker gives it; the architecture where unknown."""
+    """The processor's model name; the architecture if that is unknown."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
         text = ""
-    named = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return named[1].strip() if named else platform.processor() or platform.machine()
+    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return match[1].strip() if match else platform.processor() or platform.machine()
 
 
 def gpu_names() -> list[str] | None:
     """The GPUs that TensorFlow sees; None when it has not been imported."""
-    tensorflow = sys.modules.get("tensorflow")  # asking must not import it
+    tensorflow = sys.modules.get("tensorflow")  # do not import it for this
     if tensorflow is None:
         return None
     devices = tensorflow.config.list_physical_devices("GPU")
@@ -103,9 +103,9 @@ def gpu_names() -> list[str] | None:
 
 
 def scrub(text: str) -> str:
-    """`text` with no path of this machine: inside the repository relative, else cut.
+    """`text` without paths of this machine.
 
-    /anywhere/else/name becomes .../name.
+    A path inside the repository becomes relative; /anywhere/else/name becomes .../name.
     """
     text = re.sub(re.escape(str(REPO)) + r"(/|(?![\w.-]))", _in_repo, text)
     return _ABSOLUTE.sub(lambda path: ".../" + Path(path[0]).name, text)
@@ -123,7 +123,7 @@ def _cores() -> int:
 
 def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             ["git", *arguments],
             cwd=REPO,
             capture_output=True,
@@ -133,4 +133,4 @@ def _git(*arguments: str) -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return result.stdout.strip()

@@ -1,4 +1,4 @@
-"""The line kept of one system's turn at one problem, and the files of such lines."""
+"""A benchmark record: one system on one problem in one round, a line of a file."""
 
 import dataclasses
 from pathlib import Path
@@ -19,18 +19,18 @@ class Record:
 
     experiment: str  # "nuts"
     system: str  # "ppl_core" | "handwritten_tf" | "stan" | "pymc"
-    round: int  # systems take turns; the records of one round belong together
+    round: int  # each system runs once per round
     problem: dict[str, Any]  # {"name": "covertype", "source": ..., "rows": 581012, ...}
     hardware: dict[str, Any]  # {"cpu": "AMD EPYC", "cores": 2, "device": "cpu", ...}
     settings: dict[str, Any]  # {"step_size": 0.00167, "max_depth": 10, "seed": 0, ...}
-    status: str  # "ok" | "failed" | "skipped"; a failure is a record, never a gap
-    reason: str = ""  # said whenever status is not "ok"
-    note: str = ""  # what a reader of the table must know, shown under it
+    status: str  # "ok" | "failed" | "skipped"; a failure is recorded too
+    reason: str = ""  # required unless status is "ok"
+    note: str = ""  # shown under the table
     seconds: dict[str, Any]  # {"build": 31.2, "first": 4.0, "calls": [2.41, 2.39]}
-    work: dict[str, Any]  # {"leapfrogs": [310, 310]}: what a call is divided by
+    work: dict[str, Any]  # {"leapfrogs": [310, 310]}: divides a call's seconds
     check: dict[str, Any]  # {"against": "results/reference/...", "passed": true, ...}
     provenance: dict[str, Any]  # commit, dirty, config_sha256, versions, argv, ...
-    schema: int = SCHEMA  # a reader refuses any other
+    schema: int = SCHEMA  # readers refuse any other
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
@@ -38,28 +38,27 @@ class Record:
         if self.status not in STATUSES:
             raise ValueError(f"status: given {self.status!r}, wanted one of {STATUSES}")
         if self.status != "ok" and not self.reason:
-            raise ValueError(f"reason: none given, wanted one for {self.status!r}")
+            raise ValueError(f"reason: given none, wanted one for {self.status!r}")
 
 
 def append(path: Path, record: Record) -> None:
-    """Adds one line to `path`, whose folder is made; NaN is written as null."""
+    """Adds one line to `path` and makes its folder; NaN is written as null."""
     fields = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
     jsonlines.append(path, fields)
 
 
 def read(path: Path) -> list[Record]:
-    """The records of a file, in its order; a last line cut short is dropped.
+    """The records of a file, in order; a truncated last line is dropped.
 
-    Raises ValueError, with file and line, for what is not a record of this schema.
+    Raises ValueError, with file and line, for a line that is no record of this schema.
     """
     records = []
     for number, fields in jsonlines.read(path):
         where = f"{path}:{number}"
         if not isinstance(fields, dict):
-            raise ValueError(f"{where}: wanted an object, found {fields!r}")
-        if fields.get("schema") != SCHEMA:
-            given = fields.get("schema")
-            raise ValueError(f"{where}: schema: given {given!r}, wanted {SCHEMA}")
+            raise ValueError(f"{where}: given {fields!r}, wanted an object")
+        if (schema := fields.get("schema")) != SCHEMA:
+            raise ValueError(f"{where}: schema: given {schema!r}, wanted {SCHEMA}")
         try:
             records.append(Record(**fields))
         except (TypeError, ValueError) as error:  # a field missing, unknown or bad

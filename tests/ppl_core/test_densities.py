@@ -37,11 +37,11 @@ def test_log_prob_and_gradients_are_tfps_in_float64(event):
     theirs = log_prob_and_gradients(tfp_log_prob, logits, events)
     np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-14, atol=1e-300)
     # Gradients are differences of numbers of order one, times weights up to nine.
-    for given, wanted in zip(ours[1:], theirs[1:], strict=True):
-        np.testing.assert_allclose(given, wanted, rtol=1e-13, atol=9 * 2.3e-16)
+    for actual, expected in zip(ours[1:], theirs[1:], strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-13, atol=9 * 2.3e-16)
 
 
-def test_log_prob_at_infinite_logits_is_certain():
+def test_log_prob_is_exact_at_infinite_logits():
     logits = tf.constant([np.inf, np.inf, -np.inf, -np.inf], tf.float64)
     events = tf.constant([1.0, 0.0, 1.0, 0.0], tf.float64)
     log_prob = bernoulli_log_prob(logits, events)
@@ -55,7 +55,7 @@ def test_log_prob_at_infinite_logits_is_certain():
 
 
 @pytest.mark.parametrize("dtype", [tf.int32, tf.int64, tf.float32, tf.float64])
-def test_the_distribution_takes_events_of_any_dtype(dtype):
+def test_the_distribution_accepts_events_of_any_dtype(dtype):
     event = tf.constant([0, 1, 1], dtype)
     logits = tf.constant([0.3, -2.0, 5.0])
     ours = Bernoulli(logits=logits).log_prob(event)
@@ -64,7 +64,7 @@ def test_the_distribution_takes_events_of_any_dtype(dtype):
     assert ours.dtype == tf.float32
 
 
-def test_the_log_prob_is_linear_between_the_events_as_tfps():
+def test_log_prob_is_linear_in_the_event_as_tfps_is():
     logits = tf.constant(LOGITS)
     event = tf.constant(np.linspace(-0.5, 1.5, len(LOGITS)))
     np.testing.assert_allclose(
@@ -84,18 +84,18 @@ def test_the_log_prob_is_linear_between_the_events_as_tfps():
         ((4, 1, 3), (2, 1)),
     ],
 )
-def test_gradients_of_broadcast_operands_have_their_shapes(logits_shape, event_shape):
+def test_gradients_have_the_shapes_of_broadcast_operands(logits_shape, event_shape):
     rng = np.random.default_rng(0)
     logits = tf.constant(rng.normal(size=logits_shape))
     event = tf.constant(rng.uniform(size=event_shape))
     ours = log_prob_and_gradients(bernoulli_log_prob, logits, event)
     theirs = log_prob_and_gradients(tfp_log_prob, logits, event)
-    for given, wanted in zip(ours, theirs, strict=True):
-        assert given.shape == wanted.shape
-        np.testing.assert_allclose(given, wanted, rtol=1e-12)
+    for actual, expected in zip(ours, theirs, strict=True):
+        assert actual.shape == expected.shape
+        np.testing.assert_allclose(actual, expected, rtol=1e-12)
 
 
-def test_gradients_of_operands_of_unknown_shape():
+def test_gradients_work_for_operands_of_unknown_shape():
     @tf.function(
         input_signature=[
             tf.TensorSpec(None, tf.float64),
@@ -115,7 +115,7 @@ def test_gradients_of_operands_of_unknown_shape():
     np.testing.assert_allclose(by_event, [-0.5, -0.5, -0.5])
 
 
-def test_second_derivatives_are_those_of_autodiff():
+def test_second_derivatives_match_autodiff():
     logits = tf.constant(LOGITS[1:-1])
     event = tf.constant([0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 1.0], tf.float64)
 
@@ -132,8 +132,10 @@ def test_second_derivatives_are_those_of_autodiff():
     probs = tf.sigmoid(logits)
     np.testing.assert_allclose(by_logits, -probs * (1 - probs), rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(by_event, np.ones(7))
-    for given, wanted in zip((by_logits, by_event), second(tfp_log_prob), strict=True):
-        np.testing.assert_allclose(given, wanted, rtol=1e-9, atol=1e-15)
+    for actual, expected in zip(
+        (by_logits, by_event), second(tfp_log_prob), strict=True
+    ):
+        np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-15)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -145,8 +147,8 @@ def test_log_prob_and_gradient_compile(jit_compile):
         jit_compile=jit_compile,
     )
     eager = log_prob_and_gradients(bernoulli_log_prob, logits, event)
-    for given, wanted in zip(compiled(logits, event), eager, strict=True):
-        np.testing.assert_allclose(given, wanted, rtol=1e-13, atol=9 * 2.3e-16)
+    for actual, expected in zip(compiled(logits, event), eager, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-13, atol=9 * 2.3e-16)
 
 
 @pytest.mark.filterwarnings("error")
@@ -159,18 +161,18 @@ def test_log_prob_and_gradient_vectorize_over_the_logits_alone():
 
     batched = tf.vectorized_map(one, logits)
     for i in range(5):
-        for given, wanted in zip(batched, one(logits[i]), strict=True):
-            np.testing.assert_allclose(given[i], wanted, rtol=1e-12)
+        for actual, expected in zip(batched, one(logits[i]), strict=True):
+            np.testing.assert_allclose(actual[i], expected, rtol=1e-12)
 
 
-def test_probs_in_place_of_logits_leave_tfps_density():
+def test_probs_instead_of_logits_use_tfps_density():
     probs = tf.constant([0.0, 0.2, 1.0], tf.float64)
     ours = Bernoulli(probs=probs).log_prob([0, 1, 1])
     np.testing.assert_array_equal(ours, tfd.Bernoulli(probs=probs).log_prob([0, 1, 1]))
     np.testing.assert_allclose(ours, [0.0, np.log(0.2), 0.0])
 
 
-def test_it_is_tfps_bernoulli_in_all_else():
+def test_all_other_methods_are_tfps():
     ours, theirs = Bernoulli(logits=[0.3, -1.0]), tfd.Bernoulli(logits=[0.3, -1.0])
     assert isinstance(ours, tfd.Bernoulli)
     np.testing.assert_array_equal(ours.mean(), theirs.mean())

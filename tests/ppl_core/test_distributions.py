@@ -1,4 +1,4 @@
-"""Every constructor, made and held against the plain TFP distribution."""
+"""Every constructor, made and compared with the plain TFP distribution."""
 
 import inspect
 
@@ -306,16 +306,16 @@ def sequential_model():
     return [tfd.Gamma(2.0, 1.0), lambda scale: tfd.Normal(0.0, scale)]
 
 
-def test_the_constructors_are_the_public_distribution_classes():
-    made = {
+def test_every_public_distribution_class_has_a_constructor():
+    names = {
         name
         for name, member in vars(distributions).items()
         if hasattr(member, "makes_random_variable")
     }
-    assert made == public_classes() - ABSTRACT
-    assert made <= set(vars(ppl))
-    assert made == set(ARGUMENTS)
-    for name in made:
+    assert names == public_classes() - ABSTRACT
+    assert names <= set(vars(ppl))
+    assert names == set(ARGUMENTS)
+    for name in names:
         assert getattr(ppl, name).__name__ == name
 
 
@@ -343,19 +343,19 @@ def test_a_constructor_makes_a_variable_of_tfps_distribution(name):
     shapes = tf.nest.map_structure(
         lambda value: value.shape, variable.value, check_types=False
     )
-    wanted = tf.nest.map_structure(
+    expected = tf.nest.map_structure(
         lambda value: value.shape, theirs.sample(leading, seed=seed)
     )
-    tf.nest.map_structure(lambda a, b: a.assert_is_compatible_with(b), shapes, wanted)
+    tf.nest.map_structure(lambda a, b: a.assert_is_compatible_with(b), shapes, expected)
     assert all(np.all(np.isfinite(part)) for part in tf.nest.flatten(variable.numpy()))
 
-    # Held as data, the value has the density that TFP gives it.
-    held = construct(**arguments, **sample_shape, value=variable.value, name="x")
+    # Observed, the value has the density that TFP gives it.
+    observed = construct(**arguments, **sample_shape, value=variable.value, name="x")
     if name == "PixelCNN":  # each instance has weights of its own
-        held.distribution = distribution
+        observed.distribution = distribution
     log_prob = theirs.log_prob(variable.value)
-    assert held.observed and not variable.observed
-    np.testing.assert_allclose(held.log_prob(), log_prob, rtol=1e-5, atol=1e-6)
+    assert observed.observed and not variable.observed
+    np.testing.assert_allclose(observed.log_prob(), log_prob, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(variable.log_prob(), log_prob, rtol=1e-5, atol=1e-6)
     assert np.all(np.isfinite(log_prob))
 
@@ -368,19 +368,19 @@ def test_a_constructor_takes_tfps_arguments_by_position():
     assert ppl.Normal(loc=0.0, scale=1.0, validate_args=True).distribution.validate_args
 
 
-def test_an_argument_that_tfp_does_not_know_is_its_type_error():
+def test_an_unknown_argument_raises_tfps_type_error():
     with pytest.raises(TypeError, match="sclae"):
         ppl.Normal(0.0, 1.0, sclae=1.0)
 
 
-def test_the_sample_shape_of_sample_is_the_distributions_own():
+def test_sample_shape_of_sample_belongs_to_the_distribution():
     variable = ppl.Sample(tfd.Normal(0.0, 1.0), sample_shape=[2, 3], name="x")
     assert variable.distribution.event_shape == (2, 3)
     assert variable.sample_shape == ()
     assert variable.log_prob().shape == ()
 
 
-def test_bernoulli_is_tfps_with_a_density_of_its_own():
+def test_bernoulli_is_a_subclass_of_tfps():
     variable = ppl.Bernoulli(logits=[0.3, -1.0], value=[1, 0])
     assert isinstance(variable.distribution, tfd.Bernoulli)
     assert variable.dtype == tf.int32
@@ -416,7 +416,7 @@ class Ramp(tfd.Distribution):
         return tf.math.log(2.0 * value / self._scale**2)
 
 
-def test_a_class_of_ones_own_becomes_a_constructor():
+def test_a_users_own_class_becomes_a_constructor():
     ramp = ppl.make_random_variable(Ramp)
     assert ramp.__name__ == "Ramp"
     with ppl.tape() as variables, ppl.condition(x=[1.0, 2.0]):
@@ -439,7 +439,7 @@ def test_a_function_that_makes_distributions_becomes_a_constructor():
     assert "standard_normal(name='x')" in repr(variable)
 
 
-def test_names_may_be_left_out_and_who_needs_one_names_the_constructor():
+def test_a_missing_name_is_an_error_that_names_the_constructor():
     assert ppl.Laplace(0.0, 1.0).name is None
     with pytest.raises(ValueError, match="a Laplace has no name"), ppl.tape():
         ppl.Laplace(0.0, 1.0)

@@ -71,7 +71,7 @@ def vectors(dim, chains):
 
 
 @pytest.mark.parametrize("support", SUPPORTS)
-def test_the_log_prob_is_the_constrained_one_and_the_log_determinant(support):
+def test_log_prob_is_the_constrained_log_prob_plus_the_log_determinant(support):
     program = SUPPORTS[support]
     target = ppl.unconstrain(program)
     point = vectors(target.dim, 1)
@@ -91,15 +91,15 @@ def test_the_log_prob_is_the_constrained_one_and_the_log_determinant(support):
     assert jacobian.shape == (target.dim, target.dim)
     _, log_det = np.linalg.slogdet(jacobian)
     log_joint = ppl.make_log_joint_fn(program)
-    wanted = log_joint(**{name: value[0] for name, value in constrained.items()})
+    expected = log_joint(**{name: value[0] for name, value in constrained.items()})
     # The diagonal of a Cholesky correlation, and a symmetric matrix' upper half, are
     # functions of the free entries: the density is with respect to these.
-    wanted += log_det + SURFACE.get(support, 0.0)
-    np.testing.assert_allclose(target.log_prob(point)[0], wanted, rtol=1e-8)
+    expected += log_det + SURFACE.get(support, 0.0)
+    np.testing.assert_allclose(target.log_prob(point)[0], expected, rtol=1e-8)
 
 
 @pytest.mark.parametrize("support", SUPPORTS)
-def test_constrain_and_unconstrain_undo_each_other(support):
+def test_constrain_and_unconstrain_are_inverses(support):
     target = ppl.unconstrain(SUPPORTS[support])
     for chains in (1, 3):
         points = vectors(target.dim, chains)
@@ -110,7 +110,7 @@ def test_constrain_and_unconstrain_undo_each_other(support):
 
 
 @pytest.mark.parametrize("support", SUPPORTS)
-def test_a_draw_of_the_program_goes_through_unconstrained_space_and_back(support):
+def test_a_draw_of_the_program_survives_unconstrain_and_constrain(support):
     program = SUPPORTS[support]
     target = ppl.unconstrain(program)
     with ppl.tape() as variables, ppl.seeded((1, 2)):
@@ -123,7 +123,7 @@ def test_a_draw_of_the_program_goes_through_unconstrained_space_and_back(support
 
 
 @pytest.mark.parametrize("support", SUPPORTS)
-def test_many_chains_are_each_chain_alone_and_gradients_are_autodiffs(support):
+def test_a_batch_of_chains_equals_single_chains_and_gradients_match_autodiff(support):
     target = ppl.unconstrain(SUPPORTS[support])
     points = vectors(target.dim, 3)
     together, gradients = target.log_prob_and_grad(points)
@@ -137,15 +137,15 @@ def test_many_chains_are_each_chain_alone_and_gradients_are_autodiffs(support):
         np.testing.assert_allclose(together[i], log_prob[0], rtol=1e-10)
         alone, gradient = target.log_prob_and_grad(one)
         np.testing.assert_allclose(alone, log_prob, rtol=1e-10)
-        wanted = tape.gradient(log_prob, one)
-        np.testing.assert_allclose(gradient, wanted, rtol=1e-9)
-        np.testing.assert_allclose(gradients[i], wanted[0], rtol=1e-8, atol=1e-12)
+        expected = tape.gradient(log_prob, one)
+        np.testing.assert_allclose(gradient, expected, rtol=1e-9)
+        np.testing.assert_allclose(gradients[i], expected[0], rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.parametrize(
     "support", ["positive", "below a random bound", "simplex", "Cholesky correlation"]
 )
-def test_the_gradient_is_the_finite_difference(support):
+def test_the_gradient_matches_finite_differences(support):
     target = ppl.unconstrain(SUPPORTS[support])
     point = vectors(target.dim, 1)
     steps = 1e-5 * np.eye(target.dim)
@@ -196,8 +196,10 @@ def test_the_mass_on_the_real_line_is_one(name):
     line = np.linspace(-45.0, 45.0, 9001)
     density = np.exp(target.log_prob(tf.constant(line[:, np.newaxis])))
     mass = np.trapezoid(np.nan_to_num(density), line)
-    wanted = np.sqrt(2) if name == "two-dimensional simplex" else 1.0  # of its surface
-    np.testing.assert_allclose(mass, wanted, atol=2e-3)
+    expected = (
+        np.sqrt(2) if name == "two-dimensional simplex" else 1.0
+    )  # of its surface
+    np.testing.assert_allclose(mass, expected, atol=2e-3)
 
 
 def test_names_sizes_and_dimensions_follow_the_program():
@@ -217,35 +219,35 @@ FEATURES = np.random.default_rng(2).normal(size=(50, 3)).astype(np.float32)
 LABELS = (FEATURES[:, 0] > 0).astype(np.int32)
 
 
-def test_data_may_be_given_or_set_in_the_program():
-    given = ppl.unconstrain(regression, FEATURES, observed={"labels": LABELS})
+def test_data_may_be_an_argument_or_set_in_the_program():
+    actual = ppl.unconstrain(regression, FEATURES, observed={"labels": LABELS})
 
     def closed(features):
         with ppl.condition(labels=LABELS):
             regression(features)
 
     points = tf.random.stateless_normal([4, 3], (1, 2))
-    wanted = [
+    expected = [
         tf.reduce_sum(tfd.Normal(0.0, 2.0).log_prob(point))
         + tf.reduce_sum(
             tfd.Bernoulli(logits=FEATURES @ point[:, np.newaxis][:, 0]).log_prob(LABELS)
         )
         for point in points.numpy()
     ]
-    assert given.names == ("coeffs",) and given.dim == 3
-    np.testing.assert_allclose(given.log_prob(points), wanted, rtol=1e-5)
+    assert actual.names == ("coeffs",) and actual.dim == 3
+    np.testing.assert_allclose(actual.log_prob(points), expected, rtol=1e-5)
     set_inside = ppl.unconstrain(closed, FEATURES)
-    np.testing.assert_array_equal(set_inside.log_prob(points), given.log_prob(points))
+    np.testing.assert_array_equal(set_inside.log_prob(points), actual.log_prob(points))
 
 
-def test_the_log_prob_is_float64_unless_asked_otherwise_and_gradients_the_programs():
+def test_log_prob_is_float64_by_default_and_gradients_have_the_programs_dtype():
     points = tf.zeros([2, 3])
-    for dtype, wanted in [(tf.float64, tf.float64), (None, tf.float32)]:
+    for dtype, expected in [(tf.float64, tf.float64), (None, tf.float32)]:
         target = ppl.unconstrain(
             regression, FEATURES, observed={"labels": LABELS}, dtype=dtype
         )
         log_prob, gradient = target.log_prob_and_grad(points)
-        assert log_prob.dtype == wanted and gradient.dtype == tf.float32
+        assert log_prob.dtype == expected and gradient.dtype == tf.float32
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -255,14 +257,14 @@ def test_log_prob_and_gradient_compile_and_trace_once(jit_compile, chains):
     compiled = tf.function(target.log_prob_and_grad, jit_compile=jit_compile)
     for seed in range(3):
         points = tf.random.stateless_normal([chains, 3], (1, seed))
-        for given, wanted in zip(
+        for actual, expected in zip(
             compiled(points), target.log_prob_and_grad(points), strict=True
         ):
-            np.testing.assert_allclose(given, wanted, rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
     assert compiled.experimental_get_tracing_count() == 1
 
 
-def test_scale_weighs_the_density_and_not_the_determinant():
+def test_scale_applies_to_the_density_and_not_to_the_determinant():
     def scaled():
         with ppl.scale(3.0):
             ppl.Gamma(F64(2.0), F64(1.0), name="x")
@@ -276,14 +278,14 @@ def test_scale_weighs_the_density_and_not_the_determinant():
     np.testing.assert_allclose(difference, [2 * density], rtol=1e-8)
 
 
-def test_what_cannot_be_unconstrained_says_why():
+def test_errors_say_why_a_program_cannot_be_unconstrained():
     with pytest.raises(ValueError, match=r"Categorical\(name='n'\) is discrete"):
         ppl.unconstrain(lambda: ppl.Categorical(logits=[0.0, 0.0], name="n"))
     with pytest.raises(ValueError, match=r"Bernoulli\(name='b'\) is discrete"):
         ppl.unconstrain(lambda: ppl.Bernoulli(logits=0.0, name="b"))
     with pytest.raises(ValueError, match="no latent variable is left"):
         ppl.unconstrain(regression, FEATURES, observed={"labels": LABELS, "coeffs": [0.0] * 3})  # fmt: skip  # noqa: E501
-    with pytest.raises(ValueError, match=r"one dtype wanted.*'a': 'float32'"):
+    with pytest.raises(ValueError, match=r"'a': 'float32'.*wanted one dtype"):
         ppl.unconstrain(
             lambda: (
                 ppl.Normal(0.0, 1.0, name="a"),
@@ -306,7 +308,7 @@ DISCRETE_FLOATS = {
 
 
 @pytest.mark.parametrize("name", DISCRETE_FLOATS)
-def test_discrete_variables_that_hold_floats_are_refused_too(name):
+def test_discrete_variables_with_float_values_are_refused(name):
     with pytest.raises(ValueError, match=rf"{name}\(name='n'\)"):
         ppl.unconstrain(DISCRETE_FLOATS[name])
 
@@ -327,12 +329,12 @@ def test_a_sphere_is_refused_since_tfps_bijector_reaches_one_orthant(program):
 
 def test_wisharts_within_other_distributions_are_refused():
     with pytest.raises(
-        ValueError, match=r"Sample\(name='w'\) is made from a WishartTriL"
+        ValueError, match=r"Sample\(name='w'\) is built from a WishartTriL"
     ):
         ppl.unconstrain(lambda: ppl.Sample(tfd.WishartTriL(4.0, np.eye(2, dtype="f")), 2, name="w"))  # fmt: skip  # noqa: E501
 
 
-def test_values_lacking_or_unknown_are_errors():
+def test_missing_and_unknown_values_are_errors():
     target = ppl.unconstrain(random_bound)
     with pytest.raises(ValueError, match=r"missing: \['x'\]"):
         target.unconstrain({"sigma": [1.0]})

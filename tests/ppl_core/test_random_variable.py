@@ -25,11 +25,11 @@ def bool_variable(value=BOOLS, name="x"):
     return ppl.Bernoulli(logits=tf.zeros(3), dtype=tf.bool, value=value, name=name)
 
 
-def same(given, wanted):
-    assert tf.is_tensor(given)
-    assert not isinstance(given, ppl.RandomVariable)
-    assert given.dtype == wanted.dtype
-    np.testing.assert_array_equal(given, wanted)
+def same(actual, expected):
+    assert tf.is_tensor(actual)
+    assert not isinstance(actual, ppl.RandomVariable)
+    assert actual.dtype == expected.dtype
+    np.testing.assert_array_equal(actual, expected)
 
 
 # Operators
@@ -43,11 +43,11 @@ BINARY_FLOAT = sorted(
 
 
 @pytest.mark.parametrize("name", UNARY_FLOAT)
-def test_unary_operators_are_the_values(name):
+def test_unary_operators_act_on_the_value(name):
     same(getattr(float_variable(), name)(), getattr(tf.constant(FLOATS), name)())
 
 
-def test_inversion_is_the_values():
+def test_inversion_acts_on_the_value():
     same(~bool_variable(), ~tf.constant(BOOLS))
 
 
@@ -62,21 +62,21 @@ def test_inversion_is_the_values():
         pytest.param(lambda: float_variable(OTHERS, "y"), id="random variable"),
     ],
 )
-def test_binary_operators_are_the_values(name, other):
+def test_binary_operators_act_on_the_value(name, other):
     other = other()
     operand = other.value if isinstance(other, ppl.RandomVariable) else other
-    wanted = getattr(tf.constant(FLOATS), name)(operand)
-    given = getattr(float_variable(), name)(other)
-    np.testing.assert_array_equal(given, wanted)
-    assert given.dtype == wanted.dtype
+    expected = getattr(tf.constant(FLOATS), name)(operand)
+    actual = getattr(float_variable(), name)(other)
+    np.testing.assert_array_equal(actual, expected)
+    assert actual.dtype == expected.dtype
 
 
 @pytest.mark.parametrize("name", BOTH_BOOL)
 @pytest.mark.parametrize("other", [True, np.array([True, True, False])])
-def test_logical_operators_are_the_values(name, other):
-    wanted = getattr(tf.constant(BOOLS), name)(other)
-    same(getattr(bool_variable(), name)(other), wanted)
-    same(getattr(bool_variable(), name)(tf.constant(other)), wanted)
+def test_logical_operators_act_on_the_value(name, other):
+    expected = getattr(tf.constant(BOOLS), name)(other)
+    same(getattr(bool_variable(), name)(other), expected)
+    same(getattr(bool_variable(), name)(tf.constant(other)), expected)
 
 
 INFIX = [
@@ -108,16 +108,16 @@ INFIX = [
         pytest.param(lambda: float_variable(OTHERS, "y"), id="random variable"),
     ],
 )
-def test_expressions_with_the_variable_on_either_side_are_the_values(infix, other):
+def test_expressions_with_the_variable_on_either_side_act_on_the_value(infix, other):
     other, value, variable = other(), tf.constant(FLOATS), float_variable()
     operand = other.value if isinstance(other, ppl.RandomVariable) else other
     same(infix(variable, other), infix(value, operand))
     same(infix(other, variable), infix(tf.convert_to_tensor(operand), value))
 
 
-def test_matrix_products_are_the_values():
+def test_matrix_products_act_on_the_value():
     matrix = FLOATS.T.copy()
-    wanted = tf.constant(FLOATS) @ matrix
+    expected = tf.constant(FLOATS) @ matrix
     for left, right in [
         (float_variable(), matrix),
         (float_variable(), tf.constant(matrix)),
@@ -125,11 +125,11 @@ def test_matrix_products_are_the_values():
         (tf.constant(FLOATS), float_variable(matrix)),
         (float_variable(), float_variable(matrix)),
     ]:
-        same(left @ right, wanted)
-    same(tf.matmul(float_variable(), float_variable(matrix)), wanted)
+        same(left @ right, expected)
+    same(tf.matmul(float_variable(), float_variable(matrix)), expected)
 
 
-def test_slicing_is_the_values():
+def test_slicing_acts_on_the_value():
     variable, value = float_variable(), tf.constant(FLOATS)
     index = ppl.Categorical(logits=[0.0, 0.0], value=1, name="index")
     same(variable[0], value[0])
@@ -140,7 +140,7 @@ def test_slicing_is_the_values():
     same(variable[index], value[1])
 
 
-def test_iteration_length_and_unpacking_are_the_values():
+def test_iteration_length_and_unpacking_act_on_the_value():
     variable = float_variable()
     assert len(variable) == 2
     first, second = variable
@@ -150,7 +150,7 @@ def test_iteration_length_and_unpacking_are_the_values():
         iter(ppl.Normal(0.0, 1.0))
 
 
-def test_truth_and_numbers_are_the_values():
+def test_truth_and_number_conversions_act_on_the_value():
     assert bool(ppl.Normal(0.0, 1.0, value=2.0))
     assert not bool(ppl.Normal(0.0, 1.0, value=0.0))
     with pytest.raises(ValueError):
@@ -164,7 +164,7 @@ def test_truth_and_numbers_are_the_values():
             ["a", "b", "c"][index]
 
 
-def test_equality_is_elementwise_and_hashing_refused_as_a_tensors():
+def test_equality_is_elementwise_and_hashing_fails_as_for_tensors():
     same(float_variable() == float_variable(), tf.constant(FLOATS) == FLOATS)
     with pytest.raises(TypeError, match="unhashable"):
         hash(float_variable())
@@ -184,7 +184,7 @@ def test_conversion_gives_the_value():
     assert variable.shape == (2, 3) and variable.dtype == tf.float32
 
 
-def test_functions_of_tensors_take_variables():
+def test_functions_of_tensors_accept_variables():
     variable = float_variable()
     same(tf.exp(variable), tf.exp(FLOATS))
     same(tf.reduce_sum(variable, 1), tf.reduce_sum(FLOATS, 1))
@@ -197,15 +197,15 @@ def test_functions_of_tensors_take_variables():
 
 
 def test_arrays_on_the_left_leave_the_operator_to_the_variable():
-    given = OTHERS * float_variable()
-    assert isinstance(given, tf.Tensor)
-    np.testing.assert_array_equal(given, OTHERS * FLOATS)
+    actual = OTHERS * float_variable()
+    assert isinstance(actual, tf.Tensor)
+    np.testing.assert_array_equal(actual, OTHERS * FLOATS)
 
 
 # Distribution, value and name
 
 
-def test_the_distributions_functions_are_the_distributions():
+def test_methods_of_the_distribution_are_forwarded():
     variable = ppl.Normal(1.0, 2.0, sample_shape=3, value=[1.0, 2.0, 3.0], name="x")
     distribution = tfd.Normal(1.0, 2.0)
     np.testing.assert_array_equal(variable.mean(), distribution.mean())
@@ -221,7 +221,7 @@ def test_the_distributions_functions_are_the_distributions():
     assert isinstance(variable.distribution, tfd.Normal)
 
 
-def test_the_value_is_drawn_once_with_the_seed_and_sample_shape():
+def test_the_value_is_sampled_once_with_the_seed_and_sample_shape():
     variable = ppl.Normal([0.0, 1.0], 2.0, sample_shape=[3, 1], seed=(1, 2))
     np.testing.assert_array_equal(
         variable.value, tfd.Normal([0.0, 1.0], 2.0).sample([3, 1], seed=(1, 2))
@@ -232,7 +232,7 @@ def test_the_value_is_drawn_once_with_the_seed_and_sample_shape():
 
 
 @pytest.mark.parametrize("sample_shape", [(), 3, [2, 3], (2, 3), np.array([2, 3])])
-def test_sample_shapes_come_in_front(sample_shape):
+def test_sample_shapes_are_leading_dimensions(sample_shape):
     leading = tuple(np.atleast_1d(np.array(sample_shape, int)))
     variable = ppl.MultivariateNormalDiag(
         tf.zeros([5, 4]), tf.ones(4), sample_shape=sample_shape
@@ -244,7 +244,7 @@ def test_sample_shapes_come_in_front(sample_shape):
     assert tensor.sample_shape == leading
 
 
-def test_a_value_of_the_wrong_shape_is_an_error_that_holds_both():
+def test_a_value_of_the_wrong_shape_is_an_error_with_both_shapes():
     with pytest.raises(ValueError) as raised:
         ppl.MultivariateNormalDiag(
             tf.zeros([5, 4]),
@@ -255,13 +255,13 @@ def test_a_value_of_the_wrong_shape_is_an_error_that_holds_both():
         )
     message = str(raised.value)
     assert "MultivariateNormalDiag(name='x')" in message
-    assert "has shape (5, 4), wanted (2, 5, 4)" in message
+    assert "a value of shape (5, 4), wanted (2, 5, 4)" in message
     assert "sample (2,) + batch (5,) + event (4,)" in message
     with pytest.raises(ValueError, match=r"shape \(2,\), wanted \(\)"):
         ppl.Normal(0.0, 1.0, value=[1.0, 2.0])
 
 
-def test_values_take_the_distributions_dtype_where_they_have_none():
+def test_values_get_the_distributions_dtype():
     for value in (1, 1.0, [1], np.array([1]), np.array([1.0])):
         shape = np.shape(value)
         variable = ppl.Normal(
@@ -272,13 +272,13 @@ def test_values_take_the_distributions_dtype_where_they_have_none():
         assert variable.dtype == tf.float32
 
 
-def test_a_random_variable_as_value_gives_its_value():
+def test_a_random_variable_may_be_the_value_of_another():
     inner = ppl.Normal(0.0, 1.0, name="x")
     outer = ppl.Normal(1.0, 1.0, value=inner, name="y")
     assert outer.value is inner.value
 
 
-def test_a_function_as_value_gets_the_distribution_and_the_sample_shape():
+def test_a_function_as_value_receives_distribution_and_sample_shape():
     def mean_of(distribution, sample_shape):
         return tf.broadcast_to(distribution.mean(), sample_shape)
 
@@ -286,7 +286,7 @@ def test_a_function_as_value_gets_the_distribution_and_the_sample_shape():
     np.testing.assert_array_equal(variable.value, [3.0, 3.0])
 
 
-def test_observed_is_whether_a_value_was_given_unless_said():
+def test_observed_defaults_to_whether_a_value_was_given():
     assert ppl.Normal(0.0, 1.0, value=0.0).observed
     assert not ppl.Normal(0.0, 1.0).observed
     assert not ppl.Normal(0.0, 1.0, value=0.0, observed=False).observed
@@ -300,17 +300,19 @@ def joint():
 
 
 def test_joint_distributions_have_structured_values():
-    drawn = ppl.JointDistributionNamed(joint(), name="both")
+    drawn = ppl.JointDistributionNamed(joint(), name="pair")
     assert set(drawn.value) == {"scale", "x"}
     assert drawn.value["x"].shape == (3,)
     assert set(drawn.numpy()) == {"scale", "x"}
     value = {"scale": 2.0, "x": np.ones(3)}
-    given = ppl.JointDistributionNamed(joint(), value=value, name="both")
-    wanted = tfd.Gamma(2.0, 1.0).log_prob(2.0) + 3 * tfd.Normal(0.0, 2.0).log_prob(1.0)
-    np.testing.assert_allclose(given.log_prob(), wanted, rtol=1e-6)
-    with ppl.condition(both=value):
-        conditioned = ppl.JointDistributionNamed(joint(), name="both")
-    np.testing.assert_allclose(conditioned.log_prob(), wanted, rtol=1e-6)
+    actual = ppl.JointDistributionNamed(joint(), value=value, name="pair")
+    expected = tfd.Gamma(2.0, 1.0).log_prob(2.0) + 3 * tfd.Normal(0.0, 2.0).log_prob(
+        1.0
+    )
+    np.testing.assert_allclose(actual.log_prob(), expected, rtol=1e-6)
+    with ppl.condition(pair=value):
+        conditioned = ppl.JointDistributionNamed(joint(), name="pair")
+    np.testing.assert_allclose(conditioned.log_prob(), expected, rtol=1e-6)
 
 
 class DensityAlone(tfd.Distribution):
@@ -337,7 +339,7 @@ class DensityAlone(tfd.Distribution):
         return tf.math.log(self._rate) - self._rate * value
 
 
-def test_a_distribution_that_cannot_draw_can_be_conditioned():
+def test_a_distribution_that_cannot_sample_can_be_conditioned():
     make = ppl.make_random_variable(DensityAlone)
     with ppl.tape() as variables, ppl.condition(x=2.0):
         make(3.0, name="x")
@@ -351,7 +353,7 @@ def test_a_distribution_that_cannot_draw_can_be_conditioned():
     assert "no value" in repr(undrawn)
 
 
-def test_the_printed_form_names_constructor_name_and_value():
+def test_repr_shows_constructor_name_and_value():
     printed = repr(ppl.Gamma(1.0, 1.0, value=2.5, name="tau"))
     assert "RandomVariable Gamma(name='tau')" in printed and "2.5" in printed
 
@@ -367,9 +369,9 @@ def test_programs_run_in_compiled_functions(jit_compile):
         variable = ppl.Normal(2.0 * loc + loc, 1.0, value=x, name="x")
         return loc.log_prob() + variable.log_prob() + variable * 0.0
 
-    wanted = tfd.Normal(0.0, 2.0).log_prob(0.3) + tfd.Normal(0.9, 1.0).log_prob(1.0)
-    given = log_prob(tf.constant(0.3), tf.constant(1.0))
-    np.testing.assert_allclose(given, wanted, rtol=1e-5)
+    expected = tfd.Normal(0.0, 2.0).log_prob(0.3) + tfd.Normal(0.9, 1.0).log_prob(1.0)
+    actual = log_prob(tf.constant(0.3), tf.constant(1.0))
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
 def draw(seed):
@@ -423,8 +425,8 @@ def test_variables_inside_vectorized_map():
         mu = ppl.Normal(0.0, 2.0, value=value)
         return ppl.Normal(mu, 1.0, sample_shape=2, value=[1.0, 2.0]).log_prob()
 
-    wanted = tfd.Normal(values[:, tf.newaxis], 1.0).log_prob([1.0, 2.0])
-    np.testing.assert_allclose(tf.vectorized_map(one, values), wanted, rtol=1e-6)
+    expected = tfd.Normal(values[:, tf.newaxis], 1.0).log_prob([1.0, 2.0])
+    np.testing.assert_allclose(tf.vectorized_map(one, values), expected, rtol=1e-6)
 
 
 def shifted_normal(shift):
@@ -501,12 +503,12 @@ def test_a_tf_function_is_not_traced_again_for_a_new_variable(kind):
 
     for i in range(4):
         variable = CONSTRUCTIONS[kind](i)
-        wanted = sum(np.sum(part) for part in tf.nest.flatten(variable.numpy()))
-        np.testing.assert_allclose(total(variable), wanted, rtol=1e-5, atol=1e-6)
+        expected = sum(np.sum(part) for part in tf.nest.flatten(variable.numpy()))
+        np.testing.assert_allclose(total(variable), expected, rtol=1e-5, atol=1e-6)
     assert traces == ["x"]
 
 
-def test_the_distribution_goes_into_a_tf_function_with_the_variable():
+def test_the_distribution_enters_a_tf_function_with_the_variable():
     @tf.function(autograph=False)
     def log_prob(variable):
         return variable.log_prob()
@@ -522,14 +524,14 @@ def test_the_distribution_goes_into_a_tf_function_with_the_variable():
     assert log_prob.experimental_get_tracing_count() == 1
 
 
-def test_a_distribution_left_outside_is_named_by_the_error():
+def test_the_error_names_a_variable_without_its_distribution():
     variable = CONSTRUCTIONS["no composite tensor"](1)
     log_prob = tf.function(lambda variable: variable.log_prob(), autograph=False)
-    with pytest.raises(ValueError, match=r"shifted_normal\(name='x'\) came into a tf"):
+    with pytest.raises(ValueError, match=r"shifted_normal\(name='x'\) entered a tf"):
         log_prob(variable)
 
 
-def test_a_variable_comes_out_of_a_tf_function():
+def test_a_tf_function_can_return_a_variable():
     @tf.function(autograph=False)
     def make(loc):
         return ppl.Normal(loc, 1.0, value=2.0 * loc, name="x")
@@ -544,7 +546,7 @@ def test_a_variable_comes_out_of_a_tf_function():
     )
 
 
-def test_a_variable_is_a_loop_variable():
+def test_a_variable_can_be_a_loop_variable():
     @tf.function(autograph=False)
     def walk(start):
         def step(i, position):
@@ -558,7 +560,7 @@ def test_a_variable_is_a_loop_variable():
     np.testing.assert_array_equal(end.distribution.loc, 4.5)
 
 
-def test_nests_of_tensors_are_made_of_a_variables_parts():
+def test_tf_nest_flattens_a_variable_into_its_tensors():
     variable = ppl.Normal(1.5, 2.0, value=0.5, name="x")
     flat = tf.nest.flatten(variable, expand_composites=True)
     assert sorted(float(part) for part in flat) == [0.5, 1.5, 2.0]
@@ -568,7 +570,7 @@ def test_nests_of_tensors_are_made_of_a_variables_parts():
     assert tf.nest.flatten(Pair(variable, 1.0))[0] is variable
 
 
-def test_variables_of_two_names_or_shapes_are_traced_apart():
+def test_variables_of_different_names_or_shapes_have_separate_traces():
     @tf.function(autograph=False)
     def identity(variable):
         return variable.value

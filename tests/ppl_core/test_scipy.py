@@ -31,13 +31,13 @@ def univariate_names():
     ]
 
 
-def test_every_generator_of_scipy_stats_has_its_function():
-    made = {name for name in dir(ps) if hasattr(getattr(ps, name), "generator")}
-    assert made == set(GENERATORS)
-    for name in made:
+def test_every_generator_of_scipy_stats_has_a_function():
+    names = {name for name in dir(ps) if hasattr(getattr(ps, name), "generator")}
+    assert names == set(GENERATORS)
+    for name in names:
         assert getattr(ps, name).generator is GENERATORS[name]
         assert getattr(ps, name).__name__ == name
-    assert len(made) > 120
+    assert len(names) > 120
 
 
 def test_the_module_itself_imports_no_tensorflow():
@@ -46,7 +46,7 @@ def test_the_module_itself_imports_no_tensorflow():
 
 
 @pytest.mark.parametrize("name", univariate_names())
-def test_univariate_log_joint_is_scipys_own_density(name):
+def test_univariate_log_joint_is_scipys_density(name):
     shapes = PARAMETERS[name]
     generator = GENERATORS[name]
     random_variable = getattr(ps, name)
@@ -63,16 +63,16 @@ def test_univariate_log_joint_is_scipys_own_density(name):
         lambda: random_variable(*shapes, loc=loc, size=size, name="x")
     )
     if isinstance(generator, stats.rv_discrete):
-        wanted = generator.logpmf(value, *shapes, loc=loc).sum()
+        expected = generator.logpmf(value, *shapes, loc=loc).sum()
     else:
-        wanted = generator.logpdf(value, *shapes, loc=loc).sum()
-    given = log_joint(x=value)
-    assert isinstance(given, float)
-    assert np.isfinite(wanted)
-    np.testing.assert_allclose(given, wanted, rtol=1e-12)
+        expected = generator.logpdf(value, *shapes, loc=loc).sum()
+    actual = log_joint(x=value)
+    assert isinstance(actual, float)
+    assert np.isfinite(expected)
+    np.testing.assert_allclose(actual, expected, rtol=1e-12)
 
 
-def test_a_seeded_draw_is_the_draw_of_rvs():
+def test_a_seeded_draw_equals_the_draw_of_rvs():
     np.testing.assert_array_equal(
         ps.gamma(2.0, size=3, seed=7),
         stats.gamma.rvs(2.0, size=3, random_state=7),
@@ -95,12 +95,12 @@ LABELS = np.array([0.3, -1.0, 0.7])
 
 
 def test_linear_regression_of_the_appendix():
-    wanted = np.sum(stats.norm.logpdf(COEFFS, 0.0, 0.1)) + np.sum(
+    expected = np.sum(stats.norm.logpdf(COEFFS, 0.0, 0.1)) + np.sum(
         stats.norm.logpdf(LABELS, FEATURES @ COEFFS, 1.0)
     )
     log_joint = ps.make_log_joint_fn(linear_regression)
-    given = log_joint(FEATURES, coeffs=COEFFS, labels=LABELS)
-    np.testing.assert_allclose(given, wanted, rtol=1e-13)
+    actual = log_joint(FEATURES, coeffs=COEFFS, labels=LABELS)
+    np.testing.assert_allclose(actual, expected, rtol=1e-13)
     assert linear_regression(FEATURES).shape == (3,)
 
 
@@ -114,7 +114,7 @@ def log_joint_of(random_variable, *args, value, **kwargs):
     return program(x=value)
 
 
-def test_multivariate_log_joints_are_scipys_own():
+def test_multivariate_log_joints_are_scipys_densities():
     rng = np.random.default_rng(0)
     mean, cov = rng.normal(size=3), spd(1)
     x = ps.multivariate_normal(mean, cov, size=5, seed=1)
@@ -164,7 +164,7 @@ def test_multivariate_log_joints_are_scipys_own():
     ],
 )
 @pytest.mark.parametrize("size", [(), (4,), (2, 3)])
-def test_densities_that_want_draws_last_get_them_last(name, args, size):
+def test_densities_that_expect_draws_last_get_them_last(name, args, size):
     generator = GENERATORS[name]
     random_variable = getattr(ps, name)
     if size:
@@ -175,9 +175,9 @@ def test_densities_that_want_draws_last_get_them_last(name, args, size):
     event_ndim = 1 if name == "dirichlet" else 2
     assert value.shape == size + (3,) * event_ndim
     draws = value.reshape(-1, *value.shape[-event_ndim:])
-    wanted = sum(generator.logpdf(draw, *args) for draw in draws)
-    given = log_joint_of(random_variable, *args, size=size, value=value)
-    np.testing.assert_allclose(given, wanted, rtol=1e-12)
+    expected = sum(generator.logpdf(draw, *args) for draw in draws)
+    actual = log_joint_of(random_variable, *args, size=size, value=value)
+    np.testing.assert_allclose(actual, expected, rtol=1e-12)
 
 
 def test_a_pair_valued_variable_is_drawn_and_scored_as_a_pair():
@@ -201,7 +201,7 @@ def test_a_pair_valued_variable_is_drawn_and_scored_as_a_pair():
         ("random_correlation", ([0.5, 1.0, 1.5],)),
     ],
 )
-def test_what_has_no_density_draws_and_says_so_when_scored(name, args):
+def test_a_generator_without_a_density_samples_and_refuses_to_score(name, args):
     random_variable = getattr(ps, name)
     value = random_variable(*args, seed=1)
     assert value.shape in [(3,), (3, 3)]
@@ -209,7 +209,7 @@ def test_what_has_no_density_draws_and_says_so_when_scored(name, args):
         log_joint_of(random_variable, *args, value=value)
 
 
-def test_missing_unknown_duplicate_and_left_out_names_are_errors():
+def test_missing_unknown_and_duplicate_names_are_errors():
     log_joint = ps.make_log_joint_fn(linear_regression)
     with pytest.raises(ValueError, match=r"linear_regression: no value.*\['labels'\]"):
         log_joint(FEATURES, coeffs=COEFFS)
@@ -229,13 +229,13 @@ def test_a_value_of_another_shape_than_the_size_is_an_error():
 
 
 def test_size_by_position_is_an_error():
-    with pytest.raises(TypeError, match=r"norm\(name=None\): at most 2 arguments"):
+    with pytest.raises(TypeError, match=r"norm\(name=None\): given 3 .* at most 2"):
         ps.norm(0.0, 1.0, 3)
-    with pytest.raises(TypeError, match="at most 1 arguments"):
+    with pytest.raises(TypeError, match="given 2 .* at most 1"):
         ps.dirichlet([1.0, 2.0], 3)
 
 
-def test_a_value_the_program_observes_is_scored_without_being_given():
+def test_a_value_set_by_the_program_is_scored():
     def program():
         ps.norm(ps.norm(name="mu"), 2.0, value=0.7, name="x")
 
@@ -264,19 +264,19 @@ def test_an_intervention_gives_an_array_that_has_no_log_prob():
             assert type(coeffs) is np.ndarray
             return ps.norm(features @ coeffs, 1.0, size=3, name="labels")
 
-    wanted = stats.norm.logpdf(LABELS, FEATURES @ [1.0, 2.0], 1.0).sum()
-    given = ps.make_log_joint_fn(mutilated)(FEATURES, labels=LABELS)
-    np.testing.assert_allclose(given, wanted)
+    expected = stats.norm.logpdf(LABELS, FEATURES @ [1.0, 2.0], 1.0).sum()
+    actual = ps.make_log_joint_fn(mutilated)(FEATURES, labels=LABELS)
+    np.testing.assert_allclose(actual, expected)
     log_joint = ps.make_log_joint_fn(ppl.mutilate(linear_regression, coeffs=[1.0, 2.0]))
-    np.testing.assert_allclose(log_joint(FEATURES, labels=LABELS), wanted)
+    np.testing.assert_allclose(log_joint(FEATURES, labels=LABELS), expected)
 
 
-def test_an_intervention_around_the_log_joint_takes_the_term_away():
+def test_an_intervention_around_the_log_joint_removes_the_term():
     log_joint = ps.make_log_joint_fn(linear_regression)
     with ppl.intervene(coeffs=[1.0, 2.0]):
-        given = log_joint(FEATURES, coeffs=COEFFS, labels=LABELS)
-    wanted = stats.norm.logpdf(LABELS, FEATURES @ [1.0, 2.0], 1.0).sum()
-    np.testing.assert_allclose(given, wanted)
+        actual = log_joint(FEATURES, coeffs=COEFFS, labels=LABELS)
+    expected = stats.norm.logpdf(LABELS, FEATURES @ [1.0, 2.0], 1.0).sum()
+    np.testing.assert_allclose(actual, expected)
 
 
 def test_block_hides_a_variable_from_the_log_joint():
@@ -285,23 +285,23 @@ def test_block_hides_a_variable_from_the_log_joint():
             ps.norm(name="nuisance")
         return ps.norm(name="x")
 
-    given = ps.make_log_joint_fn(program)(x=0.3)
-    np.testing.assert_allclose(given, stats.norm.logpdf(0.3))
+    actual = ps.make_log_joint_fn(program)(x=0.3)
+    np.testing.assert_allclose(actual, stats.norm.logpdf(0.3))
 
 
-def test_scale_and_mask_weigh_the_terms_inside_the_program_and_around_it():
+def test_scale_and_mask_apply_inside_the_program_and_around_it():
     def program():
         with ppl.scale(3.0, "x"), ppl.mask([True, False], "x"):
             ps.norm(size=2, name="x")
 
     log_joint = ps.make_log_joint_fn(program)
-    wanted = 3.0 * stats.norm.logpdf(0.3)
-    np.testing.assert_allclose(log_joint(x=[0.3, 5.0]), wanted)
+    expected = 3.0 * stats.norm.logpdf(0.3)
+    np.testing.assert_allclose(log_joint(x=[0.3, 5.0]), expected)
     with ppl.scale(2.0):
-        np.testing.assert_allclose(log_joint(x=[0.3, 5.0]), 2 * wanted)
+        np.testing.assert_allclose(log_joint(x=[0.3, 5.0]), 2 * expected)
 
 
-def test_seeded_draws_depend_on_seed_and_name_alone():
+def test_seeded_draws_depend_only_on_seed_and_name():
     def forwards():
         return {"a": ps.norm(size=3, name="a"), "b": ps.norm(size=3, name="b")}
 
@@ -321,7 +321,7 @@ def test_seeded_draws_depend_on_seed_and_name_alone():
     assert not np.array_equal(one["a"], one["b"])
 
 
-def test_a_generator_of_ones_own_becomes_a_random_variable():
+def test_a_users_own_generator_becomes_a_random_variable():
     class Ramp(stats.rv_continuous):
         def _pdf(self, x):
             return 2.0 * x

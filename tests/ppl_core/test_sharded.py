@@ -1,4 +1,4 @@
-"""Data in shards: what their posterior must share with that of the whole."""
+"""Data in shards: their posterior equals that of the whole data."""
 
 import itertools
 
@@ -25,8 +25,8 @@ def shards(*cuts, devices=(None,)):
         np.split(X, cuts), np.split(Y, cuts), itertools.cycle(devices), strict=False
     )
     return [
-        ppl.Shard(args=(part,), observed={"y": seen}, device=device)
-        for part, seen, device in parts
+        ppl.Shard(args=(part,), observed={"y": y}, device=device)
+        for part, y, device in parts
     ]
 
 
@@ -39,7 +39,7 @@ def whole():
 @pytest.mark.parametrize("streams", [1, 2])
 @pytest.mark.parametrize("shards_per_call", [1, 2, 16])
 @pytest.mark.parametrize("chains", [1, 3])
-def test_log_prob_and_gradient_are_those_of_the_whole(
+def test_log_prob_and_gradient_equal_those_of_the_whole_data(
     whole, cuts, streams, shards_per_call, chains
 ):
     parts = ppl.unconstrain_shards(
@@ -55,7 +55,7 @@ def test_log_prob_and_gradient_are_those_of_the_whole(
 
 @pytest.mark.parametrize("cuts", [(), (5,), (2, 4, 6, 8)])
 @pytest.mark.parametrize("devices", [("CPU:0",), ("CPU:0", None)])
-def test_placed_shards_give_what_unplaced_do(whole, cuts, devices):
+def test_shards_with_a_device_equal_shards_without(whole, cuts, devices):
     """What several devices do is in tests/experiments/nuts/test_devices.py."""
     parts = ppl.unconstrain_shards(regression, shards(*cuts, devices=devices))
     vectors = tf.constant(VECTORS)
@@ -65,12 +65,12 @@ def test_placed_shards_give_what_unplaced_do(whole, cuts, devices):
     np.testing.assert_allclose(grad, expected[1], rtol=1e-5)
 
 
-def test_a_device_that_is_not_there_is_an_error():
+def test_an_unknown_device_is_an_error():
     with pytest.raises(ValueError, match="given 'CPU:77', wanted one of .*CPU:0"):
         ppl.unconstrain_shards(regression, shards(5, devices=("CPU:0", "CPU:77")))
 
 
-def test_values_of_the_latent_variables_are_those_of_the_whole(whole):
+def test_latent_values_equal_those_of_the_whole_data(whole):
     parts = ppl.unconstrain_shards(regression, shards(3))
     assert parts.names == whole.names and parts.dim == whole.dim
     for name, value in parts.constrain(tf.constant(VECTORS)).items():
@@ -88,11 +88,11 @@ def test_shards_of_one_shape_share_a_trace():
     def traces(num):
         runs.clear()
         size = 12 // num
-        made = [
+        shards_of_ones = [
             ppl.Shard((np.ones(size, np.float32),), {"y": np.ones(size, np.float32)})
             for _ in range(num)
         ]
-        posterior = ppl.unconstrain_shards(counted, made)
+        posterior = ppl.unconstrain_shards(counted, shards_of_ones)
         posterior.log_prob_and_grad(tf.constant(VECTORS[:1]))
         return len(runs)
 
@@ -104,16 +104,18 @@ def test_no_shard_is_an_error():
         ppl.unconstrain_shards(regression, [])
 
 
-@pytest.mark.parametrize("given", [(0, 1), (1, 0)])
-def test_no_stream_or_no_shard_a_call_is_an_error(given):
-    streams, shards_per_call = given
+@pytest.mark.parametrize("num_streams, shards_per_call", [(0, 1), (1, 0)])
+def test_zero_streams_or_shards_per_call_are_an_error(num_streams, shards_per_call):
     with pytest.raises(ValueError, match="wanted at least 1 of each"):
         ppl.unconstrain_shards(
-            regression, shards(5), num_streams=streams, shards_per_call=shards_per_call
+            regression,
+            shards(5),
+            num_streams=num_streams,
+            shards_per_call=shards_per_call,
         )
 
 
-def test_an_infinite_gradient_of_one_shard_leaves_the_others_as_they_are():
+def test_an_infinite_gradient_of_one_shard_does_not_affect_the_others():
     def rooted(x):
         slope = ppl.Normal(0.0, 1.0, name="slope")
         return ppl.Normal(tf.sqrt(tf.abs(slope)) * x, 1.0, name="y")

@@ -1,4 +1,4 @@
-"""The stack of tracers: who sees a call, in which order, and what survives errors."""
+"""The stack of tracers: the order of calls, and the stack after errors."""
 
 import threading
 
@@ -20,12 +20,12 @@ def logging_tracer(log, label):
     return tracer
 
 
-def test_without_a_tracer_the_call_is_the_functions_own():
+def test_without_a_tracer_the_function_runs_unchanged():
     assert double(3) == 6
     assert double.__name__ == "double"
 
 
-def test_the_tracer_gets_the_function_and_arguments_and_gives_the_result():
+def test_the_tracer_receives_the_call_and_returns_its_result():
     def tracer(fn, *args, **kwargs):
         return fn.__name__, args, kwargs
 
@@ -50,10 +50,10 @@ def test_the_innermost_tracer_sees_a_call_first_and_forwards_outwards():
 
 
 def test_arguments_changed_by_the_inner_tracer_reach_the_outer():
-    seen = []
+    arguments = []
 
     def outer(fn, x):
-        seen.append(x)
+        arguments.append(x)
         return forward(fn, x) + 1
 
     def inner(fn, x):
@@ -61,7 +61,7 @@ def test_arguments_changed_by_the_inner_tracer_reach_the_outer():
 
     with trace(outer), trace(inner):
         assert double(1) == 10 * (2 * 101 + 1)
-    assert seen == [101]
+    assert arguments == [101]
 
 
 def test_calling_the_function_directly_hides_the_call_from_outer_tracers():
@@ -82,7 +82,7 @@ def test_a_tracer_may_forward_twice():
     assert log == ["outer", "outer"]
 
 
-def test_traceable_calls_inside_a_traceable_function_meet_the_outer_tracers_only():
+def test_calls_inside_a_traceable_function_reach_only_outer_tracers():
     @traceable
     def quadruple(x):
         return double(double(x))
@@ -103,7 +103,7 @@ def test_traceable_calls_inside_a_traceable_function_meet_the_outer_tracers_only
     assert log == ["double", "double"]
 
 
-def test_a_block_that_raises_takes_its_tracer_with_it():
+def test_a_block_that_raises_removes_its_tracer():
     log = []
     with pytest.raises(KeyError), trace(logging_tracer(log, "gone")):
         raise KeyError
@@ -154,7 +154,7 @@ def test_each_thread_has_a_stack_of_its_own():
     thread.start()
     assert entered.wait(60)
     try:
-        assert double(1) == 2  # not seen by the other thread's tracer
+        assert double(1) == 2  # the other thread's tracer does not see it
         with trace(logging_tracer(log, "mine")):
             double(1)
     finally:
@@ -163,7 +163,7 @@ def test_each_thread_has_a_stack_of_its_own():
     assert log == ["mine"]
 
 
-def test_threads_in_turn_do_not_pop_each_others_tracers():
+def test_threads_do_not_pop_each_others_tracers():
     barrier = threading.Barrier(4)
     failures = []
 

@@ -76,7 +76,7 @@ def test_nested_tapes_both_record():
 @pytest.mark.parametrize(
     "bind, observed", [(ppl.condition, True), (ppl.substitute, False)]
 )
-def test_a_bound_value_is_held_scored_and_seen_by_descendants(bind, observed):
+def test_a_bound_value_is_scored_and_used_by_descendants(bind, observed):
     with ppl.tape() as variables, bind(mu=1.5, x=X):
         model()
     np.testing.assert_array_equal(variables["mu"].numpy(), np.float32(1.5))
@@ -87,7 +87,7 @@ def test_a_bound_value_is_held_scored_and_seen_by_descendants(bind, observed):
 
 
 @pytest.mark.parametrize("bind", [ppl.condition, ppl.substitute])
-def test_a_name_that_does_not_come_up_is_an_error(bind):
+def test_a_name_that_no_variable_has_is_an_error(bind):
     with pytest.raises(
         ValueError, match=rf"{bind.__name__}: no random variable is named \['odd'\]"
     ):
@@ -96,13 +96,13 @@ def test_a_name_that_does_not_come_up_is_an_error(bind):
 
 
 @pytest.mark.parametrize("bind", [ppl.condition, ppl.substitute])
-def test_a_variable_that_holds_a_value_already_is_an_error(bind):
+def test_binding_a_variable_that_has_a_value_is_an_error(bind):
     with pytest.raises(
-        ValueError, match=rf"{bind.__name__}: Normal\(name='x'\) holds a value already"
+        ValueError, match=rf"{bind.__name__}: Normal\(name='x'\) already has a value"
     ):
         with bind(x=1.0):
             ppl.Normal(0.0, 1.0, value=0.5, name="x")
-    with pytest.raises(ValueError, match="holds a value already"):
+    with pytest.raises(ValueError, match="already has a value"):
         with ppl.condition(mu=1.0), bind(mu=2.0):
             model()
 
@@ -125,7 +125,7 @@ def test_an_exception_in_the_block_is_not_masked_by_the_unknown_name(tracer):
         pass
 
 
-def test_unnamed_variables_pass_by_the_tracers_that_are_told_names():
+def test_tracers_of_names_ignore_unnamed_variables():
     with ppl.condition(x=5.0), ppl.intervene(y=5.0), ppl.scale(2.0, "x"):
         unnamed = ppl.Normal(0.0, 1e-6)
         ppl.Normal(0.0, 1.0, name="x"), ppl.Normal(0.0, 1.0, name="y")
@@ -148,14 +148,14 @@ def test_replay_runs_a_program_with_another_runs_values():
         assert not second[name].observed
 
 
-def test_replay_takes_values_lacks_some_and_has_others_in_vain():
+def test_replay_accepts_values_and_ignores_missing_and_unused_names():
     with ppl.tape() as variables, ppl.replay({"x": X, "unused": 0.0}):
         model()
     np.testing.assert_array_equal(variables["x"].value, X)
     assert np.isfinite(variables["mu"].numpy())
 
 
-def test_replay_leaves_a_value_that_is_held():
+def test_replay_keeps_an_existing_value():
     with ppl.replay({"x": 1.0}):
         assert float(ppl.Normal(0.0, 1.0, value=0.25, name="x")) == 0.25
         with ppl.condition(x=0.5):
@@ -164,8 +164,8 @@ def test_replay_leaves_a_value_that_is_held():
     assert variable.observed
 
 
-def test_a_replay_inside_a_condition_gives_the_value_first():
-    with pytest.raises(ValueError, match="holds a value already"):
+def test_a_replay_inside_a_condition_sets_the_value_first():
+    with pytest.raises(ValueError, match="already has a value"):
         with ppl.condition(x=0.5), ppl.replay({"x": 1.0}):
             ppl.Normal(0.0, 1.0, name="x")
 
@@ -180,7 +180,7 @@ def test_an_intervention_replaces_the_variable_for_descendants_and_tapes():
     np.testing.assert_array_equal(variables["x"].distribution.loc, 4.0)
 
 
-def test_an_intervention_by_a_random_variable_stands_in_its_place():
+def test_an_intervention_can_use_a_random_variable():
     other = ppl.Gamma(3.0, 1.0, name="other")
     with ppl.tape() as variables, ppl.intervene(mu=other):
         x = model()
@@ -188,7 +188,7 @@ def test_an_intervention_by_a_random_variable_stands_in_its_place():
     np.testing.assert_array_equal(x.distribution.loc, other.value)
 
 
-def test_no_tape_sees_what_an_intervention_puts_there():
+def test_no_tape_records_the_replacement():
     other = ppl.Gamma(3.0, 1.0, name="other")
     with ppl.intervene(mu=other), ppl.tape() as inner:
         model()
@@ -204,8 +204,8 @@ def test_an_intervention_has_the_dtype_and_shape_of_what_it_replaces():
 
 
 @pytest.mark.parametrize("value", [None, lambda *_: 1.0])
-def test_an_intervention_by_no_value_is_an_error(value):
-    with pytest.raises(ValueError, match=r"intervene: a value wanted for \['mu'\]"):
+def test_an_intervention_without_a_value_is_an_error(value):
+    with pytest.raises(ValueError, match=r"None or a function for \['mu'\]"):
         with ppl.intervene(mu=value):
             model()
 
@@ -217,7 +217,7 @@ def test_an_intervention_returns_a_tensor():
     assert not isinstance(replaced, ppl.RandomVariable)
 
 
-def test_of_intervention_and_condition_the_inner_one_acts():
+def test_the_inner_one_of_intervention_and_condition_acts():
     with ppl.tape() as variables, ppl.intervene(mu=4.0), ppl.condition(mu=1.0, x=X):
         model()
     # The condition came first and was satisfied; do(mu) then replaced the variable.
@@ -231,7 +231,7 @@ def test_of_intervention_and_condition_the_inner_one_acts():
 # block
 
 
-def test_block_hides_the_named_variables_from_outer_tracers_alone():
+def test_block_hides_the_named_variables_only_from_outer_tracers():
     with ppl.tape() as outer, ppl.block("mu"), ppl.tape() as inner:
         model()
     assert list(inner) == ["mu", "x"]
@@ -245,7 +245,7 @@ def test_block_without_names_hides_all():
     assert variables == {}
 
 
-def test_a_blocked_variable_is_not_conditioned_from_outside_but_is_from_inside():
+def test_a_blocked_variable_can_be_conditioned_only_inside_the_block():
     with pytest.raises(ValueError, match=r"named \['mu'\]"):
         with ppl.condition(mu=1.0), ppl.block("mu"):
             model()
@@ -280,12 +280,12 @@ def test_a_scaled_minibatch_estimates_the_full_log_prob():
     )
 
 
-def test_mask_counts_only_where_and_nested_masks_are_combined():
+def test_mask_zeroes_log_probs_and_nested_masks_combine():
     with ppl.tape() as variables, ppl.condition(mu=1.5, x=X):
         with ppl.mask([True, True, False], "x"), ppl.mask([False, True, True], "x"):
             model()
-    wanted = normal_log_prob(X, 1.5, 1.0) * [0, 1, 0]
-    np.testing.assert_allclose(variables["x"].log_prob(), wanted, rtol=1e-6)
+    expected = normal_log_prob(X, 1.5, 1.0) * [0, 1, 0]
+    np.testing.assert_allclose(variables["x"].log_prob(), expected, rtol=1e-6)
     assert variables["mu"].log_prob().numpy() != 0
 
 
@@ -372,7 +372,7 @@ def test_seeded_draws_are_the_same_eager_and_in_a_tf_function():
     assert graph.experimental_get_tracing_count() == 1
 
 
-def test_seeded_refuses_two_draws_of_one_name_and_draws_without_one():
+def test_seeded_refuses_duplicate_and_missing_names():
     with pytest.raises(ValueError, match="'x', and would be the same draw"):
         with ppl.seeded(SEED):
             ppl.Normal(0.0, 1.0, name="x")
@@ -382,7 +382,7 @@ def test_seeded_refuses_two_draws_of_one_name_and_draws_without_one():
             ppl.Normal(0.0, 1.0)
 
 
-def test_seeded_leaves_values_and_seeds_given_further_in():
+def test_seeded_keeps_inner_values_and_seeds():
     with ppl.seeded(SEED):
         ppl.Normal(0.0, 1.0, value=0.5)  # needs no name
         one = ppl.Normal(0.0, 1.0, seed=(1, 2), name="x")
@@ -403,12 +403,12 @@ def test_seeded_and_condition_nest_in_either_order():
     np.testing.assert_array_equal(outer["x"].value, inner["x"].value)
 
 
-def test_seeded_outside_a_block_leaves_the_hidden_variable_to_chance():
+def test_seeded_does_not_reach_blocked_variables():
     with ppl.seeded(SEED), ppl.block("x"):
         hidden = ppl.Normal(0.0, 1.0, sample_shape=4, name="x")
     with ppl.block("x"), ppl.seeded(SEED):
         reached = ppl.Normal(0.0, 1.0, sample_shape=4, name="x")
     with ppl.seeded(SEED):
-        wanted = ppl.Normal(0.0, 1.0, sample_shape=4, name="x")
-    assert not np.array_equal(hidden.value, wanted.value)
-    np.testing.assert_array_equal(reached.value, wanted.value)
+        expected = ppl.Normal(0.0, 1.0, sample_shape=4, name="x")
+    assert not np.array_equal(hidden.value, expected.value)
+    np.testing.assert_array_equal(reached.value, expected.value)

@@ -55,23 +55,23 @@ def by_hand(**entry):
 
 def test_log_joint_is_the_sum_of_the_terms_by_hand():
     log_joint = ppl.make_log_joint_fn(linear_regression)
-    given = log_joint(FEATURES, **values(), labels=LABELS)
-    assert given.shape == ()
-    np.testing.assert_allclose(given, by_hand(**values()), rtol=1e-5)
+    actual = log_joint(FEATURES, **values(), labels=LABELS)
+    assert actual.shape == ()
+    np.testing.assert_allclose(actual, by_hand(**values()), rtol=1e-5)
 
 
 def test_parts_are_the_terms_by_name():
     parts = ppl.make_log_prob_parts_fn(linear_regression)(
         FEATURES, **values(), labels=LABELS
     )
-    wanted = terms_by_hand(**values())
-    assert list(parts) == list(wanted)
-    for name in wanted:
-        np.testing.assert_allclose(parts[name], wanted[name], rtol=1e-5)
+    expected = terms_by_hand(**values())
+    assert list(parts) == list(expected)
+    for name in expected:
+        np.testing.assert_allclose(parts[name], expected[name], rtol=1e-5)
 
 
 @pytest.mark.parametrize("batch", [(4,), (1,), (2, 3), (1, 1), (1, 3)])
-def test_a_batch_has_the_log_prob_of_each_entry(batch):
+def test_a_batch_has_one_log_prob_per_entry(batch):
     observed = {"labels": LABELS}
     log_joint = ppl.make_log_joint_fn(
         linear_regression, batch_ndims=len(batch), observed=observed
@@ -80,27 +80,27 @@ def test_a_batch_has_the_log_prob_of_each_entry(batch):
         linear_regression, batch_ndims=len(batch), observed=observed
     )
     batched = values(batch)
-    given, given_parts = log_joint(FEATURES, **batched), parts(FEATURES, **batched)
-    assert given.shape == batch
-    wanted, single = np.zeros(batch), ppl.make_log_joint_fn(linear_regression)
+    actual, actual_parts = log_joint(FEATURES, **batched), parts(FEATURES, **batched)
+    assert actual.shape == batch
+    expected, single = np.zeros(batch), ppl.make_log_joint_fn(linear_regression)
     for index in np.ndindex(batch):
         entry = {name: value[index] for name, value in batched.items()}
-        wanted[index] = by_hand(**entry)
+        expected[index] = by_hand(**entry)
         np.testing.assert_allclose(
-            given[index], single(FEATURES, **entry, labels=LABELS), rtol=1e-5
+            actual[index], single(FEATURES, **entry, labels=LABELS), rtol=1e-5
         )
         for name, term in terms_by_hand(**entry).items():
-            np.testing.assert_allclose(given_parts[name][index], term, rtol=1e-4)
-    np.testing.assert_allclose(given, wanted, rtol=1e-5)
+            np.testing.assert_allclose(actual_parts[name][index], term, rtol=1e-4)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
 def test_values_that_are_data_may_be_batched_too():
     log_joint = ppl.make_log_joint_fn(linear_regression, batch_ndims=1)
     batched = values((3,)) | {"labels": np.stack([LABELS, 2 * LABELS, 3 * LABELS])}
-    given = log_joint(FEATURES, **batched)
+    actual = log_joint(FEATURES, **batched)
     for i in range(3):
         entry = {name: value[i] for name, value in batched.items()}
-        np.testing.assert_allclose(given[i], by_hand(**entry), rtol=1e-5)
+        np.testing.assert_allclose(actual[i], by_hand(**entry), rtol=1e-5)
 
 
 def shared_location():
@@ -108,32 +108,32 @@ def shared_location():
     ppl.Normal(mu, 1.0, sample_shape=2, name="x")
 
 
-def test_lists_of_numbers_are_batches():
+def test_lists_of_numbers_can_be_batches():
     log_joint = ppl.make_log_joint_fn(
         shared_location, batch_ndims=1, observed={"x": [1.0, 2.0]}
     )
-    given = log_joint(mu=[0.0, 0.5, 1.0])
+    actual = log_joint(mu=[0.0, 0.5, 1.0])
     mu = np.array([0.0, 0.5, 1.0], np.float32)
-    wanted = tfd.Normal(0.0, 1.0).log_prob(mu) + tf.reduce_sum(
+    expected = tfd.Normal(0.0, 1.0).log_prob(mu) + tf.reduce_sum(
         tfd.Normal(mu[:, None], 1.0).log_prob([1.0, 2.0]), 1
     )
-    np.testing.assert_allclose(given, wanted, rtol=1e-5)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
-def test_arrays_of_double_precision_serve_a_program_of_single_precision():
+def test_a_float32_program_accepts_float64_arrays():
     double = {name: value.astype(np.float64) for name, value in values((3,)).items()}
     observed = {"labels": LABELS.astype(np.float64)}
     log_joint = ppl.make_log_joint_fn(
         linear_regression, batch_ndims=1, observed=observed
     )
-    given = log_joint(FEATURES, **double)
-    assert given.dtype == tf.float32
+    actual = log_joint(FEATURES, **double)
+    assert actual.dtype == tf.float32
     for i in range(3):
         entry = {name: value[i] for name, value in values((3,)).items()}
-        np.testing.assert_allclose(given[i], by_hand(**entry), rtol=1e-5)
+        np.testing.assert_allclose(actual[i], by_hand(**entry), rtol=1e-5)
 
 
-def test_the_gradient_of_a_batch_is_that_of_each_entry():
+def test_the_gradient_of_a_batch_equals_that_of_each_entry():
     log_joint = ppl.make_log_joint_fn(
         linear_regression, batch_ndims=1, observed={"labels": LABELS}
     )
@@ -173,19 +173,19 @@ def many_rows():
     ppl.Normal(mu, 1.0, sample_shape=1_000_000, name="x")
 
 
-def test_float64_sums_keep_what_float32_sums_lose():
+def test_float64_sums_are_exact_where_float32_sums_are_not():
     x = np.random.default_rng(0).normal(10.0, 1.0, 1_000_000).astype(np.float32)
     float64 = ppl.make_log_joint_fn(many_rows, observed={"x": x}, dtype=tf.float64)
-    given = float64(mu=10.0)
-    assert given.dtype == tf.float64
+    actual = float64(mu=10.0)
+    assert actual.dtype == tf.float64
     terms = tfd.Normal(10.0, 1.0).log_prob(x).numpy()
-    wanted = (
+    expected = (
         terms.astype(np.float64).sum() + tfd.Normal(0.0, 1.0).log_prob(10.0).numpy()
     )
-    assert abs(given - wanted) < 1e-6
+    assert abs(actual - expected) < 1e-6
     float32 = ppl.make_log_joint_fn(many_rows, observed={"x": x})(mu=10.0)
     assert float32.dtype == tf.float32
-    assert 1e-4 < abs(float(float32) - wanted) < 10.0
+    assert 1e-4 < abs(float(float32) - expected) < 10.0
 
 
 def test_terms_of_different_dtypes_are_added_in_the_widest():
@@ -193,10 +193,12 @@ def test_terms_of_different_dtypes_are_added_in_the_widest():
         ppl.Normal(0.0, 1.0, name="narrow")
         ppl.Normal(np.float64(0.0), 1.0, name="wide")
 
-    given = ppl.make_log_joint_fn(program)(narrow=0.5, wide=0.25)
-    assert given.dtype == tf.float64
-    wanted = tfd.Normal(0.0, 1.0).log_prob(0.5), tfd.Normal(0.0, 1.0).log_prob(0.25)
-    np.testing.assert_allclose(given, float(wanted[0]) + float(wanted[1]), rtol=1e-6)
+    actual = ppl.make_log_joint_fn(program)(narrow=0.5, wide=0.25)
+    assert actual.dtype == tf.float64
+    expected = tfd.Normal(0.0, 1.0).log_prob(0.5), tfd.Normal(0.0, 1.0).log_prob(0.25)
+    np.testing.assert_allclose(
+        actual, float(expected[0]) + float(expected[1]), rtol=1e-6
+    )
 
 
 def test_missing_unknown_and_repeated_names_are_errors():
@@ -218,12 +220,12 @@ def test_missing_unknown_and_repeated_names_are_errors():
         )(x=0.0)
 
 
-def test_batches_that_differ_or_are_lacking_are_errors_with_their_shapes():
+def test_uneven_or_missing_batches_are_errors_with_their_shapes():
     log_joint = ppl.make_log_joint_fn(
         linear_regression, batch_ndims=1, observed={"labels": LABELS}
     )
     uneven = values((3,)) | {"mu": np.zeros(4, np.float32)}
-    with pytest.raises(ValueError, match=r"same 1 batch dimensions.*'mu'.*4"):
+    with pytest.raises(ValueError, match=r"'mu'.*4.*same 1 batch dimensions"):
         log_joint(FEATURES, **uneven)
     with pytest.raises(ValueError, match="same 1 batch dimensions"):
         log_joint(FEATURES, **values())
@@ -231,37 +233,37 @@ def test_batches_that_differ_or_are_lacking_are_errors_with_their_shapes():
         log_joint(FEATURES)
 
 
-def test_values_that_the_program_sets_need_not_be_given():
+def test_values_set_by_the_program_are_optional():
     def program():
         ppl.Normal(ppl.Normal(0.0, 1.0, name="mu"), 1.0, value=2.0, name="x")
 
-    wanted = tfd.Normal(0.0, 1.0).log_prob(0.5) + tfd.Normal(0.5, 1.0).log_prob(2.0)
+    expected = tfd.Normal(0.0, 1.0).log_prob(0.5) + tfd.Normal(0.5, 1.0).log_prob(2.0)
     np.testing.assert_allclose(
-        ppl.make_log_joint_fn(program)(mu=0.5), wanted, rtol=1e-6
+        ppl.make_log_joint_fn(program)(mu=0.5), expected, rtol=1e-6
     )
 
 
-def test_scales_around_and_inside_the_program_are_in_the_log_joint():
+def test_a_scale_inside_the_program_is_in_the_log_joint():
     def minibatch():
         mu = ppl.Normal(0.0, 1.0, name="mu")
         with ppl.scale(50.0):
             ppl.Normal(mu, 1.0, sample_shape=2, name="x")
 
-    given = ppl.make_log_joint_fn(minibatch)(mu=0.5, x=[1.0, 2.0])
+    actual = ppl.make_log_joint_fn(minibatch)(mu=0.5, x=[1.0, 2.0])
     prior = tfd.Normal(0.0, 1.0).log_prob(0.5)
     likelihood = tf.reduce_sum(tfd.Normal(0.5, 1.0).log_prob([1.0, 2.0]))
-    np.testing.assert_allclose(given, prior + 50 * likelihood, rtol=1e-6)
+    np.testing.assert_allclose(actual, prior + 50 * likelihood, rtol=1e-6)
 
 
 def test_a_joint_distribution_is_a_term_of_a_log_joint():
     def program():
         ppl.JointDistributionSequential(
-            [tfd.Normal(0.0, 1.0), lambda a: tfd.Normal(a, 1.0)], name="both"
+            [tfd.Normal(0.0, 1.0), lambda a: tfd.Normal(a, 1.0)], name="pair"
         )
 
-    wanted = tfd.Normal(0.0, 1.0).log_prob(0.5) + tfd.Normal(0.5, 1.0).log_prob(2.0)
-    given = ppl.make_log_joint_fn(program)(both=[0.5, 2.0])
-    np.testing.assert_allclose(given, wanted, rtol=1e-6)
+    expected = tfd.Normal(0.0, 1.0).log_prob(0.5) + tfd.Normal(0.5, 1.0).log_prob(2.0)
+    actual = ppl.make_log_joint_fn(program)(pair=[0.5, 2.0])
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
 # make_log_likelihood_fn
@@ -271,16 +273,16 @@ def test_the_log_likelihood_is_pointwise():
     log_likelihood = ppl.make_log_likelihood_fn(
         shared_location, observed={"x": [1.0, 2.0]}
     )
-    given = log_likelihood(mu=0.5)
-    assert list(given) == ["x"]
+    actual = log_likelihood(mu=0.5)
+    assert list(actual) == ["x"]
     np.testing.assert_allclose(
-        given["x"], tfd.Normal(0.5, 1.0).log_prob([1.0, 2.0]), rtol=1e-6
+        actual["x"], tfd.Normal(0.5, 1.0).log_prob([1.0, 2.0]), rtol=1e-6
     )
     batched = ppl.make_log_likelihood_fn(
         shared_location, observed={"x": [1.0, 2.0]}, batch_ndims=2
     )(mu=np.array([[0.5, 1.0, 2.0]], np.float32))
     assert batched["x"].shape == (1, 3, 2)
-    np.testing.assert_allclose(batched["x"][0, 0], given["x"], rtol=1e-6)
+    np.testing.assert_allclose(batched["x"][0, 0], actual["x"], rtol=1e-6)
     # A multivariate observation is one point.
     labels = ppl.make_log_likelihood_fn(linear_regression, observed={"labels": LABELS})
     np.testing.assert_allclose(
@@ -307,11 +309,11 @@ def test_the_mutilated_beta_bernoulli_draws_ones():
         assert np.sum(beta_bernoulli().value) < 50
 
 
-def test_the_mutilated_programs_log_joint_has_no_term_of_the_cause():
+def test_the_mutilated_programs_log_joint_lacks_the_replaced_term():
     x = np.array([1] * 49 + [0], np.int32)
     log_joint = ppl.make_log_joint_fn(ppl.mutilate(beta_bernoulli, p=0.9))
-    wanted = 49 * np.log(0.9) + np.log(0.1)
-    np.testing.assert_allclose(log_joint(x=x), wanted, rtol=1e-5)
+    expected = 49 * np.log(0.9) + np.log(0.1)
+    np.testing.assert_allclose(log_joint(x=x), expected, rtol=1e-5)
     with pytest.raises(ValueError, match=r"no random variable is named \['p'\]"):
         log_joint(x=x, p=0.9)
     with pytest.raises(ValueError, match=r"intervene: .* named \['odd'\]"):
@@ -336,7 +338,7 @@ def test_prior_predictive_draws_every_variable():
     assert len(np.unique(draws["mu"])) == 4
 
 
-def test_prior_predictive_draws_depend_on_seed_and_index_alone():
+def test_prior_predictive_draws_depend_only_on_seed_and_index():
     few = ppl.prior_predictive(shared_location, num_draws=2, seed=SEED)
     many = ppl.prior_predictive(shared_location, num_draws=5, seed=SEED)
     other = ppl.prior_predictive(shared_location, num_draws=2, seed=(3, -5))
@@ -364,16 +366,16 @@ def test_prior_predictive_draws_of_integers_and_structures():
         ppl.Poisson(3.0, sample_shape=2, name="count")
         ppl.Bernoulli(probs=0.5, name="coin")
         ppl.JointDistributionNamed(
-            {"a": tfd.Normal(0.0, 1.0), "b": lambda a: tfd.Normal(a, 1.0)}, name="both"
+            {"a": tfd.Normal(0.0, 1.0), "b": lambda a: tfd.Normal(a, 1.0)}, name="pair"
         )
 
     draws = ppl.prior_predictive(program, num_draws=3, seed=SEED)
     assert draws["coin"].dtype == tf.int32 and draws["coin"].shape == (3,)
     assert draws["count"].shape == (3, 2)
-    assert draws["both"]["b"].shape == (3,)
+    assert draws["pair"]["b"].shape == (3,)
 
 
-def test_posterior_predictive_draws_what_the_draws_lack_given_them():
+def test_posterior_predictive_samples_the_remaining_variables():
     mu = np.array([-100.0, 0.0, 100.0], np.float32)
     draws = ppl.posterior_predictive(shared_location, draws={"mu": mu}, seed=SEED)
     assert list(draws) == ["x"]
@@ -385,18 +387,18 @@ def test_posterior_predictive_draws_what_the_draws_lack_given_them():
 
 def test_posterior_predictive_draws_given_a_structured_variable():
     def program():
-        both = ppl.JointDistributionNamed(
-            {"a": tfd.Normal(0.0, 1.0), "b": lambda a: tfd.Normal(a, 1.0)}, name="both"
+        pair = ppl.JointDistributionNamed(
+            {"a": tfd.Normal(0.0, 1.0), "b": lambda a: tfd.Normal(a, 1.0)}, name="pair"
         )
-        ppl.Normal(both.value["a"], 1e-6, name="x")
+        ppl.Normal(pair.value["a"], 1e-6, name="x")
 
-    given = {"both": {"a": np.float32([1.0, 2.0]), "b": np.float32([0.0, 0.0])}}
-    draws = ppl.posterior_predictive(program, draws=given, seed=SEED)
+    actual = {"pair": {"a": np.float32([1.0, 2.0]), "b": np.float32([0.0, 0.0])}}
+    draws = ppl.posterior_predictive(program, draws=actual, seed=SEED)
     assert list(draws) == ["x"]
     np.testing.assert_allclose(draws["x"], [1.0, 2.0], rtol=1e-4)
 
 
-def test_posterior_predictive_draws_do_not_depend_on_the_chunk():
+def test_posterior_predictive_draws_do_not_depend_on_their_number():
     mu = np.linspace(-1.0, 1.0, 5).astype(np.float32)
     whole = ppl.posterior_predictive(shared_location, draws={"mu": mu}, seed=SEED)
     first = ppl.posterior_predictive(shared_location, draws={"mu": mu[:2]}, seed=SEED)
@@ -407,15 +409,17 @@ def test_posterior_predictive_draws_do_not_depend_on_the_chunk():
     np.testing.assert_array_equal(whole["x"][:4], again["x"][:4])
 
 
-def test_posterior_predictive_refuses_uneven_unknown_and_absent_draws():
-    with pytest.raises(ValueError, match="equal number wanted, given"):
+def test_posterior_predictive_refuses_uneven_unknown_and_missing_draws():
+    with pytest.raises(ValueError, match="given draws in numbers"):
         ppl.posterior_predictive(
             linear_regression,
             FEATURES,
             draws={"mu": np.zeros(2), "precision": np.ones(3)},
             seed=SEED,
         )
-    with pytest.raises(ValueError, match="equal number wanted, given {}"):
+    with pytest.raises(
+        ValueError, match="given draws in numbers {}, wanted one number"
+    ):
         ppl.posterior_predictive(shared_location, draws={}, seed=SEED)
     with pytest.raises(ValueError, match=r"named \['odd'\]"):
         ppl.posterior_predictive(
@@ -426,7 +430,7 @@ def test_posterior_predictive_refuses_uneven_unknown_and_absent_draws():
 # align
 
 
-def test_align_gives_one_programs_values_under_the_others_names():
+def test_align_renames_one_programs_values_for_another():
     def guide():
         ppl.Normal(0.0, 1.0, name="q_mu")
         ppl.Normal(0.0, 1.0, sample_shape=2, name="q_x")
@@ -436,14 +440,14 @@ def test_align_gives_one_programs_values_under_the_others_names():
     aligned = ppl.align({"mu": "q_mu", "x": "q_x"}, variables)
     assert set(aligned) == {"mu", "x"}
     np.testing.assert_array_equal(aligned["x"], variables["q_x"].value)
-    given = ppl.make_log_joint_fn(shared_location)(**aligned)
-    assert np.isfinite(given)
+    actual = ppl.make_log_joint_fn(shared_location)(**aligned)
+    assert np.isfinite(actual)
     by_value = ppl.align({"x": "q_x"}, {"q_x": [1.0, 2.0], "unused": 0.0})
     np.testing.assert_array_equal(by_value["x"], [1.0, 2.0])
     assert tf.is_tensor(by_value["x"])
 
 
-def test_align_refuses_names_that_are_not_there():
+def test_align_refuses_unknown_names():
     with pytest.raises(ValueError, match=r"align: \['q_odd'\] not among \['q_mu'\]"):
         ppl.align({"mu": "q_mu", "x": "q_odd"}, {"q_mu": 0.0})
 

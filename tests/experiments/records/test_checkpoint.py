@@ -12,7 +12,7 @@ from experiments.records import checkpoint
 from experiments.records.checkpoint import CheckpointError
 
 REPO = Path(__file__).resolve().parents[3]
-ABOUT = {"model": "small", "seed": 3}
+METADATA = {"model": "small", "seed": 3}
 
 
 def arrays(step=0):
@@ -28,7 +28,7 @@ def save(folder, step, *, keep_last=10, keep_every=None):
         folder,
         step,
         arrays(step),
-        metadata=ABOUT,
+        metadata=METADATA,
         keep_last=keep_last,
         keep_every=keep_every,
     )
@@ -38,45 +38,45 @@ def steps(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_what_is_loaded_is_what_was_saved_bit_for_bit(tmp_path):
+def test_loaded_arrays_equal_the_saved_bit_for_bit(tmp_path):
     path = save(tmp_path / "checkpoints", 7)
-    held = checkpoint.load(path, metadata=ABOUT)
-    assert (held.step, held.metadata, path.name) == (7, ABOUT, "step-000007")
-    assert list(held.arrays) == list(arrays())
+    loaded = checkpoint.load(path, metadata=METADATA)
+    assert (loaded.step, loaded.metadata, path.name) == (7, METADATA, "step-000007")
+    assert list(loaded.arrays) == list(arrays())
     for name, array in arrays(7).items():
-        assert held.arrays[name].dtype == np.asarray(array).dtype
-        np.testing.assert_array_equal(held.arrays[name], array, strict=True)
+        assert loaded.arrays[name].dtype == np.asarray(array).dtype
+        np.testing.assert_array_equal(loaded.arrays[name], array, strict=True)
 
 
-def test_columns_first_and_odd_bits_come_back_too(tmp_path):
-    given = np.asfortranarray([[np.nan, -0.0], [np.inf, 1e-45]], dtype=np.float32)
-    path = checkpoint.save(tmp_path, 0, {"a": given}, metadata={}, keep_last=1)
-    (held,) = checkpoint.load(path, metadata={}).arrays.values()
-    assert held.tobytes() == np.ascontiguousarray(given).tobytes()
+def test_fortran_order_and_special_floats_round_trip(tmp_path):
+    array = np.asfortranarray([[np.nan, -0.0], [np.inf, 1e-45]], dtype=np.float32)
+    path = checkpoint.save(tmp_path, 0, {"a": array}, metadata={}, keep_last=1)
+    (loaded,) = checkpoint.load(path, metadata={}).arrays.values()
+    assert loaded.tobytes() == np.ascontiguousarray(array).tobytes()
 
 
-def test_the_newest_is_the_one_of_most_steps(tmp_path):
+def test_latest_is_the_checkpoint_of_most_steps(tmp_path):
     assert checkpoint.latest(tmp_path / "none") is None
     for step in (5, 1_000_000, 70):
         save(tmp_path, step)
     assert checkpoint.latest(tmp_path).name == "step-1000000"
 
 
-def test_the_last_and_every_so_many_are_kept(tmp_path):
+def test_keep_last_and_keep_every_decide_what_remains(tmp_path):
     for step in range(0, 100, 10):
         save(tmp_path, step, keep_last=2, keep_every=40)
     assert steps(tmp_path) == [f"step-{s:06d}" for s in (40, 80, 90)]
 
 
-def test_nothing_is_written_over(tmp_path):
+def test_an_existing_checkpoint_is_never_overwritten(tmp_path):
     path = save(tmp_path, 1)
     before = (path / "manifest.json").read_bytes()
-    with pytest.raises(CheckpointError, match="step-000001 is there already"):
+    with pytest.raises(CheckpointError, match="step-000001 already exists"):
         save(tmp_path, 1)
     assert (path / "manifest.json").read_bytes() == before
 
 
-def test_a_process_killed_while_writing_leaves_no_checkpoint_and_no_rubbish(tmp_path):
+def test_a_process_killed_while_writing_leaves_no_checkpoint(tmp_path):
     save(tmp_path, 1)
     code = (
         "import os, signal, sys\n"
@@ -90,8 +90,8 @@ def test_a_process_killed_while_writing_leaves_no_checkpoint_and_no_rubbish(tmp_
         "checkpoint.save(Path(sys.argv[1]), 2, {'a': np.ones(3), 'b': Bomb()},\n"
         "                metadata={}, keep_last=1)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=REPO)
-    assert done.returncode == -9
+    process = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=REPO)
+    assert process.returncode == -9
     assert steps(tmp_path) == [".step-000002.partial", "step-000001"]
     assert checkpoint.latest(tmp_path).name == "step-000001"
     save(tmp_path, 3)
@@ -107,36 +107,36 @@ def small_files():
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_disk_too_small_is_told_and_leaves_the_earlier_ones(tmp_path, small_files):
+def test_a_full_disk_is_reported_and_earlier_checkpoints_remain(tmp_path, small_files):
     save(tmp_path, 1, keep_last=1)
     large = {"weights/large": np.zeros(100_000)}
     with pytest.raises(CheckpointError) as caught:
-        checkpoint.save(tmp_path, 2, large, metadata=ABOUT, keep_last=1)
+        checkpoint.save(tmp_path, 2, large, metadata=METADATA, keep_last=1)
     text = str(caught.value)
     assert "step-000002, 800,000 bytes, could not be written" in text
     assert "the last good checkpoint is" in text and "step-000001" in text
     assert steps(tmp_path) == ["step-000001"]
-    assert checkpoint.load(tmp_path / "step-000001", metadata=ABOUT).step == 1
+    assert checkpoint.load(tmp_path / "step-000001", metadata=METADATA).step == 1
 
 
 @pytest.mark.parametrize(
-    ("about", "said"),
+    ("metadata", "message"),
     [
         ({"model": "large"}, "another run: its model is 'small', wanted 'large'"),
         ({"seed": 4}, "another run: its seed is 3, wanted 4"),
         ({"data": "x"}, "another run: its data is None, wanted 'x'"),
     ],
 )
-def test_a_checkpoint_of_another_run_is_refused(tmp_path, about, said):
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, metadata, message):
     path = save(tmp_path, 1)
-    with pytest.raises(CheckpointError, match=said):
-        checkpoint.load(path, metadata=about)
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.load(path, metadata=metadata)
 
 
 def flip(path):
-    held = bytearray(path.read_bytes())
-    held[-1] ^= 1
-    path.write_bytes(held)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
 
 
 def shorten(path):
@@ -152,25 +152,27 @@ def swap(path):
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "message"),
     [
-        (flip, "is not what was saved"),
+        (flip, "differs from what was saved"),
         (shorten, "cannot be read"),
         (empty, "cannot be read"),
         (Path.unlink, "is missing"),
         (swap, r"is <f4 \[4, 3\], wanted <f4 \[3, 4\]"),
     ],
 )
-def test_a_damaged_array_is_named_and_so_is_what_is_left(tmp_path, harm, said):
+def test_a_damaged_array_is_named_with_the_remaining_checkpoint(
+    tmp_path, harm, message
+):
     save(tmp_path, 1)
     path = save(tmp_path, 2)
     harm(path / "0000.npy")
     with pytest.raises(CheckpointError) as caught:
-        checkpoint.load(path, metadata=ABOUT)
+        checkpoint.load(path, metadata=METADATA)
     text = str(caught.value)
     assert "step-000002 is damaged: 0000.npy, which is weights/a/b," in text
-    assert text.endswith("; remove it to go on from step-000001")
-    assert re.search(said, text)
+    assert text.endswith("; remove it to resume from step-000001")
+    assert re.search(message, text)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema": 1}'])
@@ -178,18 +180,18 @@ def test_a_damaged_manifest_is_refused(tmp_path, text):
     path = save(tmp_path, 1)
     (path / "manifest.json").write_text(text)
     with pytest.raises(CheckpointError, match="is damaged: .*manifest.json.*no other"):
-        checkpoint.load(path, metadata=ABOUT)
+        checkpoint.load(path, metadata=METADATA)
 
 
 def test_another_schema_is_refused(tmp_path):
     path = save(tmp_path, 1)
-    told = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(json.dumps(told | {"schema": 2}))
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | {"schema": 2}))
     with pytest.raises(CheckpointError, match="has schema 2, wanted 1"):
-        checkpoint.load(path, metadata=ABOUT)
+        checkpoint.load(path, metadata=METADATA)
 
 
-def test_a_dtype_that_would_not_come_back_is_refused_before_anything_is_left(tmp_path):
-    with pytest.raises(ValueError, match="odd: dtype object"):
+def test_an_unsupported_dtype_is_refused_and_leaves_no_file(tmp_path):
+    with pytest.raises(ValueError, match="odd: given dtype object"):
         checkpoint.save(tmp_path, 1, {"odd": np.array([{}])}, metadata={}, keep_last=1)
     assert not list(tmp_path.iterdir())

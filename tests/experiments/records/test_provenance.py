@@ -10,7 +10,7 @@ import pytest
 from experiments.records import provenance
 
 
-def test_no_host_user_or_path_of_this_machine_is_kept(tmp_path):
+def test_provenance_names_no_host_user_or_path(tmp_path):
     argv = ["bin/train", f"--workdir={tmp_path}/run", f"--gin_config={tmp_path}/a.gin"]
     text = json.dumps(provenance.collect(argv=argv, config=""))
     for private in (os.uname().nodename, str(tmp_path), str(provenance.REPO)):
@@ -20,7 +20,7 @@ def test_no_host_user_or_path_of_this_machine_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "kept"),
+    ("text", "scrubbed"),
     [
         (f"{provenance.REPO}/configs/nuts/tiny.gin", "configs/nuts/tiny.gin"),
         (f"--workdir={provenance.REPO}", "--workdir=."),
@@ -31,25 +31,27 @@ def test_no_host_user_or_path_of_this_machine_is_kept(tmp_path):
         ("@small/data.load()", "@small/data.load()"),
     ],
 )
-def test_a_path_is_made_relative_or_cut(text, kept):
-    assert provenance.scrub(text) == kept
+def test_a_path_is_made_relative_or_cut(text, scrubbed):
+    assert provenance.scrub(text) == scrubbed
 
 
-def test_the_config_is_known_by_its_hash():
-    told = provenance.collect(argv=[], config="a = 1\n")
-    assert told["config_sha256"] == hashlib.sha256(b"a = 1\n").hexdigest()
+def test_provenance_has_the_configs_hash():
+    collected = provenance.collect(argv=[], config="a = 1\n")
+    assert collected["config_sha256"] == hashlib.sha256(b"a = 1\n").hexdigest()
 
 
-def test_thread_variables_are_kept_where_set(monkeypatch):
+def test_thread_variables_are_recorded_if_set(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     threads = provenance.collect(argv=[], config="")["threads"]
     assert threads["OMP_NUM_THREADS"] == "3" and "MKL_NUM_THREADS" not in threads
 
 
-def test_hardware_is_told_in_numbers():
-    told = provenance.hardware()
-    assert told["cores"] >= 1 and told["memory_bytes"] > 2**28 and told["cpu"]
+def test_hardware_lists_cores_memory_and_cpu():
+    hardware = provenance.hardware()
+    assert (
+        hardware["cores"] >= 1 and hardware["memory_bytes"] > 2**28 and hardware["cpu"]
+    )
 
 
 @pytest.fixture
@@ -71,9 +73,9 @@ def clone(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_clean_tree_names_its_commit(clone):
-    told = provenance.git_state()
-    assert len(told["commit"]) == 40 and told["dirty"] is False
+def test_a_clean_tree_has_its_commit(clone):
+    state = provenance.git_state()
+    assert len(state["commit"]) == 40 and state["dirty"] is False
 
 
 @pytest.mark.parametrize("name", ["a.txt", "new.txt"])

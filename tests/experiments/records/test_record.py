@@ -22,11 +22,11 @@ FIELDS = dict(
 )
 
 
-def test_a_record_reads_back_as_it_was(tmp_path):
+def test_a_record_reads_back_unchanged(tmp_path):
     one = record.Record(**FIELDS, note="as given")
     two = record.Record(**FIELDS | {"status": "failed", "reason": "no compiler"})
-    for held in (one, two):
-        record.append(tmp_path / "a" / "nuts.jsonl", held)
+    for line in (one, two):
+        record.append(tmp_path / "a" / "nuts.jsonl", line)
     assert record.read(tmp_path / "a" / "nuts.jsonl") == [one, two]
 
 
@@ -39,26 +39,26 @@ def test_numpy_values_and_nan_are_written_as_strict_json(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"schema": 0}, "schema: given 0, wanted 1"),
         ({"status": "fine"}, "status: given 'fine'"),
-        ({"status": "failed"}, "reason: none given"),
+        ({"status": "failed"}, "reason: given none"),
         ({"colour": "red"}, "colour"),
     ],
 )
-def test_a_line_that_is_no_record_is_refused_with_its_place(tmp_path, change, said):
+def test_an_invalid_record_is_refused_with_file_and_line(tmp_path, change, message):
     path = tmp_path / "nuts.jsonl"
     record.append(path, record.Record(**FIELDS))
     jsonlines.append(path, FIELDS | {"schema": 1} | change)
-    with pytest.raises(ValueError, match=said) as error:
+    with pytest.raises(ValueError, match=message) as error:
         record.read(path)
     assert f"{path}:2" in str(error.value)
 
 
 def test_a_missing_field_is_named(tmp_path):
-    lacking = {k: v for k, v in FIELDS.items() if k != "round"} | {"schema": 1}
-    jsonlines.append(tmp_path / "nuts.jsonl", lacking)
+    fields = {k: v for k, v in FIELDS.items() if k != "round"} | {"schema": 1}
+    jsonlines.append(tmp_path / "nuts.jsonl", fields)
     with pytest.raises(ValueError, match="round"):
         record.read(tmp_path / "nuts.jsonl")
 
@@ -68,7 +68,7 @@ def test_a_record_cannot_be_changed():
         record.Record(**FIELDS).status = "failed"
 
 
-def test_a_line_cut_short_is_not_read_and_is_gone_after_the_next_append(tmp_path):
+def test_a_truncated_line_is_dropped_by_the_next_append(tmp_path):
     path = tmp_path / "x.jsonl"
     jsonlines.append(path, {"n": 1})
     with open(path, "a") as file:
@@ -78,14 +78,14 @@ def test_a_line_cut_short_is_not_read_and_is_gone_after_the_next_append(tmp_path
     assert [value for _, value in jsonlines.read(path)] == [{"n": 1}, {"n": 3}]
 
 
-def test_a_broken_line_in_the_middle_is_an_error_with_its_number(tmp_path):
+def test_an_invalid_line_in_the_middle_is_an_error_with_its_number(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_text('{"n": 1}\n{"n": \n{"n": 3}\n')
     with pytest.raises(ValueError, match="x.jsonl:2: not JSON"):
         list(jsonlines.read(path))
 
 
-def test_a_value_that_json_cannot_say_leaves_the_file_as_it_was(tmp_path):
+def test_a_value_that_is_not_json_leaves_the_file_unchanged(tmp_path):
     path = tmp_path / "x.jsonl"
     jsonlines.append(path, {"n": 1})
     with pytest.raises(TypeError):
@@ -93,7 +93,7 @@ def test_a_value_that_json_cannot_say_leaves_the_file_as_it_was(tmp_path):
     assert path.read_text() == '{"n": 1}\n'
 
 
-def test_writers_of_one_file_take_turns(tmp_path):
+def test_writers_of_one_file_lock_it(tmp_path):
     path = tmp_path / "x.jsonl"
 
     def write(who):
@@ -108,7 +108,7 @@ def test_writers_of_one_file_take_turns(tmp_path):
     assert len(list(jsonlines.read(path))) == 80
 
 
-def test_write_text_that_fails_leaves_the_old_file_and_no_other(tmp_path):
+def test_a_failed_write_text_leaves_the_old_file(tmp_path):
     path = tmp_path / "run.json"
     jsonlines.write_text(path, "old")
     with pytest.raises(UnicodeEncodeError):

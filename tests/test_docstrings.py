@@ -1,0 +1,83 @@
+"""The docstring examples of user-facing functions run and print what they say."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+import ppl_core as ppl
+
+PACKAGES = ("ppl_core", "experiments.inference", "experiments.datasets")
+NAMES = {"np": np, "ppl": ppl, "tf": tf, "tfp": tfp}  # that every example may use
+
+USER_FACING = """
+ppl_core.distributions.make_random_variable
+ppl_core.posterior.unconstrain
+ppl_core.random_variable.RandomVariable
+ppl_core.scipy.make_log_joint_fn
+ppl_core.sharded.unconstrain_shards
+ppl_core.trace.trace
+ppl_core.trace.traceable
+ppl_core.tracers.block
+ppl_core.tracers.condition
+ppl_core.tracers.intervene
+ppl_core.tracers.mask
+ppl_core.tracers.replay
+ppl_core.tracers.scale
+ppl_core.tracers.seeded
+ppl_core.tracers.substitute
+ppl_core.tracers.tape
+ppl_core.transformations.align
+ppl_core.transformations.make_log_joint_fn
+ppl_core.transformations.make_log_likelihood_fn
+ppl_core.transformations.make_log_prob_parts_fn
+ppl_core.transformations.mutilate
+ppl_core.transformations.posterior_predictive
+ppl_core.transformations.prior_predictive
+""".split()
+
+
+def modules():
+    return [
+        f"{package}.{module.name}"
+        for package in PACKAGES
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__)
+    ]
+
+
+def examples(module):
+    """The examples of a module's public functions and classes, one test each."""
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    own = importlib.import_module(module)
+    tests = finder.find(own, extraglobs=NAMES)
+    return {test.name: test for test in tests if test.examples}
+
+
+@pytest.mark.parametrize("module", modules())
+def test_a_modules_examples_print_what_they_say(module, capsys):
+    runner = doctest.DocTestRunner(verbose=False)
+    for test in examples(module).values():
+        runner.run(test)
+    assert runner.failures == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", USER_FACING)
+def test_a_user_facing_function_has_an_example(name):
+    module, _, attribute = name.rpartition(".")
+    documented = getattr(importlib.import_module(module), attribute)
+    assert ">>> " in inspect.getdoc(documented)
+
+
+def test_the_languages_public_functions_are_all_listed():
+    listed = {name.rpartition(".")[2] for name in USER_FACING}
+    public = {
+        name
+        for name, member in vars(ppl).items()
+        if inspect.isfunction(member) and not hasattr(member, "makes_random_variable")
+    }
+    assert public - listed == {"forward"}  # the example of `trace` shows it
