@@ -1,4 +1,4 @@
-"""Which engine runs a topology: one device, tf.distribute, DTensor, or placed cores."""
+"""Selects the engine of a topology: one device, tf.distribute, DTensor or cores."""
 
 import os
 
@@ -20,7 +20,7 @@ from experiments.training.optimizers import Optimizer
 from experiments.training.state import sharding
 from experiments.training.topology import Topology, local_devices, resolve_device_type
 
-GROUP_KEYS = 1_000_000  # set aside for each strategy of a process
+GROUP_KEYS = 1_000_000  # reserved for each strategy of a process
 
 
 def make_engine(
@@ -32,15 +32,15 @@ def make_engine(
     device_type: str | None = None,
     placement: Placement | None = None,
 ) -> Engine:
-    """The runtime of this topology, over all processes; nothing is placed yet.
+    """The engine of this topology, over all processes.  No variable exists yet.
 
     device_type: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
-    placement: of a model whose loss places its parts, where the topology has their
+    placement: of a model whose loss places its parts; used if the topology has their
       dimension.
 
-    Raises ValueError, before anything runs, where the machine lacks the devices, the
-    processes do not divide them, a weight is without a rule or does not divide by it,
-    and for settings that the engine cannot obey.
+    Raises ValueError, before anything runs, if the machine lacks the devices, if they
+    do not divide over the processes, if a weight has no rule or does not divide by it,
+    and for settings that the engine does not support.
     """
     train_step.check_settings(settings)
     check_state(model)
@@ -48,11 +48,13 @@ def make_engine(
     dims = {name for name, size in topology.dims if size > 1}
     if model.state and not dims <= {"batch"}:
         raise ValueError(
-            f"topology {topology}: {model.name} has state, {sorted(model.state)}, that "
-            "is whole on every device; wanted 'batch' alone"
+            f"topology {topology}: {model.name} has the state {sorted(model.state)}, "
+            "which is whole on every device; wanted 'batch' alone"
         )
     if placement is not None and {name for name, _ in topology.dims} - {"batch"}:
-        return _over_cores(model, optimizer, topology, settings, placement, device_type)
+        return _manually_placed(
+            model, optimizer, topology, settings, placement, device_type
+        )
     sharding(model, topology)
     count = processes.current().count
     if topology.num_devices % count:
@@ -62,9 +64,9 @@ def make_engine(
         )
     if dims <= {"batch"}:
         if count > 1:
-            strategy = _over_processes(topology, device_type)
+            strategy = _multi_worker_strategy(topology, device_type)
         elif topology.num_devices > 1:
-            strategy = _over_devices(topology, device_type)
+            strategy = _local_strategy(topology, device_type)
         else:
             (device,) = local_devices(1, device_type)
             return SingleDevice(model, optimizer, topology, settings, device)
@@ -83,7 +85,7 @@ def make_engine(
     return Sharded(model, optimizer, topology, settings, devices)
 
 
-def _over_cores(
+def _manually_placed(
     model: Model,
     optimizer: Optimizer,
     topology: Topology,
@@ -101,24 +103,24 @@ def _over_cores(
     return ManuallyPlaced(model, optimizer, topology, settings, placement, devices)
 
 
-def _over_devices(
+def _local_strategy(
     topology: Topology, device_type: str | None
 ) -> tf.distribute.Strategy:
-    if (
-        resolve_device_type(device_type) == "TPU"
-    ):  # of a pod slice, most are on other hosts
-        return _over_tpus(topology)
+    if resolve_device_type(device_type) == "TPU":
+        return _tpu_strategy(topology)
     devices = local_devices(topology.num_devices, device_type)
-    # TensorFlow numbers the groups of its collectives from 1 anew in every strategy and
-    # in DTensor, and two that meet in one process take each other for their own.
+    # Every strategy, and DTensor, numbers the groups of its collectives from 1.  Equal
+    # numbers in one process make TensorFlow confuse the groups.
     tf.distribute.MirroredStrategy._collective_key_base += GROUP_KEYS
     return tf.distribute.MirroredStrategy(devices)
 
 
-def _over_tpus(topology: Topology) -> tf.distribute.Strategy:
-    """All cores of this host's TPU, or of the slice that TPU_NAME names."""
-    here = tf.config.list_physical_devices("TPU")
-    if not here and not os.environ.get("TPU_NAME"):
+def _tpu_strategy(topology: Topology) -> tf.distribute.Strategy:
+    """Over all cores of this host's TPU, or of the pod slice that TPU_NAME names.
+
+    Most devices of a slice are on other hosts.
+    """
+    if not tf.config.list_physical_devices("TPU") and not os.environ.get("TPU_NAME"):
         raise ValueError(
             f"topology {topology}: wanted {topology.num_devices} of kind TPU, this "
             "machine has 0 and TPU_NAME names no slice"
@@ -132,28 +134,33 @@ def _over_tpus(topology: Topology) -> tf.distribute.Strategy:
     return strategy
 
 
-def _over_processes(
+def _multi_worker_strategy(
     topology: Topology, device_type: str | None
 ) -> tf.distribute.Strategy:
-    """Each process with its own devices; it must be made before TensorFlow begins."""
+    """Over all processes, each with its own devices.
+
+    Must be created before TensorFlow initialises its devices.
+    """
     process = processes.current()
     device_type = resolve_device_type(device_type)
     local = topology.num_devices // process.count
-    there = (
-        1 if device_type == "CPU" else len(tf.config.list_physical_devices(device_type))
-    )
     if device_type == "TPU":
-        raise ValueError("TPU: wanted one process a pod, which TPUStrategy spans")
-    if local != there:
+        raise ValueError(
+            f"topology {topology}: given {process.count} processes on TPUs, wanted one "
+            "for the whole slice"
+        )
+    on_cpu = device_type == "CPU"
+    available = 1 if on_cpu else len(tf.config.list_physical_devices(device_type))
+    if local != available:
         raise ValueError(
             f"topology {topology}: {local} devices in each of {process.count} "
-            f"processes, wanted the {there} of kind {device_type} that each has"
+            f"processes, wanted the {available} of kind {device_type} that each has"
         )
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({"worker": list(process.addresses)}),
         task_type="worker",
         task_id=process.index,
-        num_accelerators={} if device_type == "CPU" else {device_type: there},
+        num_accelerators={} if on_cpu else {device_type: available},
         rpc_layer="grpc",
     )
     return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)

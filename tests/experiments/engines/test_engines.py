@@ -166,7 +166,7 @@ def on_tpus(topology):
         optimizers.adam(optimizers.constant_schedule(0.1)),
         parse(topology),
         StepSettings(),
-        kind="TPU",
+        device_type="TPU",
     )
 
 
