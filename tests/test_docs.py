@@ -1,4 +1,4 @@
-"""What the documentation shows is run."""
+"""The code in the documentation runs, and prints what the pages say."""
 
 import csv
 import re
@@ -9,6 +9,24 @@ import numpy as np
 import pytest
 
 REPO = Path(__file__).resolve().parents[1]
+
+
+PAGES = sorted(REPO.glob("docs/*.md"))
+
+
+def python_blocks(page):
+    return re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_pages_code_runs_and_prints_what_it_says(page, capsys, tmp_path, monkeypatch):
+    """The blocks of a page run in order; `print(...)  # text` must print the text."""
+    monkeypatch.chdir(tmp_path)
+    code = "".join(python_blocks(page))
+    exec(compile(code, page.name, "exec"), {"__name__": page.stem})
+    printed = capsys.readouterr().out.splitlines()
+    expected = re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE)
+    assert [line for line in printed if line in expected] == expected
 
 
 def committed(path):
