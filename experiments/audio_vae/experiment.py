@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from experiments.audio_vae import program as programs
-from experiments.audio_vae import sampling
+from experiments.audio_vae import network, program, sampling
 from experiments.audio_vae.flac import flac
-from experiments.audio_vae.program import Sizes
+from experiments.audio_vae.network import Sizes
 from experiments.audio_vae.spectrograms import spectrograms
 from experiments.cluster import processes
 from experiments.datasets.audio import (
@@ -77,7 +76,7 @@ def train(
         )
     if num_samples < 0:
         raise ValueError(f"num_samples: given {num_samples}, wanted 0 or more")
-    model, num_traces = optimize.count_traces(programs.model(sizes))
+    model, num_traces = optimize.count_traces(program.model(sizes))
     train_step.check_batch_size(batch_size, topology, step.num_microbatches)
     data = optimize.shared_data(
         audio.name,
@@ -92,7 +91,7 @@ def train(
         topology,
         step,
         device_type=device_type,
-        placement=programs.placement(sizes),
+        placement=network.placement(sizes),
     )
     # From here on TensorFlow may begin: the runtime has said on which devices.
     writes = process.index == 0
@@ -159,7 +158,7 @@ def _show(
             }
             for name, samples in sounds.items():
                 shown[f"{name}{number}"] = media.Audio(
-                    samples / programs.STEPS, audio.rate
+                    samples / program.FULL_SCALE, audio.rate
                 )
             shown[f"spectrograms{number}"] = spectrograms(sounds, audio.rate)
         return shown

@@ -1,16 +1,16 @@
-"""The model-parallel autoregressive flow: flows cut over the sequence, each on cores.
+"""The model-parallel autoregressive flow: each flow is split over the sequence.
 
-A virtual topology of rows and columns of cores, and one more that aggregates.  Node
-(row, column) is one part of one flow; two consecutive rows share a core a column.  A
-node reads its own part and, of one neighbour, the values next to it, so that it passes
-to columns c - 1, c and c + 1 of the next row alone.  Tran et al. (2018), section 2.2
-and figures 3 and 4.
+The virtual topology has rows and columns of cores, and one more core that aggregates.
+Node (row, column) is one part of one flow.  Two consecutive rows share a core in each
+column.  A node reads its own part and the values next to it in one neighbour, so column
+c passes only to columns c - 1, c and c + 1 of the next row.  Tran et al. (2018),
+section 2.2 and figures 3 and 4.
 
-Two things differ from the paper's listing.  It places a flow's inverse by the index in
-the reversed list, which is another core than its forward's: here both are on one.  And
-it leaves out what is inside a split flow: here the sequence is cut into contiguous
-parts, and flows take turns in their order, left to right and right to left, so that
-both neighbours are used.
+Two things differ from the paper's listing.  The listing places a flow's inverse by its
+index in the reversed list, on another core than its forward; here both are on the same
+core.  And the listing leaves out the inside of a split flow; here the sequence is cut
+into contiguous parts, and flows alternate their direction, left to right and right to
+left, so that both neighbours are used.
 """
 
 import dataclasses
@@ -26,16 +26,16 @@ from experiments.engines.manual_placement import on_core
 tfb = tfp.bijectors
 
 Weights = Mapping[str, tf.Tensor]
-# (weights, values [batch, reach + n]) -> shift and log-scale of the last n, [batch, n],
-# entry t of either being of the values before t alone.
+# (weights, values [batch, receptive field + n]) -> shift and log-scale of the last n,
+# [batch, n].  Entry t of either depends on the values before t alone.
 Network = Callable[[Weights, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
-SMALLEST, LARGEST = 1e-30, 1 - 2.0**-24  # inside of (0, 1), as float32 has it
+SMALLEST, LARGEST = 1e-30, 1 - 2.0**-24  # float32 numbers inside (0, 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """What one core does of a flow: its stretch of the sequence, and the weights."""
+    """What one core computes of a flow: a stretch of the sequence."""
 
     core: int
     weights: Weights
@@ -43,38 +43,39 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class SplitFlow:
-    """One flow: y_t = x_t exp(s_t) + m_t, with s and m of the y before t in its order.
+    """One flow: y_t = x_t exp(s_t) + m_t, where s and m depend on the y before t.
 
-    Papamakarios et al. (2017), Masked Autoregressive Flow: the inverse, which densities
-    need, is one pass over all t; the forward is serial.
+    Papamakarios et al. (2017), Masked Autoregressive Flow.  The inverse, which
+    densities need, is one pass over all t.  The forward is serial.
     """
 
     network: Network
-    reach: int  # values of the neighbour that a part reads
-    parts: tuple[Part, ...]  # contiguous, of one length, left to right
+    receptive_field: int  # values of the neighbour that a part reads
+    parts: tuple[Part, ...]  # contiguous, of equal length, left to right
     backwards: bool = False  # whether "before" means to the right
 
-    def bare(self) -> "SplitFlow":
-        """The same without its parts: what they have in common."""
+    def without_parts(self) -> "SplitFlow":
+        """What all parts have in common: a key for caches."""
         return dataclasses.replace(self, parts=())
 
     def neighbour(self, number: int) -> int | None:
-        """The part whose values come before those of this one; None: it is first."""
-        found = number + 1 if self.backwards else number - 1
-        return found if self.reach and 0 <= found < len(self.parts) else None
+        """The part whose values come before those of this one; None for the first."""
+        before = number + 1 if self.backwards else number - 1
+        exists = self.receptive_field and 0 <= before < len(self.parts)
+        return before if exists else None
 
     def edge(self, y: tf.Tensor) -> tf.Tensor:
-        """Of a part, what the part after it reads: [batch, reach], in the order."""
+        """What the part after this one reads: [batch, receptive field], in order."""
         if self.backwards:
-            return tf.reverse(y[:, : self.reach], [1])
-        return y[:, y.shape[1] - self.reach :]
+            return tf.reverse(y[:, : self.receptive_field], [1])
+        return y[:, y.shape[1] - self.receptive_field :]
 
     def inverse_of_part(
         self, weights: Weights, y: tf.Tensor, before: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """x, and the log determinant [batch] of it by y.
+        """x, and its log determinant [batch] with respect to y.
 
-        before: the neighbour's edge; None: there is none, and zeros stand for it.
+        before: the neighbour's edge; None for the first part, which reads zeros.
         """
         y = tf.reverse(y, [1]) if self.backwards else y
         shift, log_scale = self.network(weights, self._window(y, before))
@@ -85,17 +86,17 @@ class SplitFlow:
     def forward_of_part(
         self, weights: Weights, x: tf.Tensor, before: tf.Tensor | None
     ) -> tf.Tensor:
-        """y, by as many passes as the part has values: the t-th gets entry t right."""
+        """y, in as many passes as the part has values: pass t computes entry t."""
         x = tf.reverse(x, [1]) if self.backwards else x
 
         def body(number: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             shift, log_scale = self.network(weights, self._window(y, before))
-            better = x * tf.exp(log_scale) + shift
-            # What is right stays as it is: what is not may be anything meanwhile.
-            right = tf.range(x.shape[1]) < number
-            ahead = tf.range(x.shape[1]) > number
-            better = tf.where(right, y, tf.where(ahead, tf.zeros_like(y), better))
-            return number + 1, better
+            new = x * tf.exp(log_scale) + shift
+            # Entries after this one are not yet meaningful and may overflow: zeros.
+            is_done = tf.range(x.shape[1]) < number
+            is_ahead = tf.range(x.shape[1]) > number
+            new = tf.where(is_done, y, tf.where(is_ahead, tf.zeros_like(y), new))
+            return number + 1, new
 
         _, y = tf.while_loop(
             lambda number, _: number < x.shape[1],
@@ -108,16 +109,16 @@ class SplitFlow:
 
     def _window(self, y: tf.Tensor, before: tf.Tensor | None) -> tf.Tensor:
         if before is None:
-            before = tf.zeros((y.shape[0], self.reach), y.dtype)
+            before = tf.zeros((y.shape[0], self.receptive_field), y.dtype)
         return tf.concat([before, y], -1)
 
 
 class DistributedAutoregressiveFlow(tfb.Bijector):
-    """Split flows, one after another, each part of each on a core of its own.
+    """A chain of split flows, whose parts are placed on cores.
 
-    Events are sequences [length], and batches of them have one dimension.  Forward
-    makes data of noise, and is serial; the inverse and both log determinants of data
-    are one pass through every flow.
+    Events are sequences [length]; there is one batch dimension.  Forward turns noise
+    into data, and is serial.  The inverse and the log determinants of data are one pass
+    through every flow.
     """
 
     def __init__(
@@ -153,18 +154,18 @@ class DistributedAutoregressiveFlow(tfb.Bijector):
         return _joined(parts)
 
     def _inverse(self, y: tf.Tensor) -> tf.Tensor:
-        return self._both(y)[0]
+        return self._inverse_and_log_det(y)[0]
 
     def _inverse_log_det_jacobian(self, y: tf.Tensor) -> tf.Tensor:
-        return self._both(y)[1]
+        return self._inverse_and_log_det(y)[1]
 
-    # TFP has the other log determinant of this one, by the y that it keeps of an x: for
-    # a density, the y that x is the inverse of.  One of x alone would go forward again.
+    # TFP derives forward_log_det_jacobian from this one, with the y that it has cached
+    # for an x.  One of x alone would have to run the serial forward again.
 
-    def _both(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The inverse and its log determinant [batch]: a density asks for either.
+    def _inverse_and_log_det(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The inverse and its log determinant [batch]; a density asks for each.
 
-        Those of the last y are kept, or the networks would be computed twice.
+        Those of the last y are cached, so that the networks run once.
         """
         if self._inverted is None or self._inverted[0] is not y:
             self._inverted = (y, *self._invert(y))
@@ -183,8 +184,8 @@ class DistributedAutoregressiveFlow(tfb.Bijector):
                 parts, edges = _cut(parts, len(flow.parts)), None
             if edges is None:
                 edges = [flow.edge(part) for part in parts]
-            parts, edges, found = _inverse_of_flow(flow, parts, edges, after)
-            log_dets += found
+            parts, edges, part_log_dets = _inverse_of_flow(flow, parts, edges, after)
+            log_dets += part_log_dets
         return _joined(parts), tf.add_n(log_dets)
 
 
@@ -194,39 +195,41 @@ def _inverse_of_flow(
     edges: Sequence[tf.Tensor],
     after: SplitFlow | None,
 ) -> tuple[list[tf.Tensor], list[tf.Tensor] | None, list[tf.Tensor]]:
-    """Each part's inverse, what its neighbours in flow `after` need of it, log dets.
+    """Each part's inverse, the edge that neighbours in flow `after` read, log dets.
 
-    The edges are cut where the part is: no more than they are passed on.
+    Each edge is cut on its part's core, so that nothing more is passed on.
     """
-    cuts = after is not None and len(after.parts) == len(parts)
-    run = _inverse_once(flow.bare(), after.bare() if cuts and after else None)
-    made = []
+    aligned = after is not None and len(after.parts) == len(parts)
+    run = _inverse_function(
+        flow.without_parts(), after.without_parts() if aligned and after else None
+    )
+    results = []
     for number, (part, y) in enumerate(zip(flow.parts, parts, strict=True)):
-        beside = flow.neighbour(number)
-        before = () if beside is None else (edges[beside],)
-        made.append(on_core(part.core, run, part.weights, y, *before))
-    following = [results[2] for results in made] if cuts else None
-    return [results[0] for results in made], following, [r[1] for r in made]
+        neighbour = flow.neighbour(number)
+        before = () if neighbour is None else (edges[neighbour],)
+        results.append(on_core(part.core, run, part.weights, y, *before))
+    inverses, log_dets = ([result[i] for result in results] for i in (0, 1))
+    return inverses, [result[2] for result in results] if aligned else None, log_dets
 
 
 def _forward_of_flow(flow: SplitFlow, parts: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """Each part's forward, in the flow's order: a part needs the one before whole."""
-    run = _forward_once(flow.bare())
-    made: dict[int, list[tf.Tensor]] = {}
+    """Each part's forward, in the flow's order: each part needs the one before it."""
+    run = _forward_function(flow.without_parts())
+    results: dict[int, list[tf.Tensor]] = {}
     numbers = range(len(parts))
     for number in reversed(numbers) if flow.backwards else numbers:
-        part, beside = flow.parts[number], flow.neighbour(number)
-        before = () if beside is None else (made[beside][1],)
-        made[number] = on_core(part.core, run, part.weights, parts[number], *before)
-    return [made[number][0] for number in numbers]
+        part, neighbour = flow.parts[number], flow.neighbour(number)
+        before = () if neighbour is None else (results[neighbour][1],)
+        results[number] = on_core(part.core, run, part.weights, parts[number], *before)
+    return [results[number][0] for number in numbers]
 
 
-# What nodes compute is traced once for all of a kind: the graph of 66 of them, and of
-# their gradients, else takes a minute to make.
+# Nodes of a kind share one traced function: tracing all 66, and their gradients, would
+# take a minute.
 
 
 @functools.cache
-def _inverse_once(
+def _inverse_function(
     flow: SplitFlow, after: SplitFlow | None
 ) -> Callable[..., list[tf.Tensor]]:
     """(weights, y, edge of the part before) -> x, log determinant, edge for `after`."""
@@ -235,22 +238,22 @@ def _inverse_once(
         x, log_det = flow.inverse_of_part(weights, y, before[0] if before else None)
         return [x, log_det] if after is None else [x, log_det, after.edge(x)]
 
-    return traced(run)
+    return graph_function(run)
 
 
 @functools.cache
-def _forward_once(flow: SplitFlow) -> Callable[..., list[tf.Tensor]]:
+def _forward_function(flow: SplitFlow) -> Callable[..., list[tf.Tensor]]:
     """(weights, x, edge of the part before) -> y and its edge."""
 
     def run(weights: Weights, x: tf.Tensor, *before: tf.Tensor) -> list[tf.Tensor]:
         y = flow.forward_of_part(weights, x, before[0] if before else None)
         return [y, flow.edge(y)]
 
-    return traced(run)
+    return graph_function(run)
 
 
-def traced(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that TensorFlow calls by name, and takes for the caller's device."""
+def graph_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A graph function, which TensorFlow calls by name and on the caller's device."""
     return tf.function(function, autograph=False)
 
 
@@ -270,12 +273,12 @@ def _joined(parts: Sequence[tf.Tensor]) -> tf.Tensor:
 
 
 class LogisticQuantile(tfb.Bijector):
-    """Takes the unit interval to the line: log(u / (1 - u)).
+    """Maps the unit interval to the line: log(u / (1 - u)).
 
-    The base noise of prior and decoder is uniform, as in the paper, but an affine flow
-    leaves the unit interval, beyond which a uniform density is 0 and its logarithm
-    -inf.  With this below the flow the base is logistic, and every value on the line
-    has a density.  (tfb.Sigmoid rounds to 1 from 17 on, which is out of the interval.)
+    The base noise of prior and decoder is uniform, as in the paper.  An affine flow
+    leaves the unit interval, where a uniform density is 0 and its logarithm -inf.  With
+    this bijector below the flow the base is logistic, and every real value has a
+    density.  (tfb.Sigmoid rounds to 1 from 17 on, which is outside the interval.)
     """
 
     def __init__(self, name: str = "LogisticQuantile") -> None:
@@ -301,11 +304,11 @@ class LogisticQuantile(tfb.Bijector):
 
 
 class Sinh(tfb.Bijector):
-    """sinh(x): gives noise tails that fall as a power, not as an exponential.
+    """sinh(x): gives noise tails that fall as a power, not exponentially.
 
-    The first sample of a plucked string comes after silence: by a logistic density of
-    silence's scale it would cost as many nats as it is scales away, by this one their
-    logarithm.
+    The first sample of a plucked string comes after silence.  A logistic density with
+    the scale of silence would cost as many nats as the sample is scales away; this one
+    costs the logarithm of that number.
     """
 
     def __init__(self, name: str = "Sinh") -> None:

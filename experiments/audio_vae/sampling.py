@@ -1,9 +1,9 @@
-"""Sound drawn sample by sample, each at a cost that does not grow with the clip.
+"""Sampling sample by sample, at a cost per sample that does not grow with the clip.
 
-The forward of an autoregressive flow is serial.  Of each flow's part what the networks
-read is kept (the values before, the contexts of blocks, the least squares' sums), so
-that a step computes one value, and all steps of a part are one compiled loop.  Parts of
-a row share its program, and are given their own weights.
+The forward of an autoregressive flow is serial.  Each part keeps what its network reads
+(earlier values, the blocks' contexts, the sums of least squares), so a step computes
+one value.  All steps of a part are one compiled loop.  Parts with networks of the same
+size share the loop and pass their own weights.
 """
 
 import functools
@@ -14,10 +14,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from experiments.audio_vae import networks, program
+from experiments.audio_vae import (
+    block_network,
+    linear_prediction,
+    network,
+    program,
+    resampling,
+)
+from experiments.audio_vae.block_network import BlockNetwork
 from experiments.audio_vae.flows import LogisticQuantile, SplitFlow
-from experiments.audio_vae.networks import Adaptive, Row
-from experiments.audio_vae.program import Sizes
+from experiments.audio_vae.linear_prediction import LinearPrediction
+from experiments.audio_vae.network import Sizes
 from experiments.training.model import Tensors
 from experiments.training.prng import BatchRng, uniform
 
@@ -27,24 +34,24 @@ def sample(
 ) -> np.ndarray:
     """Clips of the model: [num_clips, T] int32 of 16 bits.
 
-    What is louder is cut off sample by sample, so that those that follow are of what a
-    file can hold: lines through the past may be unstable, and would run away.
+    Samples are clipped to full scale one by one, so that later ones depend on what a
+    file can store.  Linear predictors may be unstable, and would diverge otherwise.
 
-    weights: by name, as `audio.weights_of` has them.
+    weights: by name, as in `network.weights`.
     seed: [2] int32.
 
-    Raises ValueError, before anything is drawn, for what does not fit the model.
+    Raises ValueError, before sampling, for arguments that do not fit the model.
     """
     weights, random = _checked(weights, sizes, seed, num_clips)
     noise = uniform(random, "noise of z", (num_clips, sizes.latents))
-    stretched = program.LOGISTIC_SCALE * LogisticQuantile().forward(noise)
-    return decoded(weights, sizes, seed, forward(weights, sizes, "prior", stretched))
+    noise = program.LOGISTIC_SCALE * LogisticQuantile().forward(noise)
+    return _decode(weights, sizes, seed, forward(weights, sizes, "prior", noise))
 
 
 def reconstruct(
     weights: Mapping[str, Any], sizes: Sizes, seed: Any, clips: Any
 ) -> np.ndarray:
-    """Other sounds of the latents that clips have on average: as `sample` gives them.
+    """Samples of the decoder at the mean latents of clips, in the form of `sample`.
 
     clips: [clips, T] integers of 16 bits.
     """
@@ -55,22 +62,22 @@ def reconstruct(
             f"[clips, {sizes.length}]"
         )
     weights, _ = _checked(weights, sizes, seed, len(clips))
-    heard = tf.constant(clips / program.STEPS, tf.float32)
-    return decoded(weights, sizes, seed, program.encoder(weights, heard).mean())
+    audio = tf.constant(clips / program.FULL_SCALE, tf.float32)
+    return _decode(weights, sizes, seed, program.encoder(weights, audio).mean())
 
 
-def decoded(weights: Tensors, sizes: Sizes, seed: Any, z: tf.Tensor) -> np.ndarray:
-    """A draw of the decoder for latents z [clips, T / 2]."""
-    shift, log_scale = program.upsampled(weights, z)
+def _decode(weights: Tensors, sizes: Sizes, seed: Any, z: tf.Tensor) -> np.ndarray:
+    """A sample of the decoder for latents z [clips, T / 2]."""
+    shift, log_scale = resampling.upsample(weights, z)
     random = BatchRng(tf.convert_to_tensor(seed, tf.int32), tf.constant(0))
     noise = uniform(random, "noise of audio", tuple(shift.shape))
     noise = tf.exp(log_scale) * LogisticQuantile().forward(noise) + shift
     noise = tf.sinh(tf.exp(weights["decoder/tail"][0]) * noise)
-    sound = forward(weights, sizes, "decoder", noise, loudest=1.0).numpy()
-    if not np.isfinite(sound).all():
-        raise ValueError("weights: what they make is not finite, wanted sound")
-    least, most = -program.STEPS, program.STEPS - 1
-    return np.clip(np.rint(sound * program.STEPS), least, most).astype(np.int32)
+    audio = forward(weights, sizes, "decoder", noise, limit=1.0).numpy()
+    if not np.isfinite(audio).all():
+        raise ValueError("weights: their audio is not finite, wanted finite numbers")
+    audio = np.rint(audio * program.FULL_SCALE)
+    return np.clip(audio, -program.FULL_SCALE, program.FULL_SCALE - 1).astype(np.int32)
 
 
 def forward(
@@ -78,192 +85,208 @@ def forward(
     sizes: Sizes,
     name: str,
     noise: tf.Tensor,
-    loudest: float = math.inf,
+    limit: float = math.inf,
 ) -> tf.Tensor:
     """The flow's forward of [clips, length], part after part in each flow's order.
 
-    loudest: what the aggregating flow's values are cut off at, each before the next is
-      made of it; the forward proper is without.
+    limit: clips each value of the aggregating flow before the next is computed.  The
+      flow's own forward has none.
     """
     values = tf.transpose(noise)  # [length, clips]
-    flows = program.flow(weights, sizes, name).flows
-    for flow, network in zip(flows, program.flow_networks(sizes, name), strict=True):
-        values = _forward_of_flow(flow, network, values, loudest)
+    flows = network.flow(weights, sizes, name).flows
+    for flow, sized in zip(flows, network.flow_networks(sizes, name), strict=True):
+        values = _forward_of_flow(flow, sized, values, limit)
     return tf.transpose(values)
 
 
 def _forward_of_flow(
-    flow: SplitFlow, network: Row | Adaptive, values: tf.Tensor, loudest: float
+    flow: SplitFlow,
+    sized: BlockNetwork | LinearPrediction,
+    values: tf.Tensor,
+    limit: float,
 ) -> tf.Tensor:
     parts = tf.split(values, len(flow.parts))
     order = list(range(len(parts)))
     if flow.backwards:
         order.reverse()
-    before = tf.zeros((flow.reach, values.shape[1]))
-    made: dict[int, tf.Tensor] = {}
+    before = tf.zeros((flow.receptive_field, values.shape[1]))
+    outputs: dict[int, tf.Tensor] = {}
     for number in order:
         x = parts[number][::-1] if flow.backwards else parts[number]
-        y = _loop(network, loudest)(dict(flow.parts[number].weights), x, before)
-        if flow.reach:
-            before = y[-flow.reach :]
-        made[number] = y[::-1] if flow.backwards else y
-    return tf.concat([made[number] for number in range(len(parts))], 0)
+        y = _loop(sized, limit)(dict(flow.parts[number].weights), x, before)
+        if flow.receptive_field:
+            before = y[-flow.receptive_field :]
+        outputs[number] = y[::-1] if flow.backwards else y
+    return tf.concat([outputs[number] for number in range(len(parts))], 0)
 
 
 @functools.cache
-def _loop(network: Row | Adaptive, loudest: float) -> Callable[..., tf.Tensor]:
+def _loop(
+    sized: BlockNetwork | LinearPrediction, limit: float
+) -> Callable[..., tf.Tensor]:
     """The compiled loop over a part's values: (weights, x, before) -> y.
 
-    x, y: [values, clips] in the flow's order; before: [reach, clips].
+    x, y: [values, clips] in the flow's order.  before: [receptive field, clips].
 
-    By XLA, which writes to what is kept in place.
+    XLA updates the kept arrays in place.
     """
-    made = (
-        functools.partial(_row_loop, network)
-        if isinstance(network, Row)
-        else functools.partial(_adaptive_loop, network, loudest)
+    loop = (
+        functools.partial(_block_loop, sized)
+        if isinstance(sized, BlockNetwork)
+        else functools.partial(_linear_prediction_loop, sized, limit)
     )
-    return tf.function(made, jit_compile=True, autograph=False)
+    return tf.function(loop, jit_compile=True, autograph=False)
 
 
-def _row_loop(
-    sizes: Row, weights: Tensors, x: tf.Tensor, before: tf.Tensor
+def _block_loop(
+    sizes: BlockNetwork, weights: Tensors, x: tf.Tensor, before: tf.Tensor
 ) -> tf.Tensor:
     length, clips = x.shape
-    block = sizes.block_size
-    kept = tf.concat([tf.asinh(before), tf.zeros_like(x)], 0)  # y, squashed
-    context = (tf.zeros((clips, sizes.channels)), tf.zeros((clips, block)))
+    block, receptive_field = sizes.block_size, sizes.receptive_field
+    squashed = tf.concat([tf.asinh(before), tf.zeros_like(x)], 0)  # asinh of y
 
     def step(
-        place: tf.Tensor, kept: tf.Tensor, context: tuple[tf.Tensor, tf.Tensor], y: Any
+        position: tf.Tensor,
+        squashed: tf.Tensor,
+        context: block_network.Context,
+        y: tf.Tensor,
     ) -> tuple[Any, ...]:
-        def renewed() -> tuple[tf.Tensor, tf.Tensor]:
-            far = tf.slice(kept, (place, 0), (sizes.reach, clips))
-            return networks.row_context(weights, tf.transpose(far))
+        def new_context() -> block_network.Context:
+            far = tf.slice(squashed, (position, 0), (receptive_field, clips))
+            return block_network.context(weights, tf.transpose(far))
 
-        context = tf.cond(place % block == 0, renewed, lambda: context)
-        at = place + sizes.reach
-        near = tf.slice(kept, (at - block, 0), (block, clips))[::-1]
+        context = tf.cond(position % block == 0, new_context, lambda: context)
+        row = position + receptive_field
+        near = tf.slice(squashed, (row - block, 0), (block, clips))[::-1]
         near = tf.transpose(near)[:, tf.newaxis]  # [clips, 1, block]
-        shift, log_scale = networks.row_values(weights, near, context)
-        new = x[place] * tf.exp(log_scale[:, 0]) + shift[:, 0]
+        shift, log_scale = block_network.of_blocks(weights, near, context)
+        new = x[position] * tf.exp(log_scale[:, 0]) + shift[:, 0]
         return (
-            place + 1,
-            _written(kept, at, tf.asinh(new)),
+            position + 1,
+            _with_row(squashed, row, tf.asinh(new)),
             context,
-            _written(y, place, new),
+            _with_row(y, position, new),
         )
 
-    *_, y = tf.while_loop(
-        lambda place, *_: place < length,
-        step,
-        (tf.constant(0), kept, context, tf.zeros_like(x)),
-        parallel_iterations=1,
-    )
-    return y
+    context = (tf.zeros((clips, sizes.channels)), tf.zeros((clips, block)))
+    return _run(step, length, squashed, context, tf.zeros_like(x))
 
 
-def _adaptive_loop(
-    sizes: Adaptive, loudest: float, weights: Tensors, x: tf.Tensor, before: tf.Tensor
+def _linear_prediction_loop(
+    sizes: LinearPrediction,
+    limit: float,
+    weights: Tensors,
+    x: tf.Tensor,
+    before: tf.Tensor,
 ) -> tf.Tensor:
-    del before  # it has the whole clip
+    del before  # this network reads the whole clip
     length, clips = x.shape
-    block, order, near = sizes.block_size, sizes.order, sizes.near
-    late = networks.LATE
-    orders = [n for n, _ in sizes.linear_predictors]
-    lead = max(order + block, near, late)  # of silence before the clip, in what is kept
+    block, max_order = sizes.block_size, sizes.max_order
+    num_errors, recent = sizes.num_recent_errors, linear_prediction.RECENT
+    orders = [order for order, _ in sizes.linear_predictors]
+    # Rows of silence before the clip in the kept arrays.
+    lead = max(max_order + block, num_errors, recent)
 
-    def refit(place: tf.Tensor, kept: tf.Tensor, state: Any) -> Any:
-        """Of the block that ended: sums and taps of each line, and the context."""
-        long = tf.slice(kept, (lead + place - block - order, 0), (block + order, clips))
+    def refit(position: tf.Tensor, audio: tf.Tensor, state: Any) -> Any:
+        """The predictors' sums and coefficients, and the context, at a block's end."""
+        start = lead + position - block - max_order
+        window = tf.slice(audio, (start, 0), (block + max_order, clips))
         past = tf.stack(
             [
-                tf.transpose(long[order - 1 - tap : order - 1 - tap + block])
-                for tap in range(order)
+                tf.transpose(window[max_order - 1 - lag : max_order - 1 - lag + block])
+                for lag in range(max_order)
             ],
             -1,
-        )  # [clips, block, order]
-        products = networks.moments(past, tf.transpose(long[order:]))
-        sums = []
-        for held, (short, forgetting) in zip(
-            state[0], sizes.linear_predictors, strict=True
-        ):
-            sums.append(forgetting * held + networks.shortened(products, short))
-        taps = [
-            networks.trusted(place, n) * networks.solved(held)
-            for n, held in zip(orders, sums, strict=True)
+        )  # [clips, block, max_order]
+        products = linear_prediction.moments(past, tf.transpose(window[max_order:]))
+        sums = [
+            forgetting * total + linear_prediction.truncated(products, order)
+            for total, (order, forgetting) in zip(
+                state[0], sizes.linear_predictors, strict=True
+            )
         ]
-        return sums, taps, networks.adaptive_context(weights, taps[-1])
+        coefficients = [
+            linear_prediction.is_usable(position, order)
+            * linear_prediction.solve(total)
+            for order, total in zip(orders, sums, strict=True)
+        ]
+        context = linear_prediction.context(weights, coefficients[-1])
+        return sums, coefficients, context
 
     def step(
-        place: tf.Tensor, kept: Any, squares: Any, errors: Any, state: Any, y: Any
+        position: tf.Tensor, audio: Any, squares: Any, errors: Any, state: Any, y: Any
     ) -> tuple[Any, ...]:
         state = tf.cond(
-            place % block == 0, lambda: refit(place, kept, state), lambda: state
+            position % block == 0, lambda: refit(position, audio, state), lambda: state
         )
-        _, taps, context = state
-        at = place + lead
-        past = tf.transpose(tf.slice(kept, (at - order, 0), (order, clips))[::-1])
-        told = [tf.zeros((clips,))]
-        for each, (short, _) in zip(taps, sizes.linear_predictors, strict=True):
-            told.append(networks.line(past[:, :short], each))
-        told = tf.stack(told, -1)[:, tf.newaxis]  # [clips, 1, choices]
-        mean = tf.slice(squares, (at - late, 0, 0), (late, clips, sizes.choices))
-        mean = tf.reduce_mean(mean, 0)[:, tf.newaxis]
-        best = networks.chosen(weights, told, mean)
-        wrong = tf.transpose(tf.slice(errors, (at - near, 0), (near, clips))[::-1])
-        shift, log_scale = networks.adaptive_values(
-            weights, told, mean, best, wrong[:, tf.newaxis], context
+        _, coefficients, context = state
+        row = position + lead
+        past = tf.slice(audio, (row - max_order, 0), (max_order, clips))
+        past = tf.transpose(past[::-1])
+        predictions = [tf.zeros((clips,))]
+        for order, own in zip(orders, coefficients, strict=True):
+            predictions.append(linear_prediction.predict(past[:, :order], own))
+        predictions = tf.stack(predictions, -1)[:, tf.newaxis]
+        shape = (recent, clips, sizes.num_predictions)
+        recent_mse = tf.reduce_mean(tf.slice(squares, (row - recent, 0, 0), shape), 0)
+        recent_mse = recent_mse[
+            :, tf.newaxis
+        ]  # as predictions: [clips, 1, predictions]
+        mixture = linear_prediction.mix(weights, predictions, recent_mse)
+        near = tf.slice(errors, (row - num_errors, 0), (num_errors, clips))
+        near = tf.transpose(near[::-1])[:, tf.newaxis]
+        shift, log_scale = linear_prediction.of_blocks(
+            weights, predictions, recent_mse, mixture, near, context
         )
-        new = x[place] * tf.exp(log_scale[:, 0]) + shift[:, 0]
-        new = tf.clip_by_value(new, -loudest, loudest)
+        new = x[position] * tf.exp(log_scale[:, 0]) + shift[:, 0]
+        new = tf.clip_by_value(new, -limit, limit)
         return (
-            place + 1,
-            _written(kept, at, new),
-            _written(squares, at, (new[:, tf.newaxis] - told[:, 0]) ** 2),
-            _written(errors, at, new - best[:, 0]),
+            position + 1,
+            _with_row(audio, row, new),
+            _with_row(squares, row, (new[:, tf.newaxis] - predictions[:, 0]) ** 2),
+            _with_row(errors, row, new - mixture[:, 0]),
             state,
-            _written(y, place, new),
+            _with_row(y, position, new),
         )
 
     state = (
-        [tf.zeros((clips, n, n + 1), tf.float64) for n in orders],
-        [tf.zeros((clips, n)) for n in orders],
+        [tf.zeros((clips, order, order + 1), tf.float64) for order in orders],
+        [tf.zeros((clips, order)) for order in orders],
         tf.zeros((clips, sizes.channels)),
     )
-    begun = networks.first(weights)[-near:, tf.newaxis]
+    initial = linear_prediction.errors_before(weights)[-num_errors:, tf.newaxis]
     errors = tf.concat(
         [
-            tf.zeros((lead - begun.shape[0], clips)),
-            tf.tile(begun, (1, clips)),
+            tf.zeros((lead - initial.shape[0], clips)),
+            tf.tile(initial, (1, clips)),
             tf.zeros((length, clips)),
         ],
         0,
     )
+    audio = tf.zeros((lead + length, clips))
+    squares = tf.zeros((lead + length, clips, sizes.num_predictions))
+    return _run(step, length, audio, squares, errors, state, tf.zeros_like(x))
+
+
+def _run(step: Callable[..., tuple[Any, ...]], length: int, *initial: Any) -> tf.Tensor:
+    """The last loop variable after `step` of each position."""
     *_, y = tf.while_loop(
-        lambda place, *_: place < length,
+        lambda position, *_: position < length,
         step,
-        (
-            tf.constant(0),
-            tf.zeros((lead + length, clips)),
-            tf.zeros((lead + length, clips, sizes.choices)),
-            errors,
-            state,
-            tf.zeros_like(x),
-        ),
+        (tf.constant(0), *initial),
         parallel_iterations=1,
     )
     return y
 
 
-def _written(x: tf.Tensor, row: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
+def _with_row(x: tf.Tensor, row: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
     return tf.tensor_scatter_nd_update(x, row[tf.newaxis, tf.newaxis], new[tf.newaxis])
 
 
 def _checked(
     weights: Mapping[str, Any], sizes: Sizes, seed: Any, num_clips: int
 ) -> tuple[dict[str, tf.Tensor], BatchRng]:
-    program.check(sizes)
+    network.check_sizes(sizes)
     if num_clips < 1:
         raise ValueError(f"num_clips: given {num_clips}, wanted 1 or more")
     seed = tf.convert_to_tensor(seed)
@@ -271,16 +294,17 @@ def _checked(
         raise ValueError(
             f"seed: given {seed.dtype.name} of shape {seed.shape}, wanted two int32"
         )
-    wanted = program.weights_of(sizes)
-    if set(weights) != set(wanted):
+    expected = network.weights(sizes)
+    if set(weights) != set(expected):
         raise ValueError(
-            f"weights: without {sorted(set(wanted) - set(weights))[:5]} and with "
-            f"{sorted(set(weights) - set(wanted))[:5]}, which the model has not"
+            f"weights: without {sorted(set(expected) - set(weights))[:5]} and with "
+            f"{sorted(set(weights) - set(expected))[:5]}, which the model has not"
         )
-    held = {name: tf.convert_to_tensor(weights[name]) for name in wanted}
-    for name, weight in held.items():
-        if weight.shape != wanted[name].shape:
+    tensors = {name: tf.convert_to_tensor(weights[name]) for name in expected}
+    for name, weight in tensors.items():
+        if weight.shape != expected[name].shape:
             raise ValueError(
-                f"weights: {name} of shape {weight.shape}, wanted {wanted[name].shape}"
+                f"weights: {name} of shape {weight.shape}, wanted "
+                f"{expected[name].shape}"
             )
-    return held, BatchRng(seed, tf.constant(0))
+    return tensors, BatchRng(seed, tf.constant(0))

@@ -128,8 +128,8 @@ def _check_sizes(kind: str, what: str, given: Mapping[str, Any]) -> int:
     """The cores of the model's virtual topology; 1 for images."""
     # TensorFlow: seconds.
     from experiments import audio_vae, vq_vae
-    from experiments.audio_vae import program as audio_program
-    from experiments.vq_vae import program as image_program
+    from experiments.audio_vae import network as audio_network
+    from experiments.vq_vae import network as image_network
 
     def made(name: str, fields: Any) -> Any:
         needed = [f for f in fields._fields if f not in fields._field_defaults]
@@ -139,10 +139,10 @@ def _check_sizes(kind: str, what: str, given: Mapping[str, Any]) -> int:
 
     if kind == "images":
         sizes = made("sizes", vq_vae.Sizes)
-        image_program.check(sizes, made("codebook", vq_vae.Codebook))
+        image_network.check_sizes(sizes, made("codebook", vq_vae.Codebook))
         return 1
     clips = made("sizes", audio_vae.Sizes)
-    audio_program.check(clips)
+    audio_network.check_sizes(clips)
     return int(clips.num_cores)
 
 

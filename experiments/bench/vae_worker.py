@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments import audio_vae, datasets, vq_vae
+from experiments.audio_vae import network as audio_network
 from experiments.audio_vae import program as audio_program
 from experiments.bench import counting, step_timing
 from experiments.bench.problems import AdamSettings
@@ -24,6 +25,7 @@ from experiments.training.engine import Engine
 from experiments.training.model import initial_weight
 from experiments.training.prng import BatchRng
 from experiments.training.train_step import step_seed
+from experiments.vq_vae import network as vq_vae_network
 from experiments.vq_vae import program as vq_vae_program
 
 Draws = Callable[[int], Mapping[str, np.ndarray]]
@@ -31,8 +33,8 @@ Draws = Callable[[int], Mapping[str, np.ndarray]]
 
 def train_images(task: step_timing.Task) -> dict[str, Any]:
     """Times a system's steps of the vector-quantised autoencoder."""
-    sizes, book = vq_vae.Sizes(**task["sizes"]), vq_vae.Codebook(**task["codebook"])
-    model = vq_vae_program.model(sizes, book)
+    sizes, codebook = vq_vae.Sizes(**task["sizes"]), vq_vae.Codebook(**task["codebook"])
+    model = vq_vae_program.model(sizes, codebook)
     data = datasets.natural_image_crops(size=sizes.size)
     batch = images.training_batches(data, seed=task["seed"], batch_size=task["batch"])
     batches = [batch(number)["image"] for number in range(step_timing.NUM_BATCHES)]
@@ -46,10 +48,10 @@ def train_images(task: step_timing.Task) -> dict[str, Any]:
             name: initial_weight(w, name, seed) for name, w in model.weights.items()
         }
         state = {name: initial_weight(s, name, seed) for name, s in model.state.items()}
-        draws = image_draws(sizes, book, seed, task["batch"])
+        draws = image_draws(sizes, codebook, seed, task["batch"])
         note = system.NOTE
         prepare = functools.partial(
-            system.prepare, sizes, book, weights, state, adam, draws
+            system.prepare, sizes, codebook, weights, state, adam, draws
         )
     return step_timing.trained(task, model, data.source, note, prepare, batches)
 
@@ -84,7 +86,7 @@ def train_audio(task: step_timing.Task) -> dict[str, Any]:
             task["seed"],
             "audio",
             mesh=task["mesh"],
-            placement=audio_program.placement(sizes),
+            placement=audio_network.placement(sizes),
             before=count,
         )
     made = step_timing.trained(task, model, data.source, note, prepare, batches)
@@ -110,19 +112,19 @@ def passed(batch: Mapping[str, np.ndarray], runtime: ManuallyPlaced) -> dict[str
 
 
 def image_draws(
-    sizes: vq_vae.Sizes, book: vq_vae.Codebook, seed: int, batch: int
+    sizes: vq_vae.Sizes, codebook: vq_vae.Codebook, seed: int, batch: int
 ) -> Draws:
     """What our program draws in a step, of its number: for systems that are told."""
-    rows, columns, slots = vq_vae_program.grid(sizes)
-    vectors = batch * rows * columns * slots
+    rows, columns, codes_per_position = vq_vae_network.code_shape(sizes)
+    vectors = batch * rows * columns * codes_per_position
 
     def of_step(number: int) -> dict[str, np.ndarray]:
         random = BatchRng(tf.constant(step_seed(seed, number)), tf.constant(0))
-        shape = (batch, vectors // batch * book.num_samples)
+        shape = (batch, vectors // batch * codebook.num_samples)
         uniform = prng.uniform(random, "codes", shape)
-        words = prng.bits(random, "restart", (book.num_codes, 1))[:, 0]
+        words = prng.bits(random, "restart", (codebook.num_codes, 1))[:, 0]
         return {
-            "uniform": tf.reshape(uniform, (vectors, book.num_samples)).numpy(),
+            "uniform": tf.reshape(uniform, (vectors, codebook.num_samples)).numpy(),
             "chosen": (words.numpy().astype(np.int64) % vectors).astype(np.int32),
         }
 

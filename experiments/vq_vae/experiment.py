@@ -27,15 +27,14 @@ from experiments.training.engine import StepSettings
 from experiments.training.model import Tensors, num_parameters
 from experiments.training.optimizers import Optimizer
 from experiments.training.topology import parse
-from experiments.vq_vae import codebook as codebooks
-from experiments.vq_vae import program
-from experiments.vq_vae.codebook import Codebook
+from experiments.vq_vae import program, quantizer, sampling
 from experiments.vq_vae.histogram import histogram_bits_per_dim
+from experiments.vq_vae.network import Sizes
 from experiments.vq_vae.png import png
-from experiments.vq_vae.program import Sizes
+from experiments.vq_vae.quantizer import Codebook
 
 COLLAPSED = 0.1  # of the codes: a perplexity below is warned of
-SETTLED = 2 * codebooks.PATIENCE  # steps, before which it says little
+SETTLED = 2 * quantizer.RESTART_PATIENCE  # steps, before which it says little
 
 
 def train(
@@ -181,24 +180,24 @@ def _show(
     def coded(weights: Tensors, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         given = (weights, sizes, book, image)
         return (
-            program.shares_of_codes(*given),
-            program.reconstructed(*given),
+            sampling.code_usage(*given),
+            sampling.reconstruct(*given),
         )
 
     if num_samples:
         given = held_out_batches(images, batch_size=num_samples)(0)["image"]
 
     def show(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-        used = float(codebooks.perplexity(arrays["usage"]))
+        used = float(quantizer.perplexity(arrays["usage"]))
         if not num_samples:
             _warn_of_collapse(book, int(arrays["steps"]), used)
             return {}
         held = {name: tf.constant(array) for name, array in arrays.items()}
         shares, made = coded(held, tf.constant(given))
         both = np.concatenate([given, made.numpy()])
-        nearest = float(codebooks.perplexity(shares))
+        nearest = float(quantizer.perplexity(shares))
         _warn_of_collapse(book, int(arrays["steps"]), min(used, nearest))
-        drawn = program.sample(
+        drawn = sampling.sample(
             held, sizes, book, drawing_seed, num_samples, temperature=temperature
         )
         rows = max(1, int(num_samples**0.5))

@@ -20,7 +20,7 @@ MASKED = -1e9
 
 def prepare(
     sizes: Any,
-    book: Any,
+    codebook: Any,
     weights: Mapping[str, np.ndarray],
     state: Mapping[str, np.ndarray],
     adam: AdamSettings,
@@ -44,8 +44,8 @@ def prepare(
 
     from experiments.baselines.image_transformer import flax as transformer
 
-    check(sizes, book)
-    encoder, decoder, prior = _modules(sizes, book)
+    check(sizes, codebook)
+    encoder, decoder, prior = _modules(sizes, codebook)
     optimizer = optax.adam(adam.rate, b1=adam.beta1, b2=adam.beta2, eps=adam.epsilon)
     params = traverse_util.unflatten_dict(
         {_path(name): jnp.asarray(array) for name, array in weights.items()}
@@ -82,7 +82,7 @@ def prepare(
             codes = optax.softmax_cross_entropy_with_integer_labels(logits, nearest)
             apart = ((means - vectors) ** 2).mean()
             nats = (pixels + codes.sum(-1)).mean()
-            return nats + dims * book.commitment_cost * apart, (vectors, shares)
+            return nats + dims * codebook.commitment_cost * apart, (vectors, shares)
 
         (value, found), gradients = jax.value_and_grad(loss, has_aux=True)(params)
         changes, slots = optimizer.update(gradients, slots)
@@ -99,25 +99,27 @@ def prepare(
     def averaged(before: Any, vectors: Any, shares: Any, chosen: Any) -> Any:
         steps, counted = before["steps"], shares.sum(0)
         forget, patience = in_tensorflow.USAGE_DECAY, in_tensorflow.PATIENCE
-        decay = jnp.minimum(book.decay, (1 + steps) / (10 + steps))
+        decay = jnp.minimum(codebook.decay, (1 + steps) / (10 + steps))
         counts = decay * before["counts"] + (1 - decay) * counted
         sums = decay * before["sums"] + (1 - decay) * shares.T @ vectors
         total = counts.sum()
         smoothed = (
-            (counts + book.epsilon) / (total + book.num_codes * book.epsilon) * total
+            (counts + codebook.epsilon)
+            / (total + codebook.num_codes * codebook.epsilon)
+            * total
         )
         usage = forget * before["usage"]
         usage = usage + (1 - forget) * counted / counted.sum()
         usage = jnp.where(steps < 1, 0.0, usage)
-        idle = (usage < book.restart_threshold / book.num_codes) & (
+        idle = (usage < codebook.restart_threshold / codebook.num_codes) & (
             before["age"] >= patience
         )
         dead = idle | (steps < 1)
         new, row = vectors[chosen], dead[:, jnp.newaxis]
         return {
             "codes": jnp.where(row, new, sums / smoothed[:, jnp.newaxis]),
-            "counts": jnp.where(dead, total / book.num_codes, counts),
-            "sums": jnp.where(row, new * (total / book.num_codes), sums),
+            "counts": jnp.where(dead, total / codebook.num_codes, counts),
+            "sums": jnp.where(row, new * (total / codebook.num_codes), sums),
             "usage": usage,
             "age": jnp.where(dead, 0.0, before["age"] + 1),
             "steps": steps + 1,
@@ -140,9 +142,9 @@ def prepare(
     return Training(step=step, weights=read)
 
 
-def check(sizes: Any, book: Any) -> None:
+def check(sizes: Any, codebook: Any) -> None:
     """Raises ValueError as `prepare` does."""
-    in_tensorflow.check(sizes, book)
+    in_tensorflow.check(sizes, codebook)
     if sizes.likelihood != "dmol" or sizes.prior_start:
         raise ValueError(
             f"sizes: given {sizes.likelihood!r} and a prior from step "
@@ -173,7 +175,7 @@ def _path(name: str) -> tuple[str, ...]:
     return (whole, "_".join(inside), "kernel" if last == "filter" else "bias")
 
 
-def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
+def _modules(sizes: Any, codebook: Any) -> tuple[Any, Any, Any]:
     """Images to vectors; vectors to outputs; codes [batch, codes] to their logits."""
     import jax
     import jax.numpy as jnp
@@ -182,7 +184,7 @@ def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
     place = math.prod(sizes.strides)  # pixels of its side
     side = sizes.size // place
     if sizes.shortcuts:
-        apart, together = cosine_basis.split(place, sizes.codes_per_position)
+        apart, together = cosine_basis.transforms(place, sizes.codes_per_position)
 
     def whole(x: Any) -> Any:
         """Of places [.., numbers of their pixels]: [batch, size, size, numbers]."""
@@ -213,8 +215,10 @@ def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
                 x = nn.Conv(sizes.channels, kernel, strides, name=name)(x)
                 x = residuals(name, x)
             x = x.reshape(-1, sizes.channels)
-            x = nn.Dense(sizes.codes_per_position * book.code_dim, name="encoded")(x)
-            x = x.reshape(-1, book.code_dim)
+            x = nn.Dense(sizes.codes_per_position * codebook.code_dim, name="encoded")(
+                x
+            )
+            x = x.reshape(-1, codebook.code_dim)
             if sizes.shortcuts:
                 patches = pixels.reshape(-1, side, place, side, place, 3)
                 patches = patches.transpose(0, 1, 3, 2, 4, 5)
@@ -231,7 +235,7 @@ def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
 
         @nn.compact
         def __call__(self, vectors: Any, cosines: Any) -> Any:
-            x = vectors.reshape(-1, sizes.codes_per_position * book.code_dim)
+            x = vectors.reshape(-1, sizes.codes_per_position * codebook.code_dim)
             before = x = nn.Dense(sizes.channels, name="decoded")(x)
             x = x.reshape(-1, side, side, sizes.channels)
             for number in reversed(range(len(sizes.strides))):
@@ -249,7 +253,7 @@ def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
             normal = nn.initializers.normal(sizes.channels**-0.5)
             outward = place**2 * 10 * sizes.num_mixtures
             x += whole(before @ self.param("up", normal, (sizes.channels, outward)))
-            own = vectors @ cosines.T / book.code_dim
+            own = vectors @ cosines.T / codebook.code_dim
             own = own.reshape(-1, sizes.codes_per_position * own.shape[-1])
             pixels = whole(own @ together.reshape(-1, together.shape[-1]))
             return x + pixels @ in_tensorflow.as_means(sizes)
@@ -303,11 +307,11 @@ def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
         @nn.compact
         def __call__(self, codes: Any) -> Any:
             hidden, root = sizes.prior_hidden, math.sqrt(sizes.prior_hidden)
-            rows = codes + book.num_codes * (
+            rows = codes + codebook.num_codes * (
                 jnp.arange(length) % sizes.codes_per_position
             )
             embed = nn.Embed(
-                sizes.codes_per_position * book.num_codes, hidden, name="embedding"
+                sizes.codes_per_position * codebook.num_codes, hidden, name="embedding"
             )
             x = jnp.pad(embed(rows[:, :-1]) * root, ((0, 0), (1, 0), (0, 0)))
             normal = nn.initializers.normal(1 / root)
@@ -319,6 +323,6 @@ def _modules(sizes: Any, book: Any) -> tuple[Any, Any, Any]:
             x = jnp.pad(x, ((0, 0), (0, filled - length), (0, 0)))
             for number in range(sizes.prior_layers):
                 x = Layer(name=f"layer{number}")(x)
-            return nn.Dense(book.num_codes, name="outputs")(x[:, :length])
+            return nn.Dense(codebook.num_codes, name="outputs")(x[:, :length])
 
     return Encoder(), Decoder(), Prior()

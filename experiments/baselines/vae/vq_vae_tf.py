@@ -27,7 +27,7 @@ Draws = Callable[[int], Mapping[str, np.ndarray]]
 
 def prepare(
     sizes: Any,
-    book: Any,
+    codebook: Any,
     weights: Mapping[str, np.ndarray],
     state: Mapping[str, np.ndarray],
     adam: AdamSettings,
@@ -41,7 +41,7 @@ def prepare(
     Raises ValueError for what it cannot: it has soft EM, and a prior of two blocks or
     more.
     """
-    check(sizes, book)
+    check(sizes, codebook)
     w = {name: tf.Variable(array) for name, array in weights.items()}
     held = {name: tf.Variable(array) for name, array in state.items()}
     update = fused_adam(w, adam)
@@ -50,10 +50,10 @@ def prepare(
     def step(image: tf.Tensor, uniform: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
         before = {name: v.read_value() for name, v in held.items()}
         with tf.GradientTape() as tape:
-            loss, found = loss_of(w, before, sizes, book, image, uniform)
+            loss, found = loss_of(w, before, sizes, codebook, image, uniform)
         gradients = tape.gradient(loss, w, unconnected_gradients="zero")
         update(gradients)
-        for name, value in averaged(book, before, *found, chosen).items():
+        for name, value in averaged(codebook, before, *found, chosen).items():
             held[name].assign(value)
         return loss
 
@@ -77,7 +77,7 @@ def loss_of(
     w: Mapping[str, Any],
     state: Mapping[str, tf.Tensor],
     sizes: Any,
-    book: Any,
+    codebook: Any,
     image: tf.Tensor,
     uniform: tf.Tensor,
 ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
@@ -100,19 +100,19 @@ def loss_of(
     pixels = pixel_nats(sizes, decoded(w, sizes, quantised, batch), image)
     code_nats = tf.cond(
         state["steps"] >= sizes.prior_start,
-        lambda: prior_nats(w, sizes, book, codes),
-        lambda: tf.fill((batch,), codes.shape[1] * math.log(book.num_codes)),
+        lambda: prior_nats(w, sizes, codebook, codes),
+        lambda: tf.fill((batch,), codes.shape[1] * math.log(codebook.num_codes)),
     )
     apart = tf.reduce_mean((means - vectors) ** 2)
-    loss = tf.reduce_mean(pixels + code_nats) + dims * book.commitment_cost * apart
+    loss = tf.reduce_mean(pixels + code_nats) + dims * codebook.commitment_cost * apart
     return loss, (vectors, shares)
 
 
-def check(sizes: Any, book: Any) -> None:
+def check(sizes: Any, codebook: Any) -> None:
     """Raises ValueError as `prepare` does."""
-    if book.num_samples < 1:
+    if codebook.num_samples < 1:
         raise ValueError(
-            f"num_samples: given {book.num_samples}, wanted 1 or more: soft EM"
+            f"num_samples: given {codebook.num_samples}, wanted 1 or more: soft EM"
         )
     side = sizes.size // math.prod(sizes.strides)
     codes = side * side * sizes.codes_per_position
@@ -136,7 +136,7 @@ def encoded(w: Mapping[str, Any], sizes: Any, image: tf.Tensor) -> tf.Tensor:
     x = tf.reshape(x, (-1, x.shape[-1] // sizes.codes_per_position))
     if sizes.shortcuts:
         side = math.prod(sizes.strides)
-        apart, _ = cosine_basis.split(
+        apart, _ = cosine_basis.transforms(
             side, sizes.codes_per_position
         )  # [slots, pixels, frequencies]
         patches = tf.nn.space_to_depth(tf.cast(image, tf.float32) / 127.5 - 1, side)
@@ -167,7 +167,7 @@ def decoded(
     if sizes.shortcuts:
         x += patched(sizes, first @ w["up"], batch)
         if sizes.likelihood == "dmol":
-            _, together = cosine_basis.split(
+            _, together = cosine_basis.transforms(
                 math.prod(sizes.strides), sizes.codes_per_position
             )
             own = vectors @ tf.transpose(w["cosines"]) / vectors.shape[-1]
@@ -226,7 +226,7 @@ def sampled_responsibilities(squares: tf.Tensor, uniform: tf.Tensor) -> tf.Tenso
 
 
 def averaged(
-    book: Any,
+    codebook: Any,
     before: Mapping[str, tf.Tensor],
     vectors: tf.Tensor,
     shares: tf.Tensor,
@@ -237,25 +237,29 @@ def averaged(
     vectors: [vectors, depth]; shares: [vectors, codes]; chosen: [codes].
     """
     steps = before["steps"]
-    decay = tf.minimum(book.decay, (1 + steps) / (10 + steps))
+    decay = tf.minimum(codebook.decay, (1 + steps) / (10 + steps))
     found = tf.reduce_sum(shares, 0)
     counts = decay * before["counts"] + (1 - decay) * found
     made = tf.matmul(shares, vectors, transpose_a=True)
     sums = decay * before["sums"] + (1 - decay) * made
     total = tf.reduce_sum(counts)
-    smoothed = (counts + book.epsilon) / (total + book.num_codes * book.epsilon) * total
+    smoothed = (
+        (counts + codebook.epsilon)
+        / (total + codebook.num_codes * codebook.epsilon)
+        * total
+    )
     usage = USAGE_DECAY * before["usage"]
     usage += (1 - USAGE_DECAY) * found / tf.reduce_sum(found)
     usage = tf.where(steps < 1, tf.zeros_like(usage), usage)
-    idle = (usage < book.restart_threshold / book.num_codes) & (
+    idle = (usage < codebook.restart_threshold / codebook.num_codes) & (
         before["age"] >= PATIENCE
     )
     dead = idle | (steps < 1)
     new, row = tf.gather(vectors, chosen), dead[:, tf.newaxis]
     return {
         "codes": tf.where(row, new, sums / smoothed[:, tf.newaxis]),
-        "counts": tf.where(dead, total / book.num_codes, counts),
-        "sums": tf.where(row, new * (total / book.num_codes), sums),
+        "counts": tf.where(dead, total / codebook.num_codes, counts),
+        "sums": tf.where(row, new * (total / codebook.num_codes), sums),
         "usage": usage,
         "age": tf.where(dead, 0.0, before["age"] + 1),
         "steps": steps + 1,
@@ -281,7 +285,7 @@ def pixel_nats(sizes: Any, outputs: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
 
 
 def prior_nats(
-    w: Mapping[str, Any], sizes: Any, book: Any, codes: tf.Tensor
+    w: Mapping[str, Any], sizes: Any, codebook: Any, codes: tf.Tensor
 ) -> tf.Tensor:
     """Of each image's codes, [batch], by an Image Transformer over them.
 
@@ -294,7 +298,7 @@ def prior_nats(
     }
     layers = _PriorSizes(sizes)
     length, root = codes.shape[1], math.sqrt(layers.hidden)
-    rows = codes + book.num_codes * (
+    rows = codes + codebook.num_codes * (
         np.arange(length, dtype=np.int32) % sizes.codes_per_position
     )
     x = tf.gather(own["embedding"], rows[:, :-1]) * root

@@ -15,8 +15,8 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from experiments.audio_vae import program
-from experiments.audio_vae.program import Sizes
+from experiments.audio_vae import network, program
+from experiments.audio_vae.network import Sizes
 from experiments.bench import counting
 from experiments.engines import manual_placement
 from experiments.engines.selection import make_engine
@@ -56,7 +56,7 @@ def share_of_flows(model, placement):
 
 
 def train():
-    model, placement = program.model(LARGE), program.placement(LARGE)
+    model, placement = program.model(LARGE), network.placement(LARGE)
     settings = StepSettings(clip_norm=1e4)
     runtime = make_engine(
         model,
@@ -90,7 +90,7 @@ def train():
 
 def trace():
     """What each of 512 cores would hold, its step's graph traced and counted."""
-    model, placement = program.model(LARGE), program.placement(LARGE)
+    model, placement = program.model(LARGE), network.placement(LARGE)
     copies = CORES // placement.num_cores
     mesh = topology.parse(f"batch:{copies},core:{placement.num_cores}")
     settings = StepSettings(clip_norm=1e4, ema_decay=0.998)

@@ -12,7 +12,7 @@ from unittest import mock
 import numpy as np
 import tensorflow as tf
 
-from experiments.audio_vae import flows, program
+from experiments.audio_vae import flows, network, program
 from experiments.bench import counting
 from experiments.engines import manual_placement, selection
 from experiments.training import optimizers, topology, train_step
@@ -38,7 +38,7 @@ def runtime_of(mesh, sizes=SMALL):
         topology.parse(mesh),
         SETTINGS,
         device_type="CPU",
-        placement=program.placement(sizes),
+        placement=network.placement(sizes),
     )
 
 
@@ -115,12 +115,12 @@ def three_cores():
         }
     told["refusals"] = refusals(runtimes, first["core:3"])
     # Sends are told by the names of ops, which a called function's have not.
-    with mock.patch.object(flows, "traced", lambda function: function):
-        flows._inverse_once.cache_clear()
+    with mock.patch.object(flows, "graph_function", lambda function: function):
+        flows._inverse_function.cache_clear()
         runtime = runtime_of("core:3")
         runtime.initialize(3)
         _, told["counted"] = counted(runtime, batch(0))
-        flows._inverse_once.cache_clear()
+        flows._inverse_function.cache_clear()
     told["drawn"] = drawn()
     return told
 
@@ -129,17 +129,17 @@ def drawn():
     """Where the parts' forwards are, and how far from those of one device."""
     weights = weights_for(SMALL)
     noise = np.random.default_rng(2).standard_normal((2, SMALL.length), np.float32)
-    alone = program.flow(weights, SMALL, "decoder").forward(tf.constant(noise))
+    alone = network.flow(weights, SMALL, "decoder").forward(tf.constant(noise))
     devices = [f"/device:CPU:{core}" for core in range(3)]
     with (
-        mock.patch.object(flows, "traced", lambda function: function),
+        mock.patch.object(flows, "graph_function", lambda function: function),
         manual_placement.core_devices(devices),
     ):
-        flows._forward_once.cache_clear()
-        flow = program.flow(weights, SMALL, "decoder")
+        flows._forward_function.cache_clear()
+        flow = network.flow(weights, SMALL, "decoder")
         forward = tf.function(flow.forward, autograph=False)
         made = forward.get_concrete_function(tf.constant(noise))
-        flows._forward_once.cache_clear()
+        flows._forward_function.cache_clear()
     loops = [op for op in made.graph.get_operations() if "While" in op.type]
     return {
         "loops": sorted(op.device.rpartition("device:")[2] for op in loops),
@@ -156,7 +156,7 @@ def refusals(runtimes, arrays):
             topology.parse("core:3"),
             SETTINGS._replace(**changed),
             device_type="CPU",
-            placement=program.placement(SMALL),
+            placement=network.placement(SMALL),
         )
 
     without = {name: array for name, array in arrays.items() if name != "step"}

@@ -5,8 +5,8 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
-from experiments.audio_vae import program
-from experiments.audio_vae.program import Sizes
+from experiments.audio_vae import network
+from experiments.audio_vae.network import Sizes
 
 SMALL = Sizes(  # two rows of one core row, two columns, and the aggregator
     length=64,
@@ -28,7 +28,7 @@ GRID = SMALL._replace(length=128, num_flows=8, num_splits=4)  # the paper's topo
 def weights_for(sizes, *, size=0.3, seed=0):
     """By name: as training begins, and something added so that nothing is zero."""
     made = {}
-    for name, weight in program.weights_of(sizes).items():
+    for name, weight in network.weights(sizes).items():
         random = np.random.default_rng([seed, zlib.crc32(name.encode())])
         noise = random.standard_normal(weight.shape, np.float32)
         scale = size / max(1, weight.shape[0] if len(weight.shape) > 1 else 1) ** 0.5

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.audio_vae import program
+from experiments.audio_vae import network
 from tests.experiments.audio_vae.small_audio import GRID, SMALL
 from tests.programs import told_by
 
@@ -42,9 +42,9 @@ def test_the_steps_differ_enough_to_show_a_mistake(three):
 
 def bytes_of_cores(sizes):
     """Weights, two slots and the average, and the step count, of each core."""
-    placement = program.placement(sizes)
+    placement = network.placement(sizes)
     found = np.full(placement.num_cores, 8)
-    for name, weight in program.weights_of(sizes).items():
+    for name, weight in network.weights(sizes).items():
         found[placement.core_of(name)] += 4 * 4 * int(np.prod(weight.shape))
     return found.tolist()
 
@@ -57,11 +57,11 @@ def test_each_core_keeps_its_nodes_variables_and_no_others(three):
     assert held(three["batch:2,core:3"]) == 2 * bytes_of_cores(SMALL)
 
 
-@pytest.mark.parametrize("sizes", [GRID, program.Sizes()])
+@pytest.mark.parametrize("sizes", [GRID, network.Sizes()])
 def test_no_core_of_the_grid_has_over_a_sixteenth_of_the_flows_and_a_fiftieth(sizes):
-    placement = program.placement(sizes)
+    placement = network.placement(sizes)
     held = np.zeros(placement.num_cores)
-    for name, weight in program.weights_of(sizes).items():
+    for name, weight in network.weights(sizes).items():
         if "/flow" in name:
             held[placement.core_of(name)] += np.prod(weight.shape)
     assert len(held) == 17 and held[:16].min() == held[:16].max() > 0

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from experiments.audio_vae import program
+from experiments.audio_vae import block_network, network
+from experiments.audio_vae.block_network import BlockNetwork
 from experiments.audio_vae.flows import (
     DistributedAutoregressiveFlow,
     LogisticQuantile,
@@ -15,7 +16,6 @@ from experiments.audio_vae.flows import (
     Sinh,
     SplitFlow,
 )
-from experiments.audio_vae.networks import Row, row_network, row_weights
 from tests.experiments.audio_vae.small_audio import GRID, SMALL, weights_for
 
 NAMES = ("prior", "decoder")
@@ -34,7 +34,7 @@ def noise_of(sizes, name, num=3, seed=1):
 @pytest.fixture(scope="module")
 def flow_of():
     weights = weights_for(SMALL)
-    return lambda name: program.flow(weights, SMALL, name)
+    return lambda name: network.flow(weights, SMALL, name)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_no_value_is_told_of_itself_or_of_what_comes_after(name, number, flow_of
 
 
 def test_rows_take_turns_in_order_so_that_both_neighbours_are_read():
-    flows = program.flow(weights_for(GRID), GRID, "decoder").flows
+    flows = network.flow(weights_for(GRID), GRID, "decoder").flows
     assert [len(flow.parts) for flow in flows] == [4] * 8 + [1]
     assert [flow.backwards for flow in flows] == [True, False] * 4 + [False]
     assert [flows[0].neighbour(c) for c in range(4)] == [1, 2, 3, None]
@@ -111,13 +111,13 @@ def test_rows_take_turns_in_order_so_that_both_neighbours_are_read():
 
 
 def test_two_consecutive_flows_share_a_core_and_the_last_has_its_own():
-    flows = program.flow(weights_for(GRID), GRID, "decoder").flows
+    flows = network.flow(weights_for(GRID), GRID, "decoder").flows
     cores = [[part.core for part in flow.parts] for flow in flows]
     assert cores[0] == cores[1] == [0, 1, 2, 3] and cores[6] == cores[7]
     assert cores[7] == [12, 13, 14, 15] and cores[8] == [16]
 
 
-ROW = Row(block_size=4, context_blocks=2, channels=5, context_channels=5)
+NETWORK = BlockNetwork(block_size=4, context_blocks=2, channels=5, context_channels=5)
 
 
 def split(num_parts, *, backwards, same_weights=True, seed=3):
@@ -131,12 +131,14 @@ def split(num_parts, *, backwards, same_weights=True, seed=3):
                 name: tf.constant(
                     0.4 * random.standard_normal(weight.shape), tf.float32
                 )
-                for name, weight in row_weights(ROW).items()
+                for name, weight in block_network.weights(NETWORK).items()
             },
         )
 
-    network = functools.partial(row_network, ROW)
-    return SplitFlow(network, ROW.reach, tuple(map(part, range(num_parts))), backwards)
+    network = functools.partial(block_network.shift_and_log_scale, NETWORK)
+    return SplitFlow(
+        network, NETWORK.receptive_field, tuple(map(part, range(num_parts))), backwards
+    )
 
 
 @pytest.mark.parametrize("backwards", [False, True])
@@ -179,12 +181,12 @@ def test_a_part_reads_its_neighbours_edge_and_nothing_further(backwards):
 
 
 def test_the_density_of_what_a_flow_makes_integrates_to_one():
-    row = Row(block_size=1, context_blocks=1, channels=4, context_channels=4)
+    sizes = BlockNetwork(block_size=1, context_blocks=1, channels=4, context_channels=4)
     random = np.random.default_rng(6)
     flows = [
         SplitFlow(
-            functools.partial(row_network, row),
-            row.reach,
+            functools.partial(block_network.shift_and_log_scale, sizes),
+            sizes.receptive_field,
             tuple(
                 Part(
                     number,
@@ -192,7 +194,7 @@ def test_the_density_of_what_a_flow_makes_integrates_to_one():
                         name: tf.constant(
                             0.5 * random.standard_normal(weight.shape), tf.float32
                         )
-                        for name, weight in row_weights(row).items()
+                        for name, weight in block_network.weights(sizes).items()
                     },
                 )
                 for number in range(num)

@@ -6,8 +6,8 @@ import tensorflow as tf
 from scipy import stats
 
 import ppl_core as ppl
-from experiments.audio_vae import networks, program
-from experiments.audio_vae.program import Sizes
+from experiments.audio_vae import network, program, resampling
+from experiments.audio_vae.network import Sizes
 from experiments.training.model import initial_weight
 from experiments.training.prng import BatchRng
 from tests.experiments.audio_vae.small_audio import SMALL, loud_clips, weights_for
@@ -24,19 +24,21 @@ def first_weights(sizes):
     """As training begins."""
     return {
         name: tf.constant(initial_weight(weight, name, 0))
-        for name, weight in program.weights_of(sizes).items()
+        for name, weight in network.weights(sizes).items()
     }
 
 
 def bits_at_first(sizes, clips):
-    parts = program.bound(first_weights(sizes), sizes, tf.constant(clips), RANDOM)
+    parts = program.negative_elbo(
+        first_weights(sizes), sizes, tf.constant(clips), RANDOM
+    )
     return np.asarray(tf.add_n(list(parts.values()))) / np.log(2) / sizes.length
 
 
 def test_the_model_is_a_latent_and_audio_given_it(weights):
-    clips = loud_clips(SMALL, 2) / program.STEPS
+    clips = loud_clips(SMALL, 2) / program.FULL_SCALE
     with ppl.tape() as made, ppl.condition(z=np.zeros((2, 32)), audio=clips):
-        program.clips(weights, SMALL, 2)
+        program.latents_and_audio(weights, SMALL, 2)
     assert list(made) == ["z", "audio"]
     assert [tuple(v.shape) for v in made.values()] == [(2, 32), (2, 64)]
     assert [tuple(v.log_prob().shape) for v in made.values()] == [(2,), (2,)]
@@ -52,16 +54,16 @@ def test_the_prior_begins_as_independent_logistic_noise():
 
 def test_the_latents_move_the_audios_density_and_it_is_of_the_affine_shift(weights):
     """By the pieces: noise, its shift and scale by upsampled z, the tail, the flow."""
-    clips = (loud_clips(SMALL, 2) / program.STEPS).astype(np.float32)
+    clips = (loud_clips(SMALL, 2) / program.FULL_SCALE).astype(np.float32)
     z = np.random.default_rng(1).standard_normal((2, 32)).astype(np.float32)
     with ppl.condition(audio=clips):
         found = program.decoder(weights, SMALL, tf.constant(z)).log_prob()
         other = program.decoder(weights, SMALL, tf.constant(1 - z)).log_prob()
-    flow = program.flow(weights, SMALL, "decoder")
+    flow = network.flow(weights, SMALL, "decoder")
     noise = np.asarray(flow.inverse(tf.constant(clips)), np.float64)
     log_det = np.asarray(flow.inverse_log_det_jacobian(tf.constant(clips)))
     shift, log_scale = (
-        np.asarray(x, np.float64) for x in program.upsampled(weights, tf.constant(z))
+        np.asarray(x, np.float64) for x in resampling.upsample(weights, tf.constant(z))
     )
     tail = float(weights["decoder/tail"][0])
     stretched = np.arcsinh(noise) / np.exp(tail)
@@ -73,9 +75,9 @@ def test_the_latents_move_the_audios_density_and_it_is_of_the_affine_shift(weigh
 
 def test_the_bound_is_the_dequantized_density_and_the_latents_divergence(weights):
     clips = tf.constant(loud_clips(SMALL, 3))
-    parts = program.bound(weights, SMALL, clips, RANDOM)
-    heard = program.dequantized(clips, RANDOM)
-    z = program.encoder(weights, heard, program.drawn_by(RANDOM))
+    parts = program.negative_elbo(weights, SMALL, clips, RANDOM)
+    heard = program.dequantize(clips, RANDOM)
+    z = program.encoder(weights, heard, program.latent_sampler(RANDOM))
     with ppl.condition(z=z.value):
         prior = program.prior(weights, SMALL, 3).log_prob()
     with ppl.condition(audio=heard):
@@ -89,17 +91,19 @@ def test_the_bound_is_the_dequantized_density_and_the_latents_divergence(weights
 
 def test_each_sample_is_anywhere_in_its_step():
     clips = tf.constant(loud_clips(SMALL, 50))
-    found = program.dequantized(clips, RANDOM).numpy() * program.STEPS - clips.numpy()
+    found = (
+        program.dequantize(clips, RANDOM).numpy() * program.FULL_SCALE - clips.numpy()
+    )
     assert np.abs(found).max() <= 0.5 and found.min() < -0.49 and found.max() > 0.49
     assert abs(found.mean()) < 0.03  # of 3,200 draws: six deviations
 
 
 def test_a_latent_has_eight_bits_at_most_of_its_range(weights):
     heavy = {n: 1e4 * w if "compressor/out" in n else w for n, w in weights.items()}
-    clips = (loud_clips(SMALL, 2) / program.STEPS).astype(np.float32)
+    clips = (loud_clips(SMALL, 2) / program.FULL_SCALE).astype(np.float32)
     made = program.encoder(heavy, tf.constant(clips), lambda mean, _: mean)
     mean, deviation = made.value.numpy(), made.distribution.stddev().numpy()
-    limit = networks.LATENT_LIMIT
+    limit = resampling.LATENT_LIMIT
     assert np.abs(mean).max() <= limit and np.abs(mean).max() > 0.99 * limit
     # Of which there are, by entropy, 256 in the range: and as narrow as that they are.
     narrowest = 2 * limit / (deviation.min() * np.sqrt(2 * np.pi * np.e))
@@ -125,7 +129,7 @@ def test_a_training_step_has_no_loop_over_time(weights):
 
     found = ops(gradients, weights, tf.constant(loud_clips(SMALL, 2)))
     assert len(found) > 500 and not [op for op in found if "While" in op]
-    flow = program.flow(weights, SMALL, "prior")
+    flow = network.flow(weights, SMALL, "prior")
     serial = tf.function(flow.forward, autograph=False)
     assert [op for op in ops(serial, tf.zeros((1, 32))) if "While" in op]
 
@@ -216,4 +220,4 @@ def test_a_steps_flops_are_those_of_its_products_with_weights():
     whole = (32 + 2 + 2 * 3) * 6 + 6 * 6 + 6 * 2 + (6 * 5 + 5 * 6) / 8
     coders = 4 * (48 * 6 + 6 * 6 + 6 * 16) + 4 * (24 * 6 + 6 * 6 + 6 * 32)
     wanted = 6 * (3 * 32 * prior + 2 * 64 * row + 64 * whole + coders)
-    assert program.flops(SMALL) == wanted
+    assert network.flops(SMALL) == wanted

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.audio_vae import networks, program, sampling
+from experiments.audio_vae import block_network, linear_prediction, network, sampling
 from tests.experiments.audio_vae.small_audio import GRID, SMALL, loud_clips, weights_for
 
 SEED = tf.constant([5, 6])
@@ -20,7 +20,7 @@ def test_the_cached_loop_is_the_plain_forward(name, weights):
     length = SMALL.latents if name == "prior" else SMALL.length
     random = np.random.default_rng(0)
     noise = tf.constant(random.standard_normal((2, length)), tf.float32)
-    flow = program.flow(weights, SMALL, name)
+    flow = network.flow(weights, SMALL, name)
     wanted = tf.function(flow.forward, autograph=False)(noise)
     found = sampling.forward(weights, SMALL, name, noise)
     scale = np.abs(wanted).max()
@@ -52,7 +52,7 @@ def test_sound_that_would_run_away_is_cut_off_as_it_is_made(weights):
     noise = tf.constant(noise, tf.float32)
     free, cut = (
         sampling.forward(weights, SMALL, "decoder", noise, **more).numpy()
-        for more in ({}, {"loudest": 1.0})
+        for more in ({}, {"limit": 1.0})
     )
     assert np.abs(free).max() > 1 and np.abs(cut).max() == 1
     for whole, limited in zip(free, cut, strict=True):
@@ -67,7 +67,7 @@ def test_rows_do_not_run_away_whatever_their_weights():
     made = sampling.forward(wild, GRID, "prior", noise).numpy()
     most = np.abs(noise).max()
     for _ in range(GRID.num_flows + 1):
-        most = most * np.exp(networks.ROW_LOG_SCALE) + networks.ROW_SHIFT
+        most = most * np.exp(block_network.MAX_LOG_SCALE) + block_network.MAX_SHIFT
     assert np.abs(noise).max() < np.abs(made).max() <= most
 
 
@@ -87,15 +87,15 @@ def test_a_line_foretells_once_it_is_solved_by_twice_as_many_samples(seen):
     own["trust/bias"] = tf.constant([0.0, 0.0, 50.0])
     own["out"] = tf.zeros_like(own["out"])
     own["out/bias"] = tf.zeros_like(own["out/bias"])
-    adaptive = program.flow_networks(sizes, "decoder")[-1]
-    shift, _ = networks.adaptive_network(adaptive, own, clip)
+    adaptive = network.flow_networks(sizes, "decoder")[-1]
+    shift, _ = linear_prediction.shift_and_log_scale(adaptive, own, clip)
     told = np.abs(shift[0, seen:]).max()
     assert told < 1e-9 if seen < 24 else told > 0.01
 
 
 def test_weights_that_make_no_numbers_are_an_error(weights):
     spoilt = weights | {"decoder/tail": tf.constant([np.nan])}
-    with pytest.raises(ValueError, match="not finite, wanted sound"):
+    with pytest.raises(ValueError, match="not finite, wanted finite"):
         sampling.sample(spoilt, SMALL, SEED, 2)
 
 

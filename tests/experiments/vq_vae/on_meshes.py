@@ -11,8 +11,8 @@ from experiments.engines import selection
 from experiments.training import optimizers, topology
 from experiments.training.engine import StepSettings
 from experiments.vq_vae import program
-from experiments.vq_vae.codebook import Codebook
-from experiments.vq_vae.program import Sizes
+from experiments.vq_vae.network import Sizes
+from experiments.vq_vae.quantizer import Codebook
 
 SIZES = Sizes(
     size=8,
@@ -29,7 +29,7 @@ SIZES = Sizes(
     prior_filter_size=8,
     prior_block=4,
 )
-BOOK = Codebook(num_codes=8, code_dim=4, num_samples=3)
+CODEBOOK = Codebook(num_codes=8, code_dim=4, num_samples=3)
 STEPS, HALF = 5, 3
 PARTS = {"batch:2 in parts": ("batch:2", 2)}
 AGAIN = ("batch:1", "batch:2")  # where the second half is done twice
@@ -48,7 +48,7 @@ def batch(number):
 
 def made(mesh, accumulate=1):
     return selection.make_engine(
-        program.model(SIZES, BOOK),
+        program.model(SIZES, CODEBOOK),
         ADAM,
         topology.parse(mesh),
         StepSettings(num_microbatches=accumulate),

@@ -8,7 +8,7 @@ from experiments.vq_vae import cosine_basis
 
 @pytest.mark.parametrize(("side", "slots"), [(4, 16), (4, 3), (2, 12)])
 def test_all_cosines_together_are_the_patch(side, slots):
-    apart, together = cosine_basis.split(side, slots)
+    apart, together = cosine_basis.transforms(side, slots)
     number = side * side * 3
     assert apart.shape == (slots, number, number // slots)
     patch = np.random.default_rng(0).standard_normal(number).astype(np.float32)
@@ -18,7 +18,7 @@ def test_all_cosines_together_are_the_patch(side, slots):
 
 
 def test_what_no_slot_has_is_what_says_least():
-    apart, together = cosine_basis.split(4, 10)  # 4 for each, of 48
+    apart, together = cosine_basis.transforms(4, 10)  # 4 for each, of 48
     patch = np.full((4, 4, 3), 0.7, np.float32)
     patch[:2] += 0.1
     found = np.einsum("sm,smp->p", patch.ravel() @ apart, together)
@@ -26,7 +26,7 @@ def test_what_no_slot_has_is_what_says_least():
 
 
 def test_slots_begin_with_grey_as_a_whole_and_go_on_to_the_next_frequencies():
-    apart, _ = cosine_basis.split(8, 10)
+    apart, _ = cosine_basis.transforms(8, 10)
     waves = apart[:, :, 0].reshape(10, 8, 8, 3)
     assert np.ptp(waves[0]) < 1e-6 * waves[0].max()  # how bright
     grey = waves.sum(-1)
@@ -41,4 +41,4 @@ def test_more_slots_than_numbers_are_refused():
     with pytest.raises(
         ValueError, match="codes_per_position: given 13, wanted at most the 12"
     ):
-        cosine_basis.split(2, 13)
+        cosine_basis.transforms(2, 13)

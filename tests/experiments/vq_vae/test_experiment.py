@@ -18,7 +18,7 @@ from experiments.records import checkpoint, metrics
 from experiments.training import optimizers
 from experiments.training.engine import StepSettings
 from experiments.training.loop import LoopSettings, NotFinite
-from experiments.vq_vae import experiment, program
+from experiments.vq_vae import experiment, program, sampling
 from tests.programs import REPO, train_command
 
 SIZES = vq_vae.Sizes(
@@ -36,7 +36,7 @@ SIZES = vq_vae.Sizes(
     prior_filter_size=8,
     prior_block=4,
 )
-BOOK = vq_vae.Codebook(num_codes=8, code_dim=4, num_samples=2)
+CODEBOOK = vq_vae.Codebook(num_codes=8, code_dim=4, num_samples=2)
 
 
 class CropsOf16ForCodes(tfds.core.GeneratorBasedBuilder):
@@ -64,7 +64,7 @@ def given(**more):
     return {
         "seed": 1,
         "sizes": SIZES,
-        "codebook": BOOK,
+        "codebook": CODEBOOK,
         "images": datasets.natural_image_crops(size=8, flip=False),
         "optimizer": optimizers.adam(optimizers.constant_schedule(0.003)),
         "loop": LoopSettings(
@@ -115,9 +115,9 @@ def test_bits_per_dim_are_the_bound_of_the_programs_on_whole_images(run):
     weights = weights_of(folder, 4)
     images = tf.constant(held_out_of(given(), 2))
     table = weights["codes"]
-    codes = program.codes_given_image(weights, table, SIZES, BOOK, images)
+    codes = program.codes_given_image(weights, table, SIZES, CODEBOOK, images)
     joint = ppl.make_log_joint_fn(program.image_and_codes)
-    nats = -joint(weights, table, SIZES, BOOK, 16, image=images, codes=codes.value)
+    nats = -joint(weights, table, SIZES, CODEBOOK, 16, image=images, codes=codes.value)
     wanted = float(nats) / 16 / math.log(2) / (8 * 8 * 3)
     held_out = summary["held_out"]
     assert held_out["bits_per_dim"] == pytest.approx(wanted, rel=1e-5)
@@ -153,7 +153,7 @@ def test_reconstructions_stand_below_the_originals_and_samples_beside(run):
     assert shown.shape == (18, 28, 3)
     originals = held_out_batches(given()["images"], batch_size=3)(0)["image"]
     weights = weights_of(folder, 4)
-    made = program.reconstructed(weights, SIZES, BOOK, tf.constant(originals))
+    made = sampling.reconstruct(weights, SIZES, CODEBOOK, tf.constant(originals))
     for number in range(3):
         column = slice(10 * number, 10 * number + 8)
         np.testing.assert_array_equal(shown[:8, column], originals[number])
@@ -214,7 +214,7 @@ def test_it_learns_colours(tmp_path):
 def test_a_codebook_that_collapses_is_warned_of_with_what_to_do():
     settings = given(num_samples=0)
     show = experiment._show(
-        SIZES, BOOK._replace(num_codes=64), settings["images"], 0, 0, 1.0
+        SIZES, CODEBOOK._replace(num_codes=64), settings["images"], 0, 0, 1.0
     )
     usage = np.zeros(64, np.float32)
     usage[:2] = 0.5
@@ -242,7 +242,7 @@ def test_a_training_whose_codebook_collapses_warns_of_it(tmp_path):
     settings = given(
         images=images,
         loop=loop,
-        codebook=BOOK._replace(num_codes=128, restart_threshold=0.0),
+        codebook=CODEBOOK._replace(num_codes=128, restart_threshold=0.0),
     )
     with pytest.warns(
         RuntimeWarning, match="it has collapsed; raise Codebook.restart_threshold"
@@ -266,7 +266,7 @@ def test_weights_that_run_off_end_with_the_step_and_not_within_it(tmp_path):
             "a model of 16 x 16 pixels, wanted the 8 x 8 of natural-image crops",
         ),
         ({"sizes": SIZES._replace(num_values=2)}, "num_values: given 2, wanted the"),
-        ({"codebook": BOOK._replace(num_codes=1)}, "num_codes: given 1"),
+        ({"codebook": CODEBOOK._replace(num_codes=1)}, "num_codes: given 1"),
         ({"num_held_out": None}, "num_held_out: given None, wanted a number"),
         ({"num_samples": -1}, "num_samples: given -1"),
         ({"temperature": -1.0}, "temperature: given -1.0, wanted 0 or more"),

@@ -14,10 +14,10 @@ from experiments.training import train_step
 from experiments.training.engine import StepSettings
 from experiments.training.model import initial_weight
 from experiments.training.prng import BatchRng
-from experiments.vq_vae import codebook
+from experiments.vq_vae import network, quantizer, sampling
 from experiments.vq_vae import program as vq_vae_program
-from experiments.vq_vae.codebook import Codebook
-from experiments.vq_vae.program import Sizes
+from experiments.vq_vae.network import Sizes
+from experiments.vq_vae.quantizer import Codebook
 
 SIZES = Sizes(
     size=8,
@@ -33,9 +33,9 @@ SIZES = Sizes(
     prior_filter_size=8,
     prior_block=4,
 )
-BOOK = Codebook(num_codes=5, code_dim=4, num_samples=3)
+CODEBOOK = Codebook(num_codes=5, code_dim=4, num_samples=3)
 # So few codes and values that all of them can be gone through: 9 and 2 ** 12 images.
-FEW = SIZES._replace(
+SMALL = SIZES._replace(
     size=2,
     strides=(2,),
     residual_layers=(0,),
@@ -44,12 +44,12 @@ FEW = SIZES._replace(
     num_values=2,
     prior_block=2,
 )
-FEW_CODES = BOOK._replace(num_codes=3)
+SMALL_CODEBOOK = CODEBOOK._replace(num_codes=3)
 
 
-def arrays_of(sizes=SIZES, book=BOOK, **state):
+def arrays_of(sizes=SIZES, codebook=CODEBOOK, **state):
     """Weights and state, by name, as if some steps were done."""
-    model = vq_vae_program.model(sizes, book)
+    model = vq_vae_program.model(sizes, codebook)
     made = {
         n: initial_weight(w, n, 3) for n, w in (model.weights | model.state).items()
     }
@@ -68,12 +68,12 @@ def images_of(num, sizes=SIZES):
     return tf.constant(random.integers(sizes.num_values, size=shape), tf.int32)
 
 
-def sums_of(sizes, book, arrays, images, *, gradients):
+def sums_of(sizes, codebook, arrays, images, *, gradients):
     """What a step is made of, of all of these images."""
     random = BatchRng(tf.constant([1, 2]), tf.constant(0), training=gradients)
     compute = tf.function(
         lambda: train_step.loss_and_gradients(
-            vq_vae_program.model(sizes, book),
+            vq_vae_program.model(sizes, codebook),
             StepSettings(),
             arrays,
             {"image": images},
@@ -88,14 +88,14 @@ def sums_of(sizes, book, arrays, images, *, gradients):
 
 def test_both_readings_of_the_paper_have_640_codes():
     paper = Sizes(size=64, channels=8)
-    assert vq_vae_program.grid(paper) == (8, 8, 10)
+    assert network.code_shape(paper) == (8, 8, 10)
     other = paper._replace(strides=(2, 2, 2, 2), codes_per_position=40)
-    assert vq_vae_program.grid(other) == (4, 4, 40)
+    assert network.code_shape(other) == (4, 4, 40)
     for sizes in (paper, other):
-        prior = vq_vae_program.prior_sizes(sizes, Codebook())
+        prior = network.prior_sizes(sizes, Codebook())
         assert prior.height * prior.width * prior.channels == 640
         assert (prior.layers, prior.attention, prior.num_values) == (6, "local_1d", 256)
-    down = vq_vae_program.weights(paper, Codebook())
+    down = network.weights(paper, Codebook())
     assert down["down3/filter"].shape == (5, 5, 8, 8)
     assert down["encoded"].shape == (8, 10 * 512)
 
@@ -108,21 +108,21 @@ def test_shapes_go_down_to_codes_and_back(kind, strides, shortcuts):
     arrays, images = arrays_of(sizes), images_of(2)
     side = 8 // np.prod(strides)
     codes = vq_vae_program.codes_given_image(
-        arrays, arrays["codes"], sizes, BOOK, images
+        arrays, arrays["codes"], sizes, CODEBOOK, images
     )
     assert codes.value.shape == (2, side, side, 3)
-    made = vq_vae_program.reconstructed(arrays, sizes, BOOK, images)
+    made = sampling.reconstruct(arrays, sizes, CODEBOOK, images)
     assert made.shape == images.shape and made.dtype == tf.int32
     assert 0 <= np.min(made) and np.max(made) <= 255
 
 
 def test_the_value_of_the_variational_program_is_the_nearest_code():
     arrays, images = arrays_of(), images_of(2)
-    vectors = vq_vae_program.encoded(arrays, SIZES, BOOK, images).numpy()
+    vectors = network.encode(arrays, SIZES, CODEBOOK, images).numpy()
     codes = arrays["codes"].numpy()
     apart = ((vectors[..., np.newaxis, :] - codes) ** 2).sum(-1)
     found = vq_vae_program.codes_given_image(
-        arrays, arrays["codes"], SIZES, BOOK, images
+        arrays, arrays["codes"], SIZES, CODEBOOK, images
     )
     np.testing.assert_array_equal(found.value, apart.argmin(-1))
     log_probs = found.distribution.log_prob(found.value)
@@ -137,27 +137,27 @@ def every_code(arrays):
     of_codes = ppl.make_log_likelihood_fn(
         vq_vae_program.codes_prior, observed={"codes": codes}
     )
-    return codes, of_codes(arrays, FEW, FEW_CODES, 9)["codes"].numpy()
+    return codes, of_codes(arrays, SMALL, SMALL_CODEBOOK, 9)["codes"].numpy()
 
 
 def test_the_nats_of_an_image_bound_those_of_all_codes_together():
-    arrays = arrays_of(FEW, FEW_CODES)
+    arrays = arrays_of(SMALL, SMALL_CODEBOOK)
     codes, of_codes = every_code(arrays)
     assert special.logsumexp(of_codes) == pytest.approx(0, abs=1e-5)
     assert np.ptp(of_codes) > 0.1
     for number in range(3):
-        image = images_of(3, FEW)[number : number + 1]
-        found = sums_of(FEW, FEW_CODES, arrays, image, gradients=False).metrics
+        image = images_of(3, SMALL)[number : number + 1]
+        found = sums_of(SMALL, SMALL_CODEBOOK, arrays, image, gradients=False).metrics
         both = ppl.make_log_likelihood_fn(
             vq_vae_program.image_and_codes,
             observed={"image": tf.repeat(image, 9, 0), "codes": codes},
-        )(arrays, arrays["codes"], FEW, FEW_CODES, 9)
+        )(arrays, arrays["codes"], SMALL, SMALL_CODEBOOK, 9)
         of_images = tf.reduce_sum(both["image"], (1, 2, 3)).numpy()
         np.testing.assert_allclose(both["codes"], of_codes, rtol=1e-5)
         each = of_images + of_codes  # of the image and each of the codes
         exact = -special.logsumexp(each)
         nearest = vq_vae_program.codes_given_image(
-            arrays, arrays["codes"], FEW, FEW_CODES, image
+            arrays, arrays["codes"], SMALL, SMALL_CODEBOOK, image
         ).value.numpy()
         at = int(nearest.ravel() @ [3, 1])
         assert float(found["loss"]) == pytest.approx(-each[at], rel=1e-5)
@@ -166,12 +166,12 @@ def test_the_nats_of_an_image_bound_those_of_all_codes_together():
 
 
 def test_all_images_of_all_codes_have_probability_one():
-    arrays = arrays_of(FEW, FEW_CODES)
+    arrays = arrays_of(SMALL, SMALL_CODEBOOK)
     codes, of_codes = every_code(arrays)
     bits = np.array(list(itertools.product(range(2), repeat=12)), np.int32)
     images = bits.reshape(-1, 2, 2, 3)
     vectors = tf.gather(arrays["codes"], codes)
-    logits = vq_vae_program.decoded(arrays, FEW, vectors)  # [9, 2, 2, 3, 2]
+    logits = network.decode(arrays, SMALL, vectors)  # [9, 2, 2, 3, 2]
     chosen = tf.math.log_softmax(logits).numpy()[:, np.newaxis]
     of_images = np.take_along_axis(chosen, images[np.newaxis, ..., np.newaxis], -1)
     total = special.logsumexp(of_images.sum((2, 3, 4, 5)) + of_codes[:, np.newaxis])
@@ -184,41 +184,39 @@ def test_shortcuts_are_linear_and_of_a_place_s_own_pixels():
     plain = {n: tf.zeros_like(a) if "filter" in n else a for n, a in arrays.items()}
     changed = images.numpy()
     changed[1, 5, 2, 0] ^= 255  # of the place at row 1, column 0
-    one, two = (
-        vq_vae_program.encoded(plain, sizes, BOOK, x) for x in (images, changed)
-    )
+    one, two = (network.encode(plain, sizes, CODEBOOK, x) for x in (images, changed))
     moved = np.any(one != two, (-2, -1))
     assert moved[1, 1, 0] and moved.sum() == 1
     random = np.random.default_rng(0)
     vectors = np.float32(random.standard_normal((3, 2, 2, 3, 4)))
     once, twice, none = (
-        vq_vae_program.decoded(plain, sizes, tf.constant(x))
+        network.decode(plain, sizes, tf.constant(x))
         for x in (vectors, 2 * vectors, 0 * vectors)
     )
     np.testing.assert_allclose(twice - once, once - none, atol=1e-4)
     vectors[1, 0, 1] += 1
-    other = vq_vae_program.decoded(plain, sizes, tf.constant(vectors))
+    other = network.decode(plain, sizes, tf.constant(vectors))
     moved = np.any(other != once, -1)
     assert moved[1, :4, 4:].any() and not moved[1, 4:].any() and not moved[[0, 2]].any()
 
 
 def test_cosines_go_back_to_what_they_were_made_of():
-    book = Codebook(num_codes=5, code_dim=4096)
+    codebook = Codebook(num_codes=5, code_dim=4096)
     sizes = SIZES._replace(
         shortcuts=True, codes_per_position=16, num_mixtures=1
     )  # 48 numbers
-    arrays = arrays_of(sizes, book)
+    arrays = arrays_of(sizes, codebook)
     arrays = {n: tf.zeros_like(a) if n[:3] == "enc" else a for n, a in arrays.items()}
     images = images_of(1)
-    vectors = vq_vae_program.encoded(arrays, sizes, book, images)
-    found = vq_vae_program._of_cosines(arrays, sizes, vectors)
+    vectors = network.encode(arrays, sizes, codebook, images)
+    found = network._inverse_cosines(arrays, sizes, vectors)
     wanted = images.numpy() / 127.5 - 1
     # Random rows of 4096 are at right angles but for 1 / 64.
     assert np.abs(found - wanted).max() < 0.5 * np.abs(wanted).max()
     assert np.corrcoef(np.ravel(found), np.ravel(wanted))[0, 1] > 0.99
-    outputs = np.tensordot(wanted, vq_vae_program._as_means(sizes), 1)
-    outputs = outputs + vq_vae_program._first_outputs(1)
-    likeliest = vq_vae_program.likeliest(sizes, tf.cast(outputs, tf.float32))
+    outputs = np.tensordot(wanted, network._as_means(sizes), 1)
+    outputs = outputs + network._initial_outputs(1)
+    likeliest = sampling.most_likely_pixels(sizes, tf.cast(outputs, tf.float32))
     np.testing.assert_array_equal(likeliest, images)
 
 
@@ -226,11 +224,11 @@ def test_before_the_prior_starts_all_codes_are_equally_likely():
     images = images_of(2)
     late = SIZES._replace(prior_start=11)
     arrays = arrays_of(late)
-    before = sums_of(late, BOOK, arrays, images, gradients=True)
+    before = sums_of(late, CODEBOOK, arrays, images, gradients=True)
     assert float(before.metrics["codes"]) == pytest.approx(12 * np.log(5), rel=1e-6)
     arrays["steps"] = tf.constant(11.0)
-    after = sums_of(late, BOOK, arrays, images, gradients=True)
-    always = sums_of(SIZES, BOOK, arrays, images, gradients=True)
+    after = sums_of(late, CODEBOOK, arrays, images, gradients=True)
+    always = sums_of(SIZES, CODEBOOK, arrays, images, gradients=True)
     assert float(after.metrics["codes"]) == pytest.approx(
         float(always.metrics["codes"]), rel=1e-6
     )
@@ -249,20 +247,20 @@ def test_before_the_prior_starts_all_codes_are_equally_likely():
 
 
 def test_the_priors_weights_and_no_others_are_told_to_begin_with_it():
-    late = vq_vae_program.model(SIZES._replace(prior_start=11), BOOK)
+    late = vq_vae_program.model(SIZES._replace(prior_start=11), CODEBOOK)
     ((pattern, step),) = late.trainable_from
     assert step == 11
     for name in late.weights:
         assert bool(re.fullmatch(pattern, name)) == name.startswith("prior/"), name
-    assert vq_vae_program.model(SIZES, BOOK).trainable_from == ()
+    assert vq_vae_program.model(SIZES, CODEBOOK).trainable_from == ()
 
 
 def test_the_encoder_learns_by_pixels_and_by_commitment():
     images, arrays = images_of(2), arrays_of()
     norms = []
     for commitment in (0.0, 0.25):
-        book = BOOK._replace(commitment_cost=commitment)
-        found = sums_of(SIZES, book, arrays, images, gradients=True)
+        codebook = CODEBOOK._replace(commitment_cost=commitment)
+        found = sums_of(SIZES, codebook, arrays, images, gradients=True)
         norms.append(found.grads["encoded"].numpy())
         total = sum(found.metrics[n] for n in ("pixels", "codes", "commitment"))
         assert float(found.metrics["loss"]) == pytest.approx(float(total), rel=1e-6)
@@ -271,18 +269,20 @@ def test_the_encoder_learns_by_pixels_and_by_commitment():
 
 def test_the_commitment_is_a_quarter_of_the_mean_square_times_all_sub_pixels():
     images, arrays = images_of(2), arrays_of()
-    book = BOOK._replace(num_samples=0)  # of the nearest codes, which draws are not in
-    vectors = vq_vae_program.encoded(arrays, SIZES, book, images).numpy()
-    flat = vectors.reshape(2, -1, book.code_dim)
+    codebook = CODEBOOK._replace(
+        num_samples=0
+    )  # of the nearest codes, which draws are not in
+    vectors = network.encode(arrays, SIZES, codebook, images).numpy()
+    flat = vectors.reshape(2, -1, codebook.code_dim)
     table = np.asarray(arrays["codes"])
     squares = ((flat[:, :, np.newaxis] - table) ** 2).sum(-1)
     apart = (flat - table[squares.argmin(-1)]) ** 2
-    held = book._replace(commitment_cost=0.25)
+    held = codebook._replace(commitment_cost=0.25)
     found = sums_of(SIZES, held, arrays, images, gradients=False)
     wanted = images.shape[1] * images.shape[2] * 3 * 0.25 * apart.mean()
     assert float(found.metrics["commitment"]) == pytest.approx(wanted, rel=1e-4)
     # And it is what the encoder goes down by: a large one draws vectors to their codes.
-    held = book._replace(commitment_cost=1e4)
+    held = codebook._replace(commitment_cost=1e4)
     grads = sums_of(SIZES, held, arrays, images, gradients=True).grads
     rate = 1e-3 / np.sqrt(sum(np.sum(np.square(g)) for g in grads.values()))
     nearer = arrays | {n: arrays[n] - rate * g for n, g in grads.items()}
@@ -295,11 +295,11 @@ def test_the_commitment_is_a_quarter_of_the_mean_square_times_all_sub_pixels():
 
 def test_training_decodes_the_mean_of_its_draws_and_counts_them():
     images, arrays = images_of(2), arrays_of()
-    found = sums_of(SIZES, BOOK, arrays, images, gradients=True)
-    vectors = vq_vae_program.encoded(arrays, SIZES, BOOK, images)
-    squares = codebook.distances(tf.reshape(vectors, (-1, 4)), arrays["codes"])
+    found = sums_of(SIZES, CODEBOOK, arrays, images, gradients=True)
+    vectors = network.encode(arrays, SIZES, CODEBOOK, images)
+    squares = quantizer.distances(tf.reshape(vectors, (-1, 4)), arrays["codes"])
     random = BatchRng(tf.constant([1, 2]), tf.constant(0))
-    shares = codebook.e_step(BOOK, squares, 2, random)
+    shares = quantizer.e_step(CODEBOOK, squares, 2, random)
     np.testing.assert_allclose(
         found.statistics["counts"], tf.reduce_sum(shares, 0), rtol=1e-5
     )
@@ -312,16 +312,16 @@ def test_training_decodes_the_mean_of_its_draws_and_counts_them():
 
 def test_samples_are_the_priors_codes_one_after_another_decoded():
     arrays, seed = arrays_of(), tf.constant([4, 5])
-    made = vq_vae_program.sample(arrays, SIZES, BOOK, seed, 3)
-    prior = vq_vae_program.prior_sizes(SIZES, BOOK)
-    own = vq_vae_program.prior_weights(arrays)
+    made = sampling.sample(arrays, SIZES, CODEBOOK, seed, 3)
+    prior = network.prior_sizes(SIZES, CODEBOOK)
+    own = network.prior_weights(arrays)
     naive = tf.function(
         lambda: program.sample_naively(prior, own, 3, seed), autograph=False
     )()
     codes = tf.reshape(naive, (3, 2, 2, 3))
     assert len(np.unique(codes)) > 2
-    outputs = vq_vae_program.decoded(arrays, SIZES, tf.gather(arrays["codes"], codes))
-    wanted = vq_vae_program.likeliest(SIZES, outputs).numpy()
+    outputs = network.decode(arrays, SIZES, tf.gather(arrays["codes"], codes))
+    wanted = sampling.most_likely_pixels(SIZES, outputs).numpy()
     # Pixels that round the other way, as compiled arithmetic may, are one value off.
     assert np.abs(made - wanted).max() <= 1 and np.mean(made != wanted) < 0.01
 
@@ -329,7 +329,7 @@ def test_samples_are_the_priors_codes_one_after_another_decoded():
 def test_the_program_draws_codes_and_an_image_of_them():
     arrays = arrays_of()
     with ppl.tape() as variables, ppl.seeded([1, 2]):
-        vq_vae_program.image_and_codes(arrays, arrays["codes"], SIZES, BOOK, 2)
+        vq_vae_program.image_and_codes(arrays, arrays["codes"], SIZES, CODEBOOK, 2)
     assert variables["codes"].shape == (2, 2, 2, 3)
     assert variables["image"].shape == (2, 8, 8, 3)
     assert np.max(variables["codes"]) < 5 and np.max(variables["image"]) > 5
@@ -343,13 +343,13 @@ def test_operations_are_counted_for_the_paper_by_hand():
     dense = 2 * 8**2 * 128 * 5120
     em = 3 * 640 * 256 * 512
     wanted = 6 * (down + up + residual + dense) + 2 * em
-    assert vq_vae_program.flops(sizes, Codebook()) == wanted
+    assert network.flops(sizes, Codebook()) == wanted
     learned = sizes._replace(prior_start=0)
-    prior = program.flops(vq_vae_program.prior_sizes(sizes, Codebook()))
-    assert vq_vae_program.flops(learned, Codebook()) == wanted + prior
+    prior = program.flops(network.prior_sizes(sizes, Codebook()))
+    assert network.flops(learned, Codebook()) == wanted + prior
     linear = 8**2 * (2 * 10 * 19 * 512 + 128 * 64 * 50)
     beside = sizes._replace(shortcuts=True)
-    assert vq_vae_program.flops(beside, Codebook()) == wanted + 6 * linear
+    assert network.flops(beside, Codebook()) == wanted + 6 * linear
 
 
 @pytest.mark.parametrize(
@@ -369,9 +369,9 @@ def test_operations_are_counted_for_the_paper_by_hand():
 )
 def test_what_no_model_can_be_made_of_is_refused(wrong, said):
     with pytest.raises(ValueError, match=said):
-        vq_vae_program.model(SIZES._replace(**wrong), BOOK)
+        vq_vae_program.model(SIZES._replace(**wrong), CODEBOOK)
 
 
 def test_images_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r"given \[2, 2, 3\], wanted \[8, 8, 3\]"):
-        sums_of(SIZES, BOOK, arrays_of(), images_of(1, FEW), gradients=False)
+        sums_of(SIZES, CODEBOOK, arrays_of(), images_of(1, SMALL), gradients=False)

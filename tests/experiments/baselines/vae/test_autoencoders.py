@@ -16,7 +16,7 @@ from experiments.training.train_step import step_seed
 from experiments.vq_vae import program as vq_vae_program
 
 SEED, BATCH = 4, 2
-BOOK = vq_vae.Codebook(num_codes=8, code_dim=6, num_samples=4)
+CODEBOOK = vq_vae.Codebook(num_codes=8, code_dim=6, num_samples=4)
 IMAGES = vq_vae.Sizes(
     size=8,
     channels=6,
@@ -71,18 +71,18 @@ def pictures():
 def state_after(steps):
     """A codebook in the midst of training: in use, one of its codes dead."""
     random = np.random.default_rng(5)
-    counts = random.uniform(1, 9, BOOK.num_codes).astype(np.float32)
-    codes = 0.5 * random.standard_normal((BOOK.num_codes, BOOK.code_dim)).astype(
-        np.float32
-    )
-    usage = np.full(BOOK.num_codes, 1 / BOOK.num_codes, np.float32)
+    counts = random.uniform(1, 9, CODEBOOK.num_codes).astype(np.float32)
+    codes = 0.5 * random.standard_normal(
+        (CODEBOOK.num_codes, CODEBOOK.code_dim)
+    ).astype(np.float32)
+    usage = np.full(CODEBOOK.num_codes, 1 / CODEBOOK.num_codes, np.float32)
     usage[3] = 0.0
     made = {
         "codes": codes,
         "counts": counts,
         "sums": codes * counts[:, np.newaxis],
         "usage": usage,
-        "age": np.full(BOOK.num_codes, 500.0, np.float32),
+        "age": np.full(CODEBOOK.num_codes, 500.0, np.float32),
         "steps": np.float32(steps),
     }
     return {name: tf.constant(value) for name, value in made.items()}
@@ -98,11 +98,11 @@ def state_after(steps):
 )
 def test_images_by_hand_have_our_loss_gradients_and_codebook(changes, steps):
     sizes = IMAGES._replace(**changes)
-    model = vq_vae_program.model(sizes, BOOK)
+    model = vq_vae_program.model(sizes, CODEBOOK)
     weights, state, image = noisy(model.weights), state_after(steps), pictures()
     seed = step_seed(SEED, 0)
     random = BatchRng(tf.constant(seed), tf.constant(0), num_examples=BATCH)
-    drawn = vae_worker.image_draws(sizes, BOOK, SEED, BATCH)(0)
+    drawn = vae_worker.image_draws(sizes, CODEBOOK, SEED, BATCH)(0)
     with tf.GradientTape() as tape:
         tape.watch(weights)
         nats, numbers, found = model.loss(
@@ -113,7 +113,7 @@ def test_images_by_hand_have_our_loss_gradients_and_codebook(changes, steps):
     with tf.GradientTape() as tape:
         tape.watch(weights)
         loss, (vectors, shares) = by_hand.loss_of(
-            weights, state, sizes, BOOK, image, tf.constant(drawn["uniform"])
+            weights, state, sizes, CODEBOOK, image, tf.constant(drawn["uniform"])
         )
     grads = dense(tape.gradient(loss, weights, unconnected_gradients="zero"))
     np.testing.assert_allclose(loss, wanted, rtol=1e-6)
@@ -124,12 +124,14 @@ def test_images_by_hand_have_our_loss_gradients_and_codebook(changes, steps):
     assert len(moved) == len(grads) or sizes.prior_start
 
     after = model.update_state(state, found)
-    made = by_hand.averaged(BOOK, state, vectors, shares, tf.constant(drawn["chosen"]))
+    made = by_hand.averaged(
+        CODEBOOK, state, vectors, shares, tf.constant(drawn["chosen"])
+    )
     assert made.keys() == after.keys()
     for name, value in after.items():
         np.testing.assert_allclose(made[name], value, rtol=1e-5, atol=1e-6)
     begun_anew = after["age"].numpy() == 0
-    assert begun_anew[3] and begun_anew.sum() == (1 if steps else BOOK.num_codes)
+    assert begun_anew[3] and begun_anew.sum() == (1 if steps else CODEBOOK.num_codes)
 
 
 def test_clips_by_hand_have_our_bound_and_gradients():
@@ -160,24 +162,24 @@ def test_clips_by_hand_have_our_bound_and_gradients():
 
 
 @pytest.mark.parametrize(
-    ("changes", "book", "said"),
+    ("changes", "codebook", "said"),
     [
         ({}, {"num_samples": 0}, "num_samples: given 0, wanted 1 or more"),
         ({"prior_block": 30}, {}, "prior_block: given 30, wanted two blocks"),
     ],
 )
 @pytest.mark.parametrize("system", [by_hand, vq_vae_flax])
-def test_what_it_is_not_written_for_is_an_error(system, changes, book, said):
+def test_what_it_is_not_written_for_is_an_error(system, changes, codebook, said):
     with pytest.raises(ValueError, match=said):
-        system.check(IMAGES._replace(**changes), BOOK._replace(**book))
+        system.check(IMAGES._replace(**changes), CODEBOOK._replace(**codebook))
 
 
 def test_flax_wants_a_prior_that_learns_at_once():
     with pytest.raises(ValueError, match="a prior from step 7, wanted"):
-        vq_vae_flax.check(IMAGES._replace(prior_start=7), BOOK)
+        vq_vae_flax.check(IMAGES._replace(prior_start=7), CODEBOOK)
 
 
 def test_flax_that_is_not_installed_says_how_it_would_be(monkeypatch):
     monkeypatch.setattr(vq_vae_flax.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(Unavailable, match="make peers"):
-        vq_vae_flax.prepare(IMAGES, BOOK, {}, {}, AdamSettings(), {}.get)
+        vq_vae_flax.prepare(IMAGES, CODEBOOK, {}, {}, AdamSettings(), {}.get)

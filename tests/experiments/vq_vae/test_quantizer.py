@@ -6,11 +6,12 @@ import tensorflow as tf
 from sklearn import cluster, mixture
 
 from experiments.training.prng import BatchRng
-from experiments.vq_vae import codebook
-from experiments.vq_vae.codebook import Codebook
+from experiments.vq_vae import quantizer
+from experiments.vq_vae.quantizer import Codebook
 
-BOOK = Codebook(num_codes=6, code_dim=4, num_samples=3)
-BATCH, PLACES = 4, 5
+CODEBOOK = Codebook(num_codes=6, code_dim=4, num_samples=3)
+BATCH, POSITIONS = 4, 5
+PATIENCE = quantizer.RESTART_PATIENCE
 
 
 def random_at(seed, first=0, num_examples=BATCH):
@@ -19,7 +20,7 @@ def random_at(seed, first=0, num_examples=BATCH):
     )
 
 
-def vectors_of(seed, batch=BATCH, places=PLACES, depth=BOOK.code_dim):
+def vectors_of(seed, batch=BATCH, places=POSITIONS, depth=CODEBOOK.code_dim):
     random = np.random.default_rng([3, seed])
     return random.standard_normal((batch, places, depth)).astype(np.float32)
 
@@ -41,14 +42,14 @@ def plain_shares(squares, uniform):
     return found
 
 
-def plain_step(book, state, vectors, shares, candidates):
+def plain_step(codebook, state, vectors, shares, candidates):
     """The M-step, code by code, in float64."""
-    flat = vectors.reshape(-1, book.code_dim)
+    flat = vectors.reshape(-1, codebook.code_dim)
     t = state["steps"]
-    decay = min(book.decay, (1 + t) / (10 + t))
+    decay = min(codebook.decay, (1 + t) / (10 + t))
     after = {name: np.array(array, np.float64) for name, array in state.items()}
     after["steps"] = t + 1
-    for code in range(book.num_codes):
+    for code in range(codebook.num_codes):
         count = shares[:, code].sum()
         total = sum(shares[row, code] * flat[row] for row in range(len(flat)))
         after["counts"][code] = decay * state["counts"][code] + (1 - decay) * count
@@ -56,38 +57,40 @@ def plain_step(book, state, vectors, shares, candidates):
         usage = 0.99 * state["usage"][code] + 0.01 * count / shares.sum()
         after["usage"][code] = usage if t else 0
     number = after["counts"].sum()
-    for code in range(book.num_codes):
+    for code in range(codebook.num_codes):
         count = after["counts"][code]
-        smoothed = (count + book.epsilon) / (number + book.num_codes * book.epsilon)
+        smoothed = (count + codebook.epsilon) / (
+            number + codebook.num_codes * codebook.epsilon
+        )
         smoothed *= number
         after["codes"][code] = after["sums"][code] / smoothed
-        idle = after["usage"][code] < book.restart_threshold / book.num_codes
+        idle = after["usage"][code] < codebook.restart_threshold / codebook.num_codes
         after["age"][code] = state["age"][code] + 1
-        if t == 0 or (idle and state["age"][code] >= codebook.PATIENCE):
+        if t == 0 or (idle and state["age"][code] >= PATIENCE):
             after["codes"][code] = candidates[code]
-            after["counts"][code] = number / book.num_codes
-            after["sums"][code] = candidates[code] * number / book.num_codes
+            after["counts"][code] = number / codebook.num_codes
+            after["sums"][code] = candidates[code] * number / codebook.num_codes
             after["age"][code] = 0
     return after
 
 
-def first_state(book=BOOK, seed=0):
+def first_state(codebook=CODEBOOK, seed=0):
     random = np.random.default_rng(seed)
     made = {
         name: random.standard_normal(weight.shape) * weight.stddev + weight.mean
-        for name, weight in codebook.state(book).items()
+        for name, weight in quantizer.state(codebook).items()
     }
     return {name: np.float32(array) for name, array in made.items()}
 
 
 @tf.function
-def em_step(book, state, vectors, random):
-    squares = codebook.distances(
-        tf.reshape(vectors, (-1, book.code_dim)), state["codes"]
+def em_step(codebook, state, vectors, random):
+    squares = quantizer.distances(
+        tf.reshape(vectors, (-1, codebook.code_dim)), state["codes"]
     )
-    shares = codebook.e_step(book, squares, vectors.shape[0], random)
-    found = codebook.statistics(book, vectors, shares, random)
-    return codebook.m_step(book, state, found), shares, found["candidates"]
+    shares = quantizer.e_step(codebook, squares, vectors.shape[0], random)
+    found = quantizer.statistics(codebook, vectors, shares, random)
+    return quantizer.m_step(codebook, state, found), shares, found["candidates"]
 
 
 def tensors(state):
@@ -98,7 +101,7 @@ def test_distances_are_the_sums_of_squares():
     codes = vectors_of(9)[:, 0]
     flat = vectors_of(1).reshape(-1, 4)
     np.testing.assert_allclose(
-        codebook.distances(flat, codes), squares_of(flat, codes), rtol=1e-4, atol=1e-5
+        quantizer.distances(flat, codes), squares_of(flat, codes), rtol=1e-4, atol=1e-5
     )
 
 
@@ -107,7 +110,9 @@ def test_draws_are_those_of_the_inverse_distribution_function():
     squares = squares_of(flat, codes)
     uniform = np.random.default_rng(0).random((len(flat), 7)).astype(np.float32)
     uniform[0, :2] = 0, np.nextafter(np.float32(1), 0)  # the ends belong to codes too
-    found = codebook.sampled_responsibilities(tf.constant(squares, tf.float32), uniform)
+    found = quantizer.sampled_responsibilities(
+        tf.constant(squares, tf.float32), uniform
+    )
     np.testing.assert_allclose(found, plain_shares(squares, uniform), atol=1e-6)
     np.testing.assert_allclose(np.sum(found, 1), 1, rtol=1e-6)
 
@@ -117,7 +122,7 @@ def test_sampled_responsibilities_have_the_odds_of_gaussians_of_variance_one_hal
     odds = np.exp(-squares[0]) / np.exp(-squares[0]).sum()
     num = 20000
     uniform = np.random.default_rng(4).random((1, num)).astype(np.float32)
-    found = codebook.sampled_responsibilities(squares, uniform)[0]
+    found = quantizer.sampled_responsibilities(squares, uniform)[0]
     error = np.sqrt(odds * (1 - odds) / num)
     assert np.all(np.abs(found - odds) < 5 * error)
 
@@ -125,35 +130,41 @@ def test_sampled_responsibilities_have_the_odds_of_gaussians_of_variance_one_hal
 def test_distances_that_are_no_numbers_are_no_error_of_a_draw():
     squares = np.float32([[0.3, 1.0, 2.5], [np.nan] * 3, [np.inf] * 3])
     uniform = np.full((3, 4), 0.5, np.float32)
-    found = codebook.sampled_responsibilities(squares, uniform)
+    found = quantizer.sampled_responsibilities(squares, uniform)
     np.testing.assert_allclose(np.sum(found, 1), 1)
 
 
 def test_hard_em_is_the_nearest_code_alone():
     squares = np.float32([[3, 1, 2], [0.5, 1, 2]])
     np.testing.assert_array_equal(
-        codebook.hard_responsibilities(squares), [[0, 1, 0], [1, 0, 0]]
+        quantizer.hard_responsibilities(squares), [[0, 1, 0], [1, 0, 0]]
     )
-    book = BOOK._replace(num_samples=0)
+    codebook = CODEBOOK._replace(num_samples=0)
     np.testing.assert_array_equal(
-        codebook.e_step(book, tf.constant(squares), 1, random_at(0)),
-        codebook.hard_responsibilities(squares),
+        quantizer.e_step(codebook, tf.constant(squares), 1, random_at(0)),
+        quantizer.hard_responsibilities(squares),
     )
 
 
 @pytest.mark.parametrize(("samples", "epsilon"), [(0, 1e-5), (3, 1e-5), (3, 0.5)])
 def test_em_is_that_of_plain_numpy_restarts_among_it(samples, epsilon):
-    book = BOOK._replace(num_samples=samples, restart_threshold=0.9, epsilon=epsilon)
-    state = first_state(book)
+    codebook = CODEBOOK._replace(
+        num_samples=samples, restart_threshold=0.9, epsilon=epsilon
+    )
+    state = first_state(codebook)
     mine = tensors(state)
     began = 0
-    for number in range(codebook.PATIENCE + 12):
+    for number in range(PATIENCE + 12):
         vectors = vectors_of(number)
         mine, shares, candidates = em_step(
-            book, mine, tf.constant(vectors), random_at(number)
+            codebook, mine, tf.constant(vectors), random_at(number)
         )
         state = plain_step(
-            book, state, vectors.astype(np.float64), shares.numpy(), candidates.numpy()
+            codebook,
+            state,
+            vectors.astype(np.float64),
+            shares.numpy(),
+            candidates.numpy(),
         )
         began += number > 0 and bool((state["age"] == 0).any())
         for name in state:
@@ -171,13 +182,13 @@ def clusters(stddev, apart, num=900, depth=4):
     return made.astype(np.float32)[:, np.newaxis]
 
 
-def trained(book, vectors, start, steps):
+def trained(codebook, vectors, start, steps):
     """Codes after EM on the same vectors again and again."""
-    state = tensors(first_state(book))
+    state = tensors(first_state(codebook))
     state |= {"codes": tf.constant(start, tf.float32), "steps": tf.constant(1.0)}
     for number in range(steps):
         random = random_at(number, num_examples=len(vectors))
-        state, _, _ = em_step(book, state, tf.constant(vectors), random)
+        state, _, _ = em_step(codebook, state, tf.constant(vectors), random)
     return state["codes"].numpy()
 
 
@@ -189,10 +200,10 @@ def test_hard_em_finds_the_optimum_of_k_means():
     vectors = clusters(stddev=0.7, apart=2.0)
     flat = vectors[:, 0]
     start, _ = cluster.kmeans_plusplus(flat, 3, random_state=0)
-    book = Codebook(
+    codebook = Codebook(
         num_codes=3, code_dim=4, num_samples=0, decay=0.0, restart_threshold=0.0
     )
-    found = trained(book, vectors, start, 40)
+    found = trained(codebook, vectors, start, 40)
     same = cluster.KMeans(3, init=start, n_init=1, tol=0).fit(flat)
     np.testing.assert_allclose(
         in_order(found), in_order(same.cluster_centers_), atol=2e-4
@@ -219,7 +230,7 @@ def test_soft_em_finds_the_optimum_of_a_mixture_of_gaussians_where_hard_em_does_
 def test_the_first_step_starts_every_code_from_a_vector_of_the_batch():
     vectors = vectors_of(1)
     state, _, _ = em_step(
-        BOOK, tensors(first_state()), tf.constant(vectors), random_at(3)
+        CODEBOOK, tensors(first_state()), tf.constant(vectors), random_at(3)
     )
     flat = vectors.reshape(-1, 4)
     for code in state["codes"].numpy():
@@ -230,8 +241,8 @@ def test_the_first_step_starts_every_code_from_a_vector_of_the_batch():
 
 @pytest.mark.parametrize("restart", [0.0, 0.03])
 def test_a_code_that_nothing_is_near_begins_anew_once_its_time_is_over(restart):
-    book = BOOK._replace(num_samples=0, restart_threshold=restart)
-    state = tensors(first_state(book))
+    codebook = CODEBOOK._replace(num_samples=0, restart_threshold=restart)
+    state = tensors(first_state(codebook))
     state["steps"] = tf.constant(500.0)
     state["counts"] = tf.fill([6], 20 / 6)
     codes = np.float32(0.1 * np.random.default_rng(0).standard_normal((6, 4)))
@@ -239,11 +250,11 @@ def test_a_code_that_nothing_is_near_begins_anew_once_its_time_is_over(restart):
     state["codes"] = tf.constant(codes)
     state["sums"] = state["codes"] * 20 / 6
     state["usage"] = tf.constant([1.0, 1, 1e-5, 1, 1, 1]) / 5
-    state["age"] = tf.constant([200.0, 200, codebook.PATIENCE - 1, 200, 200, 200])
+    state["age"] = tf.constant([200.0, 200, PATIENCE - 1, 200, 200, 200])
     vectors = tf.constant(vectors_of(1))
-    young, _, _ = em_step(book, state, vectors, random_at(1))
-    assert young["age"][2] == codebook.PATIENCE and np.all(young["codes"][2] > 40)
-    old, _, candidates = em_step(book, young, vectors, random_at(2))
+    young, _, _ = em_step(codebook, state, vectors, random_at(1))
+    assert young["age"][2] == PATIENCE and np.all(young["codes"][2] > 40)
+    old, _, candidates = em_step(codebook, young, vectors, random_at(2))
     if restart:
         assert old["age"][2] == 0
         np.testing.assert_array_equal(old["codes"][2], candidates[2])
@@ -256,13 +267,13 @@ def test_a_code_that_nothing_is_near_begins_anew_once_its_time_is_over(restart):
 
 def test_statistics_of_parts_add_up_to_those_of_the_whole():
     vectors = vectors_of(1)
-    shares = np.random.default_rng(0).random((BATCH * PLACES, 6)).astype(np.float32)
-    whole = codebook.statistics(BOOK, tf.constant(vectors), shares, random_at(5))
+    shares = np.random.default_rng(0).random((BATCH * POSITIONS, 6)).astype(np.float32)
+    whole = quantizer.statistics(CODEBOOK, tf.constant(vectors), shares, random_at(5))
     parts = [
-        codebook.statistics(
-            BOOK,
+        quantizer.statistics(
+            CODEBOOK,
             tf.constant(vectors[first : first + size]),
-            shares[first * PLACES : (first + size) * PLACES],
+            shares[first * POSITIONS : (first + size) * POSITIONS],
             random_at(5, first=first),
         )
         for first, size in ((0, 1), (1, 2), (3, 1))
@@ -274,7 +285,7 @@ def test_statistics_of_parts_add_up_to_those_of_the_whole():
     np.testing.assert_array_equal(
         whole["candidates"], sum(part["candidates"] for part in parts)
     )
-    other = codebook.statistics(BOOK, tf.constant(vectors), shares, random_at(6))
+    other = quantizer.statistics(CODEBOOK, tf.constant(vectors), shares, random_at(6))
     assert np.any(whole["candidates"] != other["candidates"])
 
 
@@ -282,7 +293,7 @@ def test_gradients_go_straight_through():
     x, quantised = tf.constant([[1.0, 2.0]]), tf.constant([[5.0, 7.0]])
     with tf.GradientTape() as tape:
         tape.watch([x, quantised])
-        y = codebook.straight_through(x, quantised)
+        y = quantizer.straight_through(x, quantised)
         total = tf.reduce_sum(y * y)
     by_x, by_quantised = tape.gradient(total, [x, quantised])
     np.testing.assert_array_equal(y, quantised)
@@ -291,14 +302,14 @@ def test_gradients_go_straight_through():
 
 
 def test_perplexity_is_the_number_of_codes_where_all_are_alike():
-    assert float(codebook.perplexity(tf.fill([8], 0.3))) == pytest.approx(8, rel=1e-5)
-    assert float(codebook.perplexity(tf.constant([0.0, 2, 0]))) == 1
-    assert float(codebook.perplexity(tf.zeros([8]))) == 1
+    assert float(quantizer.perplexity(tf.fill([8], 0.3))) == pytest.approx(8, rel=1e-5)
+    assert float(quantizer.perplexity(tf.constant([0.0, 2, 0]))) == 1
+    assert float(quantizer.perplexity(tf.zeros([8]))) == 1
     shares = np.array([0.5, 0.25, 0.25])
     wanted = np.exp(-(shares * np.log(shares)).sum())
-    found = codebook.perplexity(tf.constant(3 * shares, tf.float32))
+    found = quantizer.perplexity(tf.constant(3 * shares, tf.float32))
     assert float(found) == pytest.approx(wanted, rel=1e-5)
-    assert float(codebook.in_use(tf.constant([1.0, 0.5, 0.001, 0.0]))) == 2
+    assert float(quantizer.codes_in_use(tf.constant([1.0, 0.5, 0.001, 0.0]))) == 2
 
 
 @pytest.mark.parametrize(
@@ -315,4 +326,4 @@ def test_perplexity_is_the_number_of_codes_where_all_are_alike():
 )
 def test_what_no_codebook_can_be_made_of_is_refused(wrong, said):
     with pytest.raises(ValueError, match=said):
-        codebook.check(BOOK._replace(**wrong))
+        quantizer.check(CODEBOOK._replace(**wrong))
