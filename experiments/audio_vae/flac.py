@@ -1,4 +1,4 @@
-"""What FLAC makes of clips: the bits a sample that a model of them is held against."""
+"""The size of clips in FLAC: a codec baseline, in bits per sample."""
 
 import io
 from collections.abc import Sequence
@@ -8,26 +8,26 @@ import numpy as np
 import soundfile
 
 MARKER = b"fLaC"
-BLOCK_HEAD = 4  # bytes before each block of metadata: whether the last, and its length
+BLOCK_HEADER = 4  # bytes before each metadata block: a last-block flag, its length
 
 
 class BitsPerSample(NamedTuple):
-    """How long the clips are in FLAC.
+    """The size of the clips in FLAC.
 
-    Frames have heads too, of at least 9 bytes with their checksums for up to 4,096
-    samples; these count everywhere, for without them nothing could be read.
+    Frames have headers too, of at least 9 bytes with their checksums for up to 4,096
+    samples.  These count everywhere, because a decoder needs them.
     """
 
-    together: float  # all clips one after another in one file
-    together_frames: float  # the same less what precedes the sound in a file
+    together: float  # all clips concatenated in one file
+    together_frames: float  # the same without the file's metadata
     alone: float  # each clip in a file of its own
-    alone_frames: float  # the same less what precedes the sound in each file
+    alone_frames: float  # the same without each file's metadata
 
 
 def flac(clips: np.ndarray, rate: int) -> BitsPerSample:
-    """Bits a sample of [clips, length] whole numbers of 16 bits, at the most effort.
+    """Bits per sample of [clips, length] integers of 16 bits.
 
-    The encoder is libsndfile's (Xiph's libFLAC), at its highest level of compression.
+    The encoder is libsndfile's (Xiph's libFLAC) at its highest compression level.
 
     Raises ValueError for another shape, no samples, and numbers beyond 16 bits.
     """
@@ -51,26 +51,26 @@ def flac(clips: np.ndarray, rate: int) -> BitsPerSample:
 
 def encoded(samples: np.ndarray, rate: int) -> bytes:
     """The FLAC file of [positions] int16."""
-    held = io.BytesIO()
+    buffer = io.BytesIO()
     soundfile.write(
-        held, samples, rate, format="FLAC", subtype="PCM_16", compression_level=1.0
+        buffer, samples, rate, format="FLAC", subtype="PCM_16", compression_level=1.0
     )
-    return held.getvalue()
+    return buffer.getvalue()
 
 
 def frames_begin(file: bytes) -> int:
-    """How many bytes of a FLAC file precede its sound: RFC 9639, sections 6 to 8."""
+    """The bytes of a FLAC file before its frames: RFC 9639, sections 6 to 8."""
     if not file.startswith(MARKER):
         raise ValueError(f"file: begins with {file[:4]!r}, wanted {MARKER!r}")
     at, is_last = len(MARKER), False
     while not is_last:
         is_last = bool(file[at] & 128)
-        at += BLOCK_HEAD + int.from_bytes(file[at + 1 : at + BLOCK_HEAD], "big")
+        at += BLOCK_HEADER + int.from_bytes(file[at + 1 : at + BLOCK_HEADER], "big")
     return at
 
 
 def _bits(files: Sequence[bytes], num_samples: int) -> tuple[float, float]:
-    """Bits a sample of the files, and of their frames alone."""
+    """Bits per sample of the files, and of their frames alone."""
     total = sum(map(len, files))
     frames = total - sum(map(frames_begin, files))
     return 8 * total / num_samples, 8 * frames / num_samples

@@ -1,4 +1,4 @@
-"""Pictures of sounds: how loud each frequency is at each moment."""
+"""Spectrograms: the level of each frequency over time."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -10,23 +10,24 @@ from matplotlib.figure import Figure
 
 from experiments.records.media import Image
 
-WINDOW = 256  # samples, of a Hann window that moves on by a quarter of itself
-QUIETEST = -100.0  # dB, as loud as a rounding to 16 bits is; what is below is drawn so
+WINDOW = 256  # samples of a Hann window, which moves by a quarter of its length
+FLOOR = -100.0  # dB, about the level of rounding to 16 bits; lower levels are cut
 WIDTH, HEIGHT, DPI = 3.6, 2.4, 80  # inches of a panel
 
 
 class Levels(NamedTuple):
-    """A sound's loudness by frequency and moment."""
+    """A sound's level by frequency and time."""
 
-    decibels: np.ndarray  # [frequencies, moments]; 0: a sine of the full scale
+    decibels: np.ndarray  # [frequencies, times]; 0 is a sine of full scale
     frequencies: np.ndarray  # [frequencies], in Hz
-    seconds: np.ndarray  # [moments]: the middle of each window
+    seconds: np.ndarray  # [times], the middle of each window
 
 
 def levels(samples: np.ndarray, rate: int) -> Levels:
-    """The log magnitudes of the short-time Fourier transform of [positions] of 16 bits.
+    """The log magnitudes of the short-time Fourier transform.
 
-    A sound shorter than WINDOW has a window of its own length.
+    samples: [positions] of 16 bits.  A sound shorter than WINDOW has a window of its
+    own length.  rate: samples per second.
 
     Raises ValueError for another shape, fewer than two samples, and NaN.
     """
@@ -45,8 +46,8 @@ def levels(samples: np.ndarray, rate: int) -> Levels:
         fft_mode="onesided2X",  # of a sine, half is at a negative frequency
         scale_to="magnitude",
     )
-    found = np.abs(transform.stft(samples / 2**15))
-    decibels = 20 * np.log10(np.maximum(found, 10 ** (QUIETEST / 20)))
+    magnitudes = np.abs(transform.stft(samples / 2**15))
+    decibels = 20 * np.log10(np.maximum(magnitudes, 10 ** (FLOOR / 20)))
     return Levels(decibels, transform.f, transform.t(len(samples)))
 
 
@@ -59,7 +60,7 @@ def spectrogram(samples: np.ndarray, rate: int) -> Image:
 
 
 def spectrograms(sounds: Mapping[str, np.ndarray], rate: int) -> Image:
-    """Spectrograms side by side, each under its name, and all of one scale of colours.
+    """Spectrograms side by side, each under its name, with one colour bar.
 
     sounds: [positions] samples of 16 bits by name: "original", "reconstruction".
 
@@ -67,16 +68,18 @@ def spectrograms(sounds: Mapping[str, np.ndarray], rate: int) -> Image:
     """
     if not sounds:
         raise ValueError("sounds: given none, wanted at least one")
-    figure = Figure(figsize=(WIDTH * len(sounds), HEIGHT), dpi=DPI, layout="tight")
+    figure = Figure(
+        figsize=(WIDTH * len(sounds), HEIGHT), dpi=DPI, layout="constrained"
+    )
     canvas = FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(sounds), squeeze=False)[0]
+    panels = figure.subplots(1, len(sounds), squeeze=False, sharey=True)[0]
     for axes, (name, samples) in zip(panels, sounds.items(), strict=True):
-        found = levels(samples, rate)
+        level = levels(samples, rate)
         mesh = axes.pcolormesh(
-            found.seconds,
-            found.frequencies / 1000,
-            found.decibels,
-            vmin=QUIETEST,
+            level.seconds,
+            level.frequencies / 1000,
+            level.decibels,
+            vmin=FLOOR,
             vmax=0.0,
             shading="nearest",
             cmap="magma",
@@ -84,10 +87,10 @@ def spectrograms(sounds: Mapping[str, np.ndarray], rate: int) -> Image:
         axes.set_xlim(0, len(samples) / rate)
         axes.set_title(name, fontsize=9)
         axes.set_xlabel("seconds", fontsize=8)
-        axes.set_ylabel("kHz", fontsize=8)
         axes.tick_params(labelsize=7)
-        bar = figure.colorbar(mesh, ax=axes)
-        bar.set_label("dB of full scale", fontsize=8)
-        bar.ax.tick_params(labelsize=7)
+    panels[0].set_ylabel("kHz", fontsize=8)
+    bar = figure.colorbar(mesh, ax=panels)
+    bar.set_label("dB of full scale", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
     canvas.draw()
     return Image(np.asarray(canvas.buffer_rgba())[..., :3].copy())

@@ -1,4 +1,4 @@
-"""Sub-pixels told apart by nothing but their channel: the least a model should beat."""
+"""A baseline that any model should beat: one histogram for each channel."""
 
 import numpy as np
 
@@ -6,17 +6,17 @@ NUM_VALUES = 256
 
 
 def histogram_bits_per_dim(training: np.ndarray, held_out: np.ndarray) -> float:
-    """Bits/dim of `held_out` where each channel's values are as often as in `training`.
+    """Bits/dim of `held_out` by the frequencies of each channel's values in `training`.
 
-    Every value is counted once more than it came (Laplace), so that none costs
-    infinitely much.  Both are [images, height, width, channels] uint8.
+    Laplace smoothing adds one to every count, so that no value costs infinitely many
+    bits.  Both arrays are [images, height, width, channels] uint8.
 
     Raises ValueError for other shapes or dtypes, and for no images.
     """
-    for name, given in (("training", training), ("held_out", held_out)):
-        if given.dtype != np.uint8 or given.ndim != 4 or not given.size:
+    for name, images in (("training", training), ("held_out", held_out)):
+        if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
             raise ValueError(
-                f"{name}: given {given.dtype} of shape {given.shape}, wanted uint8 "
+                f"{name}: given {images.dtype} of shape {images.shape}, wanted uint8 "
                 "[images, height, width, channels]"
             )
     channels = training.shape[-1]
@@ -27,10 +27,10 @@ def histogram_bits_per_dim(training: np.ndarray, held_out: np.ndarray) -> float:
         )
     bits = 0.0
     for channel in range(channels):
-        counts, judged = (
-            np.bincount(given[..., channel].reshape(-1), minlength=NUM_VALUES)
-            for given in (training, held_out)
+        counts, held_out_counts = (
+            np.bincount(images[..., channel].reshape(-1), minlength=NUM_VALUES)
+            for images in (training, held_out)
         )
-        share = (counts + 1) / (counts.sum() + NUM_VALUES)
-        bits -= float(judged @ np.log2(share))
+        frequencies = (counts + 1) / (counts.sum() + NUM_VALUES)
+        bits -= float(held_out_counts @ np.log2(frequencies))
     return bits / held_out.size

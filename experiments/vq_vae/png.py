@@ -1,4 +1,4 @@
-"""What PNG makes of images: the bits/dim that a model of images is held against."""
+"""The size of images in PNG: a codec baseline, in bits per dimension."""
 
 import io
 import struct
@@ -8,18 +8,18 @@ import numpy as np
 from PIL import Image
 
 SIGNATURE_BYTES = 8
-CHUNK_BYTES = 12  # of each chunk besides its data: length, type and checksum
+CHUNK_BYTES = 12  # of a chunk's length, type and checksum
 
 
 class BitsPerDim(NamedTuple):
-    """How long the images are in PNG."""
+    """The size of the images in PNG."""
 
-    files: float  # each in a file of its own
-    data: float  # the same, the compressed pixels alone
+    files: float  # one file for each image
+    data: float  # the compressed pixels of these files alone
 
 
 def png(images: np.ndarray) -> BitsPerDim:
-    """Bits/dim of [images, height, width, 3] uint8, by Pillow at its most effort.
+    """Bits/dim of [images, height, width, 3] uint8, by Pillow's optimizing encoder.
 
     Raises ValueError for another shape or dtype, and for no images.
     """
@@ -40,13 +40,13 @@ def png(images: np.ndarray) -> BitsPerDim:
 
 def encoded(image: np.ndarray) -> bytes:
     """The PNG file of [height, width, 3] uint8."""
-    held = io.BytesIO()
-    Image.fromarray(image).save(held, "PNG", optimize=True)
-    return held.getvalue()
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def data_bytes(file: bytes) -> int:
-    """How many bytes of a PNG file are compressed pixels: ISO/IEC 15948, section 5."""
+    """The bytes of compressed pixels in a PNG file: ISO/IEC 15948, section 5."""
     at, total = SIGNATURE_BYTES, 0
     while at < len(file):
         length, kind = struct.unpack(">I4s", file[at : at + 8])

@@ -1,0 +1,105 @@
+"""Images and sounds of a finished run, enlarged and labelled for reading.
+
+    python -m experiments.report.samples RUN_DIR --name natural_crops64
+
+writes the media of the run's last evaluation to results/samples/.
+"""
+
+import argparse
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from experiments.records import metrics
+
+ROWS = {  # the labels of an image's rows, by the name of the metric
+    "samples": ("samples",),
+    "reconstructions": ("original", "reconstruction"),
+    "completions": ("original", "prompt", "completion"),
+}
+SOUNDS = ("sample0", "original0", "reconstruction0", "spectrograms0")
+GAP = 2  # white pixels between images
+LEAST_SCALE, LEAST_WIDTH = 4, 800
+FONT_SIZE = 1 / 36  # of the image's width
+
+
+def enlarge(image: Image.Image, labels: Sequence[str]) -> Image.Image:
+    """The image at least four times as large, each row's label to its left.
+
+    Pixels are repeated, not smoothed.  Rows have equal heights and GAP pixels between.
+
+    Raises ValueError where the height does not divide into the rows.
+    """
+    row_height, rest = divmod(image.height + GAP, len(labels))
+    if rest:
+        raise ValueError(
+            f"image: given {image.height} pixels of height, wanted {len(labels)} rows"
+        )
+    scale = max(LEAST_SCALE, math.ceil(LEAST_WIDTH / image.width))
+    size = (scale * image.width, scale * image.height)
+    enlarged = image.convert("RGB").resize(size, Image.Resampling.NEAREST)
+    font_size = max(16, round(FONT_SIZE * enlarged.width))
+    font = ImageFont.load_default(font_size)
+    margin = round(max(map(font.getlength, labels)) + font_size)
+    page = Image.new("RGB", (margin + enlarged.width, enlarged.height), "white")
+    page.paste(enlarged, (margin, 0))
+    draw = ImageDraw.Draw(page)
+    for number, label in enumerate(labels):
+        middle = scale * (number * row_height + (row_height - GAP) / 2)
+        place = (margin - font_size / 2, middle)
+        draw.text(place, label, fill="black", font=font, anchor="rm")
+    return page
+
+
+def write_samples(run_dir: Path, out: Path, name: str) -> list[Path]:
+    """Writes the media of the run's last evaluation to `out`; returns the new files.
+
+    Images are enlarged and labelled.  Of sounds, the first of each kind is copied, with
+    its spectrogram.  A file is called after `name` and its metric.
+
+    Raises ValueError for a run whose last evaluation has no media.
+    """
+    events = metrics.read(run_dir / "metrics.jsonl")
+    evaluations = [e for e in events if e["kind"] == "held_out"]
+    last = evaluations[-1] if evaluations else {}
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for metric, labels in ROWS.items():
+        if metric in last:
+            path = out / f"{name}_{metric}.png"
+            with Image.open(run_dir / last[metric]) as image:
+                enlarge(image, labels).save(path, optimize=True)
+            written.append(path)
+    for metric in SOUNDS:
+        if metric in last:
+            source = run_dir / last[metric]
+            path = out / f"{name}_{metric.removesuffix('0')}{source.suffix}"
+            shutil.copyfile(source, path)
+            written.append(path)
+    if not written:
+        raise ValueError(f"run_dir: no media in the last evaluation of {run_dir}")
+    return written
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Writes the samples of the runs named on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run_dir", type=Path, nargs="+")
+    parser.add_argument(
+        "--name", help="start of the files' names, by default the run's"
+    )
+    parser.add_argument("--out", type=Path, default=Path("results/samples"))
+    parsed = parser.parse_args(arguments)
+    if parsed.name and len(parsed.run_dir) > 1:
+        parser.error(f"--name: given {len(parsed.run_dir)} runs, wanted one")
+    for run_dir in parsed.run_dir:
+        name = parsed.name or run_dir.resolve().name
+        for path in write_samples(run_dir, parsed.out, name):
+            print(path)
+
+
+if __name__ == "__main__":
+    main()
