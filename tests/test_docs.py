@@ -1,6 +1,7 @@
 """The code in the documentation runs, and prints what the pages say."""
 
 import csv
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -27,6 +28,31 @@ def test_a_pages_code_runs_and_prints_what_it_says(page, capsys, tmp_path, monke
     printed = capsys.readouterr().out.splitlines()
     expected = re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE)
     assert [line for line in printed if line in expected] == expected
+
+
+def test_the_users_own_experiment_runs_under_bin_train(tmp_path):
+    """The first and last Python blocks of your_model.md and its config, from files."""
+    page = REPO / "docs/your_model.md"
+    model, *_, experiment = python_blocks(page)
+    (config,) = re.findall(r"```gin\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    (tmp_path / "schools.py").write_text(model + experiment)
+    (tmp_path / "schools.gin").write_text(config)
+    np.savetxt(tmp_path / "schools.csv", [[28, 15], [8, 10]] * 4, delimiter=",")
+    process = subprocess.run(
+        [
+            REPO / "bin/train",
+            "--gin_config=schools.gin",
+            "--gin_param=inference.SamplerSettings.num_results=5",
+            "--workdir=run",
+        ],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    assert "ess_bulk" in process.stdout
+    assert np.load(tmp_path / "run/draws.npz")["draws"].shape == (4, 5, 10)
 
 
 def committed(path):
