@@ -82,28 +82,45 @@ def test_the_readmes_program_runs_and_samples_eight_schools():
     assert 1.6 < tau.mean() < 6.0
 
 
-def test_the_readmes_table_is_the_committed_one():
-    text = committed("README.md")
+@pytest.mark.parametrize(
+    ("page", "num_rows"), [("README.md", 3), ("docs/results/nuts.md", 11)]
+)
+def test_a_pages_nuts_table_is_the_committed_one(page, num_rows):
+    text = committed(page)
     measured = {row["label"]: row for row in committed_rows()}
     lines = re.findall(r"^\| (.+?) \| ([\d.]+) \| ([\d.]+) \| (.+?) \|$", text, re.M)
-    assert len(lines) >= 9
-    for label, ms, times_ours, paper_ms in lines:
+    assert len(lines) >= num_rows
+    for label, ms, speedup, paper_ms in lines:
         row = measured[label.replace("`", "").replace("**", "")]
         assert ms == f"{float(row['ms']):.1f}", label
-        wanted = f"{float(row['speedup']):.3g}" if row["speedup"] else "1"
-        assert times_ours == wanted, label
-        wanted = f"{float(row['paper_ms']):.1f}" if row["paper_ms"] else "-"
-        assert paper_ms == wanted, label
+        expected = f"{float(row['speedup']):.3g}" if row["speedup"] else "1"
+        assert speedup == expected, label
+        expected = f"{float(row['paper_ms']):.1f}" if row["paper_ms"] else "-"
+        assert paper_ms == expected, label
 
 
-def test_the_readmes_many_chains_are_the_committed_ones():
-    text = committed("README.md")
+def test_the_speedups_of_many_chains_are_the_committed_ones():
+    text = committed("docs/results/nuts.md")
     rows = {row["system"]: row for row in committed_rows()}
-    found = re.search(
+    figures = re.search(
         r"a gradient takes ([\d.]+) ms of the whole machine: (\d+) times less than "
         r"Stan's and (\d+) times less than PyMC's",
         " ".join(text.split()),
     )
-    assert found[1] == f"{float(rows['ppl_core_64_chains']['ms']):.2f}"
-    for given, name in ((found[2], "stan_glm"), (found[3], "pymc_float64")):
-        assert given == f"{float(rows[f'{name}_all_cores']['speedup']):.0f}"
+    assert figures[1] == f"{float(rows['ppl_core_64_chains']['ms']):.2f}"
+    for shown, name in ((figures[2], "stan_glm"), (figures[3], "pymc_float64")):
+        assert shown == f"{float(rows[f'{name}_all_cores']['speedup']):.0f}"
+
+
+RESULT_PAGES = sorted(REPO.glob("docs/results/*.md"))
+
+
+@pytest.mark.parametrize("page", RESULT_PAGES, ids=lambda page: page.stem)
+def test_a_results_pages_links_exist_and_its_tables_have_at_most_five_columns(page):
+    text = page.read_text("utf-8")
+    links = re.findall(r"\]\((?!http)([^)#]+)", text)
+    assert links
+    for link in links:
+        assert (page.parent / link).exists(), link
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert rows and all(row.count("|") <= 6 for row in rows)

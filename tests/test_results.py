@@ -1,4 +1,4 @@
-"""The committed tables are what the committed records say."""
+"""The committed tables are those that the committed records render."""
 
 import functools
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from experiments.report import page
 
 RESULTS = Path(__file__).parents[1] / "results"
-RENDERED = {  # what renders a file of records, and into which tables and plots
+RENDERED = {  # by the file of records: how to render it, its tables, its plots
     "nuts": (
         functools.partial(page.render_nuts, paper_path=RESULTS / "paper.json"),
         ("nuts_speedup.md", "nuts_speedup.csv"),
@@ -48,7 +48,7 @@ RENDERED = {  # what renders a file of records, and into which tables and plots
 
 @pytest.fixture(scope="module", params=RENDERED)
 def rendered(request, tmp_path_factory):
-    """Tables and plots of a file of records, and where they were rendered again."""
+    """The tables and plots of a file of records, and the folder of new ones."""
     render, tables, plots = RENDERED[request.param]
     out_dir = tmp_path_factory.mktemp(request.param)
     records_path = RESULTS / "records" / f"{request.param}.jsonl"
@@ -56,14 +56,14 @@ def rendered(request, tmp_path_factory):
     return tables, plots, out_dir
 
 
-def test_the_committed_tables_are_what_their_records_say(rendered):
+def test_committed_tables_equal_those_rendered_again(rendered):
     tables, _, out_dir = rendered
     for table in tables:
         committed = (RESULTS / "tables" / table).read_bytes()
         assert (out_dir / "tables" / table).read_bytes() == committed
 
 
-def test_the_committed_plots_are_there_and_can_be_drawn_again(rendered):
+def test_committed_plots_exist_and_can_be_drawn_again(rendered):
     _, plots, out_dir = rendered
     for name in plots:
         for folder in (out_dir, RESULTS):

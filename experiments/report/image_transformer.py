@@ -157,7 +157,7 @@ def _sampled(records: Sequence[Record]) -> Sampled:
 
 def outcomes(page: Page) -> list[Outcome]:
     """How each target came out."""
-    found = []
+    results = []
     steps = {(row.problem, row.system): row for row in page.trained}
     for problem in dict.fromkeys(row.problem for row in page.trained):
         ours = steps[problem, OURS]
@@ -165,17 +165,17 @@ def outcomes(page: Page) -> list[Outcome]:
             if (problem, by_hand) in steps:
                 claim = f"step, {problem}: ours / {SYSTEMS[by_hand]}"
                 other = steps[problem, by_hand]
-                found.append(step_target(claim, ours, other, STEP_OVER_BY_HAND))
+                results.append(step_target(claim, ours, other, STEP_OVER_BY_HAND))
         peers = [steps[problem, p] for p in PEERS if (problem, p) in steps]
-        found.append(_against_peers(problem, ours, peers))
-        found.append(mfu_target(ours, MFU))
+        results.append(_against_peers(problem, ours, peers))
+        results.append(mfu_target(ours, MFU))
     samplers = {(row.problem, row.sampler, row.batch): row for row in page.sampled}
     for batch in sorted({row.batch for row in page.sampled}):
         small = samplers.get((SMALL, CACHED, batch))
         naive = samplers.get((SMALL, NAIVE, batch))
         large = samplers.get((LARGE, CACHED, batch))
         if small and naive:
-            found.append(
+            results.append(
                 at_least(
                     f"sampling {batch} of {SMALL}: naive, extrapolated / ours",
                     NAIVE_OVER_CACHED,
@@ -184,7 +184,7 @@ def outcomes(page: Page) -> list[Outcome]:
                 )
             )
         if small and large:
-            found.append(
+            results.append(
                 at_most(
                     f"a position of {batch} images: {LARGE} / {SMALL}",
                     LARGE_OVER_SMALL,
@@ -192,7 +192,7 @@ def outcomes(page: Page) -> list[Outcome]:
                     large.failure or small.failure,
                 )
             )
-    return found
+    return results
 
 
 def _against_peers(problem: str, ours: Trained, peers: Sequence[Trained]) -> Outcome:

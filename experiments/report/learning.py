@@ -30,7 +30,7 @@ HELD_OUT_RAW = "held_out_bits_per_dim_raw"  # without the EMA, where it was eval
 
 
 def newest_curves(records: Sequence[Record]) -> list[Record]:
-    """The curves that were made together last.
+    """The curves that were recorded together last.
 
     Raises ValueError for no records, for more curves than a plot can show, for curves
     of other data, batches or seeds than the first, and for curves without a common

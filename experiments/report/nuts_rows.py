@@ -292,7 +292,7 @@ def _times(records: Sequence[Record], unit: str) -> dict[int, float]:
 def outcomes(rows: Sequence[Row]) -> dict[Target, Outcome]:
     """How each of TARGETS came out in these rows."""
     by_id = {row.system.id: row for row in rows}
-    found = {}
+    results = {}
     for target in TARGETS:
         pair = by_id[target.over], by_id[target.under]
         reason = "; ".join(
@@ -300,8 +300,8 @@ def outcomes(rows: Sequence[Row]) -> dict[Target, Outcome]:
         )
         measured = ratio(pair[0].times, pair[1].times)
         decide = at_most if target.at_most else at_least
-        found[target] = decide(target.claim, target.bound, measured, reason)
-    return found
+        results[target] = decide(target.claim, target.bound, measured, reason)
+    return results
 
 
 def read_paper(path: Path) -> Paper:

@@ -78,7 +78,7 @@ def render_vae(*, records_path: Path, out_dir: Path) -> None:
 def render_learning(*, records_path: Path, out_dir: Path) -> None:
     """Writes the table and the plot of learning curves, named after their records.
 
-    Only the curves made together last are rendered.  Raises as `render_nuts` does.
+    Only the curves recorded together last are rendered.  Raises as `render_nuts` does.
     """
     command = "`python -m experiments.bench.learning_curves`"
     curves = learning.newest_curves(_records(records_path, command))

@@ -86,7 +86,7 @@ def _outcomes(
     mfu: Mapping[str, dict[int, float]],
     failures: Mapping[str, str],
 ) -> list[Outcome]:
-    found = [
+    results = [
         at_most(
             f"step: ours / {SYSTEMS[name]}",
             RATIO,
@@ -96,4 +96,4 @@ def _outcomes(
         for name in ("by_hand", "by_hand_fused")
     ]
     share = spread(mfu[OURS].values()) if mfu[OURS] else None
-    return [*found, at_least("MFU, ours", MFU, share, failures[OURS], percent=True)]
+    return [*results, at_least("MFU, ours", MFU, share, failures[OURS], percent=True)]

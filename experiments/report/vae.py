@@ -94,7 +94,7 @@ def _examples(row: Trained) -> str:
 
 def outcomes(page: Page) -> list[Outcome]:
     """How each target came out."""
-    found = []
+    results = []
     steps = {(row.problem, row.system): row for row in page.trained}
     for ours in page.trained:
         if ours.system != OURS:
@@ -103,13 +103,13 @@ def outcomes(page: Page) -> list[Outcome]:
         if _examples(ours) == "images":
             if by_hand:
                 claim = f"step, {ours.problem}: ours / {SYSTEMS[BY_HAND]}"
-                found.append(step_target(claim, ours, by_hand, STEP_OVER_BY_HAND))
-            found.append(mfu_target(ours, MFU))
+                results.append(step_target(claim, ours, by_hand, STEP_OVER_BY_HAND))
+            results.append(mfu_target(ours, MFU))
         elif cores:
             devices = _work(cores, "devices").get("devices", "several")
             claim = f"step, {ours.problem}: {devices} logical devices / one"
-            found.append(step_target(claim, cores, ours, CORES_OVER_ONE))
-    return found
+            results.append(step_target(claim, cores, ours, CORES_OVER_ONE))
+    return results
 
 
 def _work(row: Trained, name: str) -> dict[str, Any]:

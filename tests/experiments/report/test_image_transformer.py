@@ -90,19 +90,19 @@ def csv_lines(page):
 
 def test_ratios_are_of_medians_within_a_round_and_ranges_over_them():
     page = report.read_page([*a_round(1), *a_round(2, slower=1.1)])
-    found = outcomes(page)
-    by_hand = found["step, crops32: ours / hand-written TensorFlow"]
+    results = outcomes(page)
+    by_hand = results["step, crops32: ours / hand-written TensorFlow"]
     assert by_hand.measured == pytest.approx([0.8] * 3) and by_hand.reached
-    alike = found[f"step, crops32: ours / {report.SYSTEMS[report.WITH_KERNELS]}"]
+    alike = results[f"step, crops32: ours / {report.SYSTEMS[report.WITH_KERNELS]}"]
     assert alike.measured == pytest.approx([1 / 0.9] * 3) and not alike.reached
-    peers = found["step, crops32: ours / Keras 3 (the fastest of Keras 3 and Flax)"]
+    peers = results["step, crops32: ours / Keras 3 (the fastest of Keras 3 and Flax)"]
     assert peers.measured == pytest.approx([1.25] * 3) and not peers.reached
-    mfu = found["MFU, crops32, ours"]
+    mfu = results["MFU, crops32, ours"]
     assert mfu.measured == pytest.approx([0.6 / 1.1, (0.6 + 0.6 / 1.1) / 2, 0.6])
     assert mfu.reached
-    naive = found["sampling 1 of crops64: naive, extrapolated / ours"]
+    naive = results["sampling 1 of crops64: naive, extrapolated / ours"]
     assert naive.measured == pytest.approx([200.0] * 3) and naive.reached
-    grown = found["a position of 1 images: paper256 / crops64"]
+    grown = results["a position of 1 images: paper256 / crops64"]
     assert grown.measured == pytest.approx([1.05] * 3) and grown.reached
 
 

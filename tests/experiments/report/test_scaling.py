@@ -133,28 +133,28 @@ def read(bench):
     return scaling_rows.read_page(bench, PAPER)
 
 
-def row(found, case, points):
-    (one,) = (r for r in found.measured if (r.case, r.scaling) == (case, points))
+def row(content, case, points):
+    (one,) = (r for r in content.measured if (r.case, r.scaling) == (case, points))
     return one
 
 
 def test_a_machine_that_slows_down_does_not_change_efficiency(bench):
-    found = read(bench)
+    content = read(bench)
     for case, wanted in (("one_process", 1 / 1.05), ("processes", 0.8)):
-        weak = row(found, case, "weak")
+        weak = row(content, case, "weak")
         assert weak.efficiency == pytest.approx((wanted,) * 3)
         assert weak.rate.low < weak.rate.median < weak.rate.high
-    assert row(found, "one_process", "strong").efficiency.median == pytest.approx(
+    assert row(content, "one_process", "strong").efficiency.median == pytest.approx(
         0.2 / 2 / 0.105
     )
-    assert row(found, "one_device", "weak").efficiency is None
+    assert row(content, "one_device", "weak").efficiency is None
 
 
 def test_communication_is_the_time_beyond_independent_processes(bench):
-    found = read(bench)
-    assert row(found, "processes", "weak").communication.median == pytest.approx(0.2)
-    assert row(found, "independent", "weak").communication is None
-    assert row(found, "processes", "strong").communication is None  # has no ceiling
+    content = read(bench)
+    assert row(content, "processes", "weak").communication.median == pytest.approx(0.2)
+    assert row(content, "independent", "weak").communication is None
+    assert row(content, "processes", "strong").communication is None  # has no ceiling
 
 
 @pytest.mark.parametrize(
@@ -165,33 +165,33 @@ def test_communication_is_the_time_beyond_independent_processes(bench):
     ],
 )
 def test_what_failed_or_was_wrong_takes_its_cell_and_has_no_ratio(changes, reason):
-    found = read([*measured(0), *measured(1, processes=changes)])
-    wrong = row(found, "processes", "weak")
+    content = read([*measured(0), *measured(1, processes=changes)])
+    wrong = row(content, "processes", "weak")
     assert reason in wrong.failure and wrong.rate is None and wrong.efficiency is None
-    assert reason in scaling.markdown(found)
-    assert row(found, "one_process", "weak").rate is not None
+    assert reason in scaling.markdown(content)
+    assert row(content, "one_process", "weak").rate is not None
 
 
 def tables(text):
     """Of each heading the lines of its tables, without head and rule."""
-    found = {}
+    lines_of = {}
     for part in re.split(r"^#+ ", text, flags=re.MULTILINE)[1:]:
         title, _, body = part.partition("\n")
         lines = [line for line in body.splitlines() if line.startswith("| ")]
-        found[title] = lines[2:]
-    return found
+        lines_of[title] = lines[2:]
+    return lines_of
 
 
 def test_no_row_of_the_page_is_of_two_kinds(bench):
-    found = read(bench)
-    text = scaling.markdown(found)
+    content = read(bench)
+    text = scaling.markdown(content)
     for name, lines in tables(text).items():
         cases = {line.split(" | ")[1] for line in lines}
         if name.endswith(" scaling"):
             assert lines and cases <= set(scaling_rows.CASES.values())
         else:
             assert not cases & set(scaling_rows.CASES.values())
-    lines = list(csv.DictReader(io.StringIO(scaling.csv(found))))
+    lines = list(csv.DictReader(io.StringIO(scaling.csv(content))))
     of_kind = {
         "measured": {"rounds", "efficiency_low", "communication", "case"},
         "counted": {"topology", "held_bytes", "flops"},
@@ -220,8 +220,8 @@ def test_every_table_has_at_most_five_columns(bench):
 
 
 def test_every_published_point_has_its_error(bench):
-    found = read(bench)
-    lines = list(csv.DictReader(io.StringIO(scaling.csv(found))))
+    content = read(bench)
+    lines = list(csv.DictReader(io.StringIO(scaling.csv(content))))
     points = [
         line
         for line in lines
@@ -255,9 +255,9 @@ def test_only_the_newest_benchmark_of_each_kind_is_read(bench):
         settings=dict(topology="batch:2", devices=2, batch=8),
         work=bench[0].work,
     )
-    found = read([*bench, newer])
-    assert [r.settings["topology"] for r in found.counted] == ["batch:2"]
-    assert len(found.measured) == 7  # those of before are still the newest of theirs
+    content = read([*bench, newer])
+    assert [r.settings["topology"] for r in content.counted] == ["batch:2"]
+    assert len(content.measured) == 7  # those of before are still the newest of theirs
 
 
 def test_a_kind_that_is_not_known_and_no_record_at_all_are_errors():
@@ -280,8 +280,8 @@ def test_runs_without_losses_of_one_device_are_not_counted_as_checked(bench):
 
 
 def test_the_slopes_of_the_papers_titles_come_out_of_its_points():
-    found = read(from_paper())
-    for model in found.paper["models"]:
+    content = read(from_paper())
+    for model in content.paper["models"]:
         slope = scaling_rows.slope(model["chips"], model["examples_per_second"])
         assert slope == pytest.approx(model["slope"], abs=0.01)
 
@@ -292,10 +292,10 @@ def has(image, color):
 
 
 def test_published_measured_and_projected_have_colors_of_their_own(bench, tmp_path):
-    found = read(bench)
-    scaling_plots.draw(found, tmp_path)
+    content = read(bench)
+    scaling_plots.draw(content, tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
-        scaling_plots.figure_names(found)
+        scaling_plots.figure_names(content)
     )
     image = matplotlib.image.imread(tmp_path / "scaling_image_transformer.png")
     colors = (scaling_plots.PUBLISHED, scaling_plots.PROJECTED, scaling_plots.SUPPOSED)

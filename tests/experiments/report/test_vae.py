@@ -76,14 +76,14 @@ CORES = "step, audio: 17 logical devices / one"
 
 def test_ratios_are_of_medians_within_a_round_and_ranges_over_them():
     page = report.read_page([*a_round(1), *a_round(2, slower=1.1)])
-    found = outcomes(page)
-    assert list(found) == [BY_HAND, "MFU, crops64, ours", CORES]
-    assert found[BY_HAND].measured == pytest.approx([0.8] * 3)
-    assert found[BY_HAND].reached and found[BY_HAND].target == "at most 1.02x"
-    mfu = found["MFU, crops64, ours"]
+    results = outcomes(page)
+    assert list(results) == [BY_HAND, "MFU, crops64, ours", CORES]
+    assert results[BY_HAND].measured == pytest.approx([0.8] * 3)
+    assert results[BY_HAND].reached and results[BY_HAND].target == "at most 1.02x"
+    mfu = results["MFU, crops64, ours"]
     assert mfu.measured == pytest.approx([0.6 / 1.1, (0.6 + 0.6 / 1.1) / 2, 0.6])
     assert mfu.reached and mfu.target == "at least 45%"
-    assert found[CORES].measured == pytest.approx([1.25] * 3) and found[CORES].reached
+    assert results[CORES].measured == pytest.approx([1.25] * 3) and results[CORES].reached
 
 
 def test_a_missed_target_is_not_reached():
@@ -111,10 +111,10 @@ def test_a_system_that_did_not_run_takes_up_its_row(status):
     records = replaced(a_round(), "crops64/handwritten_tf", **why)
     records = replaced(records, "audio/ours_cores", **why)
     page = report.read_page(records)
-    found = outcomes(page)
+    results = outcomes(page)
     for claim in (BY_HAND, "step, audio: several logical devices / one"):
-        assert found[claim].measured is None and not found[claim].reached
-    assert found["MFU, crops64, ours"].reached
+        assert results[claim].measured is None and not results[claim].reached
+    assert results["MFU, crops64, ours"].reached
     text = report.markdown(page)
     assert f"{status}: no room" in text
     assert f"not measured ({status}: no room)" in text and "bytes pass in" not in text
