@@ -83,7 +83,9 @@ def test_ratios_are_of_medians_within_a_round_and_ranges_over_them():
     mfu = results["MFU, crops64, ours"]
     assert mfu.measured == pytest.approx([0.6 / 1.1, (0.6 + 0.6 / 1.1) / 2, 0.6])
     assert mfu.reached and mfu.target == "at least 45%"
-    assert results[CORES].measured == pytest.approx([1.25] * 3) and results[CORES].reached
+    assert (
+        results[CORES].measured == pytest.approx([1.25] * 3) and results[CORES].reached
+    )
 
 
 def test_a_missed_target_is_not_reached():
