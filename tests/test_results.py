@@ -1,58 +1,35 @@
 """The committed tables are those that the committed records render."""
 
-import functools
 from pathlib import Path
 
 import pytest
 
-from experiments.report import page
+from experiments.report import __main__ as command
 
 RESULTS = Path(__file__).parents[1] / "results"
-RENDERED = {  # by the file of records: how to render it, its tables, its plots
-    "nuts": (
-        functools.partial(page.render_nuts, paper_path=RESULTS / "paper.json"),
-        ("nuts_speedup.md", "nuts_speedup.csv"),
-        ("nuts_speedup.png",),
-    ),
+RENDERED = {  # by the file of records: its tables and plots
+    "nuts": (("nuts_speedup.md", "nuts_speedup.csv"), ("nuts_speedup.png",)),
     "scaling": (
-        functools.partial(
-            page.render_scaling, paper_path=RESULTS / "paper_scaling.json"
-        ),
         ("scaling.md", "scaling.csv"),
         ("scaling_image_transformer.png", "scaling_vq_vae.png"),
     ),
-    "step_cost": (page.render_step_cost, ("step_cost.md",), ()),
-    "image_transformer": (
-        page.render_image_transformer,
-        ("image_transformer.md", "image_transformer.csv"),
-        (),
-    ),
-    "vector_quantized_learning": (
-        page.render_learning,
-        ("vector_quantized_learning.md",),
-        ("vector_quantized_learning.png",),
-    ),
-    "vae": (page.render_vae, ("vae.md", "vae.csv"), ()),
-    "audio_learning": (
-        page.render_learning,
-        ("audio_learning.md",),
-        ("audio_learning.png",),
-    ),
-    "image_transformer_learning": (
-        page.render_learning,
-        ("image_transformer_learning.md",),
-        ("image_transformer_learning.png",),
-    ),
+    "step_cost": (("step_cost.md",), ()),
+    "image_transformer": (("image_transformer.md", "image_transformer.csv"), ()),
+    "vae": (("vae.md", "vae.csv"), ()),
+    **{
+        f"{name}_learning": ((f"{name}_learning.md",), (f"{name}_learning.png",))
+        for name in ("vector_quantized", "audio", "image_transformer")
+    },
 }
 
 
 @pytest.fixture(scope="module", params=RENDERED)
 def rendered(request, tmp_path_factory):
     """The tables and plots of a file of records, and the folder of new ones."""
-    render, tables, plots = RENDERED[request.param]
+    tables, plots = RENDERED[request.param]
     out_dir = tmp_path_factory.mktemp(request.param)
     records_path = RESULTS / "records" / f"{request.param}.jsonl"
-    render(records_path=records_path, out_dir=out_dir)
+    command.RENDERERS[request.param](records_path=records_path, out_dir=out_dir)
     return tables, plots, out_dir
 
 
@@ -69,3 +46,8 @@ def test_committed_plots_exist_and_can_be_drawn_again(rendered):
         for folder in (out_dir, RESULTS):
             plot = folder / "plots" / name
             assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_file_of_records_is_rendered():
+    files = {path.stem for path in (RESULTS / "records").glob("*.jsonl")}
+    assert files == set(RENDERED) == set(command.RENDERERS)

@@ -1,6 +1,5 @@
 """Renders each file of records into tables/ and plots/."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from experiments.records import record
@@ -28,11 +27,8 @@ def render_nuts(*, records_path: Path, paper_path: Path, out_dir: Path) -> None:
     records = _records(records_path)
     rows = nuts_rows.compare(nuts_rows.newest(records))
     paper = nuts_rows.read_paper(paper_path)
-    tables = {
-        "nuts_speedup.md": nuts.markdown(rows, paper, nuts_rows.by_size(records)),
-        "nuts_speedup.csv": nuts.csv(rows, paper),
-    }
-    _write_tables(out_dir, tables)
+    text = nuts.markdown(rows, paper, nuts_rows.by_size(records))
+    _write(out_dir, "nuts_speedup", text, nuts.csv(rows, paper))
     nuts_plot.draw(rows, paper, _folder(out_dir, "plots") / "nuts_speedup.png")
 
 
@@ -42,11 +38,7 @@ def render_scaling(*, records_path: Path, paper_path: Path, out_dir: Path) -> No
     Only the newest benchmark of each kind is rendered.  Raises as `render_nuts` does.
     """
     content = scaling_rows.read_page(_records(records_path), paper_path)
-    tables = {
-        "scaling.md": scaling.markdown(content),
-        "scaling.csv": scaling.csv(content),
-    }
-    _write_tables(out_dir, tables)
+    _write(out_dir, "scaling", scaling.markdown(content), scaling.csv(content))
     scaling_plots.draw(content, _folder(out_dir, "plots"))
 
 
@@ -57,11 +49,8 @@ def render_image_transformer(*, records_path: Path, out_dir: Path) -> None:
     `render_nuts` does.
     """
     content = image_transformer.read_page(_records(records_path))
-    tables = {
-        "image_transformer.md": image_transformer.markdown(content),
-        "image_transformer.csv": image_transformer.csv(content),
-    }
-    _write_tables(out_dir, tables)
+    text = image_transformer.markdown(content)
+    _write(out_dir, "image_transformer", text, image_transformer.csv(content))
 
 
 def render_vae(*, records_path: Path, out_dir: Path) -> None:
@@ -70,9 +59,7 @@ def render_vae(*, records_path: Path, out_dir: Path) -> None:
     Raises as `render_nuts` does.
     """
     content = vae.read_page(_records(records_path))
-    _write_tables(
-        out_dir, {"vae.md": vae.markdown(content), "vae.csv": vae.csv(content)}
-    )
+    _write(out_dir, "vae", vae.markdown(content), vae.csv(content))
 
 
 def render_learning(*, records_path: Path, out_dir: Path) -> None:
@@ -82,7 +69,7 @@ def render_learning(*, records_path: Path, out_dir: Path) -> None:
     """
     command = "`python -m experiments.bench.learning_curves`"
     curves = learning.newest_curves(_records(records_path, command))
-    _write_tables(out_dir, {f"{records_path.stem}.md": learning.markdown(curves)})
+    _write(out_dir, records_path.stem, learning.markdown(curves))
     learning.draw(curves, _folder(out_dir, "plots") / f"{records_path.stem}.png")
 
 
@@ -91,8 +78,7 @@ def render_step_cost(*, records_path: Path, out_dir: Path) -> None:
 
     Raises as `render_nuts` does.
     """
-    text = step_cost.markdown(_records(records_path))
-    _write_tables(out_dir, {"step_cost.md": text})
+    _write(out_dir, "step_cost", step_cost.markdown(_records(records_path)))
 
 
 def _records(path: Path, writer: str = "a benchmark") -> list[record.Record]:
@@ -109,7 +95,9 @@ def _folder(out_dir: Path, name: str) -> Path:
     return folder
 
 
-def _write_tables(out_dir: Path, texts: Mapping[str, str]) -> None:
-    folder = _folder(out_dir, "tables")
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+def _write(out_dir: Path, name: str, markdown: str, csv: str = "") -> None:
+    """Writes tables/NAME.md, and tables/NAME.csv where there is one."""
+    for ending, text in (("md", markdown), ("csv", csv)):
+        if text:
+            path = _folder(out_dir, "tables") / f"{name}.{ending}"
+            path.write_text(text, encoding="utf-8", newline="\n")
