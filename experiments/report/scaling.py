@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from experiments.records.record import Record
+from experiments.report import selection
 from experiments.report.ratios import Spread
 from experiments.report.scaling_rows import (
     CASES,
@@ -17,7 +18,6 @@ from experiments.report.scaling_rows import (
     Measured,
     Page,
     Projected,
-    failure_of,
     published,
     slope,
 )
@@ -181,7 +181,7 @@ def _counted_table(page: Page) -> str:
     lines = []
     for record in page.counted:
         label, num = record.problem["label"], record.work.get("parameters")
-        failure = failure_of([record])
+        failure = selection.failure([record])
         lines.append(
             (
                 f"{label}, {num:,} weights" if num else str(label),
@@ -399,7 +399,7 @@ def _csv_counted(record: Record) -> dict[str, Any]:
     ).split()
     settings = record.settings
     return (
-        _csv_head("counted", settings["subject"], failure_of([record]))
+        _csv_head("counted", settings["subject"], selection.failure([record]))
         | {
             "topology": settings["topology"],
             "devices": settings["devices"],

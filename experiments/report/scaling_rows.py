@@ -104,11 +104,6 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
     return statistics.linear_regression(x, y).slope
 
 
-def failure_of(records: Sequence[Record]) -> str:
-    """Why these rounds give no number; "" where they do."""
-    return selection.failure(records)
-
-
 def _measured(records: Sequence[Record]) -> Iterable[Measured]:
     runs: dict[tuple[str, str, str, int], list[Record]] = {}
     for record in records:
@@ -129,7 +124,7 @@ def _measured(records: Sequence[Record]) -> Iterable[Measured]:
         if case == "independent":
             ceiling = {}
         common = rates.keys() & ceiling.keys()
-        failure = failure_of(group)
+        failure = selection.failure(group)
         if failure:
             rates, common = {}, set()
         settings = group[0].settings
@@ -161,7 +156,7 @@ def _rates(records: Iterable[Record]) -> dict[int, float]:
             )
         )
         for record in records
-        if not failure_of([record])
+        if not selection.failure([record])
     }
 
 
@@ -174,5 +169,5 @@ def _projected(record: Record) -> Projected:
         on=settings["on"],
         variant=settings.get("variant", ""),
         record=record,
-        failure=failure_of([record]),
+        failure=selection.failure([record]),
     )
