@@ -136,9 +136,9 @@ def audio_draws(sizes: audio_vae.Sizes, seed: int, batch: int) -> Draws:
 
     def of_step(number: int) -> dict[str, np.ndarray]:
         random = BatchRng(tf.constant(step_seed(seed, number)), tf.constant(0))
-        within = prng.uniform(random, "dequantize", (batch, sizes.length))
+        dequantization = prng.uniform(random, "dequantize", (batch, sizes.length))
         noise = prng.normal(random, "z", (batch, sizes.latents))
-        return {"within": within.numpy(), "noise": noise.numpy()}
+        return {"dequantization": dequantization.numpy(), "noise": noise.numpy()}
 
     return _going_round(of_step)
 

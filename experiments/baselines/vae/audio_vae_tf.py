@@ -1,7 +1,7 @@
 """The audio VAE written by hand in TensorFlow: plain layers on one device.
 
-No program, bijector or placement: the bound is added up as it is computed.  What a
-value sees is laid out by a convolution with an identity.
+There is no program, bijector or placement: the bound is summed as it is computed.  A
+convolution with an identity gathers the values before each value.
 """
 
 import math
@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.baselines.adam_tf import fused_adam
+from experiments.baselines.vae.draws import Draws, step_with_draws
 from experiments.bench.problems import AdamSettings, Training
 
 NOTE = (
@@ -19,15 +20,14 @@ NOTE = (
     "uniform and normal draws are made before the clock runs"
 )
 FULL_SCALE = 2.0**15
-NEAR, CODED, LOUDNESS = 32, 16, 1000.0
+NUM_RECENT_ERRORS, CODER_BLOCK, INPUT_GAIN = 32, 16, 1000.0
 LATENT_LIMIT, LATENT_LOG_SCALE, LOG_SCALE = 4.0, 8.0, 3.0
-LATENT_STEP = 2 * LATENT_LIMIT / 256 / math.sqrt(2 * math.pi * math.e)
+LATENT_STDDEV = 2 * LATENT_LIMIT / 256 / math.sqrt(2 * math.pi * math.e)
 LOGISTIC_SCALE = 3**0.5 / math.pi  # of a logistic distribution of variance 1
-ROW_SHIFT, ROW_LOG_SCALE = 1.0, 0.5
-FLOOR, RIDGE, SEEN, LATE, FAST = 1e-5, 1e-8, 2, 16, 8
+MAX_SHIFT, MAX_LOG_SCALE = 1.0, 0.5
+FLOOR, RIDGE, MIN_SAMPLES, RECENT, FAST = 1e-5, 1e-8, 2, 16, 8
 
 Weights = Mapping[str, Any]
-Draws = Callable[[int], Mapping[str, np.ndarray]]
 
 
 def prepare(
@@ -35,43 +35,44 @@ def prepare(
 ) -> Training:
     """The training of these sizes (`audio_vae.Sizes`), from these weights.
 
-    draws: of a step's number, what is drawn in it: `within` [clips, length], uniform,
-      where in its step each sample is, and `noise` [clips, latents], normal.
+    draws: a step's random numbers: `dequantization` [clips, length], uniform, the place
+      of each sample in its quantization step, and `noise` [clips, latents], normal.
 
-    A step is given clips [clips, length] of 16-bit integers.
+    A step takes clips [clips, length] of 16-bit integers.
     """
     w = {name: tf.Variable(array) for name, array in weights.items()}
     update = fused_adam(w, adam)
 
     @tf.function
-    def step(clips: tf.Tensor, within: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    def step(
+        clips: tf.Tensor, dequantization: tf.Tensor, noise: tf.Tensor
+    ) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(nats(w, sizes, clips, within, noise))
+            loss = tf.reduce_mean(nats(w, sizes, clips, dequantization, noise))
         update(tape.gradient(loss, w))
         return loss
 
-    taken = 0
-
-    def take(clips: np.ndarray) -> float:
-        nonlocal taken
-        drawn = draws(taken)
-        taken += 1
-        return float(step(*map(tf.constant, (clips, drawn["within"], drawn["noise"]))))
-
     return Training(
-        step=take, weights=lambda: {name: v.numpy() for name, v in w.items()}
+        step=step_with_draws(step, draws),
+        weights=lambda: {name: v.numpy() for name, v in w.items()},
     )
 
 
 def nats(
-    w: Weights, sizes: Any, clips: tf.Tensor, within: tf.Tensor, noise: tf.Tensor
+    w: Weights,
+    sizes: Any,
+    clips: tf.Tensor,
+    dequantization: tf.Tensor,
+    noise: tf.Tensor,
 ) -> tf.Tensor:
     """The negative evidence lower bound of each clip: [clips]."""
-    audio = (tf.cast(clips, tf.float32) + within - 0.5) / FULL_SCALE
-    given = coder(under(w, "compressor"), tf.asinh(LOUDNESS * audio) / 4, CODED)
-    mean = limited(given[..., 0], LATENT_LIMIT)
-    log_scale = limited(given[..., 1], LATENT_LOG_SCALE)
-    deviation = LATENT_STEP + tf.exp(log_scale)
+    audio = (tf.cast(clips, tf.float32) + dequantization - 0.5) / FULL_SCALE
+    outputs = coder(
+        under(w, "compressor"), tf.asinh(INPUT_GAIN * audio) / 4, CODER_BLOCK
+    )
+    mean = bounded(outputs[..., 0], LATENT_LIMIT)
+    log_scale = bounded(outputs[..., 1], LATENT_LOG_SCALE)
+    deviation = LATENT_STDDEV + tf.exp(log_scale)
     z = mean + deviation * noise
     entropy = tf.reduce_sum(
         tf.math.log(deviation) + 0.5 * math.log(2 * math.pi * math.e), -1
@@ -82,8 +83,8 @@ def nats(
         log_det + logistic(x / LOGISTIC_SCALE) - x.shape[1] * math.log(LOGISTIC_SCALE)
     )
 
-    told = coder(under(w, "upsampler"), z, CODED // 2)
-    shift, log_scale = told[..., 0], limited(told[..., 1], LOG_SCALE)
+    outputs = coder(under(w, "upsampler"), z, CODER_BLOCK // 2)
+    shift, log_scale = outputs[..., 0], bounded(outputs[..., 1], LOG_SCALE)
     x, log_det = through(w, sizes, "decoder", audio, last=adaptive(w, sizes))
     log_det -= 0.5 * tf.reduce_sum(tf.math.log1p(x**2), -1)  # of asinh
     x = tf.asinh(x) * tf.exp(-w["decoder/tail"]) - shift
@@ -94,12 +95,12 @@ def nats(
 
 
 def logistic(x: tf.Tensor) -> tf.Tensor:
-    """The log density of each line, of independent values: [clips]."""
+    """The log density of each clip's independent logistic values: [clips]."""
     return -tf.reduce_sum(tf.nn.softplus(x) + tf.nn.softplus(-x), -1)
 
 
-def limited(x: tf.Tensor, limit: float) -> tf.Tensor:
-    """Within a limit of 0."""
+def bounded(x: tf.Tensor, limit: float) -> tf.Tensor:
+    """A smooth map of the line to (-limit, limit)."""
     return limit * tf.tanh(x / limit)
 
 
@@ -119,22 +120,22 @@ def through(
     x = (y - shift) * tf.exp(-log_scale)
     log_det = -tf.reduce_sum(log_scale, -1)
     parts = tf.split(x, sizes.num_splits, -1)
-    reach = sizes.block_size * sizes.context_blocks
+    receptive_field = sizes.block_size * sizes.context_blocks
     for number in reversed(range(sizes.num_flows)):
         backwards = (sizes.num_flows - 1 - number) % 2 == 1
         if backwards:
             parts = [tf.reverse(part, [1]) for part in reversed(parts)]
         columns = range(sizes.num_splits)
-        before = [tf.zeros_like(parts[0][:, :reach])]
-        before += [part[:, -reach:] for part in parts[:-1]]
-        made = []
+        before = [tf.zeros_like(parts[0][:, :receptive_field])]
+        before += [part[:, -receptive_field:] for part in parts[:-1]]
+        inverses = []
         for at, part, edge in zip(columns, parts, before, strict=True):
             column = sizes.num_splits - 1 - at if backwards else at
             own = under(w, f"{name}/flow{number}/part{column}")
             shift, log_scale = of_row(own, sizes, tf.concat([edge, part], -1))
-            made.append((part - shift) * tf.exp(-log_scale))
+            inverses.append((part - shift) * tf.exp(-log_scale))
             log_det -= tf.reduce_sum(log_scale, -1)
-        parts = made
+        parts = inverses
         if backwards:
             parts = [tf.reverse(part, [1]) for part in reversed(parts)]
     return tf.concat(parts, -1), log_det
@@ -143,31 +144,31 @@ def through(
 def row(w: Weights, sizes: Any, name: str) -> Callable:
     """The aggregating flow's network on latents."""
     own = under(w, f"{name}/flow{sizes.num_flows}/part0")
-    reach = sizes.block_size * sizes.context_blocks
-    return lambda y: of_row(own, sizes, tf.pad(y, ((0, 0), (reach, 0))))
+    receptive_field = sizes.block_size * sizes.context_blocks
+    return lambda y: of_row(own, sizes, tf.pad(y, ((0, 0), (receptive_field, 0))))
 
 
 def of_row(w: Weights, sizes: Any, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Shift and log-scale [clips, n] of the last n of values [clips, reach + n]."""
-    block, reach = sizes.block_size, sizes.block_size * sizes.context_blocks
+    """Shift and log-scale of the last n of values [clips, receptive field + n]."""
+    block, receptive_field = sizes.block_size, sizes.block_size * sizes.context_blocks
     x = tf.asinh(values)
-    batch, length = x.shape[0], x.shape[1] - reach
+    batch, length = x.shape[0], x.shape[1] - receptive_field
     blocks = tf.reshape(x, (batch, -1, block))[:, :-1]
     far = tf.concat(
         [blocks[:, i : i + length // block] for i in range(sizes.context_blocks)], -1
     )
     hidden = tf.nn.relu(far @ w["context"] + w["context/bias"])
-    near = before_each(x[:, reach - block :], block)  # [clips, n, block]
-    told = tf.repeat(hidden @ w["mixed"], block, 1)
+    near = before_each(x[:, receptive_field - block :], block)  # [clips, n, block]
+    context = tf.repeat(hidden @ w["mixed"], block, 1)
     taps = tf.repeat(hidden @ w["taps"], block, 1)
-    out = layers(w, near, told)
+    out = layers(w, near, context)
     shift = out[..., 0] + tf.reduce_sum(near * taps, -1)
-    return limited(shift, ROW_SHIFT), limited(out[..., 1], ROW_LOG_SCALE)
+    return bounded(shift, MAX_SHIFT), bounded(out[..., 1], MAX_LOG_SCALE)
 
 
-def layers(w: Weights, seen: tf.Tensor, told: tf.Tensor) -> tf.Tensor:
-    """[clips, n, 2] of what each value sees, and is told by its block."""
-    x = tf.nn.relu(seen @ w["frames"] + w["frames/bias"] + told)
+def layers(w: Weights, inputs: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
+    """[clips, n, 2] of each value's inputs and the context of its block."""
+    x = tf.nn.relu(inputs @ w["frames"] + w["frames/bias"] + context)
     x = tf.nn.relu(x @ w["hidden"] + w["hidden/bias"])
     return x @ w["out"] + w["out/bias"]
 
@@ -189,22 +190,23 @@ def adaptive(w: Weights, sizes: Any) -> Callable:
         batch, block = y.shape[0], sizes.refit_every
         longest = max(order for order, _ in sizes.linear_predictors)
         past = before_each(tf.pad(y, ((0, 0), (longest, 0))), longest)
-        foretold = [tf.zeros_like(y)]
+        predictions = [tf.zeros_like(y)]
         for order, forgetting in sizes.linear_predictors:
             taps = least_squares(past[..., :order], y, block, forgetting)
             line = tf.reduce_sum(past[..., :order] * tf.repeat(taps, block, 1), -1)
-            foretold.append(tf.clip_by_value(line, -1.0, 1.0))
-        told = tf.stack(foretold, -1)  # [clips, length, choices]
-        squares = (y[..., tf.newaxis] - told) ** 2
-        summed = tf.pad(squares, ((0, 0), (LATE, 0), (0, 0)))[:, :-1]
-        late = tf.nn.avg_pool1d(summed, LATE, 1, "VALID")
-        trust = own["trust/bias"] - own["trust"] * tf.math.log(late + FLOOR**2)
-        best = tf.reduce_sum(told * tf.nn.softmax(trust), -1)
+            predictions.append(tf.clip_by_value(line, -1.0, 1.0))
+        predicted = tf.stack(predictions, -1)  # [clips, length, predictions]
+        squares = (y[..., tf.newaxis] - predicted) ** 2
+        summed = tf.pad(squares, ((0, 0), (RECENT, 0), (0, 0)))[:, :-1]
+        recent_mse = tf.nn.avg_pool1d(summed, RECENT, 1, "VALID")
+        trust = own["trust/bias"] - own["trust"] * tf.math.log(recent_mse + FLOOR**2)
+        mixture = tf.reduce_sum(predicted * tf.nn.softmax(trust), -1)
         lead = tf.concat(
-            [tf.zeros(NEAR - FAST), tf.repeat(tf.exp(own["level"]), FAST)], 0
+            [tf.zeros(NUM_RECENT_ERRORS - FAST), tf.repeat(tf.exp(own["level"]), FAST)],
+            0,
         )
-        wrong = tf.concat([tf.tile(lead[tf.newaxis], (batch, 1)), y - best], -1)
-        near = before_each(wrong, NEAR)
+        errors = tf.concat([tf.tile(lead[tf.newaxis], (batch, 1)), y - mixture], -1)
+        near = before_each(errors, NUM_RECENT_ERRORS)
         hidden = tf.nn.relu(tf.asinh(taps) @ own["context"] + own["context/bias"])
         context = tf.repeat(hidden @ own["mixed"], block, 1)
         fast = tf.reduce_mean(near[..., :FAST] ** 2, -1)
@@ -215,16 +217,17 @@ def adaptive(w: Weights, sizes: Any) -> Callable:
         seen = tf.concat(
             [
                 tf.asinh(near / level),
-                tf.asinh((told - best[..., tf.newaxis]) / level),
-                (0.5 * tf.math.log(late + FLOOR**2) - log_level[..., tf.newaxis]) / 4,
+                tf.asinh((predicted - mixture[..., tf.newaxis]) / level),
+                (0.5 * tf.math.log(recent_mse + FLOOR**2) - log_level[..., tf.newaxis])
+                / 4,
                 log_level[..., tf.newaxis] / 4,
                 ratio[..., tf.newaxis] / 4,
             ],
             -1,
         )
         out = layers(own, seen, context)
-        log_scale = log_level + limited(out[..., 1], LOG_SCALE)
-        return best + level[..., 0] * out[..., 0], log_scale
+        log_scale = log_level + bounded(out[..., 1], LOG_SCALE)
+        return mixture + level[..., 0] * out[..., 0], log_scale
 
     return network
 
@@ -232,7 +235,7 @@ def adaptive(w: Weights, sizes: Any) -> Callable:
 def least_squares(
     past: tf.Tensor, y: tf.Tensor, block: int, forgetting: float
 ) -> tf.Tensor:
-    """A line's taps for each block, of the blocks before it: [clips, blocks, order].
+    """A predictor's coefficients, fitted before each block: [clips, blocks, order].
 
     past: [clips, length, order]; y: [clips, length].
     """
@@ -251,13 +254,13 @@ def least_squares(
     gram += ridge * tf.eye(order, dtype=tf.float64)
     root = tf.linalg.cholesky(gram)
     taps = tf.linalg.cholesky_solve(root, sums[..., order:])[..., 0]
-    seen = np.arange(num) * block >= SEEN * order
+    seen = np.arange(num) * block >= MIN_SAMPLES * order
     return tf.cast(taps, tf.float32) * seen.astype(np.float32)[:, np.newaxis]
 
 
-def coder(w: Weights, x: tf.Tensor, given: int) -> tf.Tensor:
-    """Two numbers for each place: [clips, places, 2].  x: [clips, length]."""
-    blocks = tf.reshape(x, (x.shape[0], -1, given))
+def coder(w: Weights, x: tf.Tensor, block: int) -> tf.Tensor:
+    """Two numbers for each position: [clips, positions, 2].  x: [clips, length]."""
+    blocks = tf.reshape(x, (x.shape[0], -1, block))
     blocks = tf.pad(blocks, ((0, 0), (1, 1), (0, 0)))
     side = tf.concat([blocks[:, :-2], blocks[:, 1:-1], blocks[:, 2:]], -1)
     hidden = tf.nn.relu(side @ w["in"] + w["in/bias"])

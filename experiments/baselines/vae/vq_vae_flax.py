@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from experiments.baselines.vae import vq_vae_tf as in_tensorflow
+from experiments.baselines.vae.draws import Draws, step_with_draws
 from experiments.bench.problems import AdamSettings, Training, Unavailable
 from experiments.vq_vae import cosine_basis
 
 NOTE = (
-    "linen modules, optax.adam, one jitted step that gives its buffers up; its uniform "
+    "linen modules, optax.adam, one jitted step that donates its buffers; its uniform "
     "draws are made before the clock runs"
 )
 MASKED = -1e9
@@ -24,14 +25,13 @@ def prepare(
     weights: Mapping[str, np.ndarray],
     state: Mapping[str, np.ndarray],
     adam: AdamSettings,
-    draws: in_tensorflow.Draws,
+    draws: Draws,
 ) -> Training:
-    """As `vq_vae_tf.prepare`, with mixtures of logistics alone.
+    """`vq_vae_tf.prepare` in Flax, with mixtures of logistics only.
 
     Raises:
       Unavailable: Flax is not installed.
-      ValueError: what it cannot; it has soft EM, mixtures, a prior that learns from the
-        start, and two whole blocks of it or more.
+      ValueError: `check` refuses the sizes or the codebook.
     """
     if importlib.util.find_spec("flax") is None:
         raise Unavailable("not installed: pip install flax (make peers)")
@@ -50,21 +50,15 @@ def prepare(
     params = traverse_util.unflatten_dict(
         {_path(name): jnp.asarray(array) for name, array in weights.items()}
     )
-    held = {name: jnp.asarray(array) for name, array in state.items()}
-    everything = (params, optimizer.init(params), held)
+    variables = {name: jnp.asarray(array) for name, array in state.items()}
+    training_state = (params, optimizer.init(params), variables)
     mixtures, dims = sizes.num_mixtures, sizes.size**2 * 3
-    first = np.concatenate(
-        [
-            np.zeros(4 * mixtures),
-            np.full(3 * mixtures, in_tensorflow.FIRST_LOG_SCALE),
-            np.repeat(in_tensorflow.FIRST_COEFFICIENTS, mixtures),
-        ]
-    ).astype(np.float32)
+    initial = in_tensorflow.initial_outputs(mixtures)
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def update(everything: Any, image: Any, uniform: Any, chosen: Any) -> Any:
-        params, slots, held = everything
-        table, batch = held["codes"], image.shape[0]
+    def update(training_state: Any, image: Any, uniform: Any, chosen: Any) -> Any:
+        params, moments, variables = training_state
+        table, batch = variables["codes"], image.shape[0]
 
         def loss(params: Any) -> Any:
             cosines = params.get("cosines")
@@ -72,22 +66,27 @@ def prepare(
             squares = (vectors**2).sum(-1, keepdims=True) + (table**2).sum(-1)
             squares = squares - 2 * vectors @ table.T
             nearest = squares.argmin(-1).reshape(batch, -1)
-            shares = jax.lax.stop_gradient(sampled_responsibilities(squares, uniform))
-            means = shares @ table
+            responsibilities = jax.lax.stop_gradient(
+                sampled_responsibilities(squares, uniform)
+            )
+            means = responsibilities @ table
             quantised = vectors + jax.lax.stop_gradient(means - vectors)
             outputs = decoder.apply({"params": params["decoder"]}, quantised, cosines)
-            outputs = outputs.reshape(batch, -1, 10 * mixtures) + first
+            outputs = outputs.reshape(batch, -1, 10 * mixtures) + initial
             pixels = transformer._dmol_nats(outputs, image)
             logits = prior.apply({"params": params["prior"]}, nearest)
             codes = optax.softmax_cross_entropy_with_integer_labels(logits, nearest)
-            apart = ((means - vectors) ** 2).mean()
+            error = ((means - vectors) ** 2).mean()
             nats = (pixels + codes.sum(-1)).mean()
-            return nats + dims * codebook.commitment_cost * apart, (vectors, shares)
+            return nats + dims * codebook.commitment_cost * error, (
+                vectors,
+                responsibilities,
+            )
 
-        (value, found), gradients = jax.value_and_grad(loss, has_aux=True)(params)
-        changes, slots = optimizer.update(gradients, slots)
-        after = averaged(held, *found, chosen)
-        return (optax.apply_updates(params, changes), slots, after), value
+        (value, statistics), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+        changes, moments = optimizer.update(gradients, moments)
+        after = averaged(variables, *statistics, chosen)
+        return (optax.apply_updates(params, changes), moments, after), value
 
     def sampled_responsibilities(squares: Any, uniform: Any) -> Any:
         below = jnp.cumsum(jax.nn.softmax(-squares), -1)
@@ -96,12 +95,12 @@ def prepare(
         rows = jnp.arange(squares.shape[0])[:, jnp.newaxis]
         return jnp.zeros_like(squares).at[rows, drawn].add(1 / uniform.shape[1])
 
-    def averaged(before: Any, vectors: Any, shares: Any, chosen: Any) -> Any:
-        steps, counted = before["steps"], shares.sum(0)
+    def averaged(before: Any, vectors: Any, responsibilities: Any, chosen: Any) -> Any:
+        steps, counted = before["steps"], responsibilities.sum(0)
         forget, patience = in_tensorflow.USAGE_DECAY, in_tensorflow.PATIENCE
         decay = jnp.minimum(codebook.decay, (1 + steps) / (10 + steps))
         counts = decay * before["counts"] + (1 - decay) * counted
-        sums = decay * before["sums"] + (1 - decay) * shares.T @ vectors
+        sums = decay * before["sums"] + (1 - decay) * responsibilities.T @ vectors
         total = counts.sum()
         smoothed = (
             (counts + codebook.epsilon)
@@ -125,25 +124,27 @@ def prepare(
             "steps": steps + 1,
         }
 
-    taken = 0
-
-    def step(image: np.ndarray) -> float:
-        nonlocal everything, taken
-        drawn = draws(taken)
-        taken += 1
-        everything, value = update(everything, image, drawn["uniform"], drawn["chosen"])
-        return float(value)
+    def step(image: np.ndarray, uniform: np.ndarray, chosen: np.ndarray) -> Any:
+        nonlocal training_state
+        training_state, value = update(training_state, image, uniform, chosen)
+        return value
 
     def read() -> dict[str, np.ndarray]:
-        flat = traverse_util.flatten_dict(everything[0])
-        made = {name: np.asarray(flat[_path(name)]) for name in weights}
-        return made | {name: np.asarray(v) for name, v in everything[2].items()}
+        flat = traverse_util.flatten_dict(training_state[0])
+        weights_now = {name: np.asarray(flat[_path(name)]) for name in weights}
+        return weights_now | {
+            name: np.asarray(v) for name, v in training_state[2].items()
+        }
 
-    return Training(step=step, weights=read)
+    return Training(step=step_with_draws(step, draws), weights=read)
 
 
 def check(sizes: Any, codebook: Any) -> None:
-    """Raises ValueError as `prepare` does."""
+    """Raises ValueError for what is not implemented here.
+
+    That is all but soft EM, mixtures, and a prior that trains from the first step and
+    has two blocks or more.
+    """
     in_tensorflow.check(sizes, codebook)
     if sizes.likelihood != "dmol" or sizes.prior_start:
         raise ValueError(
@@ -153,7 +154,7 @@ def check(sizes: Any, codebook: Any) -> None:
 
 
 def _path(name: str) -> tuple[str, ...]:
-    """Where linen keeps the weight of a name that the compared systems share."""
+    """The path in linen's parameters of a weight that all systems know by this name."""
     if name in ("cosines", "up"):
         return ("cosines",) if name == "cosines" else ("decoder", "up")
     if name.startswith("prior/"):
@@ -184,10 +185,10 @@ def _modules(sizes: Any, codebook: Any) -> tuple[Any, Any, Any]:
     place = math.prod(sizes.strides)  # pixels of its side
     side = sizes.size // place
     if sizes.shortcuts:
-        apart, together = cosine_basis.transforms(place, sizes.codes_per_position)
+        analysis, synthesis = cosine_basis.transforms(place, sizes.codes_per_position)
 
     def whole(x: Any) -> Any:
-        """Of places [.., numbers of their pixels]: [batch, size, size, numbers]."""
+        """Patches laid out as images: [batch, size, size, numbers of a pixel]."""
         x = x.reshape(-1, side, side, place, place, x.size // x.shape[0] // place**2)
         x = x.transpose(0, 1, 3, 2, 4, 5)
         return x.reshape(x.shape[0], sizes.size, sizes.size, -1)
@@ -200,9 +201,9 @@ def _modules(sizes: Any, codebook: Any) -> tuple[Any, Any, Any]:
         return x
 
     class Encoder(nn.Module):
-        """[batch, size, size, 3] int32 to [vectors, depth].
+        """[batch, size, size, 3] int32 to [vectors, dim].
 
-        cosines: the shortcuts' weights, [frequencies, depth]; None without them.
+        cosines: the shortcuts' weights, [frequencies, dim]; None without them.
         """
 
         @nn.compact
@@ -223,12 +224,12 @@ def _modules(sizes: Any, codebook: Any) -> tuple[Any, Any, Any]:
                 patches = pixels.reshape(-1, side, place, side, place, 3)
                 patches = patches.transpose(0, 1, 3, 2, 4, 5)
                 patches = patches.reshape(-1, place * place * 3)
-                own = patches @ np.concatenate(apart, 1)
-                x += own.reshape(-1, apart.shape[2]) @ cosines
+                own = patches @ np.concatenate(analysis, 1)
+                x += own.reshape(-1, analysis.shape[2]) @ cosines
             return x
 
     class Decoder(nn.Module):
-        """[vectors, depth] to [batch, size, size, outputs].
+        """[vectors, dim] to [batch, size, size, outputs].
 
         cosines: as the encoder's.
         """
@@ -255,7 +256,7 @@ def _modules(sizes: Any, codebook: Any) -> tuple[Any, Any, Any]:
             x += whole(before @ self.param("up", normal, (sizes.channels, outward)))
             own = vectors @ cosines.T / codebook.code_dim
             own = own.reshape(-1, sizes.codes_per_position * own.shape[-1])
-            pixels = whole(own @ together.reshape(-1, together.shape[-1]))
+            pixels = whole(own @ synthesis.reshape(-1, synthesis.shape[-1]))
             return x + pixels @ in_tensorflow.as_means(sizes)
 
     size, heads = sizes.prior_block, sizes.prior_heads
@@ -269,7 +270,7 @@ def _modules(sizes: Any, codebook: Any) -> tuple[Any, Any, Any]:
     )[:, np.newaxis, np.newaxis]  # [blocks, 1, 1, 2 size]
 
     def attend(query: Any, key: Any, value: Any) -> Any:
-        """What every position finds, [batch, positions, width], of all heads."""
+        """Local attention of all heads: [batch, positions, width]."""
 
         def split(y: Any) -> Any:  # [batch, blocks, heads, size, depth]
             y = y.reshape(y.shape[0], -1, size, heads, width // heads)
@@ -282,8 +283,8 @@ def _modules(sizes: Any, codebook: Any) -> tuple[Any, Any, Any]:
         query = split(query) * (width // heads) ** -0.5
         key, value = with_previous(split(key)), with_previous(split(value))
         scores = query @ key.swapaxes(-1, -2) + bias + first
-        found = (jax.nn.softmax(scores) @ value).transpose(0, 1, 3, 2, 4)
-        return found.reshape(found.shape[0], filled, width)
+        attended = (jax.nn.softmax(scores) @ value).transpose(0, 1, 3, 2, 4)
+        return attended.reshape(attended.shape[0], filled, width)
 
     class Layer(nn.Module):
         """Attention and two dense layers: [batch, positions, hidden] to the same."""
@@ -294,8 +295,8 @@ def _modules(sizes: Any, codebook: Any) -> tuple[Any, Any, Any]:
                 nn.Dense(width, use_bias=False, name=name)(x)
                 for name in ("query", "key", "value")
             )
-            found = attend(query, key, value)
-            x += nn.Dense(sizes.prior_hidden, use_bias=False, name="out")(found)
+            attended = attend(query, key, value)
+            x += nn.Dense(sizes.prior_hidden, use_bias=False, name="out")(attended)
             x = nn.LayerNorm(epsilon=1e-6, name="after_attention")(x)
             inner = nn.relu(nn.Dense(sizes.prior_filter_size, name="filter_in")(x))
             x += nn.Dense(sizes.prior_hidden, name="filter_out")(inner)

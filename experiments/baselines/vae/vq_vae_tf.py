@@ -4,7 +4,7 @@ Plain operations and autodiff; the codebook's averages are assignments to variab
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,16 @@ import tensorflow as tf
 
 from experiments.baselines.adam_tf import fused_adam
 from experiments.baselines.image_transformer import handwritten_tf as transformer
+from experiments.baselines.vae.draws import Draws, step_with_draws
 from experiments.bench.problems import AdamSettings, Training
 from experiments.vq_vae import cosine_basis
 
 NOTE = (
-    "plain operations and autodiff, averages assigned by hand; Adam by TensorFlow's "
-    "fused kernel; its uniform draws are made before the clock runs"
+    "plain operations and autodiff, moving averages assigned by hand; Adam by "
+    "TensorFlow's fused kernel; its uniform draws are made before the clock runs"
 )
-USAGE_DECAY, PATIENCE = 0.99, 100  # of what says that a code is dead
-FIRST_LOG_SCALE, FIRST_COEFFICIENTS = -3.0, (2.0, 0.0, 2.0)  # of mixtures, at first
-
-Draws = Callable[[int], Mapping[str, np.ndarray]]
+USAGE_DECAY, PATIENCE = 0.99, 100  # by which unused codes are found
+INITIAL_LOG_SCALE, INITIAL_COEFFICIENTS = -3.0, (2.0, 0.0, 2.0)  # of mixtures
 
 
 def prepare(
@@ -35,42 +34,32 @@ def prepare(
 ) -> Training:
     """The training of `vq_vae.Sizes` and `vq_vae.Codebook`, from these values.
 
-    draws: of a step's number, what is drawn in it: `uniform` [vectors, samples] float32
-      for the codes, and `chosen` [codes] int32, the vectors that codes begin anew from.
+    draws: a step's random numbers: `uniform` [vectors, samples] float32 for the codes,
+      and `chosen` [codes] int32, the vectors that codes restart from.
 
-    Raises ValueError for what it cannot: it has soft EM, and a prior of two blocks or
-    more.
+    Raises ValueError for hard EM, and for a prior of fewer than two blocks: neither is
+    implemented.
     """
     check(sizes, codebook)
     w = {name: tf.Variable(array) for name, array in weights.items()}
-    held = {name: tf.Variable(array) for name, array in state.items()}
+    variables = {name: tf.Variable(array) for name, array in state.items()}
     update = fused_adam(w, adam)
 
     @tf.function
     def step(image: tf.Tensor, uniform: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
-        before = {name: v.read_value() for name, v in held.items()}
+        before = {name: v.read_value() for name, v in variables.items()}
         with tf.GradientTape() as tape:
-            loss, found = loss_of(w, before, sizes, codebook, image, uniform)
+            loss, statistics = loss_of(w, before, sizes, codebook, image, uniform)
         gradients = tape.gradient(loss, w, unconnected_gradients="zero")
         update(gradients)
-        for name, value in averaged(codebook, before, *found, chosen).items():
-            held[name].assign(value)
+        for name, value in averaged(codebook, before, *statistics, chosen).items():
+            variables[name].assign(value)
         return loss
 
-    taken = 0
-
-    def take(image: np.ndarray) -> float:
-        nonlocal taken
-        drawn = draws(taken)
-        taken += 1
-        return float(
-            step(*map(tf.constant, (image, drawn["uniform"], drawn["chosen"])))
-        )
-
     def values() -> dict[str, np.ndarray]:
-        return {name: v.numpy() for name, v in (w | held).items()}
+        return {name: v.numpy() for name, v in (w | variables).items()}
 
-    return Training(step=take, weights=values)
+    return Training(step=step_with_draws(step, draws), weights=values)
 
 
 def loss_of(
@@ -81,20 +70,20 @@ def loss_of(
     image: tf.Tensor,
     uniform: tf.Tensor,
 ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
-    """The mean nats of an image, and the vectors and shares that they are made of.
+    """The mean nats of an image, and what the M-step needs: vectors, responsibilities.
 
     image: [batch, size, size, 3] int32; uniform: [vectors, samples].
     """
     table, batch, dims = state["codes"], image.shape[0], sizes.size**2 * 3
-    vectors = encoded(w, sizes, image)  # [vectors, depth]
+    vectors = encoded(w, sizes, image)  # [vectors, dim]
     squares = (
         tf.reduce_sum(vectors**2, -1, keepdims=True)
         + tf.reduce_sum(table**2, -1)
         - 2 * tf.matmul(vectors, table, transpose_b=True)
     )
     nearest = tf.argmin(squares, -1, output_type=tf.int32)
-    shares = sampled_responsibilities(squares, uniform)
-    means = tf.stop_gradient(shares @ table)
+    responsibilities = sampled_responsibilities(squares, uniform)
+    means = tf.stop_gradient(responsibilities @ table)
     quantised = vectors + tf.stop_gradient(means - vectors)
     codes = tf.reshape(nearest, (batch, -1))
     pixels = pixel_nats(sizes, decoded(w, sizes, quantised, batch), image)
@@ -103,9 +92,9 @@ def loss_of(
         lambda: prior_nats(w, sizes, codebook, codes),
         lambda: tf.fill((batch,), codes.shape[1] * math.log(codebook.num_codes)),
     )
-    apart = tf.reduce_mean((means - vectors) ** 2)
-    loss = tf.reduce_mean(pixels + code_nats) + dims * codebook.commitment_cost * apart
-    return loss, (vectors, shares)
+    error = tf.reduce_mean((means - vectors) ** 2)
+    loss = tf.reduce_mean(pixels + code_nats) + dims * codebook.commitment_cost * error
+    return loss, (vectors, responsibilities)
 
 
 def check(sizes: Any, codebook: Any) -> None:
@@ -124,7 +113,7 @@ def check(sizes: Any, codebook: Any) -> None:
 
 
 def encoded(w: Mapping[str, Any], sizes: Any, image: tf.Tensor) -> tf.Tensor:
-    """What is to be quantised: [vectors, depth].  image: [batch, size, size, 3]."""
+    """The vectors to be quantised: [vectors, dim].  image: [batch, size, size, 3]."""
     x = tf.cast(image, tf.float32) / 127.5 - 1
     for number, stride in enumerate(sizes.strides):
         x = tf.nn.relu(x) if number else x
@@ -136,12 +125,12 @@ def encoded(w: Mapping[str, Any], sizes: Any, image: tf.Tensor) -> tf.Tensor:
     x = tf.reshape(x, (-1, x.shape[-1] // sizes.codes_per_position))
     if sizes.shortcuts:
         side = math.prod(sizes.strides)
-        apart, _ = cosine_basis.transforms(
+        analysis, _ = cosine_basis.transforms(
             side, sizes.codes_per_position
-        )  # [slots, pixels, frequencies]
+        )  # [codes, pixels, frequencies]
         patches = tf.nn.space_to_depth(tf.cast(image, tf.float32) / 127.5 - 1, side)
-        patches = tf.reshape(patches, (-1, apart.shape[1]))
-        own = tf.reshape(patches @ np.concatenate(apart, 1), (-1, apart.shape[2]))
+        patches = tf.reshape(patches, (-1, analysis.shape[1]))
+        own = tf.reshape(patches @ np.concatenate(analysis, 1), (-1, analysis.shape[2]))
         x += own @ w["cosines"]
     return x
 
@@ -149,9 +138,9 @@ def encoded(w: Mapping[str, Any], sizes: Any, image: tf.Tensor) -> tf.Tensor:
 def decoded(
     w: Mapping[str, Any], sizes: Any, vectors: tf.Tensor, batch: int
 ) -> tf.Tensor:
-    """What pixels are drawn by: [batch, size, size, outputs].
+    """The parameters of the pixels' distributions: [batch, size, size, outputs].
 
-    vectors: [vectors, depth], of all of the batch.
+    vectors: [vectors, dim], of all of the batch.
     """
     x = tf.reshape(vectors, (-1, sizes.codes_per_position * vectors.shape[-1]))
     first = x = tf.nn.bias_add(x @ w["decoded"], w["decoded_bias"])
@@ -167,29 +156,29 @@ def decoded(
     if sizes.shortcuts:
         x += patched(sizes, first @ w["up"], batch)
         if sizes.likelihood == "dmol":
-            _, together = cosine_basis.transforms(
+            _, synthesis = cosine_basis.transforms(
                 math.prod(sizes.strides), sizes.codes_per_position
             )
             own = vectors @ tf.transpose(w["cosines"]) / vectors.shape[-1]
-            pixels = tf.reshape(own, (-1, together[:, :, 0].size))
-            pixels @= together.reshape(-1, together.shape[-1])
+            pixels = tf.reshape(own, (-1, synthesis[:, :, 0].size))
+            pixels @= synthesis.reshape(-1, synthesis.shape[-1])
             x += patched(sizes, pixels, batch) @ as_means(sizes)
     return x
 
 
 def patched(sizes: Any, x: tf.Tensor, batch: int) -> tf.Tensor:
-    """Of places, their pixels: [batch, size, size, numbers of a pixel]."""
+    """Patches laid out as images: [batch, size, size, numbers of a pixel]."""
     stride = math.prod(sizes.strides)
     side = sizes.size // stride
     return tf.nn.depth_to_space(tf.reshape(x, (batch, side, side, -1)), stride)
 
 
 def as_means(sizes: Any) -> np.ndarray:
-    """Puts pixels where a mixture has its means: [3, outputs].
+    """The matrix [3, outputs] that adds pixels to the means of a mixture.
 
-    Less what the first coefficients have one channel move the next by.
+    It subtracts what the initial coefficients let one channel add to the next.
     """
-    of_red, of_both, by_green = np.tanh(FIRST_COEFFICIENTS)
+    of_red, of_both, by_green = np.tanh(INITIAL_COEFFICIENTS)
     own = [[1, -of_red, -of_both], [0, 1, -by_green], [0, 0, 1]]
     means = np.repeat(np.array(own, np.float32), sizes.num_mixtures, 1)
     before, after = np.zeros((2, 3, 6 * sizes.num_mixtures), np.float32)
@@ -198,9 +187,9 @@ def as_means(sizes: Any) -> np.ndarray:
 
 
 def residuals(w: Mapping[str, Any], sizes: Any, name: str, x: tf.Tensor) -> tf.Tensor:
-    """Two convolutions, added, as often as the layer has it.
+    """The residual layers after a convolution, of two convolutions each.
 
-    x: [batch, rows, columns, channels], as is what comes back.
+    x: [batch, rows, columns, channels], the shape of the result too.
     """
     for number in range(sizes.residual_layers[int(name[-1])]):
         own = f"{name}/residual{number}"
@@ -212,7 +201,7 @@ def residuals(w: Mapping[str, Any], sizes: Any, name: str, x: tf.Tensor) -> tf.T
 
 
 def sampled_responsibilities(squares: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
-    """The share of each code in draws with odds exp(-distance): [vectors, codes].
+    """The frequencies of sampled codes with odds exp(-distance): [vectors, codes].
 
     squares: [vectors, codes]; uniform: [vectors, samples].
     """
@@ -229,19 +218,19 @@ def averaged(
     codebook: Any,
     before: Mapping[str, tf.Tensor],
     vectors: tf.Tensor,
-    shares: tf.Tensor,
+    responsibilities: tf.Tensor,
     chosen: tf.Tensor,
 ) -> dict[str, tf.Tensor]:
-    """The codebook after a step: averages that forget, and codes begun anew.
+    """The codebook after a step: moving averages, and restarted codes.
 
-    vectors: [vectors, depth]; shares: [vectors, codes]; chosen: [codes].
+    vectors: [vectors, dim]; responsibilities: [vectors, codes]; chosen: [codes].
     """
     steps = before["steps"]
     decay = tf.minimum(codebook.decay, (1 + steps) / (10 + steps))
-    found = tf.reduce_sum(shares, 0)
-    counts = decay * before["counts"] + (1 - decay) * found
-    made = tf.matmul(shares, vectors, transpose_a=True)
-    sums = decay * before["sums"] + (1 - decay) * made
+    counted = tf.reduce_sum(responsibilities, 0)
+    counts = decay * before["counts"] + (1 - decay) * counted
+    summed = tf.matmul(responsibilities, vectors, transpose_a=True)
+    sums = decay * before["sums"] + (1 - decay) * summed
     total = tf.reduce_sum(counts)
     smoothed = (
         (counts + codebook.epsilon)
@@ -249,7 +238,7 @@ def averaged(
         * total
     )
     usage = USAGE_DECAY * before["usage"]
-    usage += (1 - USAGE_DECAY) * found / tf.reduce_sum(found)
+    usage += (1 - USAGE_DECAY) * counted / tf.reduce_sum(counted)
     usage = tf.where(steps < 1, tf.zeros_like(usage), usage)
     idle = (usage < codebook.restart_threshold / codebook.num_codes) & (
         before["age"] >= PATIENCE
@@ -266,28 +255,33 @@ def averaged(
     }
 
 
+def initial_outputs(mixtures: int) -> np.ndarray:
+    """Constants added to a pixel's outputs: [10 mixtures]."""
+    log_scales = np.full(3 * mixtures, INITIAL_LOG_SCALE)
+    coefficients = np.repeat(INITIAL_COEFFICIENTS, mixtures)
+    parts = [np.zeros(4 * mixtures), log_scales, coefficients]
+    return np.concatenate(parts).astype(np.float32)
+
+
 def pixel_nats(sizes: Any, outputs: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    """Of each image: [batch].  outputs: [batch, size, size, outputs]."""
+    """Each image's nats given its codes: [batch].
+
+    outputs: [batch, size, size, outputs].
+    """
     batch, places = image.shape[0], sizes.size**2
     if sizes.likelihood == "categorical":
         logits = tf.reshape(outputs, (batch, places * 3, sizes.num_values))
         return transformer.categorical_nats(logits, image)
     mixtures = sizes.num_mixtures
-    first = np.concatenate(
-        [
-            np.zeros(4 * mixtures),
-            np.full(3 * mixtures, FIRST_LOG_SCALE),
-            np.repeat(FIRST_COEFFICIENTS, mixtures),
-        ]
-    ).astype(np.float32)
-    outputs = tf.reshape(outputs + first, (batch, places, 10 * mixtures))
+    outputs += initial_outputs(mixtures)
+    outputs = tf.reshape(outputs, (batch, places, 10 * mixtures))
     return transformer.dmol_nats(outputs, image)
 
 
 def prior_nats(
     w: Mapping[str, Any], sizes: Any, codebook: Any, codes: tf.Tensor
 ) -> tf.Tensor:
-    """Of each image's codes, [batch], by an Image Transformer over them.
+    """The nats of each image's codes, [batch], by an Image Transformer.
 
     codes: [batch, codes of an image].
     """
@@ -305,7 +299,7 @@ def prior_nats(
     x = tf.pad(x, [[0, 0], [1, 0], [0, 0]])
     signal = own["row"][:, tf.newaxis] + own["column"]
     x += root * tf.reshape(signal, (length, layers.hidden))
-    # Whole blocks; what fills them up comes last, where no code sees it.
+    # Padded to whole blocks at the end, where no code attends to it.
     x = tf.pad(x, [[0, 0], [0, -length % layers.block], [0, 0]])
     dense = transformer.dense
     later = np.triu(np.full((layers.block,) * 2, transformer.MASKED, np.float32), 1)
@@ -314,19 +308,21 @@ def prior_nats(
         head = f"layer{number}/"
         of = {n.removeprefix(head): v for n, v in own.items() if n.startswith(head)}
         query, key, value = (dense(x, of[n]) for n in ("query", "key", "value"))
-        found = dense(transformer.attention(layers, query, key, value, bias), of["out"])
+        update = dense(
+            transformer.attention(layers, query, key, value, bias), of["out"]
+        )
         x = transformer.layer_norm(
-            x + found, of["attention/scale"], of["attention/bias"]
+            x + update, of["attention/scale"], of["attention/bias"]
         )
         inner = tf.nn.relu(dense(x, of["filter_in"], of["filter_in_bias"]))
-        found = dense(inner, of["filter_out"], of["filter_out_bias"])
-        x = transformer.layer_norm(x + found, of["filter/scale"], of["filter/bias"])
+        update = dense(inner, of["filter_out"], of["filter_out_bias"])
+        x = transformer.layer_norm(x + update, of["filter/scale"], of["filter/bias"])
     logits = dense(x[:, :length], own["outputs"], own["outputs_bias"])
     return transformer.categorical_nats(logits, codes)
 
 
 class _PriorSizes:
-    """What `handwritten_tf.attention` asks of sizes."""
+    """The sizes that `handwritten_tf.attention` reads."""
 
     def __init__(self, sizes: Any) -> None:
         self.heads, self.hidden = sizes.prior_heads, sizes.prior_hidden

@@ -151,7 +151,7 @@ def test_clips_by_hand_have_our_bound_and_gradients():
     with tf.GradientTape() as tape:
         tape.watch(weights)
         nats = audio_vae_tf.nats(
-            weights, CLIPS, clips, tf.constant(drawn["within"]), drawn["noise"]
+            weights, CLIPS, clips, tf.constant(drawn["dequantization"]), drawn["noise"]
         )
     grads = tape.gradient(nats, weights)
     np.testing.assert_allclose(nats, wanted, rtol=1e-5)
