@@ -10,14 +10,7 @@ from ppl_core import densities
 from ppl_core.random_variable import RandomVariable
 from ppl_core.trace import traceable
 
-_OPTIONS = (
-    "sample_shape",
-    "value",
-    "seed",
-    "observed",
-    "log_prob_scale",
-    "log_prob_mask",
-)
+_OPTIONS = "sample_shape value seed observed log_prob_scale log_prob_mask".split()
 
 
 def make_random_variable(
@@ -33,10 +26,6 @@ def make_random_variable(
       observed, log_prob_scale, log_prob_mask: see RandomVariable.
     Where the class itself has an argument of one of these names (sample_shape of
     tfd.Sample), the argument goes to the class.
-
-    >>> LogNormal = ppl.make_random_variable(tfp.distributions.LogNormal)
-    >>> LogNormal(0.0, 1.0, sample_shape=3, name="x").shape.as_list()
-    [3]
     """
     parameters = inspect.signature(
         make_distribution.__init__

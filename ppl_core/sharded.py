@@ -51,21 +51,13 @@ def unconstrain_shards(
     Raises ValueError as `unconstrain` does, if there is no shard, for less than one
     stream or shard per call, and for an unknown device (TensorFlow would silently use
     another one).
-
-    >>> def model(x):
-    ...     slope = ppl.Normal(0.0, 1.0, name="slope")
-    ...     return ppl.Normal(slope * x, 1.0, name="y")
-    >>> x = np.float32([1, 2, 3, 4])
-    >>> shards = [ppl.Shard((part,), {"y": part}) for part in np.split(x, 2)]
-    >>> ppl.unconstrain_shards(model, shards).log_prob(tf.ones([1, 1])).numpy().round(3)
-    array([-5.095])
     """
     if not shards:
         raise ValueError("unconstrain_shards: given no shard, wanted at least one")
-    if num_streams < 1 or shards_per_call < 1:
+    if min(num_streams, shards_per_call) < 1:
         raise ValueError(
-            f"unconstrain_shards: given {num_streams} streams and {shards_per_call} "
-            "shards per call, wanted at least 1 of each"
+            f"unconstrain_shards: given {num_streams=}, {shards_per_call=}, wanted at "
+            "least 1 of each"
         )
     _check_devices({s.device for s in shards if s.device is not None})
     shards = [_on_its_device(shard) for shard in shards]

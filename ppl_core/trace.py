@@ -56,13 +56,7 @@ def forward(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def traceable(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns `fn` in a form whose calls go to the active tracers.
-
-    >>> double = ppl.traceable(lambda x: 2 * x)
-    >>> with ppl.trace(lambda fn, x: fn(x) + 1):
-    ...     double(3)
-    7
-    """
+    """Returns `fn` in a form whose calls go to the active tracers."""
 
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -65,11 +65,9 @@ def save(
             _write(partial / f"{number:04d}.npy", name, np.asarray(array, order="C"))
             for number, (name, array) in enumerate(arrays.items())
         ]
-        text = jsonlines.dumps(
-            {"schema": SCHEMA, "step": step, "about": metadata, "arrays": entries},
-            indent=1,
-        )
-        jsonlines.write_text(partial / MANIFEST, text + "\n")
+        about = {"schema": SCHEMA, "step": step, "about": metadata, "arrays": entries}
+        text = jsonlines.dumps(about, indent=1) + "\n"
+        jsonlines.write_text(partial / MANIFEST, text)
         _sync(partial)
         os.replace(partial, final)
         _sync(folder)

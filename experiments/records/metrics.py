@@ -90,11 +90,13 @@ def _drop_truncated_line(path: Path) -> bool:
 
 def _save(run_dir: Path, name: str, value: Image | Audio) -> str:
     """Writes an image or audio file and returns its path within the run."""
-    is_image = isinstance(value, Image)
-    path = run_dir / "media" / f"{name}.{'png' if is_image else 'wav'}"
+    if isinstance(value, Image):
+        suffix, content = "png", encode_png(value)
+    else:
+        suffix, content = "wav", encode_wav(value)
+    path = run_dir / "media" / f"{name}.{suffix}"
     path.parent.mkdir(exist_ok=True)
-    encoded = encode_png(value) if isinstance(value, Image) else encode_wav(value)
-    path.write_bytes(encoded)
+    path.write_bytes(content)
     return str(path.relative_to(run_dir))
 
 
