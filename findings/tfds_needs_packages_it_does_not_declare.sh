@@ -18,6 +18,7 @@ export TF_CPP_MIN_LOG_LEVEL=3 CUDA_VISIBLE_DEVICES=-1 TMPDIR=$folder
 import sys
 import tempfile
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 
@@ -27,7 +28,7 @@ class Numbers(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self):
-        features = tfds.features.FeaturesDict({"x": tfds.features.Scalar("int64")})
+        features = tfds.features.FeaturesDict({"x": tfds.features.Scalar(np.int64)})
         return tfds.core.DatasetInfo(builder=self, features=features)
 
     def _split_generators(self, manager):

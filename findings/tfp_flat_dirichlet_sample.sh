@@ -18,10 +18,10 @@ export TF_CPP_MIN_LOG_LEVEL=3 CUDA_VISIBLE_DEVICES=-1 TMPDIR=$folder
 import tensorflow_probability as tfp
 
 tfd = tfp.distributions
-print("log_prob:", tfd.FlatDirichlet(3).log_prob([0.2, 0.3, 0.5]).numpy())
+print("log_prob:", tfd.FlatDirichlet([3]).log_prob([0.2, 0.3, 0.5]).numpy())
 print("Dirichlet of ones:", tfd.Dirichlet([1.0, 1.0, 1.0]).sample(seed=(0, 1)).numpy())
 try:
-    tfd.FlatDirichlet(3).sample(2, seed=(0, 1))
+    tfd.FlatDirichlet([3]).sample(2, seed=(0, 1))
 except TypeError as error:
     print("FlatDirichlet.sample:", type(error).__name__, error)
 else:
