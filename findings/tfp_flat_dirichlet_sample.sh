@@ -2,7 +2,7 @@
 # TFP: FlatDirichlet cannot be sampled with NumPy 2.4 or later.
 #
 # log_prob works, so a model with this prior passes every density check; drawing from it
-# raises a TypeError. Dirichlet with a concentration of ones draws from the same law.
+# raises a ValueError. Dirichlet with a concentration of ones draws from the same law.
 #
 # Needs Python 3.12 or 3.13 (PYTHON names another one). Fails when the behaviour changes.
 set -euo pipefail
@@ -22,7 +22,7 @@ print("log_prob:", tfd.FlatDirichlet([3]).log_prob([0.2, 0.3, 0.5]).numpy())
 print("Dirichlet of ones:", tfd.Dirichlet([1.0, 1.0, 1.0]).sample(seed=(0, 1)).numpy())
 try:
     tfd.FlatDirichlet([3]).sample(2, seed=(0, 1))
-except TypeError as error:
+except ValueError as error:
     print("FlatDirichlet.sample:", type(error).__name__, error)
 else:
     raise SystemExit("changed: FlatDirichlet can be sampled")
