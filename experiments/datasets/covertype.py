@@ -210,14 +210,18 @@ def load_covertype(
     Raises ValueError for another labelling or a num_rows outside 1 to 581,012, and
     what load_compact raises. Tran et al. (2018), section 4.2; Edward2,
     examples/no_u_turn_sampler/logistic_regression.py.
+
+    >>> problem = load_covertype(num_rows=1000)
+    >>> problem.features.shape, problem.start.shape
+    ((1000, 55), (55,))
     """
     if labelling not in LABELLINGS:
         raise ValueError(
             f"labelling: given {labelling!r}, wanted one of {sorted(LABELLINGS)}"
         )
     if num_rows is not None:
-        whole = isinstance(num_rows, int | np.integer) and num_rows is not True
-        if not whole or not 1 <= num_rows <= ROWS:
+        whole = isinstance(num_rows, int | np.integer)
+        if not whole or isinstance(num_rows, bool) or not 1 <= num_rows <= ROWS:
             raise ValueError(
                 f"num_rows: given {num_rows!r}, wanted None or a whole number from 1 "
                 f"to {ROWS}"

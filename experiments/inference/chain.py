@@ -1,4 +1,4 @@
-"""Runs transitions by the chunk: one compiled loop, progress told between chunks."""
+"""Runs chains of NUTS transitions in one compiled loop, by the chunk."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -19,9 +19,9 @@ from experiments.inference.settings import SamplerSettings
 
 
 class Kernel(NamedTuple):
-    """Two compiled functions, each traced once, whatever the length of the chunks."""
+    """Two compiled functions, each traced once for chunks of any length."""
 
-    chunk_size: int  # draws that a run can hold
+    chunk_size: int  # draws at most in one run
     init: Callable  # position [chains, dim] -> NutsState
     run: Callable  # (seed, first, num, state, step_size) -> NutsState, buffers
 
@@ -38,12 +38,12 @@ def compile_kernel(
     jit_compile: bool = True,
     first_chain: int = 0,
 ) -> Kernel:
-    """The sampler of one log density, traced for chunks of up to `chunk_size` draws.
+    """The sampler of one log density, compiled for chunks of up to `chunk_size` draws.
 
-    jit_compile: the whole loop by XLA, density and all, which pays for all but the
-      largest densities; else the sampler's own work is, and the density runs as it is.
-    first_chain: the number of the first chain, which with the seed is what it draws by:
-      chains 2 and 3 alone are those of a kernel of four.
+    jit_compile: whether XLA compiles the whole loop with the density in it.  Otherwise
+      it compiles the sampler's own work, and TensorFlow runs the density as it is.
+    first_chain: the number of the first chain.  A chain's random numbers depend on the
+      seed and its number: chains 2 and 3 alone draw as they do in a kernel of four.
     """
     if inverse_mass is None:
         inverse_mass = np.ones(dim)
@@ -84,8 +84,8 @@ def compile_kernel(
         state: nuts.NutsState,
         step_size: tf.Tensor,
     ) -> tuple:
-        def transition(i: tf.Tensor, state: nuts.NutsState, kept: tuple) -> tuple:
-            # By the draw's own number: chunks of any length draw alike.
+        def transition(i: tf.Tensor, state: nuts.NutsState, buffers: tuple) -> tuple:
+            # The seed depends on the draw's number, and so not on the chunks' length.
             state, info = nuts.step(
                 prng.fold_in(seed, first + i),
                 state,
@@ -96,17 +96,17 @@ def compile_kernel(
                 within_xla=jit_compile,
                 first_chain=first_chain,
             )
-            told = (state.position, state.log_prob, *info)
-            kept = tuple(
-                tf.tensor_scatter_nd_update(whole, [[i]], one[tf.newaxis])
-                for whole, one in zip(kept, told, strict=True)
+            draw = (state.position, state.log_prob, *info)
+            buffers = tuple(
+                tf.tensor_scatter_nd_update(buffer, [[i]], value[tf.newaxis])
+                for buffer, value in zip(buffers, draw, strict=True)
             )
-            return i + 1, state, kept
+            return i + 1, state, buffers
 
         def buffer(shape: tuple, dtype: tf.DType) -> tf.Tensor:
             return tf.zeros((chunk_size, num_chains, *shape), dtype)
 
-        kept = (
+        buffers = (  # in the order of Samples
             buffer((dim,), dtype),
             buffer((), log_prob_dtype),
             buffer((), tf.int32),
@@ -115,22 +115,22 @@ def compile_kernel(
             buffer((), tf.bool),
             buffer((), log_prob_dtype),
         )
-        _, state, kept = tf.while_loop(
-            lambda i, state, kept: i < num,
+        _, state, buffers = tf.while_loop(
+            lambda i, state, buffers: i < num,
             transition,
-            (tf.constant(0), state, kept),
+            (tf.constant(0), state, buffers),
             parallel_iterations=1,
         )
-        return state, kept
+        return state, buffers
 
-    # One leapfrog: a step of NaN diverges at once.  It compiles all there is, so that
-    # the first real call only runs.
+    # Compiles everything, so that the first real call only runs.  It takes one
+    # leapfrog, since a step size of NaN diverges at once.
     state = init(tf.zeros(shape, dtype))
     run(tf.zeros([2], tf.int32), 0, 1, state, tf.constant(float("nan"), dtype))
     return Kernel(chunk_size, init, run)
 
 
-def sample(
+def sample_chunks(
     kernel: Kernel,
     *,
     seed: tf.Tensor,  # [2] int32
@@ -140,14 +140,14 @@ def sample(
     chunk_size: int,
     num_done: int = 0,
 ) -> Iterator[Samples]:
-    """Yields `num_results` draws of every chain, by the chunk.
+    """Yields `num_results` draws of every chain, `chunk_size` at a time.
 
     chunk_size: at most the one that the kernel was compiled for.  The draws do not
       depend on it.
-    num_done: draws of these that there are already, the last of which is `start`.
+    num_done: the number of draws made in an earlier run, the last of which is `start`.
 
     Raises ValueError when the log density or its gradient is not finite at `start`, and
-    when `chunk_size` is not what the kernel can hold.
+    when `chunk_size` is larger than the kernel's.
     """
     if not 1 <= chunk_size <= kernel.chunk_size:
         raise ValueError(
@@ -160,10 +160,10 @@ def sample(
     step = tf.constant(step_size, dtype)
     for first in range(num_done, num_results, chunk_size):
         num = min(chunk_size, num_results - first)
-        state, kept = kernel.run(
+        state, buffers = kernel.run(
             seed, tf.constant(first), tf.constant(num), state, step
         )
-        yield Samples(*(np.moveaxis(part.numpy()[:num], 0, 1) for part in kept))
+        yield Samples(*(np.moveaxis(part.numpy()[:num], 0, 1) for part in buffers))
 
 
 def energy_error(
@@ -175,9 +175,9 @@ def energy_error(
     num_steps: int = 100,
     jit_compile: bool = True,
 ) -> np.ndarray:
-    """How far the energy strays over a trajectory: [chains, num_steps], H - H(start).
+    """The energy error H - H(start) along a trajectory: [chains, num_steps].
 
-    What is left of it as the step shrinks is the rounding of the log density.
+    For small steps it is the rounding error of the log density.
     """
     start = tf.convert_to_tensor(start)
 
@@ -226,14 +226,18 @@ def prepare(
 
     Its first call draws with `seed`, and each later one with a seed of its own.
 
-    Raises ValueError when `start` is not of `settings.num_chains` chains.
+    Raises ValueError when `start` is not of `settings.num_chains` chains, and when the
+    memory cannot hold the draws; the returned function when the log density or its
+    gradient is not finite at `start`.
     """
+    start = np.asarray(start)
     if start.ndim != 2 or start.shape[0] != settings.num_chains:
         raise ValueError(
             f"start: given shape {start.shape}, wanted [{settings.num_chains}, dim], "
             "one row a chain of settings.num_chains"
         )
     num_chains, dim = start.shape
+    settings.check_memory(dim=dim)
     kernel = compile_kernel(
         log_prob_and_grad,
         num_chains=num_chains,
@@ -245,7 +249,7 @@ def prepare(
     calls = itertools.count()
 
     def run() -> Samples:
-        (samples,) = sample(
+        (samples,) = sample_chunks(
             kernel,
             seed=tf.constant([next(calls), seed]),
             start=start,
@@ -258,6 +262,43 @@ def prepare(
     return run
 
 
+def sample(
+    log_prob_and_grad: LogProbAndGrad,
+    *,
+    start: np.ndarray,  # [chains, dim], unconstrained
+    settings: SamplerSettings,
+    seed: int,
+    jit_compile: bool = True,
+) -> Samples:
+    """Draws of NUTS from `start`: settings.num_results of each of settings.num_chains.
+
+    Step size and metric (the identity) stay as given: nothing is adapted or discarded.
+
+    log_prob_and_grad: from positions [chains, dim] to log probs [chains] and gradients
+      [chains, dim]; of a program, `ppl.unconstrain(...).log_prob_and_grad`.
+    jit_compile: whether XLA compiles the density together with the sampler.
+
+    Raises ValueError when `start` is not of settings.num_chains chains, when the log
+    density or its gradient is not finite there, and when the memory cannot hold the
+    draws.
+
+    >>> def standard_normal(x):
+    ...     return -0.5 * tf.reduce_sum(x**2, axis=-1), -x
+    >>> settings = SamplerSettings(step_size=0.8, num_chains=4, num_results=50)
+    >>> start = np.zeros([4, 2])
+    >>> sample(standard_normal, start=start, settings=settings, seed=1).draws.shape
+    (4, 50, 2)
+    """
+    run = prepare(
+        log_prob_and_grad,
+        start=start,
+        settings=settings,
+        seed=seed,
+        jit_compile=jit_compile,
+    )
+    return run()
+
+
 def evaluate(
     log_prob_and_grad: LogProbAndGrad,
     points: np.ndarray,
@@ -265,9 +306,9 @@ def evaluate(
     num_chains: int = 1,
     jit_compile: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A density at `points` [points, dim]: float64 [points], and gradients.
+    """The log prob at `points` [points, dim] and its gradients, both float64.
 
-    num_chains: points at once; a last batch that is not full is filled up.
+    num_chains: points evaluated at once; the last batch is padded.
     """
     function = tf.function(log_prob_and_grad, jit_compile=jit_compile, autograph=False)
     log_probs, grads = [], []

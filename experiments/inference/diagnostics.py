@@ -1,48 +1,148 @@
-"""What draws say of themselves: ArviZ's rank-normalised R-hat and effective sizes."""
+"""Summaries of draws: ArviZ's rank-normalised R-hat and effective sample sizes."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 from arviz_stats.base import array_stats
 
 from experiments.inference.samples import Samples
 
-MIN_DRAWS = 4  # ArviZ's split R-hat wants two in each half
+MIN_DRAWS = 4  # of a chain: ArviZ's split R-hat needs two in each half
+MAX_R_HAT = 1.01  # Vehtari et al. (2021), section 4
+MIN_ESS = 400.0  # of all chains together: Vehtari et al. (2021), section 4
+
+Constrain = Callable[[tf.Tensor], Mapping[str, Any]]
+
+
+class Summary(NamedTuple):
+    """A table of the variables and a dictionary of the run; printed, both and advice.
+
+    The dictionary holds chains, draws (of each), leapfrogs, accept (mean), divergences,
+    depth_histogram, max_depth, reached_max_depth, min_ess_bulk and max_r_hat.
+    """
+
+    table: pd.DataFrame  # a row a scalar: mean, sd, ess_bulk, ess_tail, r_hat
+    run: dict[str, Any]
+
+    @property
+    def warnings(self) -> list[str]:
+        """A line for each thing wrong with the run and what to do; [] for a good run."""
+        table, run = self
+        lines = []
+        total = run["chains"] * run["draws"]
+        if run["divergences"]:
+            lines.append(
+                f"{run['divergences']} of {total} draws diverged: do not trust any of "
+                "them. Use a smaller step_size, or reparametrise the model."
+            )
+        if run["draws"] < MIN_DRAWS:
+            lines.append(
+                f"fewer than {MIN_DRAWS} draws a chain: no r_hat and no effective "
+                "sample size. Use a larger num_results."
+            )
+        if run["max_r_hat"] > MAX_R_HAT:
+            worst = table["r_hat"].idxmax()
+            lines.append(
+                f"r_hat of {worst} is {run['max_r_hat']:.3g}, above {MAX_R_HAT}: the "
+                "chains disagree. Use a larger num_results, or find out whether chains "
+                "stay in different modes."
+            )
+        for column in ("ess_bulk", "ess_tail"):
+            lowest = table[column].min()
+            if lowest < MIN_ESS:
+                lines.append(
+                    f"{column} of {table[column].idxmin()} is {lowest:.0f}, below "
+                    f"{MIN_ESS:.0f}: estimates are coarse. Use a larger num_results."
+                )
+        if run["reached_max_depth"]:
+            lines.append(
+                f"{run['reached_max_depth']} of {total} draws reached max_depth "
+                f"{run['max_depth']}: their trajectories were cut short. Use a larger "
+                "step_size or max_depth."
+            )
+        return lines
+
+    def __str__(self) -> str:
+        """The header line, the table, and a line for each warning."""
+        run = self.run
+        header = (
+            f"NUTS, {run['chains']} chains of {run['draws']} draws: "
+            f"{run['divergences']} divergences, {run['reached_max_depth']} draws at "
+            "maximum depth\nStep size as given, identity metric: nothing is adapted."
+        )
+        table = self.table.to_string(
+            float_format="{:.3g}".format,
+            formatters=dict.fromkeys(("ess_bulk", "ess_tail"), "{:.0f}".format)
+            | {"r_hat": "{:.3f}".format},
+            index_names=False,
+        )
+        return "\n".join(
+            [header, table, *(f"WARNING: {line}" for line in self.warnings)]
+        )
+
+
+def constrain_draws(samples: Samples, constrain: Constrain) -> dict[str, np.ndarray]:
+    """The draws of each variable by name: [chains, num, ...].
+
+    constrain: from coordinates [draws, dim] to values by name, [draws, ...] each; of a
+      program, `ppl.unconstrain(...).constrain`.
+
+    >>> samples = Samples(np.zeros([2, 5, 1]), *6 * [np.zeros([2, 5])])
+    >>> constrain_draws(samples, lambda x: {"scale": tf.exp(x[:, 0])})["scale"].shape
+    (2, 5)
+    """
+    chains, num, dim = samples.draws.shape
+    flat = tf.constant(samples.draws.reshape(-1, dim))
+    # As a graph, from which what only the log prob needs is pruned.
+    values = tf.function(constrain, autograph=False)(flat)
+    return {
+        name: np.reshape(value, (chains, num, *value.shape[1:]))
+        for name, value in values.items()
+    }
 
 
 def summarize(
-    samples: Samples, *, max_depth: int, names: Sequence[str]
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """A table of one row a coordinate, and the run as a samples.
+    samples: Samples,
+    *,
+    max_depth: int,
+    constrain: Constrain | None = None,
+    names: Sequence[str] | None = None,
+) -> Summary:
+    """The table and the run's statistics, to print or to compute with.
 
-    The table holds mean, sd, ess_bulk, ess_tail and r_hat (Vehtari et al. 2021), NaN
-    where there are fewer than 4 draws a chain.
+    The table has a row a scalar variable, and mean, sd, ess_bulk, ess_tail and r_hat
+    (Vehtari et al. 2021), NaN where there are fewer than 4 draws a chain.
+
+    max_depth: the settings' own, to count the trajectories that it cut short.
+    constrain: as of `constrain_draws`; the rows are then the model's variables.
+    names: of the coordinates, without `constrain`; None: x[0], x[1] and so on.
+
+    >>> noise = np.random.default_rng(0).normal(size=[4, 1000, 1])
+    >>> zeros = np.zeros([4, 1000])
+    >>> samples = Samples(noise, *3 * [zeros], zeros + 0.9, zeros > 0, zeros)
+    >>> summary = summarize(samples, max_depth=10, names=["mu"])
+    >>> summary.table.index.tolist(), summary.run["divergences"], summary.warnings
+    (['mu'], 0, [])
     """
     chains, num, dim = samples.draws.shape
+    rows: dict[str, np.ndarray] = {}
+    if constrain is None:
+        names = [f"x[{i}]" for i in range(dim)] if names is None else names
+        rows = {name: samples.draws[..., i] for i, name in enumerate(names)}
+    else:
+        for name, values in constrain_draws(samples, constrain).items():
+            for index in np.ndindex(values.shape[2:]):
+                label = f"[{','.join(map(str, index))}]" if index else ""
+                rows[name + label] = values[(..., *index)]
     table = pd.DataFrame(
-        {
-            "mean": samples.draws.mean(axis=(0, 1), dtype=np.float64),
-            "sd": samples.draws.std(axis=(0, 1), dtype=np.float64, ddof=1)
-            if chains * num > 1
-            else np.nan,
-        },
-        index=pd.Index(names, name="coordinate"),
+        [_statistics(values.astype(np.float64)) for values in rows.values()],
+        index=pd.Index(rows, name="coordinate" if constrain is None else "variable"),
     )
-    for column, statistic in (
-        ("ess_bulk", lambda x: array_stats.ess(x, method="bulk")),
-        ("ess_tail", lambda x: array_stats.ess(x, method="tail", prob=(0.05, 0.95))),
-        ("r_hat", lambda x: array_stats.rhat(x)),
-    ):
-        table[column] = [
-            float(statistic(samples.draws[:, :, i].astype(np.float64)))
-            if num >= MIN_DRAWS
-            else np.nan
-            for i in range(dim)
-        ]
     depths, counts = np.unique(samples.depth, return_counts=True)
-    return table, {
+    run = {
         "chains": chains,
         "draws": num,
         "leapfrogs": int(samples.leapfrogs.sum()),
@@ -51,7 +151,27 @@ def summarize(
         "depth_histogram": {
             int(depth): int(count) for depth, count in zip(depths, counts, strict=True)
         },
+        "max_depth": max_depth,
         "reached_max_depth": int((samples.depth == max_depth).sum()),
         "min_ess_bulk": float(table["ess_bulk"].min()),
         "max_r_hat": float(table["r_hat"].max()),
     }
+    return Summary(table, run)
+
+
+def _statistics(values: np.ndarray) -> dict[str, float]:
+    """The row of one scalar, [chains, num] float64."""
+    row = {
+        "mean": float(values.mean()),
+        "sd": float(values.std(ddof=1)) if values.size > 1 else np.nan,
+        "ess_bulk": np.nan,
+        "ess_tail": np.nan,
+        "r_hat": np.nan,
+    }
+    if values.shape[1] >= MIN_DRAWS and row["sd"] > 0:
+        row["ess_bulk"] = float(array_stats.ess(values, method="bulk"))
+        row["ess_tail"] = float(
+            array_stats.ess(values, method="tail", prob=(0.05, 0.95))
+        )
+        row["r_hat"] = float(array_stats.rhat(values))
+    return row

@@ -1,22 +1,75 @@
-"""What every sampler is configured with."""
+"""What every sampler is configured with, and checks of such values."""
 
 import dataclasses
+import math
+import os
+from typing import Any
+
+import numpy as np
+
+MAX_DEPTH = 30  # a trajectory's leapfrogs are counted in int32
+STATISTICS_BYTES = 33  # of a draw, besides its coordinates: see Samples
+
+
+def check_count(
+    name: str, value: Any, *, highest: int | None = None, why: str = ""
+) -> None:
+    """Raises ValueError unless `value` is a whole number, 1 or more.
+
+    highest: the largest value allowed; None: any.
+    why: what the message says of that bound.
+    """
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < 1 or (highest is not None and value > highest):
+        bound = "1 or more" if highest is None else f"1 to {highest}"
+        raise ValueError(f"{name}: given {value!r}, wanted {bound}{why}, whole")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SamplerSettings:
-    """What every sampler is told: a fixed step size, an identity metric, no warm-up."""
+    """A fixed step size, the identity metric, and no warm-up.
 
-    step_size: float  # leapfrog step, in units of the coefficients
+    The step size is yours to choose: nothing is adapted.
+
+    Raises ValueError, naming the parameter, for a value of another type or out of
+    range, and for more draws than this machine's memory holds.
+
+    >>> SamplerSettings(step_size=0.1, num_chains=4, num_results=500).max_depth
+    10
+    >>> SamplerSettings(step_size=-0.1)
+    Traceback (most recent call last):
+    ValueError: step_size: given -0.1, wanted a finite number above 0
+    """
+
+    step_size: float  # leapfrog step, in units of the unconstrained coordinates
     max_depth: int = 10  # doublings at most: 2**max_depth - 1 leapfrogs a draw
-    num_results: int = 5  # draws, which is trajectories, a chain
+    num_results: int = 5  # draws of each chain
     num_chains: int = 1
 
     def __post_init__(self) -> None:
-        if not self.step_size > 0:
-            raise ValueError(f"step_size: given {self.step_size}, wanted above 0")
-        for name in ("max_depth", "num_results", "num_chains"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name}: given {getattr(self, name)}, wanted 1 or more"
-                )
+        step = self.step_size
+        is_number = isinstance(step, int | float | np.floating | np.integer)
+        if not is_number or isinstance(step, bool) or not 0 < step < math.inf:
+            raise ValueError(
+                f"step_size: given {step!r}, wanted a finite number above 0"
+            )
+        check_count("max_depth", self.max_depth, highest=MAX_DEPTH)
+        check_count("num_results", self.num_results)
+        check_count("num_chains", self.num_chains)
+        self.check_memory(dim=1)
+
+    def check_memory(self, *, dim: int) -> None:
+        """Raises ValueError when the memory cannot hold the draws.
+
+        dim: the number of coordinates, float32 each.
+        """
+        num_draws = int(self.num_chains) * int(self.num_results)
+        needed = num_draws * (4 * dim + STATISTICS_BYTES)
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if needed > memory:
+            counts = {"num_results": self.num_results, "num_chains": self.num_chains}
+            name = max(counts, key=lambda name: counts[name])
+            raise ValueError(
+                f"{name}: given {counts[name]}, wanted fewer: {num_draws} draws take "
+                f"{needed:,} bytes, and this machine has {memory:,}"
+            )

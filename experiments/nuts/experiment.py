@@ -118,7 +118,7 @@ def sample(
     ):
         event("build", 0, build_seconds=build_seconds, energy_error_100_steps=error)
         began = time.perf_counter()
-        for chunk in chain.sample(
+        for chunk in chain.sample_chunks(
             kernel,
             seed=tf.constant([0, seed]),
             start=start,

@@ -35,7 +35,7 @@ def compiled(num_chains, density=DENSITY, **options):
 def draws_of(kernel, start, *, num=40, chunk_size=40, seed=SEED, step_size=STEP_SIZE):
     """One chunk of all the draws, put together from those yielded."""
     chunks = list(
-        chain.sample(
+        chain.sample_chunks(
             kernel,
             seed=seed,
             start=start,
@@ -123,7 +123,7 @@ def test_a_longer_run_begins_with_the_shorter(kernel, drawn):
 
 def test_a_run_goes_on_from_its_last_draw(plain_kernel):
     whole = draws_of(plain_kernel, START[:4], num=12)
-    (rest,) = chain.sample(
+    (rest,) = chain.sample_chunks(
         plain_kernel,
         seed=SEED,
         start=whole.draws[:, 6],

@@ -172,7 +172,7 @@ def test_start_without_a_finite_density_is_an_error(problem, settings):
     start[1, 2] = np.nan
     with pytest.raises(ValueError, match="chain 1"):
         next(
-            chain.sample(
+            chain.sample_chunks(
                 kernel,
                 seed=tf.constant([0, 0]),
                 start=start,

@@ -1,0 +1,107 @@
+"""Summaries name the model's variables, and say when a run is bad."""
+
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import ppl_core as ppl
+from experiments import inference
+from experiments.inference.samples import Samples
+
+CHAINS, DRAWS = 4, 1000
+
+
+def made_samples(draws, *, depth=3, diverged=0):
+    shape = draws.shape[:2]
+    is_diverged = np.zeros(shape, bool)
+    is_diverged.flat[:diverged] = True
+    return Samples(
+        draws=draws,
+        log_prob=np.zeros(shape),
+        leapfrogs=np.full(shape, 7, np.int32),
+        depth=np.full(shape, depth, np.int32),
+        accept=np.full(shape, 0.9),
+        diverged=is_diverged,
+        energy=np.zeros(shape),
+    )
+
+
+@pytest.fixture(scope="module")
+def noise():
+    return np.random.default_rng(0).normal(size=(CHAINS, DRAWS, 3)).astype(np.float32)
+
+
+def constrain(x):
+    return {"scale": tf.exp(x[:, 0]), "means": x[:, 1:]}
+
+
+def test_a_good_run_has_a_row_a_scalar_variable_and_no_warning(noise):
+    summary = inference.summarize(
+        made_samples(noise), max_depth=10, constrain=constrain
+    )
+    assert summary.table.index.tolist() == ["scale", "means[0]", "means[1]"]
+    columns = ["mean", "sd", "ess_bulk", "ess_tail", "r_hat"]
+    assert summary.table.columns.tolist() == columns
+    wanted = np.exp(noise[..., 0].astype(np.float64))
+    assert summary.table.loc["scale", "mean"] == pytest.approx(wanted.mean(), rel=1e-5)
+    assert summary.table.loc["scale", "sd"] == pytest.approx(wanted.std(), rel=1e-3)
+    assert summary.warnings == []
+    first = str(summary).splitlines()[0]
+    assert "4 chains of 1000 draws: 0 divergences, 0 draws at maximum depth" in first
+
+
+def test_constrained_draws_have_chains_then_draws(noise):
+    draws = inference.constrain_draws(made_samples(noise), constrain)
+    assert draws["scale"].shape == (CHAINS, DRAWS)
+    assert draws["means"].shape == (CHAINS, DRAWS, 2)
+    np.testing.assert_array_equal(draws["means"], noise[..., 1:])
+
+
+@pytest.mark.parametrize(
+    ("changed", "warning"),
+    [
+        ({"diverged": 2}, "2 of 4000 draws diverged"),
+        ({"depth": 5}, "4000 of 4000 draws reached max_depth 5"),
+        ({"apart": True}, r"r_hat of x\[0\] is"),
+        ({"num": 60}, r"ess_bulk of x\[\d\] is \d+, below 400"),
+        ({"num": 3}, "fewer than 4 draws a chain"),
+    ],
+)
+def test_a_bad_run_says_so_where_it_is_printed(noise, changed, warning):
+    changed = dict(changed)
+    draws = noise[:, : changed.pop("num", DRAWS)].copy()
+    draws[0, :, 0] += 3 * changed.pop("apart", False)
+    summary = inference.summarize(made_samples(draws, **changed), max_depth=5)
+    lines = [line for line in str(summary).splitlines() if line.startswith("WARNING")]
+    assert any(re.search(warning, line) for line in lines), lines
+
+
+def test_a_users_own_model_is_sampled_and_summarized():
+    def model():
+        scale = ppl.Gamma(3.0, 2.0, name="scale")
+        ppl.Normal(0.0, scale, name="x")
+
+    posterior = ppl.unconstrain(model, observed={"x": np.float32(0.5)})
+    settings = inference.SamplerSettings(step_size=0.5, num_chains=4, num_results=20)
+    samples = inference.sample(
+        posterior.log_prob_and_grad, start=np.zeros([4, 1]), settings=settings, seed=1
+    )
+    summary = inference.summarize(
+        samples, max_depth=settings.max_depth, constrain=posterior.constrain
+    )
+    assert summary.table.index.tolist() == ["scale"]
+    assert summary.table.loc["scale", "mean"] > 0
+    assert summary.run["divergences"] == samples.diverged.sum()
+
+
+def test_a_start_of_another_number_of_chains_is_an_error():
+    settings = inference.SamplerSettings(step_size=0.5, num_chains=4)
+    with pytest.raises(ValueError, match=r"start: given shape \(3, 2\), wanted \[4"):
+        inference.sample(
+            lambda x: (-0.5 * tf.reduce_sum(x**2, -1), -x),
+            start=np.zeros([3, 2]),
+            settings=settings,
+            seed=1,
+        )
