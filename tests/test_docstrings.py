@@ -16,6 +16,11 @@ PACKAGES = ("ppl_core", "experiments.inference", "experiments.datasets")
 NAMES = {"np": np, "ppl": ppl, "tf": tf, "tfp": tfp}  # that every example may use
 
 USER_FACING = """
+experiments.datasets.covertype.load_covertype
+experiments.inference.chain.sample
+experiments.inference.diagnostics.constrain_draws
+experiments.inference.diagnostics.summarize
+experiments.inference.settings.SamplerSettings
 ppl_core.posterior.unconstrain
 ppl_core.random_variable.RandomVariable
 ppl_core.scipy.make_log_joint_fn

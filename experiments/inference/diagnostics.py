@@ -29,7 +29,7 @@ class Summary(NamedTuple):
 
     @property
     def warnings(self) -> list[str]:
-        """A line for each thing wrong with the run and what to do; [] for a good run."""
+        """What is wrong with the run and what to do, a line each; [] for a good run."""
         table, run = self
         lines = []
         total = run["chains"] * run["draws"]

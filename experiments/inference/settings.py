@@ -21,8 +21,10 @@ def check_count(
     """
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or value < 1 or (highest is not None and value > highest):
-        bound = "1 or more" if highest is None else f"1 to {highest}"
-        raise ValueError(f"{name}: given {value!r}, wanted {bound}{why}, whole")
+        bound = "1" if highest is None else f"1 to {highest}"
+        raise ValueError(
+            f"{name}: given {value!r}, wanted a whole number from {bound}{why}"
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

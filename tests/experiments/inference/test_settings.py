@@ -20,7 +20,7 @@ def test_a_step_size_that_is_no_positive_number_is_an_error(step_size):
 @pytest.mark.parametrize("name", ["max_depth", "num_results", "num_chains"])
 @pytest.mark.parametrize("value", COUNTS)
 def test_a_count_that_is_no_positive_whole_number_is_an_error(name, value):
-    with pytest.raises(ValueError, match=f"^{name}: given {value!r}, wanted 1"):
+    with pytest.raises(ValueError, match=f"^{name}: given {value!r}, wanted a whole"):
         SamplerSettings(step_size=0.1, **{name: value})
 
 
@@ -30,7 +30,9 @@ def test_numpys_numbers_are_numbers():
 
 
 def test_a_depth_that_int32_cannot_count_is_an_error():
-    with pytest.raises(ValueError, match="max_depth: given 31, wanted 1 to 30"):
+    with pytest.raises(
+        ValueError, match="max_depth: given 31, wanted a whole .* 1 to 30"
+    ):
         SamplerSettings(step_size=0.1, max_depth=31)
 
 
