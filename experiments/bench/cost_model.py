@@ -191,7 +191,7 @@ def roofline_seconds(work: Work, hardware: Hardware) -> float:
     )
 
 
-def roofline_share(measured_seconds: float, work: Work, hardware: Hardware) -> float:
+def roofline_fraction(measured_seconds: float, work: Work, hardware: Hardware) -> float:
     """The share of the roofline that a measured step reached.
 
     Raises ValueError for a step faster than the hardware: then one of the two is wrong.

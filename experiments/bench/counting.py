@@ -1,17 +1,19 @@
-"""Bytes and ops of a step: from shapes and rules alone, and from the graphs that ran.
+"""Bytes and operations of a training step.
 
-The first needs no device, so a model of any size can be counted on a mesh of any; the
-second is what the first is held against.
+Some functions count from shapes and sharding rules alone.  They need no device, so they
+count a model of any size on a mesh of any size.  Others count in the graphs that ran,
+and tests compare the two.
 """
 
 import contextlib
 import itertools
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
-from tensorflow.core.framework import graph_pb2, node_def_pb2
+from tensorflow.core.framework import graph_pb2
 from tensorflow.python.eager import context  # no public name collects graphs
 
 from experiments.training import train_step
@@ -38,35 +40,40 @@ class Collective(NamedTuple):
     device: str  # "CPU:0"
     op: str  # "CollectiveReduceV2" is an all-reduce
     num_devices: int  # that take part
-    num_bytes: int  # of what comes out of it on this device
+    num_bytes: int  # of its output on this device
 
 
 def device_bytes(
     model: Model, optimizer: Optimizer, topology: Topology, settings: StepSettings
 ) -> dict[str, int]:
-    """Bytes that each device keeps of weights, slots, ema, step and, if any, state."""
-    sharded = sharding(model, topology)
+    """The bytes of variables on each device, by their kind.
+
+    The kinds are weights, slots, ema, step and, for a model that has it, state.
+    """
+    specs = sharding(model, topology)
     kinds = ("weights", "slots", "ema", "step", *(["state"] if model.state else []))
-    found = dict.fromkeys(kinds, 0)
-    kept = variable_specs(model, optimizer, ema=settings.ema_decay is not None)
-    for variable in kept.values():
-        num = math.prod(local_shape(variable, sharded, topology))
-        found[variable.collection] += num * variable.dtype.itemsize
-    return found
+    num_bytes = dict.fromkeys(kinds, 0)
+    all_variables = variable_specs(model, optimizer, ema=settings.ema_decay is not None)
+    for variable in all_variables.values():
+        size = math.prod(local_shape(variable, specs, topology))
+        num_bytes[variable.collection] += size * variable.dtype.itemsize
+    return num_bytes
 
 
 def gradient_bytes(model: Model, topology: Topology, *, num_stats: int = 1) -> int:
-    """Float32 bytes that a device hands to a step's all-reduce over the batch.
+    """The float32 bytes that a device gives to a step's all-reduce over the batch.
 
-    num_stats: scalars summed with the gradients: the loss and each of the model's
-      numbers.  On a mesh of examples alone this is all that travels, but for the
-      statistics of a model with state.
+    num_stats: how many scalars are summed with the gradients: the loss and the model's
+      own metrics.
+
+    On a mesh of examples alone a step sends nothing else, except the statistics of a
+    model with state.
     """
     if topology.size("batch") == 1:
         return 0
-    alone = Optimizer(slots=lambda shape: {}, update=lambda *arguments: ({}, {}))
-    held = device_bytes(model, alone, topology, StepSettings())
-    return held["weights"] + 4 * num_stats
+    stateless = Optimizer(slots=lambda shape: {}, update=lambda *arguments: ({}, {}))
+    num_bytes = device_bytes(model, stateless, topology, StepSettings())
+    return num_bytes["weights"] + 4 * num_stats
 
 
 def traced_step(
@@ -75,42 +82,44 @@ def traced_step(
     settings: StepSettings,
     batch: Mapping[str, tf.TensorSpec],
 ) -> tf.types.experimental.ConcreteFunction:
-    """The whole step as one graph, of the variables given to it: nothing is allocated.
+    """The whole step as one graph, traced without allocating its variables.
 
-    batch: of a step's arrays.
+    batch: the specs of a step's arrays.
 
-    Of (variables by name, batch, seed [2] int32), it gives variables and results.
+    It maps (variables by name, batch, seed [2] int32) to (new variables, results).
     """
-    kept = variable_specs(model, optimizer, ema=settings.ema_decay is not None)
-    size = next(iter(batch.values())).shape[0]
+    all_variables = variable_specs(model, optimizer, ema=settings.ema_decay is not None)
+    num_examples = next(iter(batch.values())).shape[0]
 
     def step(
-        held: Tensors, batch: Tensors, seed: tf.Tensor
+        values: Tensors, batch: Tensors, seed: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        given = {n: held[full] for n, full in loss_inputs(model, ema=False).items()}
+        arguments = {
+            name: values[full] for name, full in loss_inputs(model, ema=False).items()
+        }
         stats, grads, statistics = train_step.loss_and_gradients(
             model,
             settings,
-            given,
+            arguments,
             batch,
             BatchRng(seed, tf.constant(0)),
-            num_examples=size,
+            num_examples=num_examples,
             gradients=True,
         )
-        after, norm = train_step.apply_gradients(optimizer, settings, held, grads)
-        after |= train_step.next_state(model, given, statistics)
-        return after, {**stats, "gradient_norm": norm}
+        updated, norm = train_step.apply_gradients(optimizer, settings, values, grads)
+        updated |= train_step.next_state(model, arguments, statistics)
+        return updated, {**stats, "gradient_norm": norm}
 
-    specs = {n: tf.TensorSpec(v.shape, v.dtype) for n, v in kept.items()}
+    specs = {n: tf.TensorSpec(v.shape, v.dtype) for n, v in all_variables.items()}
     seed = tf.TensorSpec([2], tf.int32)
     return tf.function(step).get_concrete_function(specs, dict(batch), seed)
 
 
 @contextlib.contextmanager
 def recording() -> Iterator[list[list[graph_pb2.GraphDef]]]:
-    """A list that after the block has each function that ran: a graph for each device.
+    """A list that after the block has the graphs of each function that ran, by device.
 
-    Of functions that ran before and ran again nothing is recorded.
+    TensorFlow does not record a function that also ran before the block.
     """
     functions: list[list[graph_pb2.GraphDef]] = []
     context.enable_graph_collection()
@@ -119,32 +128,32 @@ def recording() -> Iterator[list[list[graph_pb2.GraphDef]]]:
         metadata = context.export_run_metadata()
     finally:
         context.disable_graph_collection()
-    functions += [list(found.partition_graphs) for found in metadata.function_graphs]
+    functions += [list(each.partition_graphs) for each in metadata.function_graphs]
 
 
-def ops_of_devices(functions: Sequence[Sequence[graph_pb2.GraphDef]]) -> dict[str, int]:
-    """How many ops that compute each device has, in what `recording` gave."""
-    found: dict[str, int] = {}
+def ops_per_device(functions: Sequence[Sequence[graph_pb2.GraphDef]]) -> dict[str, int]:
+    """How many ops compute on each device, in the graphs of `recording`."""
+    num_ops: dict[str, int] = {}
     for graph in itertools.chain(*functions):
         for node in graph.node:
             if node.op not in IDLE_OPS:
-                device = _device(node)
-                found[device] = found.get(device, 0) + 1
-    return found
+                device = _short_name(node.device)
+                num_ops[device] = num_ops.get(device, 0) + 1
+    return num_ops
 
 
 def collectives(
     functions: Sequence[Sequence[graph_pb2.GraphDef]],
 ) -> list[Collective]:
-    """Every collective, on each of its devices, in what `recording` gave.
+    """Every collective, on each of its devices, in the graphs of `recording`.
 
-    One in a loop is counted once.
+    A collective in a loop is counted once.
     """
     found = []
     for graphs in functions:
         nodes = [[n for n in g.node if n.op.startswith("Collective")] for g in graphs]
         if all(_SHAPES in node.attr for node in itertools.chain(*nodes)):
-            inferred = [None] * len(graphs)  # DTensor writes the local shapes down
+            inferred = [None] * len(graphs)  # DTensor records the local shapes
         else:
             inferred = _with_shapes(graphs)
         for graph, theirs, shapes in zip(graphs, nodes, inferred, strict=True):
@@ -155,7 +164,7 @@ def collectives(
                     shape = shapes.get_operation_by_name(node.name).outputs[0].shape
                 size = shape.num_elements() * tf.as_dtype(node.attr["T"].type).size
                 group = _constant(graph, node.input[1])
-                found.append(Collective(_device(node), node.op, group, size))
+                found.append(Collective(_short_name(node.device), node.op, group, size))
     return found
 
 
@@ -163,15 +172,15 @@ _SHAPES = "_output_shapes"
 
 
 def _with_shapes(graphs: Sequence[graph_pb2.GraphDef]) -> list[tf.Graph]:
-    """The graphs of one function's devices, with shapes as far as they are known."""
+    """The graphs of one function's devices, with shapes where they are known."""
     sent = {
         op.get_attr("tensor_name"): op.inputs[0].shape
         for graph in map(_imported, graphs)
         for op in graph.get_operations()
         if op.type == "_Send"
     }
-    # What one device has of another has the shape that it had there.
-    told = []
+    # A received tensor has the shape that it was sent with.
+    imported = []
     for graph in graphs:
         copy = graph_pb2.GraphDef()
         copy.CopyFrom(graph)
@@ -179,8 +188,8 @@ def _with_shapes(graphs: Sequence[graph_pb2.GraphDef]) -> list[tf.Graph]:
             if node.op == "_Recv" and _SHAPES not in node.attr:
                 shape = sent.get(node.attr["tensor_name"].s, tf.TensorShape(None))
                 node.attr[_SHAPES].list.shape.append(shape.as_proto())
-        told.append(_imported(copy))
-    return told
+        imported.append(_imported(copy))
+    return imported
 
 
 def _imported(graph: graph_pb2.GraphDef) -> tf.Graph:
@@ -194,70 +203,143 @@ def _constant(graph: graph_pb2.GraphDef, name: str) -> int:
     return int(tf.make_ndarray(node.attr["value"].tensor))
 
 
-def _device(node: node_def_pb2.NodeDef) -> str:
-    spec = tf.DeviceSpec.from_string(node.device)
-    return f"{spec.device_type}:{spec.device_index}"
+def ring_bytes(collective: Collective) -> float:
+    """The bytes that each device of a ring sends in a collective.
+
+    Patarasuk and Yuan (2009).  Raises ValueError for other collectives.
+    """
+    size = collective.num_devices
+    factors = {  # of the bytes that the op outputs on a device
+        "CollectiveReduce": 2 * (size - 1) / size,
+        "CollectiveGather": (size - 1) / size,
+        "CollectiveReduceScatter": size - 1,
+        "CollectiveAllToAll": (size - 1) / size,
+    }
+    kind = re.sub(r"V\d+$", "", collective.op)
+    if kind not in factors:
+        raise ValueError(f"op: given {collective.op}, wanted one of {list(factors)}")
+    return factors[kind] * collective.num_bytes
 
 
-# Of graphs whose ops name their devices, as those of placed cores do.
+# Operations of a traced graph.
 
-# Ops that hand on the memory of what they are given, or take no memory of their own.
+
+def operations(graph: Any) -> Iterator[Any]:
+    """Every op that a graph's outputs need, those of a called function at each call.
+
+    Raises ValueError for a loop, because the graph does not say how often it runs.
+    """
+    queue = [tensor.op for tensor in graph.outputs]
+    seen = set()
+    while queue:
+        op = queue.pop()
+        if op.name in seen:
+            continue
+        seen.add(op.name)
+        queue += [tensor.op for tensor in op.inputs] + list(op.control_inputs)
+        if op.type in ("While", "StatelessWhile"):
+            raise ValueError(f"{op.name}: a loop, whose operations cannot be counted")
+        yield op
+        if op.type in ("PartitionedCall", "StatefulPartitionedCall"):
+            yield from operations(graph._get_function(op.get_attr("f").name).graph)
+
+
+def graph_flops(graph: Any) -> int:
+    """Multiplications and additions of a graph's products and convolutions.
+
+    Raises ValueError as `operations` does.
+    """
+    return sum(map(_op_flops, operations(graph)))
+
+
+def _op_flops(op: Any) -> int:
+    def size(tensor: Any) -> int:
+        return math.prod(tensor.shape.as_list())
+
+    if op.type == "MatMul":
+        rows, columns = op.inputs[0].shape.as_list()
+        inner = rows if op.get_attr("transpose_a") else columns
+        return 2 * size(op.outputs[0]) * inner
+    if op.type in ("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"):
+        *_, rows, columns = op.inputs[0].shape.as_list()
+        return 2 * size(op.outputs[0]) * (rows if op.get_attr("adj_x") else columns)
+    if op.type == "Einsum":
+        terms = op.get_attr("equation").decode().split("->")[0].split(",")
+        if len(terms) < 2:
+            return 0
+        sizes: dict[str, int] = {}
+        for term, tensor in zip(terms, op.inputs, strict=True):
+            sizes |= dict(zip(term, tensor.shape.as_list(), strict=True))
+        return 2 * math.prod(sizes.values())
+    if op.type in ("Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter"):
+        backprop_filter = op.type == "Conv2DBackpropFilter"
+        kernel = op.outputs[0] if backprop_filter else op.inputs[1]
+        outputs = op.outputs[0] if op.type == "Conv2D" else op.inputs[2]
+        height, width, channels, _ = kernel.shape.as_list()
+        return 2 * size(outputs) * height * width * channels
+    return 0
+
+
+# Transfers in graphs whose ops have devices, as those of manual placement do.
+
+# Ops that output the memory of their inputs, or that take no memory of their own.
 ALIASES = ("Identity", "IdentityN", "Reshape", "ExpandDims", "Squeeze", "StopGradient")
 ALIASES += ("Placeholder", "ReadVariableOp", "NoOp", "Const")
 
 
-def passed_bytes(graph: tf.Graph) -> dict[tuple[str, str], int]:
-    """Bytes that go from device to device, (from, to), in one run of a graph.
+def transferred_bytes(graph: tf.Graph) -> dict[tuple[str, str], int]:
+    """The bytes that one run of a graph sends, by (source, target) device.
 
-    A tensor goes once to a device, however many ops there read it; none is larger for
-    being sent.  What comes from ops without a device, which are the graph's arguments,
-    does not count, nor do resources.
+    A tensor is sent to a device once, however many ops there read it.  Outputs of ops
+    without a device, which are the graph's arguments, do not count.  Nor do resources.
     """
-    passed: dict[tuple[str, str], dict[str, int]] = {}
+    transfers: dict[tuple[str, str], dict[str, int]] = {}
     for op in graph.get_operations():
         for tensor in op.inputs:
             if not (op.device and tensor.op.device) or tensor.dtype == tf.resource:
                 continue
-            source, target = _short(tensor.op.device), _short(op.device)
+            source, target = _short_name(tensor.op.device), _short_name(op.device)
             if source != target:
-                passed.setdefault((source, target), {})[tensor.name] = _size(tensor)
-    return {pair: sum(tensors.values()) for pair, tensors in passed.items()}
+                transfers.setdefault((source, target), {})[tensor.name] = _size(tensor)
+    return {pair: sum(tensors.values()) for pair, tensors in transfers.items()}
 
 
-def sent_bytes(
+def recorded_transfer_bytes(
     functions: Sequence[Sequence[graph_pb2.GraphDef]], graph: tf.Graph
 ) -> dict[tuple[str, str], int]:
-    """What `passed_bytes` gives, of what ran: `recording` gave `functions`.
+    """As `transferred_bytes`, but in the graphs of `recording`, which ran.
 
-    graph: of which the functions were made, for the shapes; it must have run without
-      Grappler's rewriting, which renames ops.
+    graph: that the functions were made from.  Shapes are looked up in it by the ops'
+      names, so it must have run without Grappler, which renames them.
     """
     sent: dict[tuple[str, str], int] = {}
     for partition in itertools.chain(*functions):
         for node in partition.node:
             if node.op != "_Send":
                 continue
-            source = _short(node.attr["send_device"].s.decode())
-            target = _short(node.attr["recv_device"].s.decode())
+            source = _short_name(node.attr["send_device"].s.decode())
+            target = _short_name(node.attr["recv_device"].s.decode())
             name, _, output = node.input[0].partition(":")
             if source == target or name.startswith("^"):
                 continue
             try:
                 tensor = graph.get_tensor_by_name(f"{name}:{output or 0}")
-            except KeyError:  # made by TensorFlow for an order of ops: it holds nothing
+            except KeyError:  # TensorFlow added it to order ops: it has no value
                 continue
             if not tensor.op.device:
                 continue
-            if target in {_short(op.device) for op in tensor.consumers() if op.device}:
+            if target in {
+                _short_name(op.device) for op in tensor.consumers() if op.device
+            }:
                 pair = (source, target)
                 sent[pair] = sent.get(pair, 0) + _size(tensor)
     return sent
 
 
-def ops_nowhere(graph: tf.Graph) -> list[str]:
-    """Names of ops without a device, which TensorFlow puts on the first one.
+def unplaced_ops(graph: tf.Graph) -> list[str]:
+    """Names of ops without a device, which TensorFlow places on the first one.
 
-    The graph's arguments and results, and what holds nothing, are not among them.
+    Arguments and results of the graph, and ops without a value, are left out.
     """
     return [
         op.name
@@ -268,34 +350,35 @@ def ops_nowhere(graph: tf.Graph) -> list[str]:
     ]
 
 
-def made_bytes(graph: tf.Graph) -> dict[str, int]:
-    """Bytes of all that each device's ops make in one run: no peak can be higher.
+def output_bytes(graph: tf.Graph) -> dict[str, int]:
+    """The bytes that all ops of each device output in one run.
 
-    What functions make is their caller's device's.  TensorFlow frees what no later op
-    reads, so that the peak is far lower.
+    An upper bound on the peak.  The peak is far lower, because TensorFlow frees what no
+    later op reads.  Outputs of a function count on the device of its caller.
     """
-    made: dict[str, int] = {}
+    num_bytes: dict[str, int] = {}
     sizes: dict[str, int] = {}
     for op in graph.get_operations():
         if op.device:
-            device = _short(op.device)
-            made[device] = made.get(device, 0) + _made_by(op, sizes)
-    return made
+            device = _short_name(op.device)
+            num_bytes[device] = num_bytes.get(device, 0) + _op_output_bytes(op, sizes)
+    return num_bytes
 
 
-def _made_by(op: tf.Operation, sizes: dict[str, int]) -> int:
+def _op_output_bytes(op: tf.Operation, sizes: dict[str, int]) -> int:
     if op.type in ("PartitionedCall", "StatefulPartitionedCall"):
         name = op.get_attr("f").name
         if name not in sizes:
             inner = op.graph._get_function(name).graph
-            sizes[name] = sum(_made_by(each, sizes) for each in inner.get_operations())
+            ops = inner.get_operations()
+            sizes[name] = sum(_op_output_bytes(each, sizes) for each in ops)
         return sizes[name]
-    if op.type == "BroadcastGradientArgs":  # some dimensions: which, data decide
+    if op.type == "BroadcastGradientArgs":  # the data decide how many dimensions
         return sum(_size(tensor) for tensor in op.inputs)
     return 0 if op.type in ALIASES else sum(_size(tensor) for tensor in op.outputs)
 
 
-def _short(device: str) -> str:
+def _short_name(device: str) -> str:
     spec = tf.DeviceSpec.from_string(device)
     return f"{spec.device_type}:{spec.device_index}"
 

@@ -1,25 +1,20 @@
-"""The Image Transformer's training and sampling, timed beside others'.
+"""The Image Transformer's training and sampling, timed beside other systems.
 
-Training: the same model in other systems, from the same weights, on the same images;
-systems take turns, each turn a fresh process.  A system whose first loss is not ours
-gets no ratio.  Sampling: the cached sampler on small and large images, and the naive
-one, which computes everything anew for each position.
+Training: the same model in other systems, from the same weights, on the same images.  A
+system whose losses differ from ours gets no ratio.  Sampling: the cached sampler on
+small and large images, and the naive one, which computes all outputs anew for each
+position.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.bench import step_benchmark, subprocesses
+from experiments.bench import harness, step_benchmark
 from experiments.records import record
 from experiments.report import page
 
-REPO = Path(__file__).resolve().parents[2]
-EXPERIMENT = "image_transformer"
 WORKER = "experiments.bench.image_transformer_worker"
-RATE = 1e-4  # of plain Adam
-OURS = "ours"
 
 
 class System(NamedTuple):
@@ -30,7 +25,7 @@ class System(NamedTuple):
 
 
 SYSTEMS = {
-    OURS: System(""),
+    step_benchmark.OURS: System(""),
     "handwritten_tf": System("image_transformer.handwritten_tf"),
     "handwritten_tf_kernels": System("image_transformer.handwritten_tf_kernels"),
     "keras": System("image_transformer.keras", {"jit_compile": False}),
@@ -38,7 +33,6 @@ SYSTEMS = {
     "flax": System("image_transformer.flax"),
 }
 PHASES = ("training", "sampling")
-TRAINING_KEYS = ("sizes", "batch_size", "systems", "min_seconds", "min_calls")
 SAMPLING_KEYS = (
     "sizes",
     "batch_sizes",
@@ -48,199 +42,136 @@ SAMPLING_KEYS = (
     "naive_positions",
 )
 
+Configs = Mapping[str, Mapping[str, Any]]
+
 
 def measure_image_transformer(
     *,
     run_dir: Path,
     seed: int,
-    training: Mapping[str, Mapping[str, Any]],
-    sampling: Mapping[str, Mapping[str, Any]],
+    training: Configs,
+    sampling: Configs,
     num_rounds: int,
     out: str,
     phases: Sequence[str] = PHASES,
     timeout_seconds: float = 600.0,
 ) -> Path:
-    """Measures training and sampling; appends the records and renders what they say.
+    """Measures training and sampling; appends the records and renders their page.
 
-    training: by name, a problem's `sizes` (fields of `image_transformer.Sizes`),
-      `batch_size`, `systems` (of SYSTEMS), `min_seconds` and `min_calls` of a turn.
-    sampling: by name, an image's `sizes`, the `batch_sizes` drawn at once,
-      `min_seconds`, `min_calls` and `positions_per_call` of a turn, and
-      `naive_positions`: at how many positions the naive sampler is timed, 0 for none.
-    out: folder of records/, tables/ and plots/, from the repository's root.
+    training: by the name of a model, its `sizes` (fields of `image_transformer.Sizes`),
+      `batch_size`, `systems` (of SYSTEMS, ours first), and for at least how long and
+      how often a system repeats its step in a round: `min_seconds` and `min_calls`.
+    sampling: by the name of a model, its `sizes`; `batch_sizes`, each of so many images
+      drawn at once; `min_seconds` and `min_calls` of `positions_per_call` positions
+      each; and `naive_positions`, at how many positions the naive sampler is timed.
+    out: the folder of records/ and tables/, from the repository's root.
     phases: which of PHASES.
+    timeout_seconds: of one system in one round.
 
-    Returns the table's path.  Raises ValueError, before anything runs, for unknown
-    systems, phases and keys, and sizes of which no model can be made; CheckFailed when
-    a turn of ours failed, or another's first loss is not ours.
+    Returns the table's path.  Raises ValueError, before anything runs, for arguments of
+    which no benchmark can be made; CheckFailed when a system failed or its losses
+    differ from ours.
     """
-    _check_arguments(training, sampling, phases, num_rounds)
-    known = step_benchmark.origin_of(
-        json.loads((run_dir / "provenance.json").read_text())
+    harness.check_run(num_rounds, out, timeout_seconds)
+    harness.check_some_of("phases", phases, PHASES)
+    _check_models(training, sampling)
+    bench = harness.start(
+        "image_transformer",
+        WORKER,
+        run_dir=run_dir,
+        seed=seed,
+        timeout_seconds=timeout_seconds,
     )
-    bench = step_benchmark.Bench(
-        EXPERIMENT, WORKER, run_dir, seed, timeout_seconds, known
-    )
-
-    kept: list[record.Record] = []
-    first_bits: dict[str, list[float]] = {}
-    out_of_race: set[str] = set()
-    for number in range(1, num_rounds + 1):
-        kept.append(step_benchmark.probe(bench, number))
-        if "training" in phases:
-            for name, given in training.items():
-                for system in given["systems"]:
-                    if f"{name}/{system}" in out_of_race:
-                        continue
-                    made = _train(bench, number, name, given, system, first_bits)
-                    if made.status != "ok":
-                        out_of_race.add(f"{name}/{system}")
-                    step_benchmark.keep(bench, kept, made, _said(made, num_rounds))
-        if "sampling" in phases:
-            for name, given in sampling.items():
-                for batch in given["batch_sizes"]:
-                    for sampler in ("cached", "naive"):
-                        if sampler == "cached" or given["naive_positions"]:
-                            made = _sample(bench, number, name, given, batch, sampler)
-                            step_benchmark.keep(
-                                bench, kept, made, _said(made, num_rounds)
-                            )
-    step_benchmark.finish(kept, page.render_image_transformer, out)
-    return REPO / out / "tables" / "image_transformer.md"
-
-
-def _check_arguments(
-    training: Mapping[str, Mapping[str, Any]],
-    sampling: Mapping[str, Mapping[str, Any]],
-    phases: Sequence[str],
-    num_rounds: int,
-) -> None:
-    for name, given in training.items():
-        subprocesses.check_keys(f"training, {name}", given, TRAINING_KEYS)
-        _check_sizes(f"training, {name}", given["sizes"])
-        counts = {"batch_size": 1, "min_calls": 1, "min_seconds": 0}
-        step_benchmark.check_least(f"training, {name}", given, counts)
-    for name, given in sampling.items():
-        subprocesses.check_keys(f"sampling, {name}", given, SAMPLING_KEYS)
-        positions = _check_sizes(f"sampling, {name}", given["sizes"])
-        counts = {"positions_per_call": 1, "min_calls": 1, "min_seconds": 0}
-        step_benchmark.check_least(
-            f"sampling, {name}", given, counts | {"naive_positions": 0}
-        )
-        if not given["batch_sizes"] or min(given["batch_sizes"]) < 1:
-            raise ValueError(
-                f"sampling, {name}: batch_sizes: given {given['batch_sizes']}, wanted "
-                "some, of 1 image or more"
+    jobs = {"probe": step_benchmark.probe_job(bench)}
+    if "training" in phases:
+        for name, config in training.items():
+            jobs |= step_benchmark.training_jobs(
+                bench,
+                name,
+                config,
+                task={"mode": "train"},
+                problem={},
+                systems={s: SYSTEMS[s]._asdict() for s in config["systems"]},
             )
-        if given["positions_per_call"] >= positions:
+    if "sampling" in phases:
+        for name, config in sampling.items():
+            for batch_size in config["batch_sizes"]:
+                jobs |= _sampling_jobs(bench, name, config, batch_size)
+    records = harness.run_rounds(bench, jobs, num_rounds, figure)
+    harness.finish(bench, records, page.render_image_transformer, out)
+    return harness.REPO / out / "tables" / "image_transformer.md"
+
+
+def _check_models(training: Configs, sampling: Configs) -> None:
+    harness.check_dict("training", training)
+    harness.check_dict("sampling", sampling)
+    for name, config in training.items():
+        where = f"training, {name}"
+        step_benchmark.check_training(where, config, tuple(SYSTEMS))
+        _count_positions(where, config["sizes"])
+    for name, config in sampling.items():
+        where = f"sampling, {name}"
+        harness.check_keys(where, config, SAMPLING_KEYS)
+        positions = _count_positions(where, config["sizes"])
+        for key, least in (
+            ("min_calls", 1),
+            ("positions_per_call", 1),
+            ("naive_positions", 0),
+        ):
+            harness.check_count(f"{where}: {key}", config[key], least)
+        harness.check_seconds(f"{where}: min_seconds", config["min_seconds"])
+        harness.check_counts(f"{where}: batch_sizes", config["batch_sizes"])
+        if config["positions_per_call"] >= positions:
             raise ValueError(
-                f"sampling, {name}: positions_per_call: given "
-                f"{given['positions_per_call']}, wanted fewer than the {positions} of "
-                "an image, for the first call is not timed"
-            )
-    named = {system for given in training.values() for system in given["systems"]}
-    unknown = sorted(named - set(SYSTEMS)) + sorted(set(phases) - set(PHASES))
-    if unknown or not phases or num_rounds < 1:
-        raise ValueError(
-            f"measure_image_transformer: given {unknown}, phases {list(phases)} and "
-            f"{num_rounds} rounds, wanted systems of {list(SYSTEMS)}, some of "
-            f"{PHASES} and at least 1"
-        )
-    for name, given in training.items():
-        if list(given["systems"])[:1] != [OURS]:
-            raise ValueError(
-                f"{name}: systems: given {list(given['systems'])}, wanted {OURS!r} "
-                "first, whose first loss the others are held against"
+                f"{where}: positions_per_call: given {config['positions_per_call']}, "
+                f"wanted fewer than the {positions} of an image, because the first "
+                "call is not timed"
             )
 
 
-def _check_sizes(what: str, given: Mapping[str, Any]) -> int:
+def _count_positions(where: str, values: Any) -> int:
     """The positions of an image of these sizes.
 
     Raises ValueError for sizes of which no model can be made.
     """
-    from experiments.image_transformer import Sizes, network  # TensorFlow: seconds
+    # Imported here because it takes seconds: TensorFlow.
+    from experiments.image_transformer import Sizes, network
 
-    wanted = [name for name in Sizes._fields if name not in Sizes._field_defaults]
-    subprocesses.check_keys(
-        f"{what}: sizes", given, wanted, tuple(Sizes._field_defaults)
-    )
-    sizes = Sizes(**given)
-    try:
+    sizes = step_benchmark.make_sizes(f"{where}: sizes", Sizes, values)
+    with harness.errors_with(where):
         network.check_sizes(sizes)
-    except ValueError as error:
-        raise ValueError(f"{what}: {error}") from error
     rows, columns, _ = network.position_shape(sizes)
     return rows * columns
 
 
-def _train(
-    bench: step_benchmark.Bench,
-    number: int,
-    name: str,
-    given: Mapping[str, Any],
-    system: str,
-    first_bits: dict[str, list[float]],
-) -> record.Record:
-    """One system's steps, its losses held against ours."""
-    task = {
-        "mode": "train",
-        "sizes": dict(given["sizes"]),
-        "batch": given["batch_size"],
-        "rate": RATE,
-        "min_seconds": given["min_seconds"],
-        "min_calls": given["min_calls"],
-        **SYSTEMS[system]._asdict(),
+def _sampling_jobs(
+    bench: harness.Benchmark, name: str, config: Mapping[str, Any], batch_size: int
+) -> dict[str, harness.Job]:
+    """The jobs of the cached sampler and, if it is timed, of the naive one."""
+    sizes = dict(config["sizes"])
+    timed = ("min_seconds", "min_calls", "positions_per_call")
+    tasks = {"cached": {"mode": "sample"} | {key: config[key] for key in timed}}
+    if config["naive_positions"]:
+        tasks["naive"] = {"mode": "naive", "num_positions": config["naive_positions"]}
+
+    def job(system: str, task: Mapping[str, Any]) -> harness.Job:
+        return lambda number: step_benchmark.run_system(
+            bench,
+            number,
+            system=system,
+            task={"sizes": sizes, "batch": batch_size, **task},
+            problem={"name": name, "sizes": sizes, "batch": batch_size},
+        )
+
+    systems = {
+        f"{name}/{sampler}_{batch_size}": task for sampler, task in tasks.items()
     }
-    made = step_benchmark.turn(
-        bench,
-        number,
-        system=f"{name}/{system}",
-        task=task,
-        problem={
-            "name": name,
-            "sizes": dict(given["sizes"]),
-            "batch": given["batch_size"],
-        },
-    )
-    if made.status == "ok":
-        step_benchmark.hold(made, first_bits, is_ours=system == OURS)
-    return made
+    return {system: job(system, task) for system, task in systems.items()}
 
 
-def _sample(
-    bench: step_benchmark.Bench,
-    number: int,
-    name: str,
-    given: Mapping[str, Any],
-    batch: int,
-    sampler: str,
-) -> record.Record:
-    task = {"sizes": dict(given["sizes"]), "batch": batch}
-    if sampler == "naive":
-        task |= {"mode": "naive", "num_positions": given["naive_positions"]}
-    else:
-        names = ("min_seconds", "min_calls", "positions_per_call")
-        task |= {"mode": "sample"} | {key: given[key] for key in names}
-    return step_benchmark.turn(
-        bench,
-        number,
-        system=f"{name}/{sampler}_{batch}",
-        task=task,
-        problem={"name": name, "sizes": dict(given["sizes"]), "batch": batch},
-    )
-
-
-def _said(made: record.Record, num_rounds: int) -> str:
-    return f"round {made.round}/{num_rounds}  {_told(made)}"
-
-
-def _told(made: record.Record) -> str:
-    return step_benchmark.told(
-        made, step_benchmark.a_step if "examples" in made.work else _a_position
-    )
-
-
-def _a_position(made: record.Record) -> str:
-    seconds = sum(made.seconds["calls"]) / sum(made.work["positions"])
+def figure(one: record.Record) -> str:
+    """The median time of a step, or the mean time of a position, in words."""
+    if "positions" not in one.work:
+        return step_benchmark.step_figure(one)
+    seconds = sum(one.seconds["calls"]) / sum(one.work["positions"])
     return f"{1000 * seconds:9.3f} ms a position"

@@ -1,11 +1,7 @@
-"""One turn of the Image Transformer's benchmark, in a process of its own.
-
-Reads a task, writes what it measured.
-"""
+"""The tasks of the Image Transformer's benchmark: train, sample, sample naively."""
 
 import functools
 import importlib
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,126 +18,125 @@ from experiments.image_transformer.program import randomness_at, sample_values
 from experiments.training.model import Model, initial_weight
 
 
-def train(task: dict[str, Any]) -> dict[str, Any]:
+def train(task: step_timing.Task) -> dict[str, Any]:
     """Times a system's steps, each from images in NumPy until its loss is known."""
-    sizes, model, weights = _made(task)
+    sizes, model, weights = _make_model(task)
     images = datasets.natural_image_crops(size=sizes.height)
     batch = training_batches(images, seed=task["seed"], batch_size=task["batch"])
     batches = [batch(number)["image"] for number in range(step_timing.NUM_BATCHES)]
-    adam = AdamSettings(rate=task["rate"])
+    adam = AdamSettings(rate=task["learning_rate"])
 
     note = step_timing.OURS_NOTE
-    prepare = functools.partial(step_timing.ours, model, adam, task["seed"], "image")
+    prepare = functools.partial(
+        step_timing.prepare_ours, model, adam, task["seed"], "image"
+    )
     if task["module"]:
         system = importlib.import_module(f"experiments.baselines.{task['module']}")
         note = system.NOTE
         prepare = functools.partial(
             system.prepare, sizes, weights, adam, **task["variant"]
         )
-    return step_timing.trained(task, model, images.source, note, prepare, batches)
+    return step_timing.time_training(task, model, images.source, note, prepare, batches)
 
 
-class _Enough(Exception):
-    """As many positions as were to be timed are drawn."""
+class _TimeIsUp(Exception):
+    """Ends the sampler when enough positions are timed."""
 
 
-def sample(task: dict[str, Any]) -> dict[str, Any]:
-    """Times the cached sampler, by the calls of its compiled loop.
+def sample(task: step_timing.Task) -> dict[str, Any]:
+    """Times the calls of the cached sampler's compiled loop.
 
-    The first call compiles and is apart; then comes one a time, of
-    `positions_per_call` positions, until `min_seconds` are over, the whole image or at
-    least `min_calls` drawn.
+    A call draws `positions_per_call` positions.  The first one compiles and is timed
+    apart.  Calls go on for `min_seconds` and `min_calls`, or until the image ends.
     """
-    sizes, model, weights = _made(task)
-    held = {name: tf.constant(array) for name, array in weights.items()}
+    sizes, model, weights = _make_model(task)
+    tensors = {name: tf.constant(array) for name, array in weights.items()}
     calls: list[float] = []
-    made: list[int] = []
+    positions: list[int] = []  # drawn by the end of each call
     first = 0.0
-    marked = time.perf_counter()
+    mark = time.perf_counter()
 
     def progress(number: int, _: np.ndarray) -> None:
-        nonlocal first, marked
+        nonlocal first, mark
         now = time.perf_counter()
-        if not made:
-            first = now - marked
+        if positions:
+            calls.append(now - mark)
         else:
-            calls.append(now - marked)
-        made.append(number)
+            first = now - mark
+        positions.append(number)
         if sum(calls) >= task["min_seconds"] and len(calls) >= task["min_calls"]:
-            raise _Enough
-        marked = time.perf_counter()
+            raise _TimeIsUp
+        mark = time.perf_counter()
 
     try:
         sampling.sample(
-            held,
+            tensors,
             sizes,
             tf.constant([task["seed"], 0]),
             task["batch"],
             progress=progress,
             positions_per_call=task["positions_per_call"],
         )
-    except _Enough:
+    except _TimeIsUp:
         pass
     return {
         "model": model.name,
         "seconds": {"first": first, "calls": calls},
         "work": {
-            "positions": np.diff(made).tolist(),
+            "positions": np.diff(positions).tolist(),
             "positions_of_image": len(network.blocks(sizes).order),
         },
     }
 
 
-def naive(task: dict[str, Any]) -> dict[str, Any]:
-    """Times the naive sampler's step at some positions, all outputs computed anew.
-
-    It is `program.sample_naively`'s, compiled by itself.
-    """
-    sizes, model, weights = _made(task)
-    held = {name: tf.constant(array) for name, array in weights.items()}
+def sample_naively(task: step_timing.Task) -> dict[str, Any]:
+    """Times the step of `program.sample_naively`, compiled, at some positions."""
+    sizes, model, weights = _make_model(task)
+    tensors = {name: tf.constant(array) for name, array in weights.items()}
     rows, columns, depth = network.position_shape(sizes)
-    positions = rows * columns
+    num_positions = rows * columns
     seed = tf.constant([task["seed"], 0])
 
     @tf.function(autograph=False)
-    def body(place: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-        outputs = network.forward(sizes, held, values)[:, place]
-        drawn = sample_values(sizes, outputs, randomness_at(seed, place), 1.0)
-        here = tf.one_hot(place, positions, dtype=tf.int32)[:, tf.newaxis]
-        return values + drawn[:, tf.newaxis] * here
+    def step(position: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+        outputs = network.forward(sizes, tensors, values)[:, position]
+        sampled = sample_values(sizes, outputs, randomness_at(seed, position), 1.0)
+        mask = tf.one_hot(position, num_positions, dtype=tf.int32)[:, tf.newaxis]
+        return values + sampled[:, tf.newaxis] * mask
 
-    values = tf.zeros((task["batch"], positions, depth), tf.int32)
-    places = np.linspace(0, positions - 1, task["num_positions"], dtype=np.int32)
+    values = tf.zeros((task["batch"], num_positions, depth), tf.int32)
+    timed = np.linspace(0, num_positions - 1, task["num_positions"], dtype=np.int32)
     first, *calls = [
-        _seconds(lambda place=place: body(tf.constant(place), values).numpy())
-        for place in (0, *places)
+        _seconds(lambda position=position: step(tf.constant(position), values).numpy())
+        for position in (0, *timed)
     ]
     return {
         "model": model.name,
         "seconds": {"first": first, "calls": calls},
-        "work": {"positions": [1] * len(calls), "positions_of_image": positions},
+        "work": {"positions": [1] * len(calls), "positions_of_image": num_positions},
     }
 
 
-def _made(task: dict[str, Any]) -> tuple[Sizes, Model, dict[str, np.ndarray]]:
-    """Sizes, model and first weights, which every system begins with."""
-    given = task["sizes"].items()  # of JSON, which has no tuples
-    sizes = Sizes(**{k: tuple(v) if isinstance(v, list) else v for k, v in given})
+def _make_model(
+    task: step_timing.Task,
+) -> tuple[Sizes, Model, dict[str, np.ndarray]]:
+    """The sizes, the model and the initial weights, which all systems start from."""
+    values = task["sizes"].items()  # from JSON, which has no tuples
+    sizes = Sizes(**{k: tuple(v) if isinstance(v, list) else v for k, v in values})
     model = image_transformer(**sizes._asdict())
-    weights = {
-        name: initial_weight(w, name, task["seed"]) for name, w in model.weights.items()
-    }
+    weights = {name: initial_weight(w, name, task["seed"]) for name, w in model.weights.items()}
     return sizes, model, weights
 
 
 def _seconds(call: Callable[[], Any]) -> float:
-    began = time.perf_counter()
+    begin = time.perf_counter()
     call()
-    return time.perf_counter() - began
+    return time.perf_counter() - begin
 
 
-MODES = {"probe": step_timing.probe, "train": train, "sample": sample, "naive": naive}
-
-
-if __name__ == "__main__":
-    step_timing.main(MODES, *sys.argv[1:])
+MODES = {
+    "probe": step_timing.probe,
+    "train": train,
+    "sample": sample,
+    "naive": sample_naively,
+}

@@ -1,19 +1,20 @@
-"""Curves from the cost model: of what was measured here, and of the paper's figures."""
+"""Scaling curves that the cost model projects from measurements and from the paper."""
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from experiments.bench import cost_model
+from experiments.bench import cost_model, harness
 from experiments.records import record
 
 DEVICES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 CHIPS = DEVICES[:-1]  # of TPUv2, two devices each
-# Of a step with Adam, for each byte of weights: weights read forward and backward, the
-# gradient written and read, weight and two slots read and written.
+# How often a step with Adam moves each byte of weights: weights are read forward and
+# backward, the gradient is written and read, and the weight and two moments are read
+# and written.
 WEIGHT_PASSES = 2 + 2 + 6
-# A supposition made after seeing the points: the gradients also cross a 10 Gbit/s
-# network between hosts of four chips.  The table says what it explains and what not.
+# An assumption made after the paper's points were seen: gradients also cross a
+# 10 Gbit/s network between hosts of four chips.  The table says what it explains.
 CHIPS_PER_HOST = 4
 BETWEEN_HOSTS = cost_model.Ring(
     bytes_per_second=10e9 / 8, hop_seconds=cost_model.ASSUMED_HOP_SECONDS
@@ -21,36 +22,131 @@ BETWEEN_HOSTS = cost_model.Ring(
 VARIANTS = {"links": None, "hosts": BETWEEN_HOSTS}
 
 
+def project(
+    bench: harness.Benchmark,
+    problems: Mapping[str, dict[str, Any]],
+    paper: Mapping[str, Any],
+    paper_models: Collection[str],
+    records: Sequence[record.Record],
+) -> list[record.Record]:
+    """The records of all projections of a scaling benchmark.
+
+    problems: by the model's name, as in its measured records.
+    paper: the paper's published figures.
+    paper_models: the ids of those of its models that are projected.
+    records: measured and counted; of each kind the newest benchmark's are used.
+    """
+    projected = []
+    probes = _newest(records, kind="measured", case="probe")
+    for name, problem in problems.items():
+        measured = [
+            one
+            for one in _newest(records, kind="measured", subject=name)
+            if one.settings["case"] == "one_device"
+            and "weak" in one.settings["scaling"]
+        ]
+        counted = [
+            one
+            for one in _newest(records, kind="counted", subject=name)
+            if one.settings["topology"] == "batch:1"
+        ]
+        for hardware, result in from_measured(measured, counted, probes):
+            settings = {
+                "subject": name,
+                "against": "measured",
+                "on": hardware.label,
+                "source": hardware.source,
+                "batch_per_device": result.get("batch_per_device"),
+                "calibration": result.get("calibration"),
+            }
+            projected.append(
+                _record(bench, f"{name}/projected", problem, settings, result)
+            )
+    for model in paper["models"]:
+        for variant in VARIANTS if model["id"] in paper_models else ():
+            settings = {
+                "against": "paper",
+                "model": model["id"],
+                "variant": variant,
+                "on": paper["hardware"],
+                "source": cost_model.TPU_V2.source,
+                "gradient_bytes": 4 * model["parameters"],
+            }
+            problem = {"name": model["label"], "source": paper["source"]}
+            result = {"status": "ok", "work": from_paper(paper, model, variant)}
+            projected.append(
+                _record(bench, f"paper/{model['id']}", problem, settings, result)
+            )
+    return projected
+
+
+def _newest(records: Iterable[record.Record], **settings: Any) -> list[record.Record]:
+    """The records with these settings, of the newest benchmark that has any."""
+    matching = [
+        one
+        for one in records
+        if all(one.settings.get(key) == value for key, value in settings.items())
+    ]
+    return [
+        one
+        for one in matching
+        if one.provenance["bench_id"] == matching[-1].provenance["bench_id"]
+    ]
+
+
+def _record(
+    bench: harness.Benchmark,
+    system: str,
+    problem: dict[str, Any],
+    settings: dict[str, Any],
+    result: Mapping[str, Any],
+) -> record.Record:
+    return harness.make_record(
+        bench,
+        result,
+        system=system,
+        number=1,
+        problem=problem,
+        settings={"kind": "projected", **settings},
+        check={"passed": result["status"] == "ok"},
+    )
+
+
 def from_measured(
     measured: Sequence[record.Record],
     counted: Sequence[record.Record],
     probes: Sequence[record.Record],
 ) -> Iterator[tuple[cost_model.Hardware, dict[str, Any]]]:
-    """For each hardware the points from 1 to 512 devices, or why there are none."""
-    usable = [made for made in measured if made.status == "ok" and made.check["passed"]]
-    counts = [made for made in counted if made.status == "ok"]
-    probed = [made for made in probes if made.status == "ok"]
+    """For each hardware a result with points from 1 to 512 devices.
+
+    Without the records that calibrate it, the result is "skipped" or "failed" with the
+    reason.
+    """
+    measured = [one for one in measured if one.status == "ok" and one.check["passed"]]
+    counted = [one for one in counted if one.status == "ok"]
+    probes = [one for one in probes if one.status == "ok"]
     core = None
-    if probed:
+    if probes:
         core = core_hardware(
-            probed[0].hardware["cpu"],
-            max(made.work["matmul_flops_per_second"] for made in probed),
-            max(made.work["copy_bytes_per_second"] for made in probed),
+            probes[0].hardware["cpu"],
+            max(one.work["matmul_flops_per_second"] for one in probes),
+            max(one.work["copy_bytes_per_second"] for one in probes),
         )
     for hardware in (core, cost_model.TPU_V2, cost_model.V100):
-        if core is None or not usable or not counts:
-            reason = "no measured step, count or probe to calibrate with"
-            if hardware is not None:
-                yield hardware, {"status": "skipped", "reason": reason}
+        if hardware is None:
             continue
-        (count,) = counts
-        batch = usable[0].settings["batch"]
+        if core is None or not measured or not counted:
+            reason = "no measured step, count or probe to calibrate with"
+            yield hardware, {"status": "skipped", "reason": reason}
+            continue
+        (count,) = counted
+        batch = measured[0].settings["batch"]
         if count.settings["batch"] != batch:
             reason = f"counted with batch {count.settings['batch']}, measured {batch}"
             yield hardware, {"status": "failed", "reason": reason}
             continue
         step_seconds = statistics.median(
-            statistics.median(made.seconds["calls"]) for made in usable
+            statistics.median(one.seconds["calls"]) for one in measured
         )
         work = cost_model.Work(
             flops=count.work["flops"],
@@ -59,14 +155,13 @@ def from_measured(
             gradient_bytes=count.work["parameter_bytes"],
         )
         try:
-            share = cost_model.roofline_share(step_seconds, work, core)
+            fraction = cost_model.roofline_fraction(step_seconds, work, core)
         except ValueError as error:
             yield hardware, {"status": "failed", "reason": str(error)}
             continue
-        seconds = cost_model.roofline_seconds(work, hardware) / share
         steps = [
             cost_model.project(
-                compute_seconds=seconds,
+                compute_seconds=cost_model.roofline_seconds(work, hardware) / fraction,
                 gradient_bytes=work.gradient_bytes,
                 devices=devices,
                 hardware=hardware,
@@ -80,7 +175,7 @@ def from_measured(
                 "batch_per_device": batch,
                 "calibration": {
                     "step_seconds": step_seconds,
-                    "roofline_share": share,
+                    "roofline_share": fraction,
                     **work._asdict(),
                 },
                 "work": {
@@ -98,7 +193,7 @@ def from_measured(
 def core_hardware(
     cpu: str, flops_per_second: float, bytes_per_second: float
 ) -> cost_model.Hardware:
-    """A core as the probe found it, in a ring as fast as its copies of memory."""
+    """A core as the probe measured it, in a ring as fast as its copies of memory."""
     return cost_model.Hardware(
         label=f"cores like one of this {cpu}",
         flops_per_second=flops_per_second,
@@ -107,7 +202,7 @@ def core_hardware(
         network=cost_model.Ring(bytes_per_second=bytes_per_second, hop_seconds=0.0),
         source=(
             "measured in this benchmark: the fastest matrix product and copy of one "
-            "core; each further core is supposed to have as much for itself"
+            "core; assumes that each further core has as much for itself"
         ),
     )
 
@@ -115,12 +210,16 @@ def core_hardware(
 def from_paper(
     paper: Mapping[str, Any], model: Mapping[str, Any], variant: str
 ) -> dict[str, list[Any]]:
-    """The paper's model over chips, from its one-chip figure; lists by chips."""
-    shards = paper["shards_per_chip"]
-    batch = shards * paper["batch_per_shard"]
+    """The paper's model on more chips, projected from its figure of one chip.
+
+    error: relative, of the projected rate; None where the paper has no figure.
+    unexplained_seconds: by which the published step is longer than the projected one.
+    host_bytes_per_second: that a network between hosts would need to explain them.
+    """
+    batch = paper["shards_per_chip"] * paper["batch_per_shard"]
     published = dict(zip(model["chips"], model["examples_per_second"], strict=True))
     gradient_bytes = 4 * model["parameters"]  # float32
-    found: dict[str, list[Any]] = {
+    columns: dict[str, list[Any]] = {
         "chips": [],
         "examples_per_second": [],
         "collective_seconds": [],
@@ -138,20 +237,17 @@ def from_paper(
             chips_per_host=CHIPS_PER_HOST,
         )
         rate = chips * batch / step.seconds
-        found["chips"].append(chips)
-        found["examples_per_second"].append(rate)
-        found["collective_seconds"].append(step.collective_seconds)
-        error = more = needed = None
+        error = unexplained = host_rate = None
         if chips in published:
             error = rate / published[chips] - 1
-            more = chips * batch / published[chips] - step.seconds
+            unexplained = chips * batch / published[chips] - step.seconds
             if VARIANTS[variant] is None:
-                needed = cost_model.host_bytes_per_second(
+                host_rate = cost_model.host_bytes_per_second(
                     gradient_bytes=gradient_bytes,
                     hosts=-(-chips // CHIPS_PER_HOST),
-                    seconds=more,
+                    seconds=unexplained,
                 )
-        found["error"].append(error)
-        found["unexplained_seconds"].append(more)
-        found["host_bytes_per_second"].append(needed)
-    return found
+        row = (chips, rate, step.collective_seconds, error, unexplained, host_rate)
+        for column, value in zip(columns.values(), row, strict=True):
+            column.append(value)
+    return columns

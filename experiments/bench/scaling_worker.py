@@ -1,61 +1,144 @@
-"""One turn of the scaling benchmark, in a process of its own, on cores of its own.
+"""The tasks of the scaling benchmark: probe a core, measure steps, count a step."""
 
-Reads a task, writes what it measured or counted.  TensorFlow is imported only once the
-process is pinned and its threads are set.
-"""
-
-import importlib
-import json
 import math
-import os
-import re
-import sys
 import time
-import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
-CHECKED_STEPS = 3  # whose losses are held against those of one device
-NUM_BATCHES = 4  # that steps go round in: made before the clock runs
-STEPPED_DEVICES = 64  # the graphs of 512 want more than 20 GB
+from experiments import datasets, toy_models
+from experiments.bench import counting, step_timing
+from experiments.datasets import images
+from experiments.engines import selection, sharded
+from experiments.image_transformer import image_transformer
+from experiments.toy_models import data as toy_data
+from experiments.training import optimizers, topology
+from experiments.training.engine import Engine, StepSettings
+from experiments.training.model import Model
+from experiments.training.prng import BatchRng
+from experiments.vq_vae import Codebook, Sizes
+from experiments.vq_vae import program as vq_vae_program
+
+MIN_CALLS = 3
+MAX_STEPPED_DEVICES = 64  # the graphs of 512 devices need more than 20 GB
 PROBE_BYTES = 256 * 2**20
 PROBE_DIM = 1024
 
 
-def run(task: dict[str, Any]) -> dict[str, Any]:
-    """What the task's mode gives, with status "ok", or "failed" and the reason."""
-    modes = {"probe": probe, "measure": measure, "count": count}
-    try:
-        return {"status": "ok"} | modes[task["mode"]](task)
-    except Exception as error:
-        traceback.print_exc()
-        return {"status": "failed", "reason": _in_short(error)}
+def vq_vae(**options: Any) -> Model:
+    """The VQ-VAE.
+
+    options: fields of `vq_vae.Sizes` and of `vq_vae.Codebook`.
+
+    Raises ValueError for other names, and as `vq_vae.program.model` does.
+    """
+    unknown = sorted(set(options) - {*Sizes._fields, *Codebook._fields})
+    missing = [name for name in ("size", "channels") if name not in options]
+    if unknown or missing:
+        raise ValueError(
+            f"vq_vae: given unknown {unknown} and no {missing}, wanted fields of "
+            "Sizes and Codebook"
+        )
+    codebook = {name: v for name, v in options.items() if name in Codebook._fields}
+    sizes = {name: v for name, v in options.items() if name not in codebook}
+    return vq_vae_program.model(Sizes(**sizes), Codebook(**codebook))
 
 
-def _in_short(error: Exception) -> str:
-    """In one line, TensorFlow's stack of calls left out where the cause comes after."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:300]
+class Subject(NamedTuple):
+    """How a model and its examples are made of a task's options."""
+
+    model: Callable[..., Model]  # of all options
+    examples: Callable[..., Any]
+    examples_options: Mapping[str, str]  # by the argument of `examples`
+    batches: Callable[..., Any]
 
 
-def probe(task: dict[str, Any]) -> dict[str, Any]:
-    """What one core can do: float32 operations and bytes copied, a second."""
-    import tensorflow as tf
+SUBJECTS = {
+    "transformer": Subject(
+        toy_models.transformer,
+        toy_models.token_lines,
+        {"length": "length", "vocabulary": "vocabulary"},
+        toy_data.batches,
+    ),
+    "vector_quantized": Subject(
+        toy_models.vector_quantized,
+        toy_models.blob_images,
+        {"size": "size"},
+        toy_data.batches,
+    ),
+    "vq_vae": Subject(
+        vq_vae,
+        datasets.natural_image_crops,
+        {"size": "size"},
+        images.training_batches,
+    ),
+    "image_transformer": Subject(
+        image_transformer,
+        datasets.natural_image_crops,
+        {"size": "height"},
+        images.training_batches,
+    ),
+}
 
+
+class Training(NamedTuple):
+    """What a task names: a model, how it is trained and its first batches."""
+
+    model: Model
+    optimizer: optimizers.Optimizer
+    topology: topology.Topology
+    settings: StepSettings
+    batches: list[Mapping[str, np.ndarray]]
+
+
+def make_training(task: Mapping[str, Any]) -> Training:
+    """The training that a task names."""
+    subject, options = SUBJECTS[task["subject"]], task["options"]
+    examples = {name: options[key] for name, key in subject.examples_options.items()}
+    batch = subject.batches(
+        subject.examples(**examples),
+        seed=task["seed"],
+        batch_size=task["batch"],
+        process=task["process"],
+        num_processes=task["processes"],
+    )
+    return Training(
+        subject.model(**options),
+        optimizers.adam(optimizers.constant_schedule(1e-4)),
+        topology.parse(task["topology"]),
+        StepSettings(),
+        [batch(number) for number in range(step_timing.NUM_BATCHES)],
+    )
+
+
+def make_engine(training: Training, *, mesh: bool = False) -> Engine:
+    """The engine that the project chooses for the topology.
+
+    mesh: DTensor's engine instead, unless the model has state, which it cannot train.
+    """
+    arguments = training[:4]
+    if not mesh or training.model.state:
+        return selection.make_engine(*arguments, device_type="CPU")
+    num_devices = training.topology.num_devices
+    return sharded.Sharded(*arguments, topology.local_devices(num_devices, "CPU"))
+
+
+def probe(task: step_timing.Task) -> dict[str, Any]:
+    """One core's peaks: float32 operations and bytes copied, a second."""
     a = tf.random.stateless_normal([PROBE_DIM, PROBE_DIM], [0, task["seed"]])
     multiply = tf.function(lambda a, b: tf.reduce_sum(a @ b))
-    old, new = np.ones(PROBE_BYTES // 8), np.empty(PROBE_BYTES // 8)
+    source, target = np.ones(PROBE_BYTES // 8), np.empty(PROBE_BYTES // 8)
     multiply(a, a).numpy()
-    np.copyto(new, old)
-    products, copies, began = [], [], time.perf_counter()
-    while time.perf_counter() - began < task["min_seconds"] or not copies:
+    np.copyto(target, source)
+    products, copies, begin = [], [], time.perf_counter()
+    while time.perf_counter() - begin < task["min_seconds"] or not copies:
         start = time.perf_counter()
         multiply(a, a).numpy()
         middle = time.perf_counter()
-        np.copyto(new, old)
+        np.copyto(target, source)
         products.append(middle - start)
         copies.append(time.perf_counter() - middle)
     return {
@@ -67,183 +150,165 @@ def probe(task: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def measure(task: dict[str, Any]) -> dict[str, Any]:
-    """Times steps of a model, each until its loss is known to this process."""
-    parts = _Parts(task)
-    began = time.perf_counter()
-    runtime = parts.runtime()
-    runtime.initialize(task["seed"])
-    build = time.perf_counter() - began
+def measure(task: step_timing.Task) -> dict[str, Any]:
+    """Times steps of a model in this process, perhaps one of several."""
+    training = make_training(task)
+    engine: Any = None
 
-    def step(number: int) -> float:
-        batch = parts.batches[number % NUM_BATCHES]
-        loss = float(runtime.step(batch, number, task["seed"])["loss"])
-        if not math.isfinite(loss):
-            raise ValueError(f"step {number}: the loss is {loss}")
-        return loss
+    def prepare() -> Callable[[int], float]:
+        nonlocal engine
+        engine = make_engine(training)
+        engine.initialize(task["seed"])
 
-    began = time.perf_counter()
-    losses = [step(0)]
-    first = time.perf_counter() - began
-    losses += [step(number) for number in range(1, CHECKED_STEPS)]
-    _meet(task, "ready")
-    calls: list[float] = []
-    began = marked = time.perf_counter()
-    # Processes that reduce together must take the same steps, so their count is given.
-    while (
-        len(calls) < task["num_steps"]
-        if task["num_steps"]
-        else marked - began < task["min_seconds"] or len(calls) < 3
-    ):
-        step(CHECKED_STEPS + len(calls))
-        now = time.perf_counter()
-        calls.append(now - marked)
-        marked = now
-    _meet(task, "done")  # one that ended would take its last answers with it
+        def step(number: int) -> float:
+            batch = training.batches[number % step_timing.NUM_BATCHES]
+            return float(engine.step(batch, number, task["seed"])["loss"])
+
+        return step
+
+    seconds, losses = step_timing.time_steps(
+        prepare,
+        min_seconds=task["min_seconds"],
+        min_calls=MIN_CALLS,
+        # Processes that reduce together must take the same number of steps.
+        num_calls=task["num_steps"],
+        # None may end while another still needs its last messages.
+        barrier=lambda name: _wait_for_others(task, name),
+    )
     return {
-        "engine": f"{type(runtime).__module__}.{type(runtime).__qualname__}",
-        "seconds": {"build": build, "first": first, "calls": calls},
-        "work": {"examples": [task["batch"] // task["processes"]] * len(calls)},
+        "engine": _class_name(engine),
+        "seconds": seconds,
+        "work": {
+            "examples": [task["batch"] // task["processes"]] * len(seconds["calls"])
+        },
         "losses": losses,
-        "local_bytes": runtime.bytes_per_device(),
+        "local_bytes": engine.bytes_per_device(),
     }
 
 
-def count(task: dict[str, Any]) -> dict[str, Any]:
-    """What a step takes on a mesh: bytes on a device, operations, bytes between them.
+def _class_name(engine: Engine) -> str:
+    return f"{type(engine).__module__}.{type(engine).__qualname__}"
 
-    On more than one device the program is DTensor's, traced once for all of them, or
-    that of tf.distribute for a model with state, which DTensor's engine has not; it is
-    stepped twice, so that it is seen to take another batch.  A mesh too large for the
-    machine's memory is counted by way of one with fewer batch shards: a device's shard
-    and weights are the same there, and so is what it reduces; only the devices that
-    reduce together are fewer, and their number is put right.
+
+def _wait_for_others(task: Mapping[str, Any], name: str) -> None:
+    """Waits until all processes of the case are here, so that their steps overlap."""
+    if not task["barrier"]:
+        return
+    folder, index, count = task["barrier"]
+    Path(folder, f"{name}-{index}").touch()
+    end = time.monotonic() + task["timeout_seconds"]
+    while len(list(Path(folder).glob(f"{name}-*"))) < count:
+        if time.monotonic() > end:
+            raise TimeoutError(f"{name}: not all of {count} processes came")
+        time.sleep(0.005)
+
+
+def count(task: step_timing.Task) -> dict[str, Any]:
+    """What a step on a mesh takes: bytes on a device, operations, bytes between them.
+
+    On several devices the engine is DTensor's, which is traced once for all of them, or
+    tf.distribute's for a model with state.  It takes two steps, so that a second batch
+    is seen to work.  A mesh that does not fit in memory is counted by a mesh with fewer
+    batch shards: the shard and the weights of a device are the same there, and so is
+    what it reduces.  The size of the groups that reduce together is then corrected.
     """
-    # Of its filters' and biases' gradients in one op, oneDNN tells the graph a wrong
-    # shape, and what is packed with it then does not add up.
-    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
-    import tensorflow as tf
-
-    # Many devices' graphs: to make each of them faster would take minutes.
+    # Optimising the graphs of many devices would take minutes.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    accounting = importlib.import_module("experiments.bench.counting")
-    whole = _Parts(task)
+    whole = make_training(task)
     devices, shards = whole.topology.num_devices, whole.topology.size("batch")
-    sizes, parts = {n: n for n in range(1, devices + 1)}, whole
-    if devices > STEPPED_DEVICES:
-        small, sizes = _smaller(task, devices, shards)
-        parts = _Parts(small)
+    group_sizes, stepped = {n: n for n in range(1, devices + 1)}, whole
+    if devices > MAX_STEPPED_DEVICES:
+        small, group_sizes = _with_fewer_shards(task, devices, shards)
+        stepped = make_training(small)
 
-    runtime = parts.runtime(mesh=devices > 1)
-    began = time.perf_counter()
-    runtime.initialize(task["seed"])
-    with accounting.recording() as functions:
-        losses = [float(runtime.step(parts.batches[0], 0, task["seed"])["loss"])]
-    losses.append(float(runtime.step(parts.batches[1], 1, task["seed"])["loss"]))
-    seconds = time.perf_counter() - began
-    found = [
-        c._replace(num_devices=sizes[c.num_devices])
-        for c in accounting.collectives(functions)
+    engine = make_engine(stepped, mesh=devices > 1)
+    begin = time.perf_counter()
+    engine.initialize(task["seed"])
+    with counting.recording() as functions:
+        losses = [float(engine.step(stepped.batches[0], 0, task["seed"])["loss"])]
+    losses.append(float(engine.step(stepped.batches[1], 1, task["seed"])["loss"]))
+    seconds = time.perf_counter() - begin
+    collectives = [
+        c._replace(num_devices=group_sizes[c.num_devices])
+        for c in counting.collectives(functions)
         if c.device == "CPU:0"
     ]
-    held = runtime.bytes_per_device()
-    wanted = accounting.device_bytes(
-        whole.model, whole.optimizer, whole.topology, whole.settings
-    )
+    kept = engine.bytes_per_device()
+    expected = counting.device_bytes(*whole[:4])
     check = {
         "passed": all(map(math.isfinite, losses))
-        and set(held.values()) == {sum(wanted.values())}
-        and len(held) == parts.topology.num_devices,
-        "held_bytes": sorted(set(held.values())),
-        "devices": len(held),
+        and set(kept.values()) == {sum(expected.values())}
+        and len(kept) == stepped.topology.num_devices,
+        "held_bytes": sorted(set(kept.values())),
+        "devices": len(kept),
         "losses": losses,
     }
     if not check["passed"]:
-        check["reason"] = f"not the layouts' bytes ({wanted}), or a loss not finite"
-    graph = graph_of(task)
-    alone = devices == shards  # a shard is on one device
+        check["reason"] = f"wanted {expected} bytes on each device and finite losses"
+    graph = count_graph(task)
+    one_device_a_shard = devices == shards
     return {
-        "engine": f"{type(runtime).__module__}.{type(runtime).__qualname__}",
+        "engine": _class_name(engine),
         "seconds": {"start_and_two_steps": seconds},
         "check": check,
         "work": {
-            "stepped_on": str(parts.topology),
+            "stepped_on": str(stepped.topology),
             "parameters": sum(math.prod(w.shape) for w in whole.model.weights.values()),
-            "parameter_bytes": wanted["weights"],
-            "held_bytes": max(held.values()),
-            "activation_bytes": graph["activation_bytes"] if alone else None,
+            "parameter_bytes": expected["weights"],
+            "held_bytes": max(kept.values()),
+            "activation_bytes": (
+                graph["activation_bytes"] if one_device_a_shard else None
+            ),
             "flops": graph["flops"],
             "batch_per_shard": task["batch"] // shards,
-            "num_collectives": len(found),
-            "sent_bytes": sum(map(sent_bytes, found)),
+            "num_collectives": len(collectives),
+            "sent_bytes": sum(map(counting.ring_bytes, collectives)),
         },
     }
 
 
-def _smaller(
-    task: dict[str, Any], devices: int, shards: int
+def _with_fewer_shards(
+    task: Mapping[str, Any], devices: int, shards: int
 ) -> tuple[dict[str, Any], dict[int, int]]:
-    """The task with few batch shards, and what its groups of devices stand for."""
-    alone = devices // shards  # devices of a shard
-    few = 2 if alone != 2 else 4  # never as many as those, so as to tell them apart
-    dims = dict(part.split(":") for part in task["topology"].split(","))
-    topology = ",".join(f"{n}:{s}" for n, s in (dims | {"batch": str(few)}).items())
-    batch = task["batch"] // shards * few
-    sizes = {few: shards, alone: alone, few * alone: devices}
-    return task | {"topology": topology, "batch": batch}, sizes
-
-
-def sent_bytes(collective: Any) -> float:
-    """What a device of a ring sends in a collective; num_bytes are what it ends with.
-
-    Patarasuk and Yuan (2009).  Raises ValueError for an op that it does not know.
-    """
-    size, num_bytes = collective.num_devices, collective.num_bytes
-    shares = {  # of the bytes that the op leaves on a device
-        "CollectiveReduce": 2 * (size - 1) / size,
-        "CollectiveGather": (size - 1) / size,
-        "CollectiveReduceScatter": size - 1,
-        "CollectiveAllToAll": (size - 1) / size,
+    """The task with few batch shards; and by the size of a group there, that here."""
+    per_shard = devices // shards
+    few = 2 if per_shard != 2 else 4  # another size, to tell the two groups apart
+    dims = dict(topology.parse(task["topology"]).dims) | {"batch": few}
+    small = {
+        **task,
+        "topology": ",".join(f"{name}:{size}" for name, size in dims.items()),
+        "batch": task["batch"] // shards * few,
     }
-    kind = re.sub(r"V\d+$", "", collective.op)
-    if kind not in shares:
-        raise ValueError(f"{collective.op}: wanted one of {list(shares)}")
-    return shares[kind] * num_bytes
+    return small, {few: shards, per_shard: per_shard, few * per_shard: devices}
 
 
-# What the model's own graph says.
-
-
-def graph_of(task: dict[str, Any]) -> dict[str, Any]:
-    """Operations and kept bytes of loss and gradient of one shard, on one device.
+def count_graph(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Operations and kept bytes of the loss and gradient of one shard, on one device.
 
     flops: of matrix products, einsums and convolutions, as traced.
     activation_bytes: of the tensors that the forward pass makes and the backward pass
-      reads, weights and constants left out; an upper bound, for a compiler may
+      reads, without weights and constants.  An upper bound, because a compiler may
       compute some of them again.
     """
-    import tensorflow as tf
-
-    randomness = importlib.import_module("experiments.training.prng")
-    parts = _Parts(task)
-    model, (batch, *_) = parts.model, parts.batches
-    shards = parts.topology.size("batch")
+    training = make_training(task)
+    model, batch = training.model, training.batches[0]
+    shards = training.topology.size("batch")
     specs = {
         name: tf.TensorSpec([value.shape[0] // shards, *value.shape[1:]], value.dtype)
         for name, value in batch.items()
     }
     weights, state = (
-        {name: tf.TensorSpec(held.shape, tf.float32) for name, held in part.items()}
+        {name: tf.TensorSpec(one.shape, tf.float32) for name, one in part.items()}
         for part in (model.weights, model.state)
     )
-    size = next(iter(specs.values())).shape[0]
+    num_examples = next(iter(specs.values())).shape[0]
     forward: set[str] = set()
 
     @tf.function
     def gradients(
         weights: Any, state: Any, batch: Any, seed: tf.Tensor
     ) -> list[tf.Tensor]:
-        random = randomness.BatchRng(seed, tf.constant(0), num_examples=size)
+        random = BatchRng(seed, tf.constant(0), num_examples=num_examples)
         with tf.GradientTape() as tape:
             tape.watch(weights)
             nats, _, *statistics = model.loss({**weights, **state}, batch, random)
@@ -255,147 +320,22 @@ def graph_of(task: dict[str, Any]) -> dict[str, Any]:
     graph = gradients.get_concrete_function(
         weights, state, specs, tf.TensorSpec([2], tf.int32)
     ).graph
-    kept = {
+    activations = {
         tensor.ref(): tensor
-        for op in operations(graph)
+        for op in counting.operations(graph)
         if op.graph is graph and op.name not in forward
         for tensor in op.inputs
         if tensor.op.name in forward
         and tensor.op.type not in ("Placeholder", "Const", "Identity", "Shape")
     }
     return {
-        "flops": sum(map(op_flops, operations(graph))),
+        "flops": counting.graph_flops(graph),
         "activation_bytes": sum(
             math.prod(tensor.shape.as_list()) * tensor.dtype.size
-            for tensor in kept.values()
+            for tensor in activations.values()
             if tensor.shape.is_fully_defined()
         ),
     }
 
 
-def operations(graph: Any) -> Iterator[Any]:
-    """Every operation that a graph's outputs need, those of called functions too.
-
-    Once for each call.  Raises ValueError for a loop, whose number of turns the graph
-    does not tell.
-    """
-    waiting = [tensor.op for tensor in graph.outputs]
-    seen = set()
-    while waiting:
-        op = waiting.pop()
-        if op.name in seen:
-            continue
-        seen.add(op.name)
-        waiting += [tensor.op for tensor in op.inputs] + list(op.control_inputs)
-        if op.type in ("While", "StatelessWhile"):
-            raise ValueError(f"{op.name}: a loop, whose operations cannot be counted")
-        yield op
-        if op.type in ("PartitionedCall", "StatefulPartitionedCall"):
-            yield from operations(graph._get_function(op.get_attr("f").name).graph)
-
-
-def op_flops(op: Any) -> int:
-    """Multiplications and additions of a product or convolution; 0 for the rest."""
-
-    def size(tensor: Any) -> int:
-        return math.prod(tensor.shape.as_list())
-
-    if op.type == "MatMul":
-        rows, columns = op.inputs[0].shape.as_list()
-        return (
-            2 * size(op.outputs[0]) * (rows if op.get_attr("transpose_a") else columns)
-        )
-    if op.type in ("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"):
-        *_, rows, columns = op.inputs[0].shape.as_list()
-        return 2 * size(op.outputs[0]) * (rows if op.get_attr("adj_x") else columns)
-    if op.type == "Einsum":
-        terms = op.get_attr("equation").decode().split("->")[0].split(",")
-        if len(terms) < 2:
-            return 0
-        sizes: dict[str, int] = {}
-        for term, tensor in zip(terms, op.inputs, strict=True):
-            sizes |= dict(zip(term, tensor.shape.as_list(), strict=True))
-        return 2 * math.prod(sizes.values())
-    if op.type == "Conv2D":
-        height, width, inner, _ = op.inputs[1].shape.as_list()
-        return 2 * size(op.outputs[0]) * height * width * inner
-    if op.type == "Conv2DBackpropInput":
-        height, width, inner, _ = op.inputs[1].shape.as_list()
-        return 2 * size(op.inputs[2]) * height * width * inner
-    if op.type == "Conv2DBackpropFilter":
-        height, width, inner, _ = op.outputs[0].shape.as_list()
-        return 2 * size(op.inputs[2]) * height * width * inner
-    return 0
-
-
-# A task's model and place.
-
-
-class _Parts:
-    """Everything that a task names, made."""
-
-    def __init__(self, task: dict[str, Any]) -> None:
-        topology = importlib.import_module("experiments.training.topology")
-        optimizers = importlib.import_module("experiments.training.optimizers")
-        runtime = importlib.import_module("experiments.training.engine")
-        self.topology = topology.parse(task["topology"])
-        self.model = named(task["model"])(**task["options"])
-        self.optimizer = optimizers.adam(optimizers.constant_schedule(1e-4))
-        self.settings = runtime.StepSettings()
-        batch = named(task["batches"])(
-            named(task["examples"])(**task["examples_options"]),
-            seed=task["seed"],
-            batch_size=task["batch"],
-            process=task["process"],
-            num_processes=task["processes"],
-        )
-        self.batches = [batch(number) for number in range(NUM_BATCHES)]
-
-    def runtime(self, *, mesh: bool = False) -> Any:
-        """The engine that the project chooses for the topology, or DTensor's mesh.
-
-        mesh: for DTensor's, which a model with state cannot have.
-        """
-        given = (self.model, self.optimizer, self.topology, self.settings)
-        if not mesh or self.model.state:
-            engines = importlib.import_module("experiments.engines.selection")
-            return engines.make_engine(*given, device_type="CPU")
-        dtensor = importlib.import_module("experiments.engines.sharded")
-        topology = importlib.import_module("experiments.training.topology")
-        return dtensor.Sharded(
-            *given, topology.local_devices(self.topology.num_devices, "CPU")
-        )
-
-
-def named(place: str) -> Any:
-    """What "package.module:name" names."""
-    module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)
-
-
-def _meet(task: dict[str, Any], what: str) -> None:
-    """Waits until all of the turn are there, so that what they measure overlaps."""
-    if not task["meet"]:
-        return
-    folder, number, count = task["meet"]
-    Path(folder, f"{what}-{number}").touch()
-    until = time.monotonic() + task["timeout_seconds"]
-    while len(list(Path(folder).glob(f"{what}-*"))) < count:
-        if time.monotonic() > until:
-            raise TimeoutError(f"{count} processes were to meet, and not all came")
-        time.sleep(0.005)
-
-
-def main(task_path: str, result_path: str) -> None:
-    """Runs the task of one file and writes its result to another."""
-    task = json.loads(Path(task_path).read_text())
-    if task["cores"]:
-        os.sched_setaffinity(0, task["cores"])
-    result = run(task)
-    Path(result_path).write_text(json.dumps(result))
-    # At once: a client of a job whose others are gone may hang as it ends.
-    os._exit(0 if result["status"] == "ok" else 1)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+MODES = {"probe": probe, "measure": measure, "count": count}

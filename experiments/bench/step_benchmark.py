@@ -1,177 +1,172 @@
-"""Rounds in which systems train in turn, each turn a fresh process: what they share."""
+"""Training steps of several systems, compared: what the benchmarks of models share."""
 
 import os
-import secrets
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from experiments.bench import subprocesses
-from experiments.records import provenance, record
-from experiments.records.run_dir import CheckFailed, utc_now
+from experiments.bench import harness
+from experiments.records import record
 
-REPO = Path(__file__).resolve().parents[2]
 BITS_TOLERANCE = 1e-4  # bits/dim before the first update
-LATER_TOLERANCE = 1e-3  # relative, of the losses after updates
-PROBED = "square matrix products, float32"
+LATER_TOLERANCE = 1e-3  # relative, of bits/dim after updates
+LEARNING_RATE = 1e-4  # of plain Adam
+OURS = "ours"
+PROBE = "square matrix products, float32"
+TRAINING_KEYS = ("sizes", "batch_size", "systems", "min_seconds", "min_calls")
 
 
-class Bench(NamedTuple):
-    """What the turns of one benchmark have in common."""
+def probe_job(bench: harness.Benchmark) -> harness.Job:
+    """A job that measures the peak of matrix products, which MFU is relative to."""
 
-    experiment: str  # the records'
-    worker: str  # the module of a turn's process
-    run_dir: Path
-    seed: int
-    timeout_seconds: float
-    origin: dict[str, Any]
+    def probe(number: int) -> record.Record:
+        return run_system(
+            bench,
+            number,
+            system="probe",
+            task={"mode": "probe"},
+            problem={"name": PROBE},
+        )
 
-
-def origin_of(provenance_of_run: Mapping[str, Any]) -> dict[str, Any]:
-    """A new benchmark's part of its records' provenance."""
-    kept = {key: v for key, v in provenance_of_run.items() if key != "hardware"}
-    return kept | {"bench_id": f"{utc_now()}-{secrets.token_hex(3)}"}
+    return probe
 
 
-def turn(
-    bench: Bench,
+def training_jobs(
+    bench: harness.Benchmark,
+    name: str,
+    config: Mapping[str, Any],
+    *,
+    task: Mapping[str, Any],
+    problem: Mapping[str, Any],
+    systems: Mapping[str, Mapping[str, Any]],
+) -> dict[str, harness.Job]:
+    """A job for each system that trains a model, ours first.
+
+    config: of the model, with TRAINING_KEYS.
+    task, problem: of all systems, in the task's file and in the record.
+    systems: by name, what a system's own task has besides.
+
+    The losses of ours in the first round are those that all others must have.
+    """
+    reference: list[float] = []
+
+    def job(system: str) -> harness.Job:
+        def train(number: int) -> record.Record:
+            one = run_system(
+                bench,
+                number,
+                system=f"{name}/{system}",
+                task={
+                    **task,
+                    "sizes": dict(config["sizes"]),
+                    "batch": config["batch_size"],
+                    "learning_rate": LEARNING_RATE,
+                    "min_seconds": config["min_seconds"],
+                    "min_calls": config["min_calls"],
+                    **systems[system],
+                },
+                problem={
+                    "name": name,
+                    "sizes": dict(config["sizes"]),
+                    "batch": config["batch_size"],
+                    **problem,
+                },
+            )
+            if one.status == "ok":
+                bits = one.check["bits_per_dim"]
+                if system == OURS and not reference:
+                    reference.extend(bits)
+                one.check.update(compare_bits(bits, reference))
+            return one
+
+        return train
+
+    return {f"{name}/{system}": job(system) for system in systems}
+
+
+def run_system(
+    bench: harness.Benchmark,
     number: int,
     *,
     system: str,
     task: Mapping[str, Any],
     problem: Mapping[str, Any],
 ) -> record.Record:
-    """A fresh process of as many threads as cores, and the record of it."""
+    """Runs a task in one process with a thread for each core; returns its record."""
     cores = len(os.sched_getaffinity(0))
     task = {**task, "seed": bench.seed}
-    when = {"started_at": utc_now(), "load_average": round(os.getloadavg()[0], 2)}
-    (result,) = subprocesses.run(
-        bench.run_dir,
-        f"round{number}-{system.replace('/', '-')}",
-        [task],
-        threads=cores,
-        timeout=bench.timeout_seconds,
-        worker=bench.worker,
-    )
-    told = {key: result[key] for key in ("model", "source") if key in result}
-    settings = {key: value for key, value in task.items() if key != "sizes"}
+    label = f"round{number}-{system.replace('/', '-')}"
+    (result,) = harness.run_tasks(bench, label, [task], threads=cores)
     check = {"passed": result["status"] == "ok"}
     if "bits_per_dim" in result:
         check["bits_per_dim"] = result["bits_per_dim"]
-    return record.Record(
-        experiment=bench.experiment,
-        system=system,
-        round=number,
-        problem={**problem, **told},
-        hardware=provenance.hardware() | {"device": "cpu", "threads": cores},
-        settings=settings,
-        status=result["status"],
-        reason=result.get("reason", ""),
-        note=result.get("note", ""),
-        seconds=result.get("seconds", {}),
-        work=result.get("work", {}),
-        check=check,
-        provenance=bench.origin | when,
-    )
-
-
-def probe(bench: Bench, number: int) -> record.Record:
-    """The record of what matrix products alone come to in this round."""
-    return turn(
+    model = {key: result[key] for key in ("model", "source") if key in result}
+    return harness.make_record(
         bench,
-        number,
-        system="probe",
-        task={"mode": "probe"},
-        problem={"name": PROBED},
+        result,
+        system=system,
+        number=number,
+        problem={**problem, **model},
+        settings={key: value for key, value in task.items() if key != "sizes"},
+        check=check,
+        hardware={"threads": cores},
     )
 
 
-def check_bits(bits: Sequence[float], wanted: Sequence[float] | None) -> dict[str, Any]:
-    """Whether the bits/dim of a system's first steps are ours.
+def compare_bits(bits: Sequence[float], reference: Sequence[float]) -> dict[str, Any]:
+    """The check of a system's bits/dim in its first steps against ours.
 
-    Those before any update to 1e-4; those after, in which rounding and where Adam adds
-    its epsilon show, to 1e-3 of them.
+    Before any update they must agree to 1e-4.  After updates the rounding differs, and
+    so does where Adam adds its epsilon; there they must agree to a relative 1e-3.
     """
     check: dict[str, Any] = {"bits_per_dim": list(bits), "tolerance": BITS_TOLERANCE}
-    if wanted is None:
-        return check | {"passed": False, "reason": "ours gave nothing to hold it to"}
-    first = abs(bits[0] - wanted[0])
-    later = max(abs(a / b - 1) for a, b in zip(bits, wanted, strict=True))
+    if not reference:
+        return check | {"passed": False, "reason": "ours has no losses to compare with"}
+    first = abs(bits[0] - reference[0])
+    later = max(abs(a / b - 1) for a, b in zip(bits, reference, strict=True))
     check |= {"bits_error": first, "later_error": later}
     check["passed"] = first <= BITS_TOLERANCE and later <= LATER_TOLERANCE
     if not check["passed"]:
         check["reason"] = (
-            f"its bits/dim are off by {first:.1e} at first and by {later:.1e} of them "
-            "after updates"
+            f"its bits/dim differ from ours by {first:.1e} before the first update and "
+            f"by a relative {later:.1e} after updates"
         )
     return check
 
 
-def hold(
-    made: record.Record, first_bits: dict[str, list[float]], *, is_ours: bool
-) -> None:
-    """Checks a turn's bits/dim against ours of the same problem, which come first.
+def step_figure(one: record.Record) -> str:
+    """The median time of a step, or the peak of matrix products, in words."""
+    if "matmul_flops_per_second" in one.work:
+        return f"{one.work['matmul_flops_per_second'] / 1e9:9.1f} GFLOP/s"
+    return f"{1000 * statistics.median(one.seconds['calls']):9.1f} ms a step"
 
-    first_bits: ours, by the problem's name; a turn of ours adds those of a new one.
+
+def check_training(
+    name: str, config: Any, known: Sequence[str], optional: Sequence[str] = ()
+) -> None:
+    """Raises ValueError for wrong values of a model's config, its sizes apart.
+
+    known: the systems there are.
+    optional: more keys that it must have.
     """
-    bits, name = made.check.pop("bits_per_dim"), made.problem["name"]
-    if is_ours:
-        first_bits.setdefault(name, bits)
-    made.check.update(check_bits(bits, first_bits.get(name)))
+    harness.check_keys(name, config, (*TRAINING_KEYS, *optional))
+    harness.check_count(f"{name}: batch_size", config["batch_size"])
+    harness.check_count(f"{name}: min_calls", config["min_calls"])
+    harness.check_seconds(f"{name}: min_seconds", config["min_seconds"])
+    harness.check_some_of(f"{name}: systems", config["systems"], known)
+    if config["systems"][0] != OURS:
+        raise ValueError(
+            f"{name}: systems: given {list(config['systems'])}, wanted {OURS!r} first, "
+            "because the losses of the others are compared with its"
+        )
 
 
-def keep(
-    bench: Bench, kept: list[record.Record], made: record.Record, said: str
-) -> None:
-    """Adds a turn's record to those kept, and to the run's; prints what is said."""
-    kept.append(made)
-    record.append(bench.run_dir / "records.jsonl", made)
-    print(said, flush=True)
+def make_sizes(name: str, sizes: Any, values: Any) -> Any:
+    """The NamedTuple `sizes` of a config's values.
 
-
-def told(made: record.Record, figure: Callable[[record.Record], str]) -> str:
-    """A turn in a line: its figure, or why it has none."""
-    if made.status != "ok":
-        return f"{made.system:32} {made.status}: {made.reason}"
-    verdict = "" if made.check["passed"] else f"  WRONG: {made.check['reason']}"
-    return f"{made.system:32} {figure(made)}{verdict}"
-
-
-def a_step(made: record.Record) -> str:
-    """The median time of a turn's steps, in words."""
-    return f"{1000 * statistics.median(made.seconds['calls']):9.1f} ms a step"
-
-
-def finish(
-    kept: Sequence[record.Record], render: Callable[..., None], out: str
-) -> None:
-    """Adds the records of a benchmark that ended to those of `out`, and renders them.
-
-    Raises CheckFailed when a turn failed, or its losses were not ours.
+    Raises ValueError, with the name, for unknown keys and missing ones.
     """
-    out_dir = REPO / out
-    records_path = out_dir / "records" / f"{kept[0].experiment}.jsonl"
-    for made in kept:  # together, so that a benchmark cut short leaves the last one
-        record.append(records_path, made)
-    render(records_path=records_path, out_dir=out_dir)
-    print(f"wrote {out}/tables", flush=True)
-    wrong = {
-        f"{made.system}, round {made.round}": made.reason or made.check.get("reason")
-        for made in kept
-        if made.status == "failed"
-        or (made.status == "ok" and not made.check.get("passed"))
-    }
-    if wrong:
-        raise CheckFailed(str(wrong))
-
-
-def check_least(
-    what: str, given: Mapping[str, Any], counts: Mapping[str, float]
-) -> None:
-    """Raises ValueError, naming it, for a value below the least wanted."""
-    for name, least in counts.items():
-        if not given[name] >= least:
-            raise ValueError(
-                f"{what}: {name}: given {given[name]}, wanted {least} or more"
-            )
+    defaults = sizes._field_defaults
+    required = [field for field in sizes._fields if field not in defaults]
+    harness.check_keys(name, values, required, tuple(defaults))
+    return sizes(**values)

@@ -1,52 +1,35 @@
-"""What turns' processes share: a task in, a result out, and steps by the clock."""
+"""Training steps timed in a benchmark's process."""
 
-import json
 import math
-import os
 import resource
 import sys
 import time
-import traceback
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.bench.problems import AdamSettings, Training, Unavailable
+from experiments.bench.problems import AdamSettings, Training
 from experiments.engines import selection
 from experiments.engines.manual_placement import Placement
-from experiments.training import loop as optimize
-from experiments.training import optimizers, topology
+from experiments.training import loop, optimizers, topology
 from experiments.training.engine import Engine, StepSettings
 from experiments.training.model import Model, num_parameters
 
-COMPARED_STEPS = 3  # whose losses are told; the first is before any update
-NUM_BATCHES = 4  # that steps go round in: made before the clock runs
-OURS_NOTE = "the traced program, stepped and fed by the runtime"
+COMPARED_STEPS = 3  # whose losses are compared; the first is before any update
+NUM_BATCHES = 4  # made before the clock starts; steps go through them again and again
+OURS_NOTE = "the traced program, trained by this project's engine"
 
 Task = dict[str, Any]
 
 
-def run(modes: Mapping[str, Callable[[Task], dict[str, Any]]], task: Task) -> Any:
-    """What the task's mode gives, with status "ok", or why it gives nothing."""
-    try:
-        return {"status": "ok"} | modes[task["mode"]](task)
-    except Unavailable as reason:
-        return {"status": "skipped", "reason": str(reason)}
-    except Exception as error:
-        traceback.print_exc()
-        text = " ".join(str(error).split())
-        return {"status": "failed", "reason": f"{type(error).__name__}: {text}"[:300]}
-
-
 def probe(task: Task) -> dict[str, Any]:
-    """Flops a second of square matrix products on all threads."""
-    peak = optimize.peak_matmul_flops(["CPU:0"], "float32")
+    """The peak of square matrix products on all threads, in float32."""
+    peak = loop.peak_matmul_flops(["CPU:0"], "float32")
     return {"work": {"matmul_flops_per_second": peak}}
 
 
-def ours(
+def prepare_ours(
     model: Model,
     adam: AdamSettings,
     seed: int,
@@ -56,10 +39,10 @@ def ours(
     placement: Placement | None = None,
     before: Callable[[Engine, Mapping[str, np.ndarray]], None] | None = None,
 ) -> Training:
-    """The program's training by the runtime.
+    """The program's training by this project's engine.
 
     name: of the batch's one array.
-    before: called with the runtime and the batch of the first step, before it.
+    before: called with the engine and the first batch, before the first step.
     """
     optimizer = optimizers.adam(
         optimizers.constant_schedule(adam.rate),
@@ -67,7 +50,7 @@ def ours(
         beta2=adam.beta2,
         epsilon=adam.epsilon,
     )
-    runtime = selection.make_engine(
+    engine = selection.make_engine(
         model,
         optimizer,
         topology.parse(mesh),
@@ -75,25 +58,25 @@ def ours(
         device_type="CPU",
         placement=placement,
     )
-    runtime.initialize(seed)
+    engine.initialize(seed)
     number = 0
 
     def step(array: np.ndarray) -> float:
         nonlocal number
         if number == 0 and before is not None:
-            before(runtime, {name: array})
-        loss = runtime.step({name: array}, number, seed)["loss"]
+            before(engine, {name: array})
+        loss = engine.step({name: array}, number, seed)["loss"]
         number += 1
         return float(loss)
 
     def weights() -> dict[str, np.ndarray]:
-        kept = runtime.read_variables()
-        return {name: kept[f"weights/{name}"] for name in model.weights}
+        variables = engine.read_variables()
+        return {name: variables[f"weights/{name}"] for name in model.weights}
 
     return Training(step, weights)
 
 
-def trained(
+def time_training(
     task: Task,
     model: Model,
     source: str,
@@ -101,12 +84,20 @@ def trained(
     prepare: Callable[[], Training],
     batches: list[np.ndarray],
 ) -> dict[str, Any]:
-    """The result of a turn of `steps`.
+    """The result of timing a system's training.
 
-    source: of the data that the batches are of.
+    source: of the data.
+    note: on the system, for the table.
     """
-    seconds, losses = steps(task, prepare, batches)
-    nats_of_bit = math.log(2) * model.dims_per_example
+
+    def make_step() -> Callable[[int], float]:
+        training = prepare()
+        return lambda number: training.step(batches[number % len(batches)])
+
+    seconds, losses = time_steps(
+        make_step, min_seconds=task["min_seconds"], min_calls=task["min_calls"]
+    )
+    nats_per_bit = math.log(2) * model.dims_per_example
     return {
         "note": note,
         "model": model.name,
@@ -118,59 +109,59 @@ def trained(
             "parameters": num_parameters(model),
             "max_rss_bytes": _max_rss_bytes(),
         },
-        "bits_per_dim": [loss / nats_of_bit for loss in losses],
+        "bits_per_dim": [loss / nats_per_bit for loss in losses],
     }
 
 
 def _max_rss_bytes() -> int:
-    """The most memory that this process has had."""
-    unit = 1 if sys.platform == "darwin" else 1024  # of what is told, in bytes
+    """The peak of this process's resident memory."""
+    unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def steps(
-    task: Task, prepare: Callable[[], Training], batches: list[Any]
+def time_steps(
+    prepare: Callable[[], Callable[[int], float]],
+    *,
+    min_seconds: float,
+    min_calls: int,
+    num_calls: int = 0,
+    barrier: Callable[[str], None] = lambda name: None,
 ) -> tuple[dict[str, Any], list[float]]:
-    """Seconds of a training's making, first step and later ones; and its first losses.
+    """Seconds of the build, the first step and the later ones; and the first losses.
 
-    A step is from a batch in NumPy until its loss is known.  After those compared they
-    are repeated for the task's `min_seconds`, and at least `min_calls` times.
+    prepare: returns the step, a function from its number to its loss as a float: a step
+      ends when its loss is known.
+    num_calls: how many steps are timed; 0 for as many as take `min_seconds`, and at
+      least `min_calls`.
+    barrier: called before and after the timed steps, with a name.
+
+    Raises ValueError when a loss is not finite.
     """
-    began = time.perf_counter()
-    training = prepare()
-    build = time.perf_counter() - began
-    taken = 0
+    begin = time.perf_counter()
+    take_step = prepare()
+    build = time.perf_counter() - begin
 
-    def step() -> float:
-        nonlocal taken
-        loss = training.step(batches[taken % len(batches)])
+    def step(number: int) -> float:
+        loss = take_step(number)
         if not math.isfinite(loss):
-            raise ValueError(f"step {taken}: the loss is {loss}")
-        taken += 1
+            raise ValueError(f"step {number}: the loss is {loss}")
         return loss
 
-    began = time.perf_counter()
-    losses = [step()]
-    first = time.perf_counter() - began
-    losses += [step() for _ in range(1, COMPARED_STEPS)]
+    begin = time.perf_counter()
+    losses = [step(0)]
+    first = time.perf_counter() - begin
+    losses += [step(number) for number in range(1, COMPARED_STEPS)]
+    barrier("ready")
     calls: list[float] = []
-    while sum(calls) < task["min_seconds"] or len(calls) < task["min_calls"]:
-        began = time.perf_counter()
-        step()
-        calls.append(time.perf_counter() - began)
+
+    def is_done() -> bool:
+        if num_calls:
+            return len(calls) >= num_calls
+        return sum(calls) >= min_seconds and len(calls) >= min_calls
+
+    while not is_done():
+        begin = time.perf_counter()
+        step(COMPARED_STEPS + len(calls))
+        calls.append(time.perf_counter() - begin)
+    barrier("done")
     return {"build": build, "first": first, "calls": calls}, losses
-
-
-def main(
-    modes: Mapping[str, Callable[[Task], dict[str, Any]]],
-    task_path: str,
-    result_path: str,
-) -> None:
-    """Runs the task of one file and writes its result to another."""
-    task = json.loads(Path(task_path).read_text())
-    result = run(modes, task)
-    Path(result_path).write_text(json.dumps(result))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # At once: freeing all that TensorFlow holds takes a second, and nobody needs it.
-    os._exit(1 if result["status"] == "failed" else 0)

@@ -1,4 +1,4 @@
-"""Fresh processes side by side: each has a task in one file, a result in another."""
+"""Fresh processes side by side: each reads a task's file and writes a result's."""
 
 import contextlib
 import json
@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,44 +17,29 @@ from experiments.cluster import processes
 REPO = Path(__file__).resolve().parents[2]
 
 
-def check_keys(
-    what: str,
-    given: Mapping[str, Any],
-    wanted: Collection[str],
-    optional: Collection[str] = (),
-) -> None:
-    """Raises ValueError, naming them, for keys that nothing reads and missing ones."""
-    unknown = [key for key in given if key not in {*wanted, *optional}]
-    missing = [key for key in wanted if key not in given]
-    if unknown or missing:
-        also = f" and perhaps {list(optional)}" if optional else ""
-        raise ValueError(
-            f"{what}: given {unknown}, which nothing reads, and without {missing}; "
-            f"wanted {list(wanted)}{also}"
-        )
-
-
 def run(
     run_dir: Path,
     label: str,
     tasks: Sequence[Mapping[str, Any]],
     *,
+    worker: str,
     threads: int,
     timeout: float,
     devices: int = 1,
     connected: bool = False,
-    worker: str = "experiments.bench.scaling_worker",
+    environment: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Runs the tasks side by side, each in a fresh process, and returns their results.
 
-    worker: the module that reads a task's file and writes its result's.
+    worker: the module whose functions run the tasks; see `experiments.bench.worker`.
+    threads: of each device, set for every library that reads such a variable.
+    timeout: in seconds.
+    devices: of each process.
+    connected: whether the processes train together.
+    environment: variables of the processes, over all others.
 
-    connected: whether they are to train together.
-    devices: of each, that work at once.
-    threads: of each device, for every library that asks.
-
-    A result has a status, "ok", or "failed" or "skipped" with the reason; once one has
-    failed the others are ended.
+    A result has a `status`: "ok", or "failed" or "skipped" with the `reason`.  When one
+    process fails the others are ended.
     """
     addresses = _free_addresses(len(tasks)) if connected else ()
     started = []
@@ -65,13 +50,15 @@ def run(
             result_path = stem.with_suffix(".json")
             task_path.write_text(json.dumps(task))
             log = stack.enter_context(open(stem.with_suffix(".log"), "wb"))
-            command = [sys.executable, "-m", worker]
+            command = [sys.executable, "-m", "experiments.bench.worker", worker]
             command += [str(task_path), str(result_path)]
             process = stack.enter_context(
                 process_group(
                     command,
                     cwd=REPO,
-                    env=os.environ | _environment(threads, devices, index, addresses),
+                    env=os.environ
+                    | _environment(threads, devices, index, addresses)
+                    | dict(environment or {}),
                     stdout=log,
                     stderr=log,
                 )
@@ -94,9 +81,9 @@ def run(
 
 
 def _wait(processes: Sequence[subprocess.Popen], timeout: float) -> None:
-    """Until all have ended, one has failed, or the time is over."""
-    until = time.monotonic() + timeout
-    while time.monotonic() < until:
+    """Waits until all have ended, one has failed, or `timeout` seconds have passed."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
         codes = [process.poll() for process in processes]
         if None not in codes or any(code not in (None, 0) for code in codes):
             return
@@ -105,7 +92,7 @@ def _wait(processes: Sequence[subprocess.Popen], timeout: float) -> None:
 
 @contextlib.contextmanager
 def process_group(command: list[str], **options: Any) -> Iterator[subprocess.Popen]:
-    """A process that is gone, with all that it started, when the block ends."""
+    """A process that is killed, with all that it started, when the block ends."""
     process = subprocess.Popen(command, start_new_session=True, **options)
     try:
         yield process
@@ -116,7 +103,7 @@ def process_group(command: list[str], **options: Any) -> Iterator[subprocess.Pop
 
 
 def with_threads(num: int) -> dict[str, str]:
-    """The environment of a process of so many threads, for every library that asks."""
+    """The variables that limit a process to `num` threads, for each library we use."""
     names = (
         "OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS NUMBA_NUM_THREADS "
         "TF_NUM_INTRAOP_THREADS TF_NUM_INTEROP_THREADS"
@@ -127,21 +114,21 @@ def with_threads(num: int) -> dict[str, str]:
 def _environment(
     threads: int, devices: int, index: int, addresses: Sequence[str]
 ) -> dict[str, str]:
-    place = processes.Process(index, len(addresses), tuple(addresses))
+    process = processes.Process(index, len(addresses), tuple(addresses))
     return (
         with_threads(threads)
-        # An operation that were cut over the threads of all would wait for the other
-        # devices' at every step: 6 % slower here than devices that keep to their own.
+        # Devices share the threads between operations.  Sharing those within one too
+        # makes each device wait for the others at every step: 6 % slower here.
         | {"TF_NUM_INTEROP_THREADS": str(threads * devices)}
         | {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
-        | (processes.to_environment(place) if addresses else {})
+        | (processes.to_environment(process) if addresses else {})
     )
 
 
 def _free_addresses(count: int) -> list[str]:
-    """Of this machine, one a process; all are held until the last is known."""
+    """One free address of this machine a process; all are bound until all are known."""
     with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in held:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
             one.bind(("127.0.0.1", 0))
-        return [f"127.0.0.1:{one.getsockname()[1]}" for one in held]
+        return [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]

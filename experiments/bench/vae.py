@@ -1,182 +1,120 @@
-"""The autoencoders' training steps, timed beside the same written by hand.
+"""The autoencoders' training steps, timed beside the same models written by hand.
 
-The vector-quantised one and that of audio, which trains on one device and with each
-core of its virtual topology on a logical device of its own.  All begin with the same
-weights, are given the same examples and the same draws; systems take turns, each turn a
-fresh process.  A system whose losses are not ours gets no ratio.
+The VQ-VAE, and the audio VAE on one device and with each core of its virtual topology
+on a logical device.  All systems start from the same weights and read the same examples
+and random numbers.  A system whose losses differ from ours gets no ratio.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.bench import step_benchmark, subprocesses
-from experiments.records import record
+from experiments.bench import harness, step_benchmark
 from experiments.report import page
 
-REPO = Path(__file__).resolve().parents[2]
-EXPERIMENT = "vae"
 WORKER = "experiments.bench.vae_worker"
-RATE = 1e-4  # of plain Adam
-OURS, CORES = "ours", "ours_cores"
+CORES = "ours_cores"
 KINDS = ("images", "audio")
 
-
-# Ways to train: by kind of model, the module of experiments.baselines; "": ours.
+# Ways to train: by the kind of model, the module of experiments.baselines; "": ours.
 SYSTEMS: dict[str, dict[str, str]] = {
-    OURS: dict.fromkeys(KINDS, ""),
+    step_benchmark.OURS: dict.fromkeys(KINDS, ""),
     CORES: {"audio": ""},
     "handwritten_tf": {"images": "vae.vq_vae_tf", "audio": "vae.audio_vae_tf"},
     "flax": {"images": "vae.vq_vae_flax"},
 }
-KEYS = ("sizes", "batch_size", "systems", "min_seconds", "min_calls")
+
+Configs = Mapping[str, Mapping[str, Any]]
 
 
 def measure_vae(
     *,
     run_dir: Path,
     seed: int,
-    images: Mapping[str, Mapping[str, Any]],
-    audio: Mapping[str, Mapping[str, Any]],
+    images: Configs,
+    audio: Configs,
     num_rounds: int,
     out: str,
     timeout_seconds: float = 600.0,
 ) -> Path:
-    """Measures steps of training; appends the records and renders what they say.
+    """Measures training steps; appends the records and renders their page.
 
-    images: by name, a vector-quantised autoencoder's `sizes` (fields of
-      `vq_vae.Sizes`), `codebook` (of `vq_vae.Codebook`), `batch_size`,
-      `systems` (of SYSTEMS), `min_seconds` and `min_calls` of a turn.
+    images: by the name of a VQ-VAE, its `sizes` (fields of `vq_vae.Sizes`),
+      `codebook` (of `vq_vae.Codebook`), `batch_size`, `systems` (of SYSTEMS, ours
+      first), and for at least how long and how often a system repeats its step in a
+      round: `min_seconds` and `min_calls`.
     audio: likewise, of `audio_vae.Sizes` and without a codebook.
-    out: folder of records/, tables/ and plots/, from the repository's root.
+    out: the folder of records/ and tables/, from the repository's root.
+    timeout_seconds: of one system in one round.
 
-    Returns the table's path.  Raises ValueError, before anything runs, for unknown
-    systems and keys, and sizes of which no model can be made; CheckFailed when a turn
-    of ours failed, or another's losses are not ours.
+    Returns the table's path.  Raises ValueError, before anything runs, for arguments of
+    which no benchmark can be made; CheckFailed when a system failed or its losses
+    differ from ours.
     """
-    cores = _check_arguments(images, audio, num_rounds)
-    known = step_benchmark.origin_of(
-        json.loads((run_dir / "provenance.json").read_text())
-    )
-    bench = step_benchmark.Bench(
-        EXPERIMENT, WORKER, run_dir, seed, timeout_seconds, known
-    )
-
-    kept: list[record.Record] = []
-    first_bits: dict[str, list[float]] = {}
-    out_of_race: set[str] = set()
-    problems = [("images", *of) for of in images.items()]
-    problems += [("audio", *of) for of in audio.items()]
-    for number in range(1, num_rounds + 1):
-        kept.append(step_benchmark.probe(bench, number))
-        for kind, name, given in problems:
-            for system in given["systems"]:
-                if f"{name}/{system}" in out_of_race:
-                    continue
-                mesh = f"core:{cores[name]}" if system == CORES else "batch:1"
-                made = _train(bench, number, kind, name, given, system, mesh)
-                if made.status != "ok":
-                    out_of_race.add(f"{name}/{system}")
-                else:
-                    step_benchmark.hold(made, first_bits, is_ours=system == OURS)
-                told = step_benchmark.told(made, step_benchmark.a_step)
-                said = f"round {number}/{num_rounds}  {told}"
-                step_benchmark.keep(bench, kept, made, said)
-    step_benchmark.finish(kept, page.render_vae, out)
-    return REPO / out / "tables" / "vae.md"
-
-
-def _check_arguments(
-    images: Mapping[str, Mapping[str, Any]],
-    audio: Mapping[str, Mapping[str, Any]],
-    num_rounds: int,
-) -> dict[str, int]:
-    """The cores of each audio model's topology, by its name."""
-    twice = sorted(set(images) & set(audio))
-    if num_rounds < 1 or twice or not {*images, *audio}:
+    harness.check_run(num_rounds, out, timeout_seconds)
+    for kind, configs in zip(KINDS, (images, audio), strict=True):
+        harness.check_dict(kind, configs)
+    names = [*images, *audio]
+    if not names or len(set(names)) < len(names):
         raise ValueError(
-            f"measure_vae: given {num_rounds} rounds and {[*images, *audio]}, "
-            "wanted at least 1, and problems of different names"
+            f"images, audio: given {names}, wanted one or more, none twice"
         )
-    cores = {}
-    for kind, problems in zip(KINDS, (images, audio), strict=True):
-        wanted = KEYS if kind == "audio" else (*KEYS, "codebook")
-        for name, given in problems.items():
-            what = f"{kind}, {name}"
-            subprocesses.check_keys(what, given, wanted)
-            step_benchmark.check_least(
-                what, given, {"batch_size": 1, "min_calls": 1, "min_seconds": 0}
+    num_cores = {
+        name: _check_model(kind, f"{kind}, {name}", config)
+        for kind, configs in zip(KINDS, (images, audio), strict=True)
+        for name, config in configs.items()
+    }
+    bench = harness.start(
+        "vae", WORKER, run_dir=run_dir, seed=seed, timeout_seconds=timeout_seconds
+    )
+    jobs = {"probe": step_benchmark.probe_job(bench)}
+    for kind, configs in zip(KINDS, (images, audio), strict=True):
+        for name, config in configs.items():
+            codebook = dict(config.get("codebook", {}))
+            cores = f"core:{num_cores[name]}"
+            jobs |= step_benchmark.training_jobs(
+                bench,
+                name,
+                config,
+                task={"mode": kind, "codebook": codebook},
+                problem={"kind": kind, "codebook": codebook},
+                systems={
+                    system: {
+                        "module": SYSTEMS[system][kind],
+                        "mesh": cores if system == CORES else "batch:1",
+                    }
+                    for system in config["systems"]
+                },
             )
-            known = [s for s, modules in SYSTEMS.items() if kind in modules]
-            unknown = [s for s in given["systems"] if s not in known]
-            if unknown or list(given["systems"])[:1] != [OURS]:
-                raise ValueError(
-                    f"{what}: systems: given {list(given['systems'])}, wanted {OURS!r} "
-                    f"first, whose losses the others' are held against, of {known}"
-                )
-            try:
-                cores[name] = _check_sizes(kind, what, given)
-            except TypeError as error:  # a number where a sequence is wanted, say
-                raise ValueError(f"{what}: sizes: {error}") from error
-            except ValueError as error:
-                raise ValueError(f"{what}: {error}") from error
-    return cores
+    records = harness.run_rounds(bench, jobs, num_rounds, step_benchmark.step_figure)
+    harness.finish(bench, records, page.render_vae, out)
+    return harness.REPO / out / "tables" / "vae.md"
 
 
-def _check_sizes(kind: str, what: str, given: Mapping[str, Any]) -> int:
-    """The cores of the model's virtual topology; 1 for images."""
-    # TensorFlow: seconds.
+def _check_model(kind: str, where: str, config: Any) -> int:
+    """The number of cores of the model's virtual topology; 1 for images.
+
+    Raises ValueError for a config of which no model can be made.
+    """
+    # Imported here because it takes seconds: TensorFlow.
     from experiments import audio_vae, vq_vae
     from experiments.audio_vae import network as audio_network
     from experiments.vq_vae import network as image_network
 
-    def made(name: str, fields: Any) -> Any:
-        needed = [f for f in fields._fields if f not in fields._field_defaults]
-        optional = tuple(fields._field_defaults)
-        subprocesses.check_keys(f"{what}: {name}", given[name], needed, optional)
-        return fields(**given[name])
-
+    known = [system for system, modules in SYSTEMS.items() if kind in modules]
+    more = ("codebook",) if kind == "images" else ()
+    step_benchmark.check_training(where, config, known, more)
     if kind == "images":
-        sizes = made("sizes", vq_vae.Sizes)
-        image_network.check_sizes(sizes, made("codebook", vq_vae.Codebook))
+        sizes = step_benchmark.make_sizes(
+            f"{where}: sizes", vq_vae.Sizes, config["sizes"]
+        )
+        codebook = step_benchmark.make_sizes(
+            f"{where}: codebook", vq_vae.Codebook, config["codebook"]
+        )
+        with harness.errors_with(where):
+            image_network.check_sizes(sizes, codebook)
         return 1
-    clips = made("sizes", audio_vae.Sizes)
-    audio_network.check_sizes(clips)
-    return int(clips.num_cores)
-
-
-def _train(
-    bench: step_benchmark.Bench,
-    number: int,
-    kind: str,
-    name: str,
-    given: Mapping[str, Any],
-    system: str,
-    mesh: str,
-) -> record.Record:
-    """The record of one system's steps, its losses not yet held against ours."""
-    task = {
-        "mode": kind,
-        "sizes": dict(given["sizes"]),
-        "codebook": dict(given.get("codebook", {})),
-        "batch": given["batch_size"],
-        "rate": RATE,
-        "min_seconds": given["min_seconds"],
-        "min_calls": given["min_calls"],
-        "module": SYSTEMS[system][kind],
-        "mesh": mesh,
-    }
-    return step_benchmark.turn(
-        bench,
-        number,
-        system=f"{name}/{system}",
-        task=task,
-        problem={
-            "name": name,
-            "kind": kind,
-            "sizes": task["sizes"],
-            "codebook": task["codebook"],
-            "batch": given["batch_size"],
-        },
-    )
+    sizes = step_benchmark.make_sizes(f"{where}: sizes", audio_vae.Sizes, config["sizes"])
+    with harness.errors_with(where):
+        audio_network.check_sizes(sizes)
+    return int(sizes.num_cores)

@@ -1,11 +1,7 @@
-"""One turn of the autoencoders' benchmark, in a process of its own.
-
-Reads a task, writes what it measured.
-"""
+"""The tasks of the autoencoders' benchmark: train on images, train on sounds."""
 
 import functools
 import importlib
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,93 +24,90 @@ from experiments.training.train_step import step_seed
 from experiments.vq_vae import network as vq_vae_network
 from experiments.vq_vae import program as vq_vae_program
 
-Draws = Callable[[int], Mapping[str, np.ndarray]]
+RandomNumbers = Callable[[int], Mapping[str, np.ndarray]]  # of a step's number
 
 
 def train_images(task: step_timing.Task) -> dict[str, Any]:
-    """Times a system's steps of the vector-quantised autoencoder."""
+    """Times a system's steps of the VQ-VAE."""
     sizes, codebook = vq_vae.Sizes(**task["sizes"]), vq_vae.Codebook(**task["codebook"])
+    seed = task["seed"]
     model = vq_vae_program.model(sizes, codebook)
     data = datasets.natural_image_crops(size=sizes.size)
-    batch = images.training_batches(data, seed=task["seed"], batch_size=task["batch"])
+    batch = images.training_batches(data, seed=seed, batch_size=task["batch"])
     batches = [batch(number)["image"] for number in range(step_timing.NUM_BATCHES)]
-    adam = AdamSettings(rate=task["rate"])
+    adam = AdamSettings(rate=task["learning_rate"])
     note = step_timing.OURS_NOTE
-    prepare = functools.partial(step_timing.ours, model, adam, task["seed"], "image")
+    prepare = functools.partial(step_timing.prepare_ours, model, adam, seed, "image")
     if task["module"]:
         system = importlib.import_module(f"experiments.baselines.{task['module']}")
-        seed = task["seed"]
-        weights = {
-            name: initial_weight(w, name, seed) for name, w in model.weights.items()
-        }
+        weights = {name: initial_weight(w, name, seed) for name, w in model.weights.items()}
         state = {name: initial_weight(s, name, seed) for name, s in model.state.items()}
-        draws = image_draws(sizes, codebook, seed, task["batch"])
+        numbers = image_random_numbers(sizes, codebook, seed, task["batch"])
         note = system.NOTE
         prepare = functools.partial(
-            system.prepare, sizes, codebook, weights, state, adam, draws
+            system.prepare, sizes, codebook, weights, state, adam, numbers
         )
-    return step_timing.trained(task, model, data.source, note, prepare, batches)
+    return step_timing.time_training(task, model, data.source, note, prepare, batches)
 
 
 def train_audio(task: step_timing.Task) -> dict[str, Any]:
     """Times a system's steps of the audio VAE, on one device or on its cores."""
     sizes = audio_vae.Sizes(**task["sizes"])
+    seed = task["seed"]
     model = audio_program.model(sizes)
     data = datasets.synthetic_tones(length=sizes.length)
-    batch = clips.training_batches(data, seed=task["seed"], batch_size=task["batch"])
+    batch = clips.training_batches(data, seed=seed, batch_size=task["batch"])
     batches = [batch(number)["audio"] for number in range(step_timing.NUM_BATCHES)]
-    adam = AdamSettings(rate=task["rate"])
-    note, told = step_timing.OURS_NOTE, {}
+    adam = AdamSettings(rate=task["learning_rate"])
+    note = step_timing.OURS_NOTE
+    traffic: dict[str, Any] = {}
     if task["module"]:
         system = importlib.import_module(f"experiments.baselines.{task['module']}")
-        seed = task["seed"]
-        weights = {
-            name: initial_weight(w, name, seed) for name, w in model.weights.items()
-        }
-        note, draws = system.NOTE, audio_draws(sizes, seed, task["batch"])
-        prepare = functools.partial(system.prepare, sizes, weights, adam, draws)
+        weights = {name: initial_weight(w, name, seed) for name, w in model.weights.items()}
+        numbers = audio_random_numbers(sizes, seed, task["batch"])
+        note = system.NOTE
+        prepare = functools.partial(system.prepare, sizes, weights, adam, numbers)
     else:
 
-        def count(runtime: Engine, first: Mapping[str, np.ndarray]) -> None:
-            if isinstance(runtime, ManuallyPlaced):
-                told.update(passed(first, runtime))
+        def count(engine: Engine, batch: Mapping[str, np.ndarray]) -> None:
+            if isinstance(engine, ManuallyPlaced):
+                traffic.update(count_traffic(batch, engine))
 
         prepare = functools.partial(
-            step_timing.ours,
+            step_timing.prepare_ours,
             model,
             adam,
-            task["seed"],
+            seed,
             "audio",
             mesh=task["mesh"],
             placement=audio_network.placement(sizes),
             before=count,
         )
-    made = step_timing.trained(task, model, data.source, note, prepare, batches)
-    made["work"] |= told
-    return made
+    result = step_timing.time_training(task, model, data.source, note, prepare, batches)
+    result["work"] |= traffic
+    return result
 
 
-def passed(batch: Mapping[str, np.ndarray], runtime: ManuallyPlaced) -> dict[str, Any]:
-    """Devices, and the bytes that pass between them in a step, by the step's graph.
+def count_traffic(
+    batch: Mapping[str, np.ndarray], engine: ManuallyPlaced
+) -> dict[str, Any]:
+    """The devices, and the bytes that a step sends between them and keeps on them.
 
-    The count is `accounting.passed_bytes`, of the step as it is traced.
+    The count is `counting.transferred_bytes` of the step's graph.
     """
-    found, held = (
-        counting.passed_bytes(runtime.graph(batch)),
-        runtime.bytes_per_device(),
-    )
+    sent, kept = counting.transferred_bytes(engine.graph(batch)), engine.bytes_per_device()
     return {
-        "devices": len(held),
-        "passed_bytes": sum(found.values()),
-        "most_held_bytes": max(held.values()),
-        "all_held_bytes": sum(held.values()),
+        "devices": len(kept),
+        "passed_bytes": sum(sent.values()),
+        "most_held_bytes": max(kept.values()),
+        "all_held_bytes": sum(kept.values()),
     }
 
 
-def image_draws(
+def image_random_numbers(
     sizes: vq_vae.Sizes, codebook: vq_vae.Codebook, seed: int, batch: int
-) -> Draws:
-    """What our program draws in a step, of its number: for systems that are told."""
+) -> RandomNumbers:
+    """The random numbers that our program draws in a step, for other systems."""
     rows, columns, codes_per_position = vq_vae_network.code_shape(sizes)
     vectors = batch * rows * columns * codes_per_position
 
@@ -128,29 +121,25 @@ def image_draws(
             "chosen": (words.numpy().astype(np.int64) % vectors).astype(np.int32),
         }
 
-    return _going_round(of_step)
+    return _repeat(of_step)
 
 
-def audio_draws(sizes: audio_vae.Sizes, seed: int, batch: int) -> Draws:
-    """As `image_draws`: where samples are within their steps, and latents' noise."""
+def audio_random_numbers(sizes: audio_vae.Sizes, seed: int, batch: int) -> RandomNumbers:
+    """As `image_random_numbers`: the dequantisation's and the latents' noise."""
 
     def of_step(number: int) -> dict[str, np.ndarray]:
         random = BatchRng(tf.constant(step_seed(seed, number)), tf.constant(0))
-        dequantization = prng.uniform(random, "dequantize", (batch, sizes.length))
+        uniform = prng.uniform(random, "dequantize", (batch, sizes.length))
         noise = prng.normal(random, "z", (batch, sizes.latents))
-        return {"dequantization": dequantization.numpy(), "noise": noise.numpy()}
+        return {"dequantization": uniform.numpy(), "noise": noise.numpy()}
 
-    return _going_round(of_step)
+    return _repeat(of_step)
 
 
-def _going_round(of_step: Callable[[int], Mapping[str, np.ndarray]]) -> Draws:
-    """Those of the first steps, which are compared, again and again."""
-    made = [of_step(number) for number in range(step_timing.NUM_BATCHES)]
-    return lambda number: made[number % step_timing.NUM_BATCHES]
+def _repeat(of_step: Callable[[int], Mapping[str, np.ndarray]]) -> RandomNumbers:
+    """Those of the first steps, which include the compared ones, again and again."""
+    first = [of_step(number) for number in range(step_timing.NUM_BATCHES)]
+    return lambda number: first[number % step_timing.NUM_BATCHES]
 
 
 MODES = {"probe": step_timing.probe, "images": train_images, "audio": train_audio}
-
-
-if __name__ == "__main__":
-    step_timing.main(MODES, *sys.argv[1:])

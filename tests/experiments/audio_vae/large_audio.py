@@ -84,7 +84,7 @@ def train():
     assert num_parameters(model) >= 100_000_000
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
     assert share <= 1 / 16 + 0.02
-    passed = counting.passed_bytes(runtime.graph(batch))
+    passed = counting.transferred_bytes(runtime.graph(batch))
     print(f"{sum(passed.values()):,} bytes pass between cores a step", flush=True)
 
 
@@ -103,8 +103,8 @@ def trace():
         placement,
         {"audio": tf.TensorSpec((copies * CLIPS_A_COPY, LARGE.length), tf.int32)},
     )
-    made = counting.made_bytes(graph)
-    passed = counting.passed_bytes(graph)
+    made = counting.output_bytes(graph)
+    passed = counting.transferred_bytes(graph)
     held = np.zeros(placement.num_cores)
     for variable in variable_specs(model, ADAM, ema=True).values():
         core = placement.core_of(variable.weight) if variable.weight else 0

@@ -77,11 +77,11 @@ def counted(runtime, given):
         result = {n: float(v) for n, v in runtime.step(given, 0, 5).items()}
     graph = runtime.graph(given)
     return result, {
-        "ops": counting.ops_of_devices(functions),
-        "nowhere": counting.ops_nowhere(graph),
+        "ops": counting.ops_per_device(functions),
+        "nowhere": counting.unplaced_ops(graph),
         "collectives": len(counting.collectives(functions)),
-        "passed": listed(counting.passed_bytes(graph)),
-        "sent": listed(counting.sent_bytes(functions, graph)),
+        "passed": listed(counting.transferred_bytes(graph)),
+        "sent": listed(counting.recorded_transfer_bytes(functions, graph)),
     }
 
 

@@ -82,7 +82,7 @@ def record(mesh, settings=PLAIN, *, misplaced=()):
         losses = [float(runtime.step(batches[0], 0, 0)["loss"])]
     losses += [float(runtime.step(batches[n], n, 0)["loss"]) for n in (1, 2)]
     return {
-        "ops": counting.ops_of_devices(functions),
+        "ops": counting.ops_per_device(functions),
         "products": products_of_devices(functions),
         "collectives": (
             []

@@ -127,9 +127,9 @@ def test_the_roofline_is_the_slower_of_arithmetic_and_memory(
 
 def test_a_step_faster_than_the_hardware_is_an_error():
     work = Work(flops=1e12, memory_bytes=0.0, gradient_bytes=0.0)
-    assert cost_model.roofline_share(4.0, work, CHIP) == 0.5
+    assert cost_model.roofline_fraction(4.0, work, CHIP) == 0.5
     with pytest.raises(ValueError, match="of its roofline"):
-        cost_model.roofline_share(1.0, work, CHIP)
+        cost_model.roofline_fraction(1.0, work, CHIP)
 
 
 def test_a_projection_from_a_chip_gives_that_chip_back():

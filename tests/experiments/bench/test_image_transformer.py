@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from experiments.bench import (
+    harness,
     image_transformer,
-    image_transformer_worker,
     learning_curves,
     step_benchmark,
     step_timing,
+    worker,
 )
 from experiments.records import checkpoint, jsonlines, record
 from experiments.records.run_dir import CheckFailed
@@ -63,7 +64,7 @@ def run(folder, **changes):
         "timeout_seconds": 240.0,
     }
     image_transformer.measure_image_transformer(
-        run_dir=run_dir, seed=3, out=str(folder), **(options | changes)
+        **({"run_dir": run_dir, "seed": 3, "out": str(folder)} | options | changes)
     )
 
 
@@ -131,7 +132,7 @@ def test_a_turn_that_takes_too_long_is_a_failed_record_and_fails_the_run(tmp_pat
     ("changes", "said"),
     [
         ({"phases": ["guessing"]}, "guessing"),
-        ({"num_rounds": 0}, "0 rounds"),
+        ({"num_rounds": 0}, "num_rounds: given 0, wanted an integer, 1 or more"),
         (
             {"training": {"a": TRAINING["crops32"] | {"systems": ["ours", "theano"]}}},
             "theano",
@@ -140,22 +141,27 @@ def test_a_turn_that_takes_too_long_is_a_failed_record_and_fails_the_run(tmp_pat
             {"training": {"a": TRAINING["crops32"] | {"systems": ["keras"]}}},
             r"systems: given \['keras'\], wanted 'ours' first",
         ),
-        ({"training": {"a": TRAINING["crops32"] | {"systems": []}}}, "wanted 'ours'"),
+        (
+            {"training": {"a": TRAINING["crops32"] | {"systems": []}}},
+            r"training, a: systems: given \[\], wanted some of",
+        ),
+        ({"training": None}, "training: given None, wanted a dict"),
+        ({"out": None}, "out: given None, wanted the path of a folder"),
         (
             {"training": {"a": TRAINING["crops32"] | {"min_secs": 1}}},
-            r"training, a: given \['min_secs'\], which nothing reads",
+            r"training, a: given unknown \['min_secs'\]",
         ),
         (
             {"training": {"a": {"sizes": SIZES, "systems": SYSTEMS}}},
-            r"without \['batch_size', 'min_seconds', 'min_calls'\]",
+            r"given no \['batch_size', 'min_seconds', 'min_calls'\]",
         ),
         (
             {"training": {"a": TRAINING["crops32"] | {"min_calls": 0}}},
-            "training, a: min_calls: given 0, wanted 1 or more",
+            "training, a: min_calls: given 0, wanted an integer, 1 or more",
         ),
         (
             {"sampling": {"b": SAMPLING["crops64"] | {"sizes": SIZES | {"head": 1}}}},
-            r"sampling, b: sizes: given \['head'\], which nothing reads",
+            r"sampling, b: sizes: given unknown \['head'\]",
         ),
         (
             {"sampling": {"b": SAMPLING["crops64"] | {"sizes": SIZES | {"heads": 3}}}},
@@ -163,11 +169,11 @@ def test_a_turn_that_takes_too_long_is_a_failed_record_and_fails_the_run(tmp_pat
         ),
         (
             {"sampling": {"b": SAMPLING["crops64"] | {"batch_sizes": [0]}}},
-            r"sampling, b: batch_sizes: given \[0\]",
+            "sampling, b: batch_sizes: given 0, wanted an integer",
         ),
         (
             {"sampling": {"b": SAMPLING["crops64"] | {"positions_per_call": 0}}},
-            "sampling, b: positions_per_call: given 0, wanted 1 or more",
+            "sampling, b: positions_per_call: given 0, wanted an integer, 1",
         ),
         (
             {"sampling": {"b": SAMPLING["crops64"] | {"positions_per_call": 16}}},
@@ -183,12 +189,12 @@ def test_bad_arguments_are_errors_before_anything_runs(tmp_path, changes, said):
 
 @pytest.mark.slow
 def test_losses_that_are_not_ours_fail_the_check_and_get_no_ratio(records):
-    check = step_benchmark.check_bits([8.0, 7.0], [8.0002, 7.0])
+    check = step_benchmark.compare_bits([8.0, 7.0], [8.0002, 7.0])
     assert not check["passed"] and "2.0e-04" in check["reason"]
-    check = step_benchmark.check_bits([8.0, 7.0], [8.0, 7.1])
+    check = step_benchmark.compare_bits([8.0, 7.0], [8.0, 7.1])
     assert not check["passed"] and "1.4e-02" in check["reason"]
-    assert step_benchmark.check_bits([8.0, 7.0], [8.00009, 7.0])["passed"]
-    assert not step_benchmark.check_bits([8.0], None)["passed"]
+    assert step_benchmark.compare_bits([8.0, 7.0], [8.00009, 7.0])["passed"]
+    assert not step_benchmark.compare_bits([8.0], [])["passed"]
 
     wrong = dict(records)
     theirs = wrong["crops32/handwritten_tf"]
@@ -204,7 +210,7 @@ def test_losses_that_are_not_ours_fail_the_check_and_get_no_ratio(records):
 def test_a_turn_reads_a_block_of_two_dimensions_from_its_file():
     sizes = SIZES | {"attention": "local_2d", "block": (2, 2), "flange": (1, 1)}
     task = {"sizes": sizes, "seed": 1, "batch": 1, "num_positions": 2, "mode": "naive"}
-    made = step_timing.run(image_transformer_worker.MODES, json.loads(json.dumps(task)))
+    made = worker.run(image_transformer.WORKER, json.loads(json.dumps(task)))
     assert made["status"] == "ok", made
     assert made["work"] == {"positions": [1, 1], "positions_of_image": 16}
 
@@ -213,7 +219,7 @@ def test_a_turn_reads_a_block_of_two_dimensions_from_its_file():
 def test_a_turn_tells_its_median(records):
     ours = records["crops32/ours"]
     made = dataclasses.replace(ours, seconds={"calls": [1.0, 9.0, 2.0]})
-    assert "2000.0 ms a step" in image_transformer._told(made)
+    assert "2000.0 ms a step" in harness.outcome(made, image_transformer.figure)
 
 
 BEGUN = "a.rate = 0.1\nloop.LoopSettings.num_steps = 2\n"

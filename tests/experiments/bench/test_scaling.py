@@ -2,11 +2,18 @@
 
 import json
 import os
+import statistics
 
 import pytest
 import tensorflow as tf
 
-from experiments.bench import projection, scaling, scaling_models, scaling_worker
+from experiments.bench import (
+    counting,
+    harness,
+    projection,
+    scaling,
+    scaling_worker,
+)
 from experiments.records import record
 from experiments.records.run_dir import CheckFailed
 
@@ -83,9 +90,9 @@ def of(records, **wanted):
 
 def test_losses_are_held_against_one_device_or_nothing_is_said_of_them():
     results = [{"losses": [1.0, 2.0]}, {"losses": [1.0, 2.2]}]
-    off = scaling._check_losses(results, [1.0, 2.0])
+    off = scaling.check_losses(results, [1.0, 2.0])
     assert not off["passed"] and off["loss_error"] == pytest.approx(0.1)
-    unknown = scaling._check_losses(results, None)
+    unknown = scaling.check_losses(results, None)
     assert unknown["passed"] and "loss_error" not in unknown
     assert unknown["reason"] == "one device was not given this batch"
 
@@ -177,13 +184,26 @@ def test_turns_that_take_too_long_are_failed_records_and_fail_the_run(tmp_path):
         ({"phases": ["guessed"]}, "guessed"),
         ({"device_counts": [1, 4096]}, "cores of this machine"),
         ({"device_counts": [2]}, "wanted 1 and others"),
+        ({"device_counts": ["1"]}, "device_counts: given '1', wanted an integer"),
+        ({"models": 5}, "models: given 5, wanted a dict"),
+        ({"num_rounds": 1.5}, "num_rounds: given 1.5, wanted an integer, 1 or more"),
+        ({"min_seconds": float("nan")}, "min_seconds: given nan, wanted above 0"),
+        ({"timeout_seconds": -1}, "timeout_seconds: given -1, wanted above 0"),
+        (
+            {"models": {"transformer": SUBJECT | {"options": OPTIONS | {"wide": 1}}}},
+            "transformer: .*wide",
+        ),
+        (
+            {"models": {"transformer": SUBJECT | {"counted_topologies": ["batch"]}}},
+            "transformer: topology: given 'batch', wanted",
+        ),
         (
             {"models": {"transformer": SUBJECT | {"batch_per_devise": 2}}},
-            r"transformer: given \['batch_per_devise'\], which nothing reads",
+            r"transformer: given unknown \['batch_per_devise'\]",
         ),
         (
             {"models": {"transformer": {"options": OPTIONS, "batch_per_device": 2}}},
-            r"without \['counted_topologies', 'counted_batch_per_shard'\]",
+            r"given no \['counted_topologies', 'counted_batch_per_shard'\]",
         ),
     ],
 )
@@ -194,7 +214,7 @@ def test_bad_arguments_are_errors_before_anything_runs(tmp_path, changes, said):
 
 
 def test_strong_scaling_divides_the_largest_batch_and_shares_its_turns():
-    found = scaling.cases([1, 2, 4], 3)
+    found = scaling.make_cases([1, 2, 4], 3)
     told = {(c.name, c.devices, c.batch): c.scaling for c in found}
     assert len(told) == len(found)
     assert told["one_device", 1, 3] == ("weak",)
@@ -202,22 +222,24 @@ def test_strong_scaling_divides_the_largest_batch_and_shares_its_turns():
     assert told["processes", 2, 6] == ("weak",)
     assert told["processes", 2, 12] == ("strong",)
     assert told["one_process", 4, 12] == ("weak", "strong")
-    assert {c.name for c in scaling.cases([1], 3)} == {"one_device"}
+    assert {c.name for c in scaling.make_cases([1], 3)} == {"one_device"}
 
 
 def test_losses_that_differ_are_told_with_their_error():
-    check = scaling._check_losses([{"losses": [1.0, 2.0]}], [1.0, 2.1])
+    check = scaling.check_losses([{"losses": [1.0, 2.0]}], [1.0, 2.1])
     assert not check["passed"] and "4.8e-02" in check["reason"]
-    assert scaling._check_losses([{"losses": [1.0]}] * 2, [1.0])["passed"]
+    assert scaling.check_losses([{"losses": [1.0]}] * 2, [1.0])["passed"]
 
 
-def test_independent_processes_rates_add_up_and_joined_ones_wait_for_the_slowest():
-    given = [
+def test_rates_of_independent_processes_add_up_and_others_wait_for_the_slowest():
+    seconds = [
         dict(build=1, first=2, calls=[0.1, 0.2]),
         dict(build=3, first=1, calls=[0.3, 0.2]),
     ]
-    assert scaling._together(given, apart=False)["calls"] == [0.3, 0.2]
-    apart = scaling._together(given, apart=True)
+    results = [{"status": "ok", "seconds": each} for each in seconds]
+    together = harness.merge_results(results, max)["seconds"]
+    assert together["calls"] == [0.3, 0.2]
+    apart = harness.merge_results(results, statistics.harmonic_mean)["seconds"]
     assert 2 / apart["calls"][0] == pytest.approx(1 / 0.1 + 1 / 0.3)
     assert apart["build"] == 3 and apart["first"] == 2
 
@@ -225,7 +247,7 @@ def test_independent_processes_rates_add_up_and_joined_ones_wait_for_the_slowest
 def flops_of(function, *shapes):
     specs = [tf.TensorSpec(shape) for shape in shapes]
     graph = tf.function(function).get_concrete_function(*specs).graph
-    return sum(map(scaling_worker.op_flops, scaling_worker.operations(graph)))
+    return counting.graph_flops(graph)
 
 
 @pytest.mark.parametrize(
@@ -260,39 +282,35 @@ def test_operations_are_those_of_the_arithmetic(function, shapes, wanted):
     assert flops_of(function, *shapes) == wanted
 
 
+def task_of(subject, options):
+    return {
+        "subject": subject,
+        "options": options,
+        "seed": 0,
+        "topology": "batch:1",
+        "batch": 2,
+        "process": 0,
+        "processes": 1,
+    }
+
+
 def test_a_step_of_the_transformer_has_the_operations_of_its_formula():
-    task = dict(
-        scaling._task(scaling._Bench(None, 0, 0.0, 0.0, {}), "transformer", SUBJECT),
-        topology="batch:1",
-        batch=2,
-        process=0,
-        processes=1,
-    )
-    found = scaling_worker.graph_of(task)
-    model = scaling_worker.named(task["model"])(**OPTIONS)
+    counts = scaling_worker.count_graph(task_of("transformer", OPTIONS))
+    model = scaling_worker.SUBJECTS["transformer"].model(**OPTIONS)
     # The formula leaves out the product that looks embeddings up, and its gradient.
     looked_up = 2 * 2 * OPTIONS["length"] * OPTIONS["vocabulary"] * OPTIONS["hidden"]
-    assert found["flops"] == 2 * (model.flops_per_example + looked_up)
-    assert found["activation_bytes"] > 0
+    assert counts["flops"] == 2 * (model.flops_per_example + looked_up)
+    assert counts["activation_bytes"] > 0
 
 
 def test_a_step_of_the_image_transformer_has_the_operations_of_its_formula():
-    task = dict(
-        scaling._task(
-            scaling._Bench(None, 0, 0.0, 0.0, {}), "image_transformer", IMAGE_SUBJECT
-        ),
-        topology="batch:1",
-        batch=2,
-        process=0,
-        processes=1,
-    )
     options = IMAGE_SUBJECT["options"]
-    found = scaling_worker.graph_of(task)
-    model = scaling_worker.named(task["model"])(**options)
+    counts = scaling_worker.count_graph(task_of("image_transformer", options))
+    model = scaling_worker.SUBJECTS["image_transformer"].model(**options)
     formula = 2 * model.flops_per_example
     # The formula leaves out the merging of channels, what marks a key as not to be
     # seen and a query's mean, each a coordinate more, and the means of normalisation.
-    assert formula < found["flops"] < 1.2 * formula
+    assert formula < counts["flops"] < 1.2 * formula
 
 
 VQ_OPTIONS = {
@@ -313,36 +331,29 @@ VQ_OPTIONS = {
 
 
 def test_a_step_of_the_vq_vae_has_the_operations_of_its_formula_and_its_codebooks():
-    given = SUBJECT | {"options": VQ_OPTIONS}
-    task = dict(
-        scaling._task(scaling._Bench(None, 0, 0.0, 0.0, {}), "vq_vae", given),
-        topology="batch:1",
-        batch=2,
-        process=0,
-        processes=1,
-    )
-    assert task["examples_options"] == {"size": 8}
-    found = scaling_worker.graph_of(task)
-    model = scaling_worker.named(task["model"])(**VQ_OPTIONS)
+    training = scaling_worker.make_training(task_of("vq_vae", VQ_OPTIONS))
+    assert training.batches[0]["image"].shape == (2, 8, 8, 3)
+    counts = scaling_worker.count_graph(task_of("vq_vae", VQ_OPTIONS))
+    model = scaling_worker.vq_vae(**VQ_OPTIONS)
     assert model.state["codes"].shape == (8, 4)
     # A pixel has no gradient, and the formula counts one of the first convolution's.
     to_pixels = 2 * (2 * 4 * 4 * 25 * 3 * 4)
     formula = 2 * model.flops_per_example - to_pixels
-    assert formula < found["flops"] < 1.2 * formula
+    assert formula < counts["flops"] < 1.2 * formula
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"code": 8}, r"given \['code'\], which nothing reads"),
+        ({"code": 8}, r"vq_vae: given unknown \['code'\]"),
         ({"code_dim": 0}, "code_dim: given 0"),
     ],
 )
 def test_options_that_the_vq_vae_has_not_are_errors(changes, said):
     with pytest.raises(ValueError, match=said):
-        scaling_models.vq_vae(**(VQ_OPTIONS | changes))
-    with pytest.raises(ValueError, match=r"without \['size', 'channels'\]"):
-        scaling_models.vq_vae(num_codes=8)
+        scaling_worker.vq_vae(**(VQ_OPTIONS | changes))
+    with pytest.raises(ValueError, match=r"no \['size', 'channels'\]"):
+        scaling_worker.vq_vae(num_codes=8)
 
 
 def test_a_loop_is_not_counted_as_if_it_turned_once():
@@ -358,9 +369,9 @@ def test_a_collective_that_is_not_known_is_an_error():
         device, num_devices, num_bytes = "CPU:0", 4, 100
 
     Collective.op = "CollectiveReduceV2"
-    assert scaling_worker.sent_bytes(Collective) == 150
+    assert counting.ring_bytes(Collective) == 150
     Collective.op = "CollectiveReduceScatterV2"
-    assert scaling_worker.sent_bytes(Collective) == 300
+    assert counting.ring_bytes(Collective) == 300
     Collective.op = "CollectiveWhisperV2"
     with pytest.raises(ValueError, match="Whisper"):
-        scaling_worker.sent_bytes(Collective)
+        counting.ring_bytes(Collective)

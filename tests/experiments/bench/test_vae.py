@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from experiments.bench import step_benchmark, step_timing, vae
+from experiments.bench import harness, step_benchmark, step_timing, vae
 from experiments.records import record
 from experiments.records.run_dir import CheckFailed
 
@@ -98,27 +98,27 @@ def changed(problems, **changes):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"num_rounds": 0}, "0 rounds"),
-        ({"images": {}}, r"and \[\], wanted"),
-        ({"audio": {"crops64": AUDIO["audio"]}}, "problems of different names"),
+        ({"num_rounds": 0}, "num_rounds: given 0, wanted an integer, 1 or more"),
+        ({"images": {}}, r"images, audio: given \[\], wanted one or more"),
+        ({"audio": {"crops64": AUDIO["audio"]}}, "wanted one or more, none twice"),
         (
             {"images": changed(IMAGES, systems=["ours", "ours_cores"])},
-            r"images, crops64: systems: given \['ours', 'ours_cores'\], wanted 'ours'",
+            r"images, crops64: systems: given \['ours', 'ours_cores'\], wanted some of",
         ),
         ({"audio": changed(AUDIO, systems=["ours", "flax"])}, "audio, audio: systems"),
         ({"images": changed(IMAGES, systems=["flax"])}, "wanted 'ours' first"),
         (
             {"images": changed(IMAGES, min_secs=1)},
-            r"images, crops64: given \['min_secs'\], which nothing reads",
+            r"images, crops64: given unknown \['min_secs'\]",
         ),
-        ({"audio": changed(AUDIO, codebook={})}, r"given \['codebook'\]"),
+        ({"audio": changed(AUDIO, codebook={})}, r"given unknown \['codebook'\]"),
         (
             {"images": changed(IMAGES, batch_size=0)},
-            "crops64: batch_size: given 0, wanted 1",
+            "crops64: batch_size: given 0, wanted an integer",
         ),
         (
             {"images": changed(IMAGES, codebook={"code": 8})},
-            r"images, crops64: codebook: given \['code'\], which nothing reads",
+            r"images, crops64: codebook: given unknown \['code'\]",
         ),
         (
             {"images": changed(IMAGES, codebook={"num_codes": 1})},
@@ -147,6 +147,6 @@ def test_a_turn_tells_its_median_and_what_is_wrong(folder):
         seconds={"calls": [1.0, 9.0, 2.0]},
         check={"passed": False, "reason": "its bits/dim are off"},
     )
-    assert "2000.0 ms a step  WRONG: its bits/dim are off" in step_benchmark.told(
-        made, step_benchmark.a_step
+    assert "2000.0 ms a step  WRONG: its bits/dim are off" in harness.outcome(
+        made, step_benchmark.step_figure
     )

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from experiments import image_transformer
 from experiments.baselines.image_transformer import pixelcnn
-from experiments.bench import scaling_worker
+from experiments.bench import counting
 from experiments.training.model import initial_weight
 from experiments.training.prng import BatchRng
 
@@ -81,7 +81,7 @@ def test_operations_are_those_of_the_graph_but_for_the_gradient_of_the_image():
     specs = {n: tf.TensorSpec(w.shape) for n, w in MODEL.weights.items()}
     image = tf.TensorSpec([1, HEIGHT, WIDTH, 3], tf.int32)
     graph = gradients.get_concrete_function(specs, image).graph
-    found = sum(map(scaling_worker.op_flops, scaling_worker.operations(graph)))
+    found = counting.graph_flops(graph)
     # Nobody asks for the gradient of what the first layer is given.
     first = sum(
         math.prod(MODEL.weights[f"layer0/{part}/kernel"].shape)

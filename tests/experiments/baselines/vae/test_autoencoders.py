@@ -102,7 +102,7 @@ def test_images_by_hand_have_our_loss_gradients_and_codebook(changes, steps):
     weights, state, image = noisy(model.weights), state_after(steps), pictures()
     seed = step_seed(SEED, 0)
     random = BatchRng(tf.constant(seed), tf.constant(0), num_examples=BATCH)
-    drawn = vae_worker.image_draws(sizes, CODEBOOK, SEED, BATCH)(0)
+    drawn = vae_worker.image_random_numbers(sizes, CODEBOOK, SEED, BATCH)(0)
     with tf.GradientTape() as tape:
         tape.watch(weights)
         nats, numbers, found = model.loss(
@@ -142,7 +142,7 @@ def test_clips_by_hand_have_our_bound_and_gradients():
         (BATCH, CLIPS.length)
     )
     clips = tf.constant(sound.astype(np.int32))
-    drawn = vae_worker.audio_draws(CLIPS, SEED, BATCH)(0)
+    drawn = vae_worker.audio_random_numbers(CLIPS, SEED, BATCH)(0)
     given = BatchRng(tf.constant(step_seed(SEED, 0)), tf.constant(0))
     with tf.GradientTape() as tape:
         tape.watch(weights)
