@@ -124,7 +124,9 @@ def _make_model(
     values = task["sizes"].items()  # from JSON, which has no tuples
     sizes = Sizes(**{k: tuple(v) if isinstance(v, list) else v for k, v in values})
     model = image_transformer(**sizes._asdict())
-    weights = {name: initial_weight(w, name, task["seed"]) for name, w in model.weights.items()}
+    weights = {
+        name: initial_weight(w, name, task["seed"]) for name, w in model.weights.items()
+    }
     return sizes, model, weights
 
 

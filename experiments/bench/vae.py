@@ -114,7 +114,9 @@ def _check_model(kind: str, where: str, config: Any) -> int:
         with harness.errors_with(where):
             image_network.check_sizes(sizes, codebook)
         return 1
-    sizes = step_benchmark.make_sizes(f"{where}: sizes", audio_vae.Sizes, config["sizes"])
+    sizes = step_benchmark.make_sizes(
+        f"{where}: sizes", audio_vae.Sizes, config["sizes"]
+    )
     with harness.errors_with(where):
         audio_network.check_sizes(sizes)
     return int(sizes.num_cores)

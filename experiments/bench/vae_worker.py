@@ -40,7 +40,9 @@ def train_images(task: step_timing.Task) -> dict[str, Any]:
     prepare = functools.partial(step_timing.prepare_ours, model, adam, seed, "image")
     if task["module"]:
         system = importlib.import_module(f"experiments.baselines.{task['module']}")
-        weights = {name: initial_weight(w, name, seed) for name, w in model.weights.items()}
+        weights = {
+            name: initial_weight(w, name, seed) for name, w in model.weights.items()
+        }
         state = {name: initial_weight(s, name, seed) for name, s in model.state.items()}
         numbers = image_random_numbers(sizes, codebook, seed, task["batch"])
         note = system.NOTE
@@ -63,7 +65,9 @@ def train_audio(task: step_timing.Task) -> dict[str, Any]:
     traffic: dict[str, Any] = {}
     if task["module"]:
         system = importlib.import_module(f"experiments.baselines.{task['module']}")
-        weights = {name: initial_weight(w, name, seed) for name, w in model.weights.items()}
+        weights = {
+            name: initial_weight(w, name, seed) for name, w in model.weights.items()
+        }
         numbers = audio_random_numbers(sizes, seed, task["batch"])
         note = system.NOTE
         prepare = functools.partial(system.prepare, sizes, weights, adam, numbers)
@@ -95,7 +99,10 @@ def count_traffic(
 
     The count is `counting.transferred_bytes` of the step's graph.
     """
-    sent, kept = counting.transferred_bytes(engine.graph(batch)), engine.bytes_per_device()
+    sent, kept = (
+        counting.transferred_bytes(engine.graph(batch)),
+        engine.bytes_per_device(),
+    )
     return {
         "devices": len(kept),
         "passed_bytes": sum(sent.values()),
@@ -124,7 +131,9 @@ def image_random_numbers(
     return _repeat(of_step)
 
 
-def audio_random_numbers(sizes: audio_vae.Sizes, seed: int, batch: int) -> RandomNumbers:
+def audio_random_numbers(
+    sizes: audio_vae.Sizes, seed: int, batch: int
+) -> RandomNumbers:
     """As `image_random_numbers`: the dequantisation's and the latents' noise."""
 
     def of_step(number: int) -> dict[str, np.ndarray]:
