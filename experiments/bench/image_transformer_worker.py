@@ -14,7 +14,7 @@ from experiments.bench import step_timing
 from experiments.bench.problems import AdamSettings
 from experiments.datasets.images import training_batches
 from experiments.image_transformer import Sizes, image_transformer, network, sampling
-from experiments.image_transformer.program import randomness_at, sample_values
+from experiments.image_transformer.program import rng_at, sample_values
 from experiments.training.model import Model, initial_weight
 
 
@@ -100,7 +100,7 @@ def sample_naively(task: step_timing.Task) -> dict[str, Any]:
     @tf.function(autograph=False)
     def step(position: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
         outputs = network.forward(sizes, tensors, values)[:, position]
-        sampled = sample_values(sizes, outputs, randomness_at(seed, position), 1.0)
+        sampled = sample_values(sizes, outputs, rng_at(seed, position), 1.0)
         mask = tf.one_hot(position, num_positions, dtype=tf.int32)[:, tf.newaxis]
         return values + sampled[:, tf.newaxis] * mask
 

@@ -1,8 +1,8 @@
-"""The Image Transformer's layers as functions of weights, one at a time.
+"""The layers of the Image Transformer, as functions of weights.
 
-A position's input is what was generated just before it; its outputs say what its own
-values may be.  Training runs the layers over all positions at once, a sampler over one
-after another: both are made of the functions here.
+The input of a position is the embedding of the position generated before it; its
+outputs parameterise the distribution of its own values.  Training runs the layers over
+all positions at once and a sampler over one after another, both by these functions.
 """
 
 import functools
@@ -22,21 +22,21 @@ from experiments.training.prng import BatchRng
 LIKELIHOODS = ("categorical", "dmol")
 ATTENTIONS = ("local_1d", "local_2d")
 POSITIONS = ("learned", "sinusoidal")
-LAYER_NORM_EPSILON = 1e-6  # added to the variance of units
-INITIAL_GAIN = 0.2  # of first weights over those that keep the variance: T2T's
-RULES = (  # heads and filter are cut over `model`
+LAYER_NORM_EPSILON = 1e-6  # added to the variance
+INITIAL_GAIN = 0.2  # of initial weights over those that keep the variance, as in T2T
+RULES = (  # heads and filters are sharded over `model`
     (r"layer\d+/(query|key|value|filter_in)", (None, "model")),
     (r"layer\d+/(out|filter_out)", ("model", None)),
     (r"layer\d+/filter_in_bias", ("model",)),
     ("embedding|row|column|merge|outputs", (None, None)),
     (r".*(scale|bias)", (None,)),
 )
-# (query, key, value), each [batch, positions, size of all heads] -> what they find.
+# (query, key, value), each [batch, positions, size of all heads] -> the outputs.
 Attention = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class Sizes(NamedTuple):
-    """What a model is: everything but its weights.
+    """The hyperparameters of a model.
 
     Key and value sizes are totals over heads, as in T2T.
     """
@@ -49,22 +49,22 @@ class Sizes(NamedTuple):
     key_size: int
     value_size: int
     filter_size: int
-    # Positions of a block; (rows, columns) of them in two dimensions, where a row has
-    # a position for each pixel, or for each of its channels if categorical.
+    # Positions of a block, or (rows, columns) with local_2d.  A row of the image has a
+    # position for each pixel, or for each channel of a pixel if categorical.
     block: int | tuple[int, int]
     likelihood: str = "categorical"  # of each sub-pixel; or "dmol", of each pixel
     attention: str = "local_1d"  # or "local_2d"
-    flange: tuple[int, int] | None = None  # in two dimensions; None: as block
+    flange: tuple[int, int] | None = None  # with local_2d; None: as block
     positions: str = "learned"  # or "sinusoidal"
     num_mixtures: int = 10  # of "dmol"
     dropout: float = 0.0
-    recompute: bool = False  # of a layer, its input alone is kept for the gradient
+    recompute: bool = False  # recompute a layer from its input for the gradient
     num_values: int = 256  # of a sub-pixel
-    channels: int = CHANNELS  # of a pixel; others than 3 if categorical alone
+    channels: int = CHANNELS  # of a pixel; must be 3 with "dmol"
 
 
 def check_sizes(sizes: Sizes) -> None:
-    """Raises ValueError for what no model can be made of."""
+    """Raises ValueError, naming the field, for sizes that define no model."""
     for name, known in {
         "likelihood": LIKELIHOODS,
         "attention": ATTENTIONS,
@@ -88,12 +88,13 @@ def check_sizes(sizes: Sizes) -> None:
     for name in ("key_size", "value_size"):
         if getattr(sizes, name) % sizes.heads:
             raise ValueError(
-                f"{name}: {getattr(sizes, name)} does not divide by {sizes.heads} heads"
+                f"{name}: given {getattr(sizes, name)}, wanted a multiple of the "
+                f"{sizes.heads} heads"
             )
     if sizes.positions == "sinusoidal" and sizes.hidden % 4:
         raise ValueError(
-            f"hidden: {sizes.hidden} does not divide by 4, the sines and cosines of "
-            "rows and columns"
+            f"hidden: given {sizes.hidden}, wanted a multiple of 4, for the sines and "
+            "cosines of rows and columns"
         )
     if not 0 <= sizes.dropout < 1:
         raise ValueError(
@@ -120,7 +121,7 @@ def check_sizes(sizes: Sizes) -> None:
 
 
 def position_shape(sizes: Sizes) -> tuple[int, int, int]:
-    """Rows and columns of positions, and the values that a position has."""
+    """Rows and columns of positions, and the number of values of a position."""
     if sizes.likelihood == "dmol":
         return sizes.height, sizes.width, CHANNELS
     return sizes.height, sizes.width * sizes.channels, 1
@@ -128,7 +129,7 @@ def position_shape(sizes: Sizes) -> tuple[int, int, int]:
 
 @functools.cache
 def blocks(sizes: Sizes) -> attention.Blocks:
-    """Where the positions stand, and in what order they are generated."""
+    """The blocks of the sequence, and the order in which positions are generated."""
     rows, columns, _ = position_shape(sizes)
     if sizes.attention == "local_1d":
         return attention.local_1d(rows * columns, sizes.block)
@@ -137,14 +138,14 @@ def blocks(sizes: Sizes) -> attention.Blocks:
 
 
 def num_outputs(sizes: Sizes) -> int:
-    """How many numbers say what a position's values may be."""
+    """Outputs of a position: logits, or parameters of a mixture."""
     if sizes.likelihood == "dmol":
         return OUTPUTS_PER_COMPONENT * sizes.num_mixtures
     return sizes.num_values
 
 
 def weights(sizes: Sizes) -> dict[str, Weight]:
-    """Every weight by name."""
+    """The specs of all weights, by name."""
     rows, columns, _ = position_shape(sizes)
     hidden, filter_size = sizes.hidden, sizes.filter_size
 
@@ -152,24 +153,24 @@ def weights(sizes: Sizes) -> dict[str, Weight]:
         return Weight((inward, outward), INITIAL_GAIN * inward**-0.5)
 
     if sizes.likelihood == "dmol":
-        made = {
+        specs = {
             "merge": Weight((CHANNELS, hidden), CHANNELS**-0.5),
             "merge_bias": Weight((hidden,)),
         }
     else:
-        made = {
+        specs = {
             "embedding": Weight(
                 (sizes.channels * sizes.num_values, hidden), hidden**-0.5
             )
         }
     if sizes.positions == "learned":
-        made |= {
+        specs |= {
             "row": Weight((rows, hidden), hidden**-0.5),
             "column": Weight((columns, hidden), hidden**-0.5),
         }
     for number in range(sizes.layers):
         name = f"layer{number}"
-        made |= {
+        specs |= {
             f"{name}/query": dense(hidden, sizes.key_size),
             f"{name}/key": dense(hidden, sizes.key_size),
             f"{name}/value": dense(hidden, sizes.value_size),
@@ -183,14 +184,14 @@ def weights(sizes: Sizes) -> dict[str, Weight]:
             f"{name}/filter/scale": Weight((hidden,), mean=1.0),
             f"{name}/filter/bias": Weight((hidden,)),
         }
-    made["outputs"] = dense(hidden, num_outputs(sizes))
+    specs["outputs"] = dense(hidden, num_outputs(sizes))
     if sizes.likelihood == "categorical":
-        made["outputs_bias"] = Weight((sizes.num_values,))
-    return made
+        specs["outputs_bias"] = Weight((sizes.num_values,))
+    return specs
 
 
 def to_generation_order(sizes: Sizes, image: tf.Tensor) -> tf.Tensor:
-    """The values of an image as they are generated: [batch, positions, values].
+    """The values of an image in the order of generation: [batch, positions, values].
 
     image: [batch, height, width, channels].
     """
@@ -202,43 +203,49 @@ def to_generation_order(sizes: Sizes, image: tf.Tensor) -> tf.Tensor:
 
 
 def to_image(sizes: Sizes, values: tf.Tensor) -> tf.Tensor:
-    """The image [batch, height, width, channels] of values as they are generated."""
+    """The image [batch, height, width, channels] of values in order of generation."""
     if sizes.attention == "local_2d":
         values = tf.gather(values, np.argsort(blocks(sizes).order), axis=1)
     return tf.reshape(values, (-1, sizes.height, sizes.width, sizes.channels))
 
 
 def embed(
-    sizes: Sizes, weights: Tensors, values: tf.Tensor, places: np.ndarray | tf.Tensor
+    sizes: Sizes, weights: Tensors, values: tf.Tensor, steps: np.ndarray | tf.Tensor
 ) -> tf.Tensor:
-    """The values of some positions, as the next ones get them: [batch, places, hidden].
+    """Embeddings of the values of some positions: [batch, steps, hidden].
 
-    values: [batch, places, values].
-    places: [places], which in the order of generation they are.
+    values: [batch, steps, values].
+    steps: [steps], the indices of the positions in the order of generation.
     """
     if sizes.likelihood == "dmol":
         dtype = weights["merge"].dtype
         scaled = tf.cast(likelihood.rescale(values, sizes.num_values), dtype)
         return tf.nn.relu(_dense(scaled, weights["merge"], weights["merge_bias"]))
-    channel = tf.gather(blocks(sizes).order % sizes.channels, places)
+    channel = tf.gather(blocks(sizes).order % sizes.channels, steps)
     rows = values[..., 0] + channel * sizes.num_values
     return tf.gather(weights["embedding"], rows) * math.sqrt(sizes.hidden)
 
 
 def position_embedding(
-    sizes: Sizes, weights: Tensors, places: np.ndarray | tf.Tensor
+    sizes: Sizes, weights: Tensors, steps: np.ndarray | tf.Tensor
 ) -> tf.Tensor:
-    """What tells places in the order of generation apart: [places, hidden]."""
+    """Embeddings of positions, by their indices in the order of generation.
+
+    steps: [steps] indices.  Returns [steps, hidden].
+    """
     rows, columns, _ = position_shape(sizes)
-    at = tf.gather(blocks(sizes).order, places)
+    position = tf.gather(blocks(sizes).order, steps)
+    i, j = position // columns, position % columns
     if sizes.positions == "learned":
         row, column = weights["row"], weights["column"]
         root = math.sqrt(sizes.hidden)
-        return root * (tf.gather(row, at // columns) + tf.gather(column, at % columns))
+        return root * (tf.gather(row, i) + tf.gather(column, j))
     dtype = next(iter(weights.values())).dtype
-    row, column = _waves(rows, sizes.hidden // 2), _waves(columns, sizes.hidden // 2)
-    found = [tf.gather(row, at // columns), tf.gather(column, at % columns)]
-    return tf.cast(tf.concat(found, -1), dtype)
+    row, column = (
+        _sinusoids(rows, sizes.hidden // 2),
+        _sinusoids(columns, sizes.hidden // 2),
+    )
+    return tf.cast(tf.concat([tf.gather(row, i), tf.gather(column, j)], -1), dtype)
 
 
 def layer(
@@ -247,24 +254,24 @@ def layer(
     number: int,
     x: tf.Tensor,
     attend: Attention,
-    random: BatchRng | None = None,
+    rng: BatchRng | None = None,
 ) -> tf.Tensor:
-    """Attention and two dense layers, each with dropout, addition and normalisation.
+    """Attention, then two dense layers, each with dropout, residual and layer norm.
 
-    x: [batch, positions, hidden], as is what comes back.
-    attend: of all positions, or of one and what was remembered.
-    random: None where nothing is dropped.
+    x: [batch, positions, hidden], as is the result.
+    attend: over all positions, or of one position over a KV cache.
+    rng: of dropout; None: no dropout.
     """
     own = functools.partial(_weight, weights, f"layer{number}")
     query, key, value = (_dense(x, own(part)) for part in ("query", "key", "value"))
-    found = _dense(attend(query, key, value), own("out"))
-    found = _dropped(sizes, found, random, f"layer{number}/attention")
-    x = layer_norm(x + found, own("attention/scale"), own("attention/bias"))
+    update = _dense(attend(query, key, value), own("out"))
+    update = _dropout(sizes, update, rng, f"layer{number}/attention")
+    x = layer_norm(x + update, own("attention/scale"), own("attention/bias"))
 
     inner = tf.nn.relu(_dense(x, own("filter_in"), own("filter_in_bias")))
-    found = _dense(inner, own("filter_out"), own("filter_out_bias"))
-    found = _dropped(sizes, found, random, f"layer{number}/filter")
-    return layer_norm(x + found, own("filter/scale"), own("filter/bias"))
+    update = _dense(inner, own("filter_out"), own("filter_out_bias"))
+    update = _dropout(sizes, update, rng, f"layer{number}/filter")
+    return layer_norm(x + update, own("filter/scale"), own("filter/bias"))
 
 
 def output_layer(weights: Tensors, x: tf.Tensor) -> tf.Tensor:
@@ -275,35 +282,35 @@ def output_layer(weights: Tensors, x: tf.Tensor) -> tf.Tensor:
 
 
 def forward(
-    sizes: Sizes, weights: Tensors, values: tf.Tensor, random: BatchRng | None = None
+    sizes: Sizes, weights: Tensors, values: tf.Tensor, rng: BatchRng | None = None
 ) -> tf.Tensor:
-    """Every position's outputs given the values before it, in one pass.
+    """The outputs of every position given the values before it, in one pass.
 
-    values: [batch, positions, values] in the order of generation, as are the outputs,
-      [batch, positions, outputs] float32.
+    values: [batch, positions, values] in the order of generation.  Returns [batch,
+      positions, outputs] float32 in the same order.
     """
-    laid = blocks(sizes)
-    every = np.arange(len(laid.order))
-    x = embed(sizes, weights, values[:, :-1], every[:-1])
-    x = tf.pad(x, [[0, 0], [1, 0], [0, 0]]) + position_embedding(sizes, weights, every)
-    x = _dropped(sizes, x, random, "input")
-    filled = len(laid.position_at) > len(every)
-    if filled:  # slots without a position hold zeros
-        place = np.full(len(laid.position_at), len(every))
-        place[laid.index_of[laid.order]] = every
-        x = tf.gather(tf.pad(x, [[0, 0], [0, 1], [0, 0]]), place, axis=1)
+    layout = blocks(sizes)
+    steps = np.arange(len(layout.order))
+    x = embed(sizes, weights, values[:, :-1], steps[:-1])
+    x = tf.pad(x, [[0, 0], [1, 0], [0, 0]]) + position_embedding(sizes, weights, steps)
+    x = _dropout(sizes, x, rng, "input")
+    padded = len(layout.position_at) > len(steps)
+    if padded:  # padding is zeros
+        step_at = np.full(len(layout.position_at), len(steps))
+        step_at[layout.index_of[layout.order]] = steps
+        x = tf.gather(tf.pad(x, [[0, 0], [0, 1], [0, 0]]), step_at, axis=1)
     attend = functools.partial(
-        attention.local_attention, blocks=laid, heads=sizes.heads
+        attention.local_attention, blocks=layout, heads=sizes.heads
     )
     for number in range(sizes.layers):
 
         def one(x: tf.Tensor, own: Tensors, number: int = number) -> tf.Tensor:
-            return layer(sizes, own, number, x, attend, random)
+            return layer(sizes, own, number, x, attend, rng)
 
         own = {n: w for n, w in weights.items() if n.startswith(f"layer{number}/")}
         x = (tf.recompute_grad(one) if sizes.recompute else one)(x, own)
-    if filled:
-        x = tf.gather(x, laid.index_of[laid.order], axis=1)
+    if padded:
+        x = tf.gather(x, layout.index_of[layout.order], axis=1)
     return output_layer(weights, x)
 
 
@@ -312,21 +319,21 @@ def _weight(weights: Tensors, prefix: str, name: str) -> tf.Tensor:
 
 
 def _dense(x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
-    """[..., inward] to [..., outward], as one product."""
+    """[..., inward] to [..., outward], as one matrix product."""
     *leading, inward = x.shape
-    made = tf.matmul(tf.reshape(x, (-1, inward)), weight)
+    product = tf.matmul(tf.reshape(x, (-1, inward)), weight)
     if bias is not None:
-        made = tf.nn.bias_add(made, bias)  # whose gradient is faster than a sum
-    return tf.reshape(made, (*leading, weight.shape[-1]))
+        product = tf.nn.bias_add(product, bias)  # its gradient is faster than a sum's
+    return tf.reshape(product, (*leading, weight.shape[-1]))
 
 
 @tf.custom_gradient
 def layer_norm(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tuple:
     """Layer normalisation, Ba, Kiros and Hinton (2016), in float32.
 
-    With y the normalised units, of deviation d and scale s, and g the upstream
-    gradient, that of x is (s g - mean(s g) - y mean(s g y)) / d: fewer passes over
-    memory than autodiff's.
+    With y the normalised units, d their deviation, s the scale and g the upstream
+    gradient, the gradient of x is (s g - mean(s g) - y mean(s g y)) / d.  This takes
+    fewer passes over memory than autodiff.
     """
     size, dtype = x.shape[-1], x.dtype
     x, scale = tf.cast(x, tf.float32), tf.cast(scale, tf.float32)
@@ -350,18 +357,16 @@ def layer_norm(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tuple:
     return tf.cast(x * scale + tf.cast(bias, tf.float32), dtype), gradient
 
 
-def _dropped(
-    sizes: Sizes, x: tf.Tensor, random: BatchRng | None, name: str
-) -> tf.Tensor:
-    if random is None:
+def _dropout(sizes: Sizes, x: tf.Tensor, rng: BatchRng | None, name: str) -> tf.Tensor:
+    if rng is None:
         return x
-    return prng.dropout(random, name, x, sizes.dropout)
+    return prng.dropout(rng, name, x, sizes.dropout)
 
 
-def _waves(count: int, size: int) -> np.ndarray:
-    """Sines and cosines of 0 to `count`, of wavelengths 2 pi to 20,000 pi: T2T's.
+def _sinusoids(count: int, size: int) -> np.ndarray:
+    """Sinusoidal embeddings of 0 to count - 1, as in T2T: [count, size] float32.
 
-    [count, size] float32, the sines first.
+    Sines come first; wavelengths are from 2 pi to 20,000 pi.
     """
     number = size // 2
     rates = np.exp(-np.log(1e4) * np.arange(number) / max(number - 1, 1))

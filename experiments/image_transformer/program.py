@@ -1,4 +1,4 @@
-"""What is believed: an image's values, one after another, by the Image Transformer.
+"""The probabilistic program: an image's values, drawn in order.
 
 Tran et al. (2018), section 3.1 and figure 9; Parmar et al. (2018), Image Transformer.
 """
@@ -17,31 +17,33 @@ from experiments.training.model import Model, Tensors
 from experiments.training.prng import BatchRng, bits
 
 tfd = tfp.distributions
-# (sizes, weights, number, seed) -> so many images' values, [number, positions, values]
-# int32 in the order of generation.
+# (sizes, weights, num_images, seed) -> values in the order of generation,
+# [num_images, positions, values] int32.
 Sampler = Callable[[Sizes, Tensors, int, tf.Tensor], tf.Tensor]
 
 
 class AutoregressiveImage(tfd.Distribution):
     """An image whose positions are drawn in order, each given those before it.
 
-    Event [height, width, channels], int32.  Its log prob is one pass over all
-    positions; its draws are serial.
+    Event [height, width, channels], int32.  The log prob is one pass over all
+    positions; sampling is serial.
     """
 
     def __init__(
         self,
         sizes: Sizes,
-        given: Callable[[tf.Tensor], tfd.Distribution],
+        conditional: Callable[[tf.Tensor], tfd.Distribution],
         draw: Callable[[int, tf.Tensor], tf.Tensor],
         name: str = "AutoregressiveImage",
     ) -> None:
-        """given: of the values [batch, positions, values] in the order of generation,
-          each position's distribution, which does not change with it or later ones.
-        draw: of a number and a seed, so many images' values, in that order too.
+        """Values are [batch, positions, values] in the order of generation.
+
+        conditional: from the values, the distribution of each position given those
+          before it.
+        draw: from a number of images and a seed, their values.
         """
         parameters = dict(locals())
-        self._sizes, self._given, self._draw = sizes, given, draw
+        self._sizes, self._conditional, self._draw = sizes, conditional, draw
         super().__init__(
             dtype=tf.int32,
             reparameterization_type=tfd.NOT_REPARAMETERIZED,
@@ -52,10 +54,12 @@ class AutoregressiveImage(tfd.Distribution):
         )
 
     def position_log_probs(self, image: tf.Tensor) -> tf.Tensor:
-        """Of each position, as they are generated: [batch, positions]."""
+        """Of each position, in the order of generation: [batch, positions]."""
         values = network.to_generation_order(self._sizes, image)
-        one_each = values.shape[-1] == 1
-        return self._given(values).log_prob(values[..., 0] if one_each else values)
+        distribution = self._conditional(values)
+        return distribution.log_prob(
+            values[..., 0] if values.shape[-1] == 1 else values
+        )
 
     def _batch_shape(self) -> tf.TensorShape:
         return tf.TensorShape([])
@@ -79,8 +83,8 @@ class AutoregressiveImage(tfd.Distribution):
 
     def _sample_n(self, n: Any, seed: Any = None) -> tf.Tensor:
         seed = tfp.random.sanitize_seed(seed, salt="AutoregressiveImage")
-        number = tf.get_static_value(n)
-        return network.to_image(self._sizes, self._draw(int(number), seed))
+        num_images = int(tf.get_static_value(n))
+        return network.to_image(self._sizes, self._draw(num_images, seed))
 
 
 autoregressive_image = ppl.make_random_variable(AutoregressiveImage)
@@ -90,7 +94,7 @@ def image_given_weights(
     weights: Tensors,
     sizes: Sizes,
     num_images: int,
-    random: BatchRng | None = None,
+    rng: BatchRng | None = None,
     draw: Sampler | None = None,
     name: str = "image",
 ) -> ppl.RandomVariable:
@@ -99,19 +103,19 @@ def image_given_weights(
     Its value is [num_images, height, width, channels] int32.
 
     weights: by name, of the shapes of `network.weights`.
-    random: of the units dropped; None: none are.
-    draw: what to draw with; None: `sample_naively`.
+    rng: of dropout; None: no dropout.
+    draw: samples the values; None: `sample_naively`.
     """
 
-    def given(values: tf.Tensor) -> tfd.Distribution:
-        outputs = network.forward(sizes, weights, values, random)
+    def conditional(values: tf.Tensor) -> tfd.Distribution:
+        outputs = network.forward(sizes, weights, values, rng)
         if sizes.likelihood == "dmol":
             return likelihood.MixtureOfLogistics(outputs, sizes.num_values)
         return tfd.Categorical(outputs)
 
     return autoregressive_image(
         sizes,
-        given,
+        conditional,
         functools.partial(draw or sample_naively, sizes, weights),
         sample_shape=num_images,
         name=name,
@@ -119,19 +123,19 @@ def image_given_weights(
 
 
 def sample_values(
-    sizes: Sizes, outputs: tf.Tensor, random: BatchRng, temperature: float = 1.0
+    sizes: Sizes, outputs: tf.Tensor, rng: BatchRng, temperature: float = 1.0
 ) -> tf.Tensor:
-    """A position's values of its outputs [batch, outputs]: [batch, values] int32."""
+    """The values of a position from its [batch, outputs]: [batch, values] int32."""
     if sizes.likelihood == "dmol":
         return likelihood.sample_mixture(
-            outputs, random, temperature, num_values=sizes.num_values
+            outputs, rng, temperature, num_values=sizes.num_values
         )
-    return likelihood.sample_categorical(outputs, random, temperature)
+    return likelihood.sample_categorical(outputs, rng, temperature)
 
 
-def randomness_at(seed: tf.Tensor, place: tf.Tensor) -> BatchRng:
-    """Of one place in the order of generation: the seed's and its own alone."""
-    words = bits(BatchRng(seed, place), "place", (1, 2))
+def rng_at(seed: tf.Tensor, step: tf.Tensor) -> BatchRng:
+    """The random numbers of one step of generation: of seed and step alone."""
+    words = bits(BatchRng(seed, step), "place", (1, 2))
     return BatchRng(tf.bitcast(words[0], tf.int32), tf.constant(0))
 
 
@@ -144,19 +148,19 @@ def sample_naively(
 ) -> tf.Tensor:
     """Values in the order of generation, [num_images, positions, values] int32.
 
-    All outputs are computed anew for each position: what any sampler is to equal.
+    Recomputes all outputs for each position.  Every sampler must equal it.
     """
     rows, columns, depth = network.position_shape(sizes)
     shape = (num_images, rows * columns, depth)
 
-    def body(place: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        outputs = network.forward(sizes, weights, values)[:, place]
-        drawn = sample_values(sizes, outputs, randomness_at(seed, place), temperature)
-        here = tf.one_hot(place, shape[1], dtype=tf.int32)[:, tf.newaxis]
-        return place + 1, values + drawn[:, tf.newaxis] * here
+    def body(step: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        outputs = network.forward(sizes, weights, values)[:, step]
+        sample = sample_values(sizes, outputs, rng_at(seed, step), temperature)
+        one_hot = tf.one_hot(step, shape[1], dtype=tf.int32)[:, tf.newaxis]
+        return step + 1, values + sample[:, tf.newaxis] * one_hot
 
     _, values = tf.while_loop(
-        lambda place, _: place < shape[1],
+        lambda step, _: step < shape[1],
         body,
         (tf.constant(0), tf.zeros(shape, tf.int32)),
         parallel_iterations=1,
@@ -166,27 +170,27 @@ def sample_naively(
 
 
 def model(sizes: Sizes) -> Model:
-    """The program to be trained, see `image_transformer`.
+    """The trainable model of these sizes; see `image_transformer`.
 
-    Raises ValueError for sizes that no model can be made of.
+    Raises ValueError, naming the field, for sizes that define no model.
     """
     network.check_sizes(sizes)
     log_likelihood = functools.partial(ppl.make_log_likelihood_fn, image_given_weights)
 
     def loss(
-        weights: Tensors, batch: Tensors, random: BatchRng
+        weights: Tensors, batch: Tensors, rng: BatchRng
     ) -> tuple[tf.Tensor, Tensors]:
         image = batch["image"]  # [batch, height, width, channels]
-        wanted = [sizes.height, sizes.width, sizes.channels]
-        if list(image.shape[1:]) != wanted:
-            raise ValueError(f"image: given {list(image.shape[1:])}, wanted {wanted}")
+        shape = [sizes.height, sizes.width, sizes.channels]
+        if list(image.shape[1:]) != shape:
+            raise ValueError(f"image: given {list(image.shape[1:])}, wanted {shape}")
         log_prob = log_likelihood(observed={"image": image})
-        return -log_prob(weights, sizes, image.shape[0], random)["image"], {}
+        return -log_prob(weights, sizes, image.shape[0], rng)["image"], {}
 
     flange = "" if sizes.flange is None else f" within {sizes.flange}"
     kind = f"{sizes.attention} {sizes.block}{flange}, {sizes.positions} positions, "
     kind += sizes.likelihood
-    if sizes.dropout:  # in the name: a checkpoint of another rate is another model's
+    if sizes.dropout:  # in the name, so that no checkpoint of another rate is resumed
         kind += f", dropout {sizes.dropout}"
     return Model(
         name=(
@@ -202,27 +206,28 @@ def model(sizes: Sizes) -> Model:
 
 
 def flops(sizes: Sizes) -> int:
-    """Of an image's matrix products, forward and backward.
+    """Of the matrix products of an image, forward and backward.
 
-    As Chowdhery et al. (2022), PaLM, appendix B, counts them: what is recomputed does
-    not count, nor do looking an embedding up and merging channels; a query counts with
-    all of its block and memory, those later than itself too, but not with slots that
-    hold no position.
+    Counted as in Chowdhery et al. (2022), PaLM, appendix B: without recomputation,
+    embedding look-up and the merging of channels.  A query counts with all keys of its
+    block and memory, masked ones too, but not with padding.
     """
-    laid = network.blocks(sizes)
+    layout = network.blocks(sizes)
     layer = 2 * (sizes.key_size + sizes.value_size + sizes.filter_size)
     dense = sizes.layers * layer + network.num_outputs(sizes)
-    queries = (laid.position_at.reshape(laid.num_blocks, -1) >= 0).sum(1)  # [blocks]
-    pairs = int(queries @ attention.key_mask(laid).sum(1))
+    queries = (layout.position_at.reshape(layout.num_blocks, -1) >= 0).sum(
+        1
+    )  # [blocks]
+    pairs = int(queries @ attention.key_mask(layout).sum(1))
     attended = sizes.layers * pairs * (sizes.key_size + sizes.value_size)
-    forward = len(laid.order) * dense * sizes.hidden + attended  # multiply-adds
+    forward = len(layout.order) * dense * sizes.hidden + attended  # multiply-adds
     return 3 * 2 * forward
 
 
 def image_transformer(**sizes: Any) -> Model:
-    """The Image Transformer of these `Sizes`, to be trained.
+    """The trainable Image Transformer of these `Sizes`.
 
-    Batches are {"image": [batch, height, width, channels] int32 of 0 to 255}; the nats
-    are of all of an image's sub-pixels.
+    Batches are {"image": [batch, height, width, channels] int32 from 0 to 255}.  The
+    loss is the nats of all sub-pixels of an image.
     """
     return model(Sizes(**sizes))

@@ -1,9 +1,9 @@
-"""Images drawn position by position, at a cost that does not grow with the image.
+"""Sampling position by position, at a cost that does not grow with the image.
 
-Every layer's keys and values are kept, so that a position is computed once.  In one
-dimension they are those of the current and the previous block, in a ring of two blocks:
-no later position sees more.  In two they are those of all positions, of which each sees
-its block and its memory.
+The keys and values of every layer are cached, so that a position is computed once.  In
+one dimension the KV cache holds the current and the previous block, in a ring of two
+blocks: no later position attends to more.  In two dimensions it holds all positions, of
+which each attends to its block and its memory.
 """
 
 import functools
@@ -19,9 +19,9 @@ from experiments.image_transformer.attention import MASKED
 from experiments.image_transformer.network import Sizes
 from experiments.training.model import Tensors
 
-# Of each layer, keys and values: [rows, batch, heads, size of a head].
+# Keys and values of each layer: [rows, batch, heads, size of a head].
 Cache = tuple[tuple[tf.Tensor, tf.Tensor], ...]
-# Of how many positions, in the order of generation, are made; and of the images so far.
+# (positions that are done, in the order of generation; the images so far)
 Progress = Callable[[int, np.ndarray], None]
 
 
@@ -39,23 +39,22 @@ def sample(
 ) -> np.ndarray:
     """Images of the model: [num_images, height, width, channels] int32.
 
-    They are those of `program.sample_naively`, but for outputs that round another way.
-    Each draw is of the seed, the position and the image's number alone: the same
-    images come back however many positions a call makes, and of a drawing that is
-    taken up again where it stopped.
+    They equal those of `program.sample_naively` up to rounding of the outputs.  Each
+    value depends on the seed, the position and the image's index alone.  So neither
+    `positions_per_call` nor resuming from a prompt changes the images.
 
     weights: by name, as `network.weights` has them.
     seed: [2] int32.
-    temperature: of the logits, or of components and scales; 0: the likeliest value,
-      or of a mixture of logistics the mean of its heaviest component, which is not the
-      likeliest value where another component is narrower or several overlap.
-    prompt: images [num_images, height, width, channels], of which `prompt_positions`
-      positions, in the order of generation, are kept.
+    temperature: of the logits, or of components and scales.  At 0, the most likely
+      value; of a mixture of logistics, the mean of the heaviest component, which is not
+      the most likely value if another component is narrower or several overlap.
+    prompt: images [num_images, height, width, channels], of which the first
+      `prompt_positions` positions in the order of generation are kept.
     progress: called after each call of the compiled loop, with the number of positions
-      that are made and the images so far, zeros where nothing is yet.
-    positions_per_call: of the loop, whose program is the same for any number.
+      done and the images so far, which are zero elsewhere.
+    positions_per_call: of the loop, which is compiled once for any number.
 
-    Raises ValueError, before anything is drawn, for what does not fit the model.
+    Raises ValueError, before sampling, for arguments that do not fit the model.
     Parmar et al. (2018), Image Transformer, section 4.
     """
     network.check_sizes(sizes)
@@ -63,35 +62,37 @@ def sample(
     positions = rows * columns
     _check_numbers(num_images, temperature, prompt_positions, positions)
     if positions_per_call < 1:
-        raise ValueError(f"positions_per_call: given {positions_per_call}, wanted 1 up")
+        raise ValueError(
+            f"positions_per_call: given {positions_per_call}, wanted 1 or more"
+        )
     seed = _checked_seed(seed)
     weights = _checked_weights(weights, sizes)
     values = np.zeros((positions, num_images, depth), np.int32)
     if prompt_positions:
-        kept = _kept(sizes, prompt, num_images, prompt_positions)
-        values[:prompt_positions] = np.swapaxes(kept, 0, 1)
+        prompt = _checked_prompt(sizes, prompt, num_images, prompt_positions)
+        values[:prompt_positions] = np.swapaxes(prompt, 0, 1)
 
-    made = tf.constant(values)
-    cache = _empty(sizes, weights, num_images)
-    number = _first_needed(sizes, prompt_positions)
-    while max(number, prompt_positions) < positions:
-        stop = min(max(number, prompt_positions) + positions_per_call, positions)
-        made, cache = _loop(sizes)(
+    values = tf.constant(values)
+    cache = _empty_cache(sizes, weights, num_images)
+    step = _first_step(sizes, prompt_positions)
+    while max(step, prompt_positions) < positions:
+        stop = min(max(step, prompt_positions) + positions_per_call, positions)
+        values, cache = _loop(sizes)(
             weights,
             seed,
             tf.constant(temperature, tf.float32),
-            tf.constant([number, prompt_positions, stop]),
-            made,
+            tf.constant([step, prompt_positions, stop]),
+            values,
             cache,
         )
-        number = stop
+        step = stop
         if progress is not None:
-            progress(number, _images(sizes, made))
-    return _images(sizes, made)
+            progress(step, _images(sizes, values))
+    return _images(sizes, values)
 
 
 def check_temperature(temperature: float) -> None:
-    """Raises ValueError for what nothing can be drawn at."""
+    """Raises ValueError unless it is finite and not negative."""
     if not (math.isfinite(temperature) and temperature >= 0):
         raise ValueError(
             f"temperature: given {temperature}, wanted 0 or more, and finite"
@@ -100,9 +101,9 @@ def check_temperature(temperature: float) -> None:
 
 @functools.cache
 def _loop(sizes: Sizes) -> Callable:
-    """The compiled loop over places: one program for all numbers of them.
+    """The loop over positions, compiled once for any number of them.
 
-    By XLA, which writes to the cache in place.
+    XLA writes to the cache in place.
     """
 
     def loop(
@@ -113,20 +114,20 @@ def _loop(sizes: Sizes) -> Callable:
         values: tf.Tensor,
         cache: Cache,
     ) -> tuple[tf.Tensor, Cache]:
-        first, given, stop = tf.unstack(bounds)
+        first, num_prompt, stop = tf.unstack(bounds)
 
-        def step(
-            place: tf.Tensor, values: tf.Tensor, cache: Cache
+        def body(
+            step: tf.Tensor, values: tf.Tensor, cache: Cache
         ) -> tuple[tf.Tensor, tf.Tensor, Cache]:
-            outputs, cache = _outputs(sizes, weights, place, values, cache)
-            random = program.randomness_at(seed, place)
-            drawn = program.sample_values(sizes, outputs, random, temperature)
-            drawn = tf.where(place < given, values[place], drawn)
-            return place + 1, _written(values, place, drawn), cache
+            outputs, cache = _outputs(sizes, weights, step, values, cache)
+            rng = program.rng_at(seed, step)
+            sample = program.sample_values(sizes, outputs, rng, temperature)
+            sample = tf.where(step < num_prompt, values[step], sample)
+            return step + 1, _replace_row(values, step, sample), cache
 
         _, values, cache = tf.while_loop(
-            lambda place, *_: place < stop,
-            step,
+            lambda step, *_: step < stop,
+            body,
             (first, values, cache),
             parallel_iterations=1,
         )
@@ -136,89 +137,89 @@ def _loop(sizes: Sizes) -> Callable:
 
 
 def _outputs(
-    sizes: Sizes, weights: Tensors, place: tf.Tensor, values: tf.Tensor, cache: Cache
+    sizes: Sizes, weights: Tensors, step: tf.Tensor, values: tf.Tensor, cache: Cache
 ) -> tuple[tf.Tensor, Cache]:
-    """What one place's values may be, [batch, outputs]; the cache with the place in it.
+    """The outputs of one position, [batch, outputs], and the cache with its keys.
 
-    place: which it is in the order of generation.
-    values: [positions, batch, values], those before the place being there.
+    step: the index of the position in the order of generation.
+    values: [positions, batch, values]; those before the position are known.
     """
-    before = tf.maximum(place - 1, 0)
+    before = tf.maximum(step - 1, 0)
     x = network.embed(sizes, weights, values[before][:, tf.newaxis], before[tf.newaxis])
-    x = tf.where(place > 0, x, tf.zeros_like(x))
-    x += network.position_embedding(sizes, weights, place[tf.newaxis])
-    row, rows, visible = _sight(sizes, place)
-    added = []
-    for number, (keys, kept) in enumerate(cache):
+    x = tf.where(step > 0, x, tf.zeros_like(x))
+    x += network.position_embedding(sizes, weights, step[tf.newaxis])
+    row, rows, mask = _cache_rows(sizes, step)
+    updated = []
+    for number, layer_cache in enumerate(cache):
 
         def attend(
             query: tf.Tensor,
             key: tf.Tensor,
             value: tf.Tensor,
-            keys: tf.Tensor = keys,
-            kept: tf.Tensor = kept,
+            layer_cache: tuple[tf.Tensor, tf.Tensor] = layer_cache,
         ) -> tf.Tensor:
-            keys, kept = (
-                _written(all_of, row, tf.reshape(one, all_of.shape[1:]))
-                for all_of, one in ((keys, key), (kept, value))
+            keys, values = (
+                _replace_row(cached, row, tf.reshape(new, cached.shape[1:]))
+                for cached, new in zip(layer_cache, (key, value), strict=True)
             )
-            added.append((keys, kept))
+            updated.append((keys, values))
             if rows is not None:
-                keys, kept = tf.gather(keys, rows), tf.gather(kept, rows)
-            return _found(tf.reshape(query, keys.shape[1:]), keys, kept, visible)
+                keys, values = tf.gather(keys, rows), tf.gather(values, rows)
+            return _attention(tf.reshape(query, keys.shape[1:]), keys, values, mask)
 
         x = network.layer(sizes, weights, number, x, attend)
-    return network.output_layer(weights, x)[:, 0], tuple(added)
+    return network.output_layer(weights, x)[:, 0], tuple(updated)
 
 
-def _sight(
-    sizes: Sizes, place: tf.Tensor
+def _cache_rows(
+    sizes: Sizes, step: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]:
-    """The row of a place, the rows it looks at (None: all), which of these it sees."""
-    laid = network.blocks(sizes)
-    if laid.memory is None:
+    """A position's row of the cache, the rows it reads (None: all), and their mask."""
+    layout = network.blocks(sizes)
+    if layout.memory is None:
         rows = np.arange(_num_rows(sizes), dtype=np.int32)
-        row = place % len(rows)
-        # In the ring's first half a place sees the second too, once that was written.
-        wrapped = (row < laid.size) & (place >= laid.size) & (rows >= laid.size)
+        row = step % len(rows)
+        # From the ring's first half the second is visible too, once it is written.
+        wrapped = (row < layout.size) & (step >= layout.size) & (rows >= layout.size)
         return row, None, (rows <= row) | wrapped
-    slots = np.where(laid.position_at >= 0, np.arange(len(laid.position_at)), -1)
-    own = slots.reshape(laid.num_blocks, laid.size)
-    looked_at = np.concatenate([laid.memory, own], axis=1).astype(np.int32)
-    row = tf.gather(laid.index_of[laid.order], place)
-    rows = tf.gather(looked_at, row // laid.size)
-    # Slots are in the order of generation, and all memory comes before the block.
+    indices = np.arange(len(layout.position_at))
+    own = np.where(layout.position_at >= 0, indices, -1)
+    own = own.reshape(layout.num_blocks, layout.size)
+    rows_of_block = np.concatenate([layout.memory, own], axis=1).astype(np.int32)
+    row = tf.gather(layout.index_of[layout.order], step)
+    rows = tf.gather(rows_of_block, row // layout.size)
+    # Rows are in the order of generation, and all memory comes before the block.
     return row, tf.maximum(rows, 0), (rows >= 0) & (rows <= row)
 
 
-def _found(
-    query: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, visible: tf.Tensor
+def _attention(
+    query: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, mask: tf.Tensor
 ) -> tf.Tensor:
-    """What one place finds: [batch, 1, value_size].
+    """The attention's output for one position: [batch, 1, value_size].
 
     query: [batch, heads, depth].  keys, values: [rows, batch, heads, depth].
-    visible: [rows].
+    mask: [rows] bool.
     """
     query = query[:, :, tf.newaxis] * query.shape[-1] ** -0.5
     scores = tf.matmul(query, tf.transpose(keys, (1, 2, 3, 0)))
-    shares = tf.nn.softmax(tf.where(visible, scores, tf.cast(MASKED, scores.dtype)))
-    found = tf.matmul(shares, tf.transpose(values, (1, 2, 0, 3)))
-    return tf.reshape(found, (query.shape[0], 1, -1))
+    weights = tf.nn.softmax(tf.where(mask, scores, tf.cast(MASKED, scores.dtype)))
+    output = tf.matmul(weights, tf.transpose(values, (1, 2, 0, 3)))
+    return tf.reshape(output, (query.shape[0], 1, -1))
 
 
-def _written(x: tf.Tensor, row: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
+def _replace_row(x: tf.Tensor, row: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
     return tf.tensor_scatter_nd_update(x, row[tf.newaxis, tf.newaxis], new[tf.newaxis])
 
 
 def _num_rows(sizes: Sizes) -> int:
-    """Rows of the cache: of two blocks at most, or of all slots in two dimensions."""
-    laid = network.blocks(sizes)
-    if laid.memory is None:
-        return laid.size * min(laid.num_blocks, 2)
-    return len(laid.position_at)
+    """Rows of the cache: two blocks at most, in two dimensions the whole sequence."""
+    layout = network.blocks(sizes)
+    if layout.memory is None:
+        return layout.size * min(layout.num_blocks, 2)
+    return len(layout.position_at)
 
 
-def _empty(sizes: Sizes, weights: Tensors, num_images: int) -> Cache:
+def _empty_cache(sizes: Sizes, weights: Tensors, num_images: int) -> Cache:
     dtype = weights["layer0/key"].dtype
 
     def rows(size: int) -> tf.Tensor:
@@ -229,16 +230,16 @@ def _empty(sizes: Sizes, weights: Tensors, num_images: int) -> Cache:
     return (one,) * sizes.layers
 
 
-def _first_needed(sizes: Sizes, prompt_positions: int) -> int:
-    """The place from which on a cache is made that is right where it is next read.
+def _first_step(sizes: Sizes, prompt_positions: int) -> int:
+    """The position from which the cache of a prompt must be computed.
 
-    In one dimension a layer sees one block back, and all of them as many as there are:
-    what is wrong in a first block for want of those before it has by then left.
+    In one dimension each layer attends one block back, and n layers attend n blocks
+    back.  Errors from starting without earlier blocks have left the cache by then.
     """
-    laid = network.blocks(sizes)
-    if laid.memory is not None:
+    layout = network.blocks(sizes)
+    if layout.memory is not None:
         return 0
-    return max(0, prompt_positions // laid.size - sizes.layers) * laid.size
+    return max(0, prompt_positions // layout.size - sizes.layers) * layout.size
 
 
 def _images(sizes: Sizes, values: tf.Tensor) -> np.ndarray:
@@ -268,39 +269,39 @@ def _checked_seed(seed: Any) -> tf.Tensor:
 
 
 def _checked_weights(weights: Tensors, sizes: Sizes) -> dict[str, tf.Tensor]:
-    wanted = network.weights(sizes)
-    if set(weights) != set(wanted):
+    specs = network.weights(sizes)
+    if set(weights) != set(specs):
         raise ValueError(
-            f"weights: without {sorted(set(wanted) - set(weights))} and with "
-            f"{sorted(set(weights) - set(wanted))}, which the model has not"
+            f"weights: without {sorted(set(specs) - set(weights))} and with "
+            f"{sorted(set(weights) - set(specs))}, which the model has not"
         )
-    held = {name: tf.convert_to_tensor(weights[name]) for name in wanted}
-    for name, weight in held.items():
-        if weight.shape != wanted[name].shape:
+    tensors = {name: tf.convert_to_tensor(weights[name]) for name in specs}
+    for name, tensor in tensors.items():
+        if tensor.shape != specs[name].shape:
             raise ValueError(
-                f"weights: {name} of shape {weight.shape}, wanted {wanted[name].shape}"
+                f"weights: {name} of shape {tensor.shape}, wanted {specs[name].shape}"
             )
-    return held
+    return tensors
 
 
-def _kept(
+def _checked_prompt(
     sizes: Sizes, prompt: Any, num_images: int, prompt_positions: int
 ) -> np.ndarray:
-    """What is kept of the prompt: [num_images, prompt_positions, values]."""
-    wanted = (num_images, sizes.height, sizes.width, sizes.channels)
+    """The prompt in the order of generation: [num_images, prompt_positions, values]."""
+    shape = (num_images, sizes.height, sizes.width, sizes.channels)
     if prompt is None:
         raise ValueError(f"prompt: None, wanted images to keep {prompt_positions} of")
     prompt = np.asarray(prompt)
-    if prompt.shape != wanted or not np.issubdtype(prompt.dtype, np.integer):
+    if prompt.shape != shape or not np.issubdtype(prompt.dtype, np.integer):
         raise ValueError(
             f"prompt: {prompt.dtype} of shape {prompt.shape}, wanted integers of "
-            f"{wanted}"
+            f"{shape}"
         )
     in_order = network.to_generation_order(sizes, tf.constant(prompt.astype(np.int32)))
-    kept = in_order[:, :prompt_positions].numpy()
-    if kept.min() < 0 or kept.max() >= sizes.num_values:
+    values = in_order[:, :prompt_positions].numpy()
+    if values.min() < 0 or values.max() >= sizes.num_values:
         raise ValueError(
-            f"prompt: values from {kept.min()} to {kept.max()}, wanted 0 to "
+            f"prompt: values from {values.min()} to {values.max()}, wanted 0 to "
             f"{sizes.num_values - 1}"
         )
-    return kept
+    return values

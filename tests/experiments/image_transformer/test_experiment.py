@@ -328,7 +328,7 @@ def test_a_grid_has_the_images_row_by_row():
             "a model of 8 x 4 pixels, wanted the 4 x 4 of natural-image crops",
         ),
         ({"sizes": SIZES._replace(num_values=2)}, "num_values: given 2, wanted the"),
-        ({"sizes": SIZES._replace(heads=3)}, "does not divide by 3 heads"),
+        ({"sizes": SIZES._replace(heads=3)}, "wanted a multiple of the 3 heads"),
         ({"num_held_out": None}, "num_held_out: given None, wanted a number"),
         ({"num_held_out": -1}, "num_held_out: given -1 images"),
         ({"mesh": "batch:3"}, "8 examples do not divide over topology batch:3"),

@@ -222,6 +222,6 @@ def test_a_pixel_is_a_random_variable_of_the_language():
 
 def test_outputs_that_are_no_ten_a_component_are_refused():
     with pytest.raises(
-        ValueError, match="outputs: 15 a pixel, wanted a multiple of 10"
+        ValueError, match="outputs: given 15 a pixel, wanted a multiple of 10"
     ):
         MixtureOfLogistics(tf.zeros((2, 15)))

@@ -75,7 +75,7 @@ def naive_step(sizes):
     @tf.function
     def step(weights, values, place, temperature):
         outputs = network.forward(sizes, weights, values)[:, place]
-        random = program.randomness_at(SEED, place)
+        random = program.rng_at(SEED, place)
         return program.sample_values(sizes, outputs, random, temperature)
 
     return step
@@ -233,7 +233,7 @@ def test_one_program_serves_all_calls():
 def test_the_cache_is_of_two_blocks_whatever_the_image(given):
     for height in (4, 40):
         sizes = sizes_of(**(given | dict(height=height)))
-        for keys, values in sampling._empty(sizes, weights_of(sizes), 3):
+        for keys, values in sampling._empty_cache(sizes, weights_of(sizes), 3):
             assert keys.shape == (8, 3, 2, 4) and values.shape == (8, 3, 2, 6)
 
 
@@ -242,7 +242,7 @@ def test_what_is_given_is_read_back_no_further_than_the_layers_see(given):
     sizes = sizes_of(**(given | dict(height=40)))
     positions = positions_and_depth(sizes)[0]
     for kept in range(positions):
-        first = sampling._first_needed(sizes, kept)
+        first = sampling._first_step(sizes, kept)
         assert 0 <= kept - first < 4 * (sizes.layers + 1) and first % 4 == 0
 
 

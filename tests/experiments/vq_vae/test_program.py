@@ -364,7 +364,10 @@ def test_operations_are_counted_for_the_paper_by_hand():
         ),
         ({"codes_per_position": 0}, "codes_per_position: given 0, wanted 1 or more"),
         ({"prior_start": -1}, "prior_start: given -1"),
-        ({"prior_heads": 3}, "prior: key_size: 4 does not divide by 3 heads"),
+        (
+            {"prior_heads": 3},
+            "prior: key_size: given 4, wanted a multiple of the 3 heads",
+        ),
     ],
 )
 def test_what_no_model_can_be_made_of_is_refused(wrong, said):
