@@ -1,4 +1,4 @@
-"""Recordings of a person's own: a folder or zip of WAV and FLAC files."""
+"""A user's own recordings: a folder or zip of WAV and FLAC files."""
 
 import hashlib
 import re
@@ -18,10 +18,10 @@ from experiments.datasets.audio_decoding import (
 from experiments.datasets.files import (
     CACHE_BYTES,
     Cache,
-    Listed,
+    FileList,
     check_apart,
     check_share,
-    listed,
+    list_files,
 )
 
 SUFFIXES = (".wav", ".wave", ".flac")
@@ -42,45 +42,51 @@ def audio_files(
     cache_bytes: int = CACHE_BYTES,
     num_threads: int = 2,
 ) -> Audio:
-    """Clips of the WAV and FLAC files of a folder, with all folders in it, or of a zip.
+    """Clips of the WAV and FLAC files of a folder and its subfolders, or of a zip.
 
-    Files are told by their suffixes and numbered by their names; hidden ones are left
-    alone.  A file of more samples than a clip has is cut into as many clips as go into
-    it, from its beginning, and what is left is not used.  The header of each file is
-    read at once, with `skip_corrupt` or `skip_silent` the whole of it.
+    Files are found by suffix, without hidden ones, and numbered in the order of their
+    names.  A file longer than a clip is cut, from its start, into as many clips as fit;
+    the rest is not used.  The header of each file is read at once, or the whole file
+    with `skip_corrupt` or `skip_silent`.
 
-    Samples of more than 16 bits are rounded to 16, and floats beyond -1 and 1 cut off;
-    files of another rate are resampled by soxr.  The source tells how many.
+    Samples of more than 16 bits are rounded to 16, floats beyond -1 and 1 are clipped,
+    and other rates are resampled by soxr.  The source says in how many files.
 
     length: samples of a clip, at `rate` a second.
-    held_out_path: where those held out are.
-    held_out_match: a regular expression; files in whose names (with their folders) it
-      is found are held out.
-    held_out_share: of the files, where neither is given: those whose names have the
-      lowest hashes, so that few change sides when others come or go.  All clips of a
-      file are on one side.
-    short: what becomes of files shorter than a clip: "skip" leaves them out, "pad"
-      makes a clip of each, with zeros after it, which are easily foretold and count as
-      samples.  Either way they are counted.
-    mix_channels: whether the mean of the channels is taken where there are several.
-    skip_corrupt: whether corrupt files, and those that hold NaN, are left out; the name
-      and the source tell how many.
-    skip_silent: whether clips of which all samples are one are left out and counted;
-      else they are as good as others.
-    cache_bytes: of files kept once decoded.  A file is decoded whole: where those of an
-      hour do not go into it, each clip costs a whole file.
+    held_out_path: of the held-out recordings.
+    held_out_match: a regular expression that is searched in file names, with their
+      folders; files that match are held out.
+    held_out_share: of the files to hold out, without the two above: those whose names
+      have the lowest hashes, so that few change sides if files are added or removed.
+      All clips of a file are on one side.
+    short: what happens to files shorter than a clip: "skip" ignores them, "pad" appends
+      zeros, which are easy to predict and count as samples.  Both are counted.
+    mix_channels: average the channels of a file that has several.
+    skip_corrupt: skip corrupt files and those with NaN; name and source say how many.
+    skip_silent: skip and count clips whose samples are all equal.
+    cache_bytes: for decoded files.  A file is decoded as a whole, so each clip of a
+      file that does not fit costs a whole decoding.
 
-    Raises FileNotFoundError for a path that is not there, CorruptFileError for a
-    corrupt file, and ValueError for one of several channels, for no files at all, one
-    that both paths hold, and no clips, or silent ones alone, on either side; each names
-    the file or the path.
+    Raises MissingDataError for a path that does not exist, CorruptFileError for a
+    corrupt file, and ValueError for a file of several channels, for no files, for a
+    file that is in both paths, and for a side without clips or with silent ones only.
+    Each names the file or the path.
+
+    >>> import pathlib, tempfile
+    >>> import numpy as np, soundfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> for i in range(4):
+    ...     soundfile.write(folder / f"{i}.wav", np.sin(np.arange(4000.0)), 8000)
+    >>> audio = audio_files(path=folder, length=1000, rate=8000)
+    >>> audio.training.num_clips, audio.held_out.num_clips
+    (12, 4)
     """
     form = Form(length, rate, short, mix_channels)
     check_form(form)
     cache = Cache(cache_bytes)
     place = Path(path)
 
-    def cut(label: str, files: Listed, numbers: Sequence[int]) -> Clips:
+    def cut(label: str, files: FileList, numbers: Sequence[int]) -> Clips:
         made = clips(
             recordings(files.files, form),
             form,
@@ -100,13 +106,13 @@ def audio_files(
         )
     if held_out_path is not None:
         other = Path(held_out_path)
-        one, two = (listed(p, SUFFIXES, "WAV or FLAC") for p in (place, other))
+        one, two = (list_files(p, SUFFIXES, "WAV or FLAC") for p in (place, other))
         check_apart(one.parts, two.parts)
         training = cut(f"{place}", one, range(len(one.names)))
         held_out = cut(f"{other}", two, range(len(two.names)))
         given = f"{one.name}, {two.name}"
     else:
-        one = listed(place, SUFFIXES, "WAV or FLAC")
+        one = list_files(place, SUFFIXES, "WAV or FLAC")
         sides = _sides(place, one.names, held_out_match, held_out_share)
         training = cut(f"{place} (training)", one, sides[0])
         held_out = cut(f"{place} (held out)", one, sides[1])

@@ -20,10 +20,10 @@ from experiments.datasets.audio_decoding import (
 )
 from experiments.datasets.files import CACHE_BYTES, Cache, CorruptFileError
 from experiments.datasets.tfds_files import (
-    Prepared,
+    PreparedDataset,
     Records,
     check_has,
-    prepared,
+    prepared_dataset,
     records,
 )
 
@@ -44,38 +44,38 @@ def tfds_audio(
     cache_bytes: int = CACHE_BYTES,
     num_threads: int = 2,
 ) -> Audio:
-    """Clips of a data set that `tfds build` has prepared; nothing is downloaded.
+    """Clips of a data set that `tfds build` has prepared.  Nothing is downloaded.
 
-    builder, training, held_out, data_dir: as `prepared.prepared` has them.  "nsynth"
-      and "speech_commands" have splits "train" and "test"; "spoken_digit" has "train"
-      alone, of which a share is held out: "train[:90%]" and "train[90%:]".
-    feature: which of an example's is the recording: whole numbers of 16 bits, or floats
-      from -1 to 1.  Where its length is not that of all, every example is read at the
-      start, to know how many clips there are.
+    builder, training, held_out, data_dir: see `prepared_dataset`.  "nsynth" and
+      "speech_commands" have the splits "train" and "test".  "spoken_digit" has "train"
+      only: use "train[:90%]" and "train[90%:]".
+    feature: the name of the recording among the features of an example: integers of 16
+      bits, or floats from -1 to 1.  If lengths differ, every example is read first, to
+      count the clips.
 
-    The rest is as `audio_files` has it.
+    The other arguments are those of `audio_files`.
 
-    Raises FileNotFoundError, with the command that prepares it, for a data set that is
-    not there, and for a file of it that is missing; ValueError for a split or a feature
-    that it has not, splits that share recordings, a feature of no known rate or in
-    another encoding, channels that are not wanted, samples beyond 16 bits, and no
-    clips, or silent ones alone, in a split; CorruptFileError for a damaged file.  Each
-    names the folder or the file.
+    Raises MissingDataError, with the command that prepares it, for a data set that does
+    not exist, and for a missing file of it; ValueError for an unknown split or feature,
+    splits that share recordings, a feature without a rate or in another encoding,
+    several channels unless mixed, samples beyond 16 bits, and a split without clips or
+    with silent ones only; CorruptFileError for a damaged file.  Each names the folder
+    or file.
     """
     form = Form(length, rate, short, mix_channels)
     check_form(form)
-    given = prepared(
+    dataset = prepared_dataset(
         builder=builder,
         training=training,
         held_out=held_out,
         data_dir=data_dir,
         what="recordings",
     )
-    held = _checked(given, feature, form)
+    held = _checked(dataset, feature, form)
     cache = Cache(cache_bytes)
-    found = []
-    for which, name in enumerate(given.names):
-        examples = records(given, which, feature, num_threads)
+    splits = []
+    for which, name in enumerate(dataset.names):
+        examples = records(dataset, which, feature, num_threads)
         made = clips(
             _recordings(examples, held, form),
             form,
@@ -85,29 +85,29 @@ def tfds_audio(
             cache=cache,
             num_threads=num_threads,
         )
-        check_sounds(f"{given.label}: {name!r}", made)
-        found.append(made)
+        check_sounds(f"{dataset.label}: {name!r}", made)
+        splits.append(made)
 
-    counts = " + ".join(str(made.split.num_clips) for made in found) + " clips"
-    said = told(*(made.counts for made in found))
-    of = f"{given.full_name}, {training} and {held_out}"
+    counts = " + ".join(str(made.split.num_clips) for made in splits) + " clips"
+    said = told(*(made.counts for made in splits))
+    of = f"{dataset.full_name}, {training} and {held_out}"
     return Audio(
         name=f"tfds_audio({of}, {length} at {rate} Hz, {counts}{said})",
         source=f"TensorFlow Datasets {of}: {counts} of {length} samples{said}",
         length=length,
         rate=rate,
-        training=found[0].split,
-        held_out=found[1].split,
+        training=splits[0].split,
+        held_out=splits[1].split,
         num_threads=num_threads,
     )
 
 
-def _checked(given: Prepared, name: str, form: Form) -> Any:
+def _checked(dataset: PreparedDataset, name: str, form: Form) -> Any:
     """The feature of that name, found to be of a kind that can be read."""
     import tensorflow_datasets as tfds
 
-    feature = check_has(given, name)
-    label = f"{given.label}: {name}"
+    feature = check_has(dataset, name)
+    label = f"{dataset.label}: {name}"
     if not isinstance(feature, tfds.features.Audio):
         raise ValueError(f"{label} is {feature}, wanted audio")
     content = feature.to_json_content()

@@ -1,9 +1,8 @@
-"""Natural-image crops: of photographs that come with scikit-learn and scikit-image.
+"""Crops of natural images: photographs that come with scikit-learn and scikit-image.
 
-They stand in for a set of images where none is at hand: nothing is downloaded.  The
-photographs trained on are others than those held out.  Whose they are, and their
-licences, say datasets/images/README.txt of scikit-learn and the docstrings of
-skimage.data; none is kept here.
+They are a small data set that needs no download.  Training and held-out photographs are
+different ones.  Authors and licences are in datasets/images/README.txt of scikit-learn
+and in the docstrings of skimage.data.  No photograph is stored here.
 """
 
 import importlib.metadata
@@ -15,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from experiments.datasets.files import CorruptFileError
+from experiments.datasets.files import CorruptFileError, MissingDataError
 from experiments.datasets.image_decoding import (
     BROKEN,
     Fit,
@@ -34,9 +33,9 @@ class _Photograph(NamedTuple):
     file: str
 
 
-# All colour photographs of scenes that the packages hold.  Left out: the right half of
-# the motorcycle's stereo pair, which is the same scene, and what no camera took of the
-# world around us (microscopy, a retina, the deep sky, drawings, a grid of textures).
+# All colour photographs of scenes in the packages.  Left out are the right half of the
+# motorcycle's stereo pair, which is the same scene, and other kinds of images
+# (microscopy, a retina, the deep sky, drawings, textures).
 TRAINING = (
     _Photograph("china", "sklearn", "datasets/images/china.jpg"),
     _Photograph("flower", "sklearn", "datasets/images/flower.jpg"),
@@ -55,22 +54,26 @@ def natural_image_crops(
     size: int,
     scales: Sequence[int] = (1, 2, 4, 8),
     flip: bool = True,
-    turn: bool = False,
+    rotate: bool = False,
 ) -> Images:
-    """Squares cut out of photographs that come with scikit-learn and scikit-image.
+    """Square crops of photographs that come with scikit-learn and scikit-image.
 
-    Each is made of its number: a photograph, a scale among those that fit into it and
-    a place are drawn; the square of scale * size there is made smaller, each pixel the
-    rounded mean of scale * scale.  There is no end of them, though they overlap.
+    A crop depends on its number alone.  A photograph, a scale that fits it and a place
+    are drawn; the square of scale * size there is downsampled, each pixel the rounded
+    mean of scale * scale pixels.  The number of crops is unlimited, and they overlap.
 
-    scales: whole numbers; those too large for every photograph are left out.
-    flip: whether half of the crops trained on are mirrored.
-    turn: whether the crops trained on are turned by none to three quarters of a turn,
-      each as likely: few photographs say more so, of what has no upper side.
+    scales: positive integers; those too large for every photograph are left out.
+    flip: whether half of the training crops are mirrored.
+    rotate: whether training crops are rotated by 0, 90, 180 or 270 degrees with equal
+      probability, which makes more of few photographs.
 
-    Raises ValueError for a size that some photograph lacks and for scales that are no
-    whole numbers from 1, FileNotFoundError where an installed package does not hold
-    its photograph, and CorruptFileError where that is damaged.
+    Raises ValueError for a size larger than a photograph and for scales that are not
+    positive integers, MissingDataError if an installed package lacks its photograph,
+    and CorruptFileError if that is damaged.
+
+    >>> crops = natural_image_crops(size=8)
+    >>> crops.training.image(0, np.random.default_rng(0)).shape
+    (8, 8, 3)
     """
     check_fit(Fit(size))
     if not scales or min(scales) < 1 or any(int(s) != s for s in scales):
@@ -86,22 +89,22 @@ def natural_image_crops(
         f"{name} {importlib.metadata.version(name)}" for name in PACKAGES.values()
     )
     return Images(
-        name=f"{KIND}(size={size}, scales={used}{', turned' if turn else ''})",
+        name=f"{KIND}(size={size}, scales={used}{', turned' if rotate else ''})",
         source=(
             f"{KIND}, of photographs in {versions}: {', '.join(names[0])}; held out: "
             f"{', '.join(names[1])}"
         ),
         size=size,
-        training=_crops(splits[0], size, used, turned=turn),
-        held_out=_crops(splits[1], size, used, turned=False),
+        training=_crops(splits[0], size, used, rotate=rotate),
+        held_out=_crops(splits[1], size, used, rotate=False),
         flip=flip,
     )
 
 
 def _crops(
-    photographs: Sequence[np.ndarray], size: int, scales: Sequence[int], *, turned: bool
+    photographs: Sequence[np.ndarray], size: int, scales: Sequence[int], *, rotate: bool
 ) -> Split:
-    """photographs: their summed areas."""
+    """photographs: their summed-area tables."""
     fitting = [
         [s for s in scales if s * size < min(sums.shape[:2])] for sums in photographs
     ]
@@ -117,7 +120,7 @@ def _crops(
         total = np.diff(np.diff(corners, axis=0), axis=1)  # [size, size, 3]
         area = scale * scale
         crop = ((total + area // 2) // area).astype(np.uint8)
-        return np.rot90(crop, random.integers(4)).copy() if turned else crop
+        return np.rot90(crop, random.integers(4)).copy() if rotate else crop
 
     return Split(None, image)
 
@@ -128,10 +131,10 @@ def _sums(photograph: _Photograph, least: int) -> np.ndarray:
     Any box's sum is four of these: Crow (1984), Summed-area tables.
     """
     spec = importlib.util.find_spec(photograph.package)
-    found = Path(spec.origin).parent if spec and spec.origin else Path()
-    path = found / photograph.file
+    folder = Path(spec.origin).parent if spec and spec.origin else Path()
+    path = folder / photograph.file
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingDataError(
             f"{path}: {PACKAGES[photograph.package]} does not hold the photograph "
             f"{photograph.name}"
         )
@@ -140,6 +143,7 @@ def _sums(photograph: _Photograph, least: int) -> np.ndarray:
             pixels = np.asarray(image.convert("RGB"), np.int32)
     except BROKEN as error:
         raise CorruptFileError(f"{path}: damaged ({error})") from error
-    check_large_enough(str(path), *pixels.shape[:2], Fit(least))
+    height, width, _ = pixels.shape
+    check_large_enough(str(path), height, width, Fit(least))
     table = pixels.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32)
     return np.pad(table, [(1, 0), (1, 0), (0, 0)])

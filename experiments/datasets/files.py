@@ -1,4 +1,4 @@
-"""Files of a folder or zip by number, what is amiss with them, and what is kept."""
+"""Numbered files of a folder or zip, the errors of reading them, and a cache."""
 
 import concurrent.futures
 import io
@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 CACHE_BYTES = 2**29
-BROKEN_ZIP = (  # what comes of reading one that is damaged, or packed in an odd way
+BROKEN_ZIP = (  # what zipfile raises for a damaged or unsupported archive
     OSError,
     EOFError,
     ValueError,
@@ -26,117 +26,120 @@ BROKEN_ZIP = (  # what comes of reading one that is damaged, or packed in an odd
 
 
 class CorruptFileError(ValueError):
-    """A file that is not of its kind, or a damaged one; the text names it."""
+    """A damaged file, or one of another format.  The message names it."""
+
+
+class MissingDataError(ValueError, FileNotFoundError):
+    """A file, folder or data set that does not exist.  The message names it."""
 
 
 class Encoded(NamedTuple):
     """Files by number."""
 
     num: int
-    label: Callable[[int], str]  # what an error calls one
-    # Raises CorruptFileError where what holds them is damaged there.
+    label: Callable[[int], str]  # the name of one in errors
+    # Raises CorruptFileError if the archive is damaged there.
     open: Callable[[int], BinaryIO]
 
 
 class Part(NamedTuple):
     """Some of the examples of a file."""
 
-    file: Hashable  # the same for the same file, however it is reached
-    label: str  # what an error calls them
+    file: Hashable  # equal for the same file, whatever its path
+    label: str  # their name in errors
     numbers: range = range(1)  # which of the file's examples
 
 
-class Listed(NamedTuple):
+class FileList(NamedTuple):
     """The files of one folder or zip."""
 
-    place: Path
-
-    name: str  # with a number of its content, since a path says nothing
-    names: Sequence[str]  # of the files, within it and in their order
+    path: Path
+    name: str  # with a checksum of its listing, since a path says nothing
+    names: Sequence[str]  # of the files, relative to it, in order
     files: Encoded
     parts: tuple[Part, ...]  # each file by itself
 
 
 class Cache:
-    """Arrays kept once made, until there is no room; safe for threads.
+    """Arrays that stay in memory until the cache is full.  Safe for threads.
 
-    What is kept stays: in an epoch every example comes once, so the one used longest
-    ago is the one needed soonest, and throwing it out would throw all out in turn.
+    Nothing is evicted.  Every example comes once an epoch, so the least recently used
+    one is needed soonest, and evicting it would evict all of them one after another.
     """
 
     def __init__(self, num_bytes: int) -> None:
         self._left = num_bytes
-        self._held: dict[object, np.ndarray] = {}
+        self._arrays: dict[object, np.ndarray] = {}
         self._lock = threading.Lock()
 
     def get(self, key: object, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """The array of this key, made where it is not kept; read-only."""
-        found = self._held.get(key)
-        if found is not None:
-            return found
-        made = make()
-        made.flags.writeable = False
+        """The array of this key, from `make` if it is not cached.  Read-only."""
+        cached = self._arrays.get(key)
+        if cached is not None:
+            return cached
+        array = make()
+        array.flags.writeable = False
         with self._lock:
-            if key not in self._held and self._left >= made.nbytes:
-                self._left -= made.nbytes
-                self._held[key] = made
-        return made
+            if key not in self._arrays and self._left >= array.nbytes:
+                self._left -= array.nbytes
+                self._arrays[key] = array
+        return array
 
 
 def on_threads[Out](
     function: Callable[[int], Out], numbers: Sequence[int], num_threads: int
 ) -> Iterator[Out]:
-    """`function` of each number, in order; what one raises ends them all."""
+    """`function` of each number, in order.  The first error ends all of them."""
     with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
-        many = 64 * num_threads  # asked for at a time, so that an error comes soon
-        for first in range(0, len(numbers), many):
-            yield from pool.map(function, numbers[first : first + many])
+        chunk = 64 * num_threads  # submitted at a time, so that an error ends it soon
+        for first in range(0, len(numbers), chunk):
+            yield from pool.map(function, numbers[first : first + chunk])
 
 
-def listed(place: Path, suffixes: Sequence[str], kind: str) -> Listed:
-    """The files of a folder, with all folders in it, or of a zip, sorted by name.
+def list_files(path: Path, suffixes: Sequence[str], kind: str) -> FileList:
+    """The files of a folder and its subfolders, or of a zip, sorted by name.
 
-    They are told by their suffixes; hidden ones are left alone.
+    They are found by suffix, without hidden ones.
 
-    kind: what an error calls them.
+    kind: their name in errors.
 
-    Raises FileNotFoundError for a place that is not there, and ValueError, naming it,
-    for one that is neither, or damaged, or holds none of them.
+    Raises MissingDataError for a path that does not exist, and ValueError, naming it,
+    if it is neither folder nor zip, is damaged or has no such file.
     """
-    if place.is_dir():
-        held = {
-            path.relative_to(place).as_posix(): path.stat()
-            for path in place.rglob("*")
-            if path.is_file()
+    if path.is_dir():
+        stats = {
+            file.relative_to(path).as_posix(): file.stat()
+            for file in path.rglob("*")
+            if file.is_file()
         }
-        sizes = {name: file.st_size for name, file in held.items()}
-        same = {name: (file.st_dev, file.st_ino) for name, file in held.items()}
+        sizes = {name: stat.st_size for name, stat in stats.items()}
+        identities = {name: (stat.st_dev, stat.st_ino) for name, stat in stats.items()}
 
         def open_one(name: str) -> BinaryIO:
-            return (place / name).open("rb")
+            return (path / name).open("rb")
 
-    elif zipfile.is_zipfile(existing(place)):
+    elif zipfile.is_zipfile(existing(path)):
         try:
-            archive = zipfile.ZipFile(place)
+            archive = zipfile.ZipFile(path)
         except BROKEN_ZIP as error:
-            raise ValueError(f"{place}: a damaged zip ({error})") from error
+            raise ValueError(f"{path}: a damaged zip ({error})") from error
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         sizes = {entry.filename: entry.file_size for entry in entries}
-        whole = place.stat()
-        same = {name: (whole.st_dev, whole.st_ino, name) for name in sizes}
+        stat = path.stat()
+        identities = {name: (stat.st_dev, stat.st_ino, name) for name in sizes}
 
         def open_one(name: str) -> BinaryIO:
             return io.BytesIO(archive.read(name))
 
     else:
-        raise ValueError(f"{place}: wanted a folder or a zip of {kind} files")
+        raise ValueError(f"{path}: wanted a folder or a zip of {kind} files")
 
     names = sorted(name for name in sizes if _is_wanted(name, tuple(suffixes)))
     if not names:
-        raise ValueError(f"{place}: no {kind} among its {len(sizes)} files")
+        raise ValueError(f"{path}: no {kind} among its {len(sizes)} files")
 
     def label(number: int) -> str:
-        return f"{place}/{names[number]}"
+        return f"{path}/{names[number]}"
 
     def open_number(number: int) -> BinaryIO:
         try:
@@ -144,29 +147,29 @@ def listed(place: Path, suffixes: Sequence[str], kind: str) -> Listed:
         except BROKEN_ZIP as error:
             raise CorruptFileError(f"{label(number)}: damaged ({error})") from error
 
-    return Listed(
-        place,
-        named(place, [f"{name} {sizes[name]}" for name in names]),
+    return FileList(
+        path,
+        name_with_checksum(path, [f"{name} {sizes[name]}" for name in names]),
         names,
         Encoded(len(names), label, open_number),
-        tuple(Part(same[name], f"{place}/{name}") for name in names),
+        tuple(Part(identities[name], f"{path}/{name}") for name in names),
     )
 
 
-def existing(place: Path) -> Path:
-    """The place itself; FileNotFoundError where no file is there."""
-    if not place.is_file():
-        raise FileNotFoundError(f"{place}: no such file or folder")
-    return place
+def existing(path: Path) -> Path:
+    """The path of a file.  Raises MissingDataError if there is none."""
+    if not path.is_file():
+        raise MissingDataError(f"path: given {path}: no such file or folder")
+    return path
 
 
-def named(place: Path, contents: Sequence[str]) -> str:
-    """A name of the place: its own, and a number of what it holds."""
-    return f"{place.name} {zlib.crc32('\n'.join(contents).encode()):08x}"
+def name_with_checksum(path: Path, contents: Sequence[str]) -> str:
+    """The last part of the path, and a checksum of its contents."""
+    return f"{path.name} {zlib.crc32('\n'.join(contents).encode()):08x}"
 
 
 def check_apart(training: Iterable[Part], held_out: Iterable[Part]) -> None:
-    """Raises ValueError, naming it, where an example is trained on and held out."""
+    """Raises ValueError, naming it, for an example in training and held-out data."""
     of_file: dict[Hashable, list[Part]] = {}
     for part in training:
         of_file.setdefault(part.file, []).append(part)
@@ -181,13 +184,13 @@ def check_apart(training: Iterable[Part], held_out: Iterable[Part]) -> None:
 
 
 def check_share(share: float) -> None:
-    """Raises ValueError for a share to hold out that is none."""
+    """Raises ValueError unless 0 < share < 1."""
     if not 0 < share < 1:
         raise ValueError(f"held_out_share: given {share}, wanted between 0 and 1")
 
 
 def _is_wanted(name: str, suffixes: tuple[str, ...]) -> bool:
-    """By suffix; what is hidden, and what one system adds to its zips, is not."""
+    """Whether it has a suffix, is not hidden and not what macOS adds to its zips."""
     parts = name.split("/")
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
     return name.lower().endswith(suffixes) and not hidden

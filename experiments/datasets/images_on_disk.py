@@ -1,4 +1,4 @@
-"""Images of a person's own: a folder or zip of PNG and JPEG files, or an npz."""
+"""A user's own images: a folder or zip of PNG and JPEG files, or an npz."""
 
 import zipfile
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from experiments.datasets.files import (
     BROKEN_ZIP,
     CACHE_BYTES,
     Cache,
-    Listed,
+    FileList,
     Part,
     check_apart,
     check_share,
     existing,
-    listed,
-    named,
+    list_files,
+    name_with_checksum,
 )
 from experiments.datasets.image_decoding import (
     Fit,
@@ -35,16 +35,16 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 KIND = "PNG or JPEG"
 
 
-class _Chosen(NamedTuple):
-    """An array of an npz, not read yet."""
+class _ArrayEntry(NamedTuple):
+    """An array of an npz that is not read yet."""
 
     place: Path
     name: str
     entry: zipfile.ZipInfo
 
 
-class _Found(NamedTuple):
-    """What one path holds."""
+class _Contents(NamedTuple):
+    """The images of one path."""
 
     name: str  # as it was listed
     split: Split
@@ -64,25 +64,34 @@ def image_files(
     cache_bytes: int = CACHE_BYTES,
     num_threads: int = 2,
 ) -> Images:
-    """The PNG and JPEG files of a folder, with all folders in it, or of a zip.
+    """The PNG and JPEG files of a folder and its subfolders, or of a zip.
 
-    Files are told by their suffixes and numbered by their names; hidden ones are left
-    alone.  The header of each is read at once, with `skip_corrupt` the whole of it.
+    Files are found by suffix, without hidden ones, and numbered in the order of their
+    names.  The header of each is read at once, or the whole file with `skip_corrupt`.
 
-    held_out_path: where those held out are; None: `held_out_share` of the others is,
-      chosen once and for all.
-    fit: "crop", the square of `size` in the middle; "box", the largest square there
-      made smaller by a box filter.
-    flip: whether half of the images trained on are mirrored.
-    convert_grey: whether grey images are taken, with all three channels alike.
-    skip_corrupt: whether corrupt files are counted and left out; the name and the
-      source tell how many.
-    cache_bytes: of images kept once decoded.
+    size: pixels of a side of the square images.
+    held_out_path: of the held-out images.  None: `held_out_share` of the files of
+      `path`, the same for every seed.
+    fit: "crop", the central square of `size`; "box", the largest central square,
+      downsampled by a box filter.
+    flip: whether half of the training images are mirrored.
+    convert_grey: accept grey images, with three equal channels.
+    skip_corrupt: skip corrupt files; name and source say how many.
+    cache_bytes: for decoded images.
 
-    Raises FileNotFoundError for a path that is not there, CorruptFileError for a
-    corrupt file, and ValueError for one that is grey, transparent or smaller than
-    wanted, for no files at all, for too few of them to hold some out, and for one that
-    both paths hold; each names the file.
+    Raises MissingDataError for a path that does not exist, CorruptFileError for a
+    corrupt file, and ValueError for an image that is grey, transparent or smaller than
+    `size`, for no files or too few to hold some out, and for a file that is in both
+    paths.  Each names the file.
+
+    >>> import pathlib, tempfile
+    >>> from PIL import Image
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> for i in range(4):
+    ...     Image.new("RGB", (40, 32)).save(folder / f"{i}.png")
+    >>> images = image_files(path=folder, size=32)
+    >>> images.training.num_images, images.held_out.num_images
+    (3, 1)
     """
     wanted = Fit(size, fit, convert_grey)
     check_fit(wanted)
@@ -90,9 +99,9 @@ def image_files(
     check_share(held_out_share)
     cache = Cache(cache_bytes)
 
-    def found(given: Listed) -> _Found:
+    def read(files: FileList) -> _Contents:
         images = decoded(
-            given.files,
+            files.files,
             wanted,
             skip_corrupt=skip_corrupt,
             check_all=True,
@@ -101,17 +110,17 @@ def image_files(
         )
         if not images.split.num_images:
             raise ValueError(
-                f"{given.place}: all {images.num_skipped} images are corrupt"
+                f"{files.path}: all {images.num_skipped} images are corrupt"
             )
-        return _Found(given.name, *images)
+        return _Contents(files.name, *images)
 
-    whole = listed(Path(path), SUFFIXES, KIND)
+    all_files = list_files(Path(path), SUFFIXES, KIND)
     if held_out_path is None:
-        training, held_out = _cut(whole.place, found(whole), held_out_share)
+        training, held_out = _hold_out(all_files.path, read(all_files), held_out_share)
     else:
-        other = listed(Path(held_out_path), SUFFIXES, KIND)
-        check_apart(whole.parts, other.parts)
-        training, held_out = found(whole), found(other)
+        other = list_files(Path(held_out_path), SUFFIXES, KIND)
+        check_apart(all_files.parts, other.parts)
+        training, held_out = read(all_files), read(other)
     return _images(
         "image_files",
         training,
@@ -137,33 +146,41 @@ def image_array(
 ) -> Images:
     """The images of an array [images, height, width, 3] uint8 in an npz.
 
-    It is held in memory whole.
+    The whole array is kept in memory.
 
-    array, held_out_array: names in the npz; None: the only one that there is.
-    held_out_path: of an npz with those held out; None: the same one where
-      `held_out_array` is given, and else `held_out_share` of the others is held out,
-      chosen once and for all.
+    array, held_out_array: names in the npz; None: the only array that it has.
+    held_out_path: of an npz with the held-out images.  None: `path`, if
+      `held_out_array` is given; else `held_out_share` of the images is held out, the
+      same for every seed.
 
-    The rest is as `image_files` has it.  Raises FileNotFoundError for a path that is
-    not there, and ValueError, naming the file, for one that is no npz or damaged, for
-    a name that is not in it, another dtype or shape, grey images unless they are to be
-    converted, images smaller than wanted, too few of them, and for an array that is
-    held out and trained on, be it a copy.
+    The other arguments are those of `image_files`.  Raises MissingDataError for a path
+    that does not exist, and ValueError, naming the file, if it is damaged or no npz,
+    for an unknown name, another dtype or shape, grey images unless converted, images
+    that are too small or too few, and for an array, or a copy of it, that is in
+    training and held-out data.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "images.npz"
+    >>> np.savez(path, images=np.zeros([10, 8, 8, 3], np.uint8))
+    >>> image_array(path=path, size=8).training.num_images
+    9
     """
     wanted = Fit(size, fit, convert_grey)
     check_fit(wanted)
     check_share(held_out_share)
-    whole = _chosen(Path(path), array)
+    whole = _array_entry(Path(path), array)
     is_cut = held_out_path is None and held_out_array is None
     if is_cut:
-        training, held_out = _cut(whole.place, _of_array(whole, wanted), held_out_share)
+        training, held_out = _hold_out(
+            whole.place, _of_array(whole, wanted), held_out_share
+        )
     else:
-        other = _chosen(
+        other = _array_entry(
             Path(path if held_out_path is None else held_out_path), held_out_array
         )
         check_apart([_part(whole)], [_part(other)])
         training, held_out = _of_array(whole, wanted), _of_array(other, wanted)
-    # Making a batch is copying, which holds Python's lock: threads are of no use.
+    # Making a batch is copying, which holds Python's lock, so threads do not help.
     return _images(
         "image_array", training, held_out, wanted, flip, num_threads=1, is_cut=is_cut
     )
@@ -171,14 +188,14 @@ def image_array(
 
 def _images(
     kind: str,
-    training: _Found,
-    held_out: _Found,
+    training: _Contents,
+    held_out: _Contents,
     fit: Fit,
     flip: bool,
     num_threads: int,
     is_cut: bool,
 ) -> Images:
-    """is_cut: whether both are of one path, or of the same array."""
+    """is_cut: whether both are of one path or array."""
     num_skipped = training.num_skipped + (0 if is_cut else held_out.num_skipped)
     skipped = f", {num_skipped} corrupt skipped" if num_skipped else ""
     given = training.name if is_cut else f"{training.name}, {held_out.name}"
@@ -194,17 +211,19 @@ def _images(
     )
 
 
-def _cut(place: Path, whole: _Found, share: float) -> tuple[_Found, _Found]:
-    """What is trained on and, of the same, what is held out."""
+def _hold_out(
+    path: Path, whole: _Contents, share: float
+) -> tuple[_Contents, _Contents]:
+    """Training images, and held-out images of the same path."""
     num_images = whole.split.num_images or 0
     num_held_out = max(1, round(share * num_images))
     if num_held_out >= num_images:
         raise ValueError(
-            f"{place}: {num_images} images, wanted at least 2, of which some are to be "
+            f"{path}: {num_images} images, wanted at least 2, of which some are to be "
             "held out"
         )
-    # Chosen at random, since neighbours by name are often alike; and always the same,
-    # whatever the seed of a run, so that what one trains on no other is judged by.
+    # At random, since neighbours by name are often alike.  The same for every seed, so
+    # that no run is evaluated on images that another has trained on.
     order = np.random.default_rng(0).permutation(num_images)
     numbers = np.sort(order[num_held_out:]), np.sort(order[:num_held_out])
     return (
@@ -222,29 +241,29 @@ def _some_of(split: Split, numbers: np.ndarray) -> Split:
 # Arrays.
 
 
-def _chosen(place: Path, name: str | None) -> _Chosen:
-    """The array of that name in an npz, or the only one that there is."""
+def _array_entry(place: Path, name: str | None) -> _ArrayEntry:
+    """The array of that name in an npz, or its only one."""
     if not zipfile.is_zipfile(existing(place)):
         raise ValueError(f"{place}: no npz, or a damaged one")
     entries = _read(place, lambda archive: archive.infolist())
-    held = {entry.filename.removesuffix(".npy"): entry for entry in entries}
-    if name is None and len(held) != 1:
-        raise ValueError(f"{place}: holds {sorted(held)}, wanted one of them named")
-    name = next(iter(held)) if name is None else name
-    if name not in held:
-        raise ValueError(f"{place}: holds {sorted(held)}, wanted {name!r}")
-    return _Chosen(place, name, held[name])
+    arrays = {entry.filename.removesuffix(".npy"): entry for entry in entries}
+    if name is None and len(arrays) != 1:
+        raise ValueError(f"{place}: holds {sorted(arrays)}, wanted one of them named")
+    name = next(iter(arrays)) if name is None else name
+    if name not in arrays:
+        raise ValueError(f"{place}: holds {sorted(arrays)}, wanted {name!r}")
+    return _ArrayEntry(place, name, arrays[name])
 
 
-def _part(chosen: _Chosen) -> Part:
-    """The array by its content: a copy is the same."""
-    content = (chosen.entry.file_size, chosen.entry.CRC)
-    return Part(content, f"{chosen.place}: {chosen.name!r}")
+def _part(array: _ArrayEntry) -> Part:
+    """The array, identified by its content, so that a copy is the same."""
+    content = (array.entry.file_size, array.entry.CRC)
+    return Part(content, f"{array.place}: {array.name!r}")
 
 
-def _of_array(chosen: _Chosen, fit: Fit) -> _Found:
-    """The images of an array, which is looked at before it is read."""
-    place, name, entry = chosen
+def _of_array(array: _ArrayEntry, fit: Fit) -> _Contents:
+    """The images of an array, whose header is checked before it is read."""
+    place, name, entry = array
     shape, dtype = _read(place, lambda archive: _array_header(archive, entry))
     _check_array(f"{place}: {name}", shape, dtype, fit)
     pixels = _read(place, lambda archive: _array(archive, entry))
@@ -258,7 +277,7 @@ def _of_array(chosen: _Chosen, fit: Fit) -> _Found:
         return fitted(Image.fromarray(np.ascontiguousarray(one)), fit)
 
     content = [f"{entry.filename} {entry.file_size} {entry.CRC}"]
-    return _Found(named(place, content), Split(len(pixels), image))
+    return _Contents(name_with_checksum(place, content), Split(len(pixels), image))
 
 
 def _read[Out](place: Path, read: Callable[[zipfile.ZipFile], Out]) -> Out:

@@ -17,10 +17,10 @@ from experiments.datasets.image_decoding import (
 )
 from experiments.datasets.images import Images
 from experiments.datasets.tfds_files import (
-    Prepared,
+    PreparedDataset,
     Records,
     check_has,
-    prepared,
+    prepared_dataset,
     records,
 )
 
@@ -40,36 +40,35 @@ def tfds_images(
     cache_bytes: int = CACHE_BYTES,
     num_threads: int = 2,
 ) -> Images:
-    """The images of a data set that `tfds build` has prepared; nothing is downloaded.
+    """The images of a data set that `tfds build` has prepared.  Nothing is downloaded.
 
-    builder, training, held_out, data_dir: as `prepared.prepared` has them; images are
-      numbered as the data set's files have them.
-    feature: which of an example's is the image.
-    fit, flip, convert_grey, skip_corrupt, cache_bytes: as `image_files` has them; but
-      where nothing is skipped, only a split's first image is looked at before training.
+    builder, training, held_out, data_dir: see `prepared_dataset`.  Images are numbered
+      in the order of the data set's files.
+    feature: the name of the image among the features of an example.
+    fit, flip, convert_grey, skip_corrupt, cache_bytes: see `image_files`.  Unless
+      corrupt images are skipped, only the first of a split is checked before training.
 
-    Raises FileNotFoundError, with the command that prepares it, for a data set that is
-    not there, and for a file of it that is missing; ValueError for a split or a feature
-    that it has not, splits that share images, images that are grey or smaller than
-    wanted, and files in another format; CorruptFileError for a damaged file.  Each
-    names the folder or the file.
+    Raises MissingDataError, with the command that prepares it, for a data set that does
+    not exist, and for a missing file of it; ValueError for an unknown split or feature,
+    splits that share images, images that are grey or smaller than `size`, and files in
+    another format; CorruptFileError for a damaged file.  Each names the folder or file.
     """
     wanted = Fit(size, fit, convert_grey)
     check_fit(wanted)
     check_reading(cache_bytes, num_threads)
-    given = prepared(
+    dataset = prepared_dataset(
         builder=builder,
         training=training,
         held_out=held_out,
         data_dir=data_dir,
         what="images",
     )
-    _check_feature(given, feature, wanted)
+    _check_feature(dataset, feature, wanted)
     cache = Cache(cache_bytes)
-    found = []
-    for which, name in enumerate(given.names):
+    splits = []
+    for which, name in enumerate(dataset.names):
         images = decoded(
-            _encoded(records(given, which, feature, num_threads)),
+            _encoded(records(dataset, which, feature, num_threads)),
             wanted,
             skip_corrupt=skip_corrupt,
             check_all=False,
@@ -77,29 +76,29 @@ def tfds_images(
             num_threads=num_threads,
         )
         if not images.split.num_images:
-            raise ValueError(f"{given.label}: all images of {name!r} are corrupt")
-        found.append(images)
+            raise ValueError(f"{dataset.label}: all images of {name!r} are corrupt")
+        splits.append(images)
 
-    num_skipped = sum(images.num_skipped for images in found)
+    num_skipped = sum(images.num_skipped for images in splits)
     skipped = f", {num_skipped} corrupt skipped" if num_skipped else ""
-    counts = " + ".join(str(images.split.num_images) for images in found)
-    of = f"{given.full_name}, {training} and {held_out}"
+    counts = " + ".join(str(images.split.num_images) for images in splits)
+    of = f"{dataset.full_name}, {training} and {held_out}"
     return Images(
         name=f"tfds_images({of}, {fit} {size}, {counts} images{skipped})",
         source=f"TensorFlow Datasets {of}: {counts} images{skipped}",
         size=size,
-        training=found[0].split,
-        held_out=found[1].split,
+        training=splits[0].split,
+        held_out=splits[1].split,
         flip=flip,
         num_threads=num_threads,
     )
 
 
-def _check_feature(given: Prepared, name: str, fit: Fit) -> None:
+def _check_feature(dataset: PreparedDataset, name: str, fit: Fit) -> None:
     import tensorflow_datasets as tfds
 
-    feature = check_has(given, name)
-    label = f"{given.label}: {name}"
+    feature = check_has(dataset, name)
+    label = f"{dataset.label}: {name}"
     if not isinstance(feature, tfds.features.Image) or feature.np_dtype != np.uint8:
         raise ValueError(f"{label} is {feature}, wanted an image of uint8")
     height, width, channels = feature.shape
@@ -110,11 +109,11 @@ def _check_feature(given: Prepared, name: str, fit: Fit) -> None:
 
 def _encoded(examples: Records) -> Encoded:
     def open_number(number: int) -> BinaryIO:
-        held = examples.feature(number).bytes_list.value
-        if len(held) != 1:
+        values = examples.feature(number).bytes_list.value
+        if len(values) != 1:
             raise CorruptFileError(
-                f"{examples.label(number)}: damaged; {len(held)} images, wanted 1"
+                f"{examples.label(number)}: damaged; {len(values)} images, wanted 1"
             )
-        return io.BytesIO(held[0])
+        return io.BytesIO(values[0])
 
     return Encoded(examples.num, examples.label, open_number)

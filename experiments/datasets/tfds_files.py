@@ -10,7 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.datasets.files import CorruptFileError, Part, check_apart
+from experiments.datasets.files import (
+    CorruptFileError,
+    MissingDataError,
+    Part,
+    check_apart,
+)
 
 DEFAULT_DATA_DIR = "~/tensorflow_datasets"  # of TensorFlow Datasets itself
 VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -22,71 +27,76 @@ class Records(NamedTuple):
     """A split's examples by number, in the order of its files."""
 
     num: int
-    label: Callable[[int], str]  # what an error calls one
-    # One of an example's features, a tf.train.Feature; CorruptFileError where damaged.
+    label: Callable[[int], str]  # the name of one in errors
+    # A feature of an example, a tf.train.Feature; CorruptFileError if damaged.
     feature: Callable[[int], Any]
 
 
-class Prepared(NamedTuple):
-    """A data set, with what is to be trained on and what is held out."""
+class PreparedDataset(NamedTuple):
+    """A data set with its training split and its held-out split."""
 
-    label: str  # of it in errors, with its folder
+    label: str  # its name in errors, with its folder
     full_name: str  # with its version
     builder: Any
-    names: tuple[str, str]  # of the splits, as they were given
+    names: tuple[str, str]  # of the splits, as the user wrote them
     splits: tuple[Any, Any]
 
 
-def prepared(
+def prepared_dataset(
     *,
     builder: str,
     training: str,
     held_out: str,
     data_dir: Path | str | None,
     what: str,
-) -> Prepared:
-    """The data set that `tfds build` has prepared; nothing is downloaded.
+) -> PreparedDataset:
+    """A data set that `tfds build` has prepared.  Nothing is downloaded.
 
-    builder: "cifar10" or "celeb_a_hq/256"; with ":3.0.2" after it that version, else
-      the newest one prepared.
+    builder: "cifar10" or "celeb_a_hq/256"; ":3.0.2" after it selects a version, the
+      default is the newest one prepared.
     training, held_out: splits as TensorFlow Datasets writes them: "train",
       "train[:90%]".
     data_dir: the folder of all data sets; None: TFDS_DATA_DIR, or else
       ~/tensorflow_datasets.
-    what: its examples are, in errors: "images".
+    what: the name of its examples in errors: "images".
 
-    Raises FileNotFoundError, with the command that prepares it, for a data set that is
-    not there, and for a file of it that is missing; ValueError for a split that it has
-    not, an empty one, and two that share examples.
+    Raises MissingDataError, with the command that prepares it, for a data set that does
+    not exist, and for a missing file of it; ValueError for an unknown or empty split,
+    and for two splits that share examples.
     """
     folder = _folder(builder, data_dir)
     import tensorflow_datasets as tfds  # seconds, and only where it is asked for
 
-    held = tfds.builder_from_directory(folder)
-    label = f"{held.info.full_name} in {folder}"
-    one, two = (_split(label, held.info, name, what) for name in (training, held_out))
+    dataset = tfds.builder_from_directory(folder)
+    info = dataset.info
+    label = f"{info.full_name} in {folder}"
+    one, two = (_split(label, info, name, what) for name in (training, held_out))
     check_apart(_parts(one, training), _parts(two, held_out))
-    return Prepared(label, held.info.full_name, held, (training, held_out), (one, two))
+    return PreparedDataset(
+        label, info.full_name, dataset, (training, held_out), (one, two)
+    )
 
 
-def records(given: Prepared, which: int, feature: str, num_threads: int) -> Records:
-    """The examples of the split to train on (`which` 0) or of the one held out (1).
+def records(
+    dataset: PreparedDataset, which: int, feature: str, num_threads: int
+) -> Records:
+    """The examples of the training split (`which` is 0) or the held-out split (1).
 
-    Any is read at once: an array_record has an index, and of a tfrecord one is made at
-    the start, from its records' lengths.
+    Access is random: an array_record has an index, and the index of a tfrecord is built
+    first, from the lengths of its records.
 
-    Raises ValueError for files of another format, and CorruptFileError for a tfrecord
-    that is damaged.
+    Raises ValueError for files of another format, and CorruptFileError for a damaged
+    tfrecord.
     """
-    split = given.splits[which]
-    form = given.builder.info.file_format.value
+    split = dataset.splits[which]
+    form = dataset.builder.info.file_format.value
     if form == "tfrecord":
         read = _of_tfrecords(split, num_threads)
     elif form == "array_record":
-        read = _of_array_records(given.builder, given.names[which])
+        read = _of_array_records(dataset.builder, dataset.names[which])
     else:
         raise ValueError(
-            f"{given.label}: {form} files, wanted array_record or tfrecord"
+            f"{dataset.label}: {form} files, wanted array_record or tfrecord"
         )
     import tensorflow as tf
 
@@ -96,27 +106,27 @@ def records(given: Prepared, which: int, feature: str, num_threads: int) -> Reco
     def feature_of(number: int) -> Any:
         try:
             example = tf.train.Example.FromString(read(number))
-        except Exception as error:  # protobuf's are of one module in each of its kinds
+        except Exception as error:  # protobuf has an error class for each backend
             raise CorruptFileError(f"{label(number)}: damaged ({error})") from error
         return example.features.feature[feature]
 
     return Records(split.num_examples, label, feature_of)
 
 
-def check_has(given: Prepared, feature: str) -> Any:
-    """The data set's feature of that name; ValueError where it has none."""
-    features = given.builder.info.features
+def check_has(dataset: PreparedDataset, feature: str) -> Any:
+    """The data set's feature of that name.  Raises ValueError if there is none."""
+    features = dataset.builder.info.features
     if feature not in features:
         raise ValueError(
-            f"{given.label}: has {sorted(features)}, wanted a feature {feature!r}"
+            f"{dataset.label}: has {sorted(features)}, wanted a feature {feature!r}"
         )
     return features[feature]
 
 
 def _folder(builder: str, data_dir: Path | str | None) -> Path:
     """The folder of the version asked for, or of the newest one."""
-    given = data_dir or os.environ.get("TFDS_DATA_DIR") or DEFAULT_DATA_DIR
-    root = Path(given).expanduser()
+    root = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or DEFAULT_DATA_DIR)
+    root = root.expanduser()
     name, _, version = builder.partition(":")
     folders = [
         path.parent
@@ -125,10 +135,10 @@ def _folder(builder: str, data_dir: Path | str | None) -> Path:
     ]
     if not folders:
         wanted = f"version {version}" if version else "a version of it"
-        raise FileNotFoundError(
-            f"{root / name}: {builder} is not prepared there, wanted {wanted} as "
-            f"`.venv/bin/tfds build {builder} --data_dir={root}` makes it; data_dir is "
-            "the folder of all data sets"
+        raise MissingDataError(
+            f"builder: {root / name}: {builder} is not prepared there, wanted {wanted} "
+            f"as `.venv/bin/tfds build {builder} --data_dir={root}` makes it; data_dir "
+            "is the folder of all data sets"
         )
     return max(folders, key=lambda path: [int(n) for n in path.name.split(".")])
 
@@ -144,12 +154,12 @@ def _split(label: str, info: Any, name: str, what: str) -> Any:
         raise ValueError(f"{label}: no {what} in {name!r}")
     for part in split.file_instructions:
         if not Path(part.filename).is_file():
-            raise FileNotFoundError(f"{part.filename}: a file of {label} is missing")
+            raise MissingDataError(f"{part.filename}: a file of {label} is missing")
     return split
 
 
 def _parts(split: Any, name: str) -> list[Part]:
-    """What of the files a split is: some have several parts in one file."""
+    """The parts of files that make a split: a file may have several."""
     return [
         Part(
             part.filename,
@@ -193,7 +203,7 @@ def _of_tfrecords(split: Any, num_threads: int) -> Callable[[int], bytes]:
 
 def _places(part: Any) -> np.ndarray:
     """[records, 2] int64: where each of a part's records begins, and its bytes."""
-    found = []
+    records = []
     size = os.path.getsize(part.filename)
     end = 0
     with open(part.filename, "rb", buffering=0) as file:
@@ -205,12 +215,13 @@ def _places(part: Any) -> np.ndarray:
             end = begin + length + TAIL_BYTES
             if end > size:
                 raise CorruptFileError(
-                    f"{part.filename}: damaged; record {len(found)} ends after the file"
+                    f"{part.filename}: damaged; record {len(records)} ends after "
+                    "the file"
                 )
-            found.append((begin, length))
-    if len(found) != part.examples_in_shard:
+            records.append((begin, length))
+    if len(records) != part.examples_in_shard:
         raise CorruptFileError(
-            f"{part.filename}: damaged; {len(found)} records, wanted "
+            f"{part.filename}: damaged; {len(records)} records, wanted "
             f"{part.examples_in_shard}"
         )
-    return np.array(found, np.int64)[part.skip : part.skip + part.take]
+    return np.array(records, np.int64)[part.skip : part.skip + part.take]

@@ -1,6 +1,6 @@
-"""Synthetic plucked tones: made by this project, and no recordings of anything.
+"""Synthetic plucked tones: a data set of sounds that needs no download.
 
-They stand in for a set of sounds where none is at hand: nothing is downloaded.
+They are computed, not recorded.
 """
 
 import numpy as np
@@ -10,21 +10,25 @@ from experiments.datasets.audio import MOST, Audio, Split
 
 KIND = "synthetic plucked tones"
 LOWEST, HIGHEST = 45, 81  # notes, as MIDI numbers them: 110 Hz to 880 Hz
-LONGEST = 0.5  # seconds that a string is heard before the clip begins, at most
-PEAKS = 0.1, 0.9  # of the full scale: how loud the loudest sample of a clip is
+LONGEST = 0.5  # seconds between the first plucking and the start of the clip, at most
+PEAKS = 0.1, 0.9  # of the loudest sample of a clip, relative to full scale
 
 
 def synthetic_tones(*, length: int, rate: int = 8000, most_strings: int = 3) -> Audio:
-    """Synthetic sounds of strings plucked, by Karplus and Strong (1983).
+    """Synthetic sounds of plucked strings, by Karplus and Strong (1983).
 
-    Each is made of its number: one to `most_strings` strings, each of a note, a
-    damping, a loudness and a moment of plucking that are drawn; a clip may begin in the
-    middle of a sound.  There is no end of them.  No clip is silent.
+    A clip depends on its number alone.  It has one to `most_strings` strings, whose
+    note, damping, loudness and start are drawn; a clip may start in the middle of a
+    sound.  The number of clips is unlimited.  No clip is silent.
 
     length: samples of a clip, at `rate` a second.
 
     Raises ValueError for a length or a number of strings below 1, and for a rate at
-    which the highest note has no period of four samples.
+    which a period of the highest note is below four samples.
+
+    >>> tones = synthetic_tones(length=64)
+    >>> tones.training.clip(0, np.random.default_rng(0)).shape
+    (64,)
     """
     least = int(np.ceil(4 * _pitch(HIGHEST)))
     if length < 1:
@@ -37,7 +41,7 @@ def synthetic_tones(*, length: int, rate: int = 8000, most_strings: int = 3) -> 
     def clip(_: int, random: np.random.Generator) -> np.ndarray:
         sound = np.zeros(length)
         for string in range(random.integers(1, most_strings + 1)):
-            # The first is plucked before the clip begins or as it does.
+            # The first string is plucked before the clip starts, or as it does.
             latest = 0 if string == 0 else length / rate
             start = round(rate * random.uniform(-LONGEST, latest))
             begin = max(0, start)
@@ -65,7 +69,7 @@ def synthetic_tones(*, length: int, rate: int = 8000, most_strings: int = 3) -> 
 def plucked(
     *, period: float, damping: float, length: int, random: np.random.Generator
 ) -> np.ndarray:
-    """[length] floats: a burst of noise, sent round a loop that takes off its height.
+    """[length] floats: a burst of noise in a loop that damps high frequencies.
 
     y[n] = x[n] + damping * (y[n - p] + y[n - p - 1]) / 2: Karplus and Strong (1983),
     Digital synthesis of plucked-string and drum timbres.  The average delays by half a
@@ -74,7 +78,7 @@ def plucked(
     delay = max(2, round(period - 0.5))
     noise = random.uniform(-1.0, 1.0, delay)
     burst = np.zeros(length)
-    # Less its mean, which no string has and which the loop would keep the longest.
+    # Without its mean, which no string has and which the loop would damp the least.
     burst[:delay] = (noise - noise.mean())[:length]
     loop = np.zeros(delay + 2)
     loop[0] = 1.0

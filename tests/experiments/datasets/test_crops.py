@@ -72,7 +72,7 @@ def test_crops_are_made_of_their_number_and_the_seed(images):
 
 def test_crops_trained_on_are_turned_where_wanted_and_those_held_out_never():
     upright, turned = (
-        datasets.natural_image_crops(size=4, turn=turn) for turn in (False, True)
+        datasets.natural_image_crops(size=4, rotate=rotate) for rotate in (False, True)
     )
     assert turned.name == "natural-image crops(size=4, scales=(1, 2, 4, 8), turned)"
     found = np.zeros(4, int)
