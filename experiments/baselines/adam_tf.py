@@ -1,4 +1,4 @@
-"""Adam as the baselines in TensorFlow have it: TensorFlow's fused kernel, by hand."""
+"""Adam of the TensorFlow baselines, by TensorFlow's fused kernel."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,9 +10,9 @@ from experiments.bench.problems import AdamSettings
 def fused_adam(
     weights: Mapping[str, tf.Variable], settings: AdamSettings
 ) -> Callable[[Mapping[str, tf.Tensor]], None]:
-    """What updates the weights, of their gradients by name: Kingma and Ba (2015).
+    """Creates a function of the gradients, by name, that updates the weights.
 
-    Averages and the count of updates are its own variables, so it is made once.
+    It keeps the moments and the number of updates: Kingma and Ba (2015), algorithm 1.
     """
     slots = {
         name: (tf.Variable(tf.zeros_like(v)), tf.Variable(tf.zeros_like(v)))

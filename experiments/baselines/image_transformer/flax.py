@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.baselines.image_transformer import supported
 from experiments.bench.problems import AdamSettings, Training, Unavailable
 
 NOTE = (
@@ -19,12 +20,11 @@ MASKED = -1e9
 def prepare(
     sizes: Any, weights: Mapping[str, np.ndarray], adam: AdamSettings
 ) -> Training:
-    """The training of these sizes (`image_transformer.Sizes`), from these weights.
+    """Training of a model of `image_transformer.Sizes`, from these weights.
 
     Raises:
       Unavailable: Flax is not installed.
-      ValueError: what it cannot; it has attention in one dimension, learned positions
-        and blocks that divide the image.
+      ValueError: sizes that `supported.num_blocks` refuses.
     """
     if importlib.util.find_spec("flax") is None:
         raise Unavailable("not installed: pip install flax (make peers)")
@@ -67,7 +67,7 @@ def prepare(
 
 
 def _path(name: str) -> tuple[str, ...]:
-    """Where linen keeps the weight of a name that the compared systems share."""
+    """Where linen keeps a weight, by the name that the compared systems share."""
     *inside, last = name.split("/")
     if last in ("row", "column"):
         return (last,)
@@ -89,41 +89,31 @@ def _module(sizes: Any) -> Any:
     import jax.numpy as jnp
     from flax import linen as nn
 
-    if sizes.attention != "local_1d" or sizes.positions != "learned":
-        raise ValueError(
-            f"sizes: given {sizes.attention!r} and {sizes.positions!r}, wanted "
-            "'local_1d' and 'learned'"
-        )
+    num_blocks, size = supported.num_blocks(sizes), sizes.block
     dmol = sizes.likelihood == "dmol"
     columns = sizes.width * (1 if dmol else 3)
-    positions, size = sizes.height * columns, sizes.block
-    if positions % size or positions < 2 * size:
-        raise ValueError(
-            f"block: given {size}, wanted one that divides {positions} positions into "
-            "two or more"
-        )
     root = math.sqrt(sizes.hidden)
     own = np.triu(np.full((size, size), MASKED, np.float32), 1)
     bias = np.concatenate([np.zeros_like(own), own], 1)
     first = np.where(np.arange(2 * size) < size, np.float32(MASKED), 0)
     first = np.concatenate(
-        [first[np.newaxis], np.zeros((positions // size - 1, 2 * size), np.float32)]
+        [first[np.newaxis], np.zeros((num_blocks - 1, 2 * size), np.float32)]
     )[:, np.newaxis, np.newaxis]  # [blocks, 1, 1, 2 size]
 
     @jax.checkpoint
-    def in_block(given: Any) -> Any:
-        """What a block's queries find, [heads, size, depth].
+    def in_block(inputs: Any) -> Any:
+        """The attention of one block, [heads, size, depth].
 
-        Of one block at a time the scores stay in cache, and the gradient makes them
-        again: of all at once they would go through memory several times.
+        The scores of one block stay in the processor's cache, and the gradient
+        recomputes them.  Those of all blocks would pass through memory several times.
         """
-        query, key, value, unseen = given
-        scores = query @ key.swapaxes(-1, -2) + (bias + unseen)
-        shares = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
-        return shares @ value / shares.sum(-1, keepdims=True)
+        query, key, value, mask = inputs
+        scores = query @ key.swapaxes(-1, -2) + (bias + mask)
+        weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
+        return weights @ value / weights.sum(-1, keepdims=True)
 
     def attend(query: Any, key: Any, value: Any) -> Any:
-        """What every position finds, [batch, positions, value_size], of all heads."""
+        """The attention of every position, [batch, positions, value_size]."""
         batch = query.shape[0]
 
         def split(y: Any) -> Any:  # [batch, blocks, heads, size, depth]
@@ -135,10 +125,10 @@ def _module(sizes: Any) -> Any:
             return jnp.concatenate([before, y], 3)
 
         query = split(query) * (sizes.key_size // sizes.heads) ** -0.5
-        given = (query, with_previous(split(key)), with_previous(split(value)))
-        given = tuple(y.reshape(-1, *y.shape[2:]) for y in given)
-        found = jax.lax.map(in_block, (*given, jnp.tile(first, (batch, 1, 1, 1))))
-        return found.swapaxes(1, 2).reshape(batch, positions, sizes.value_size)
+        inputs = (query, with_previous(split(key)), with_previous(split(value)))
+        inputs = tuple(y.reshape(-1, *y.shape[2:]) for y in inputs)
+        output = jax.lax.map(in_block, (*inputs, jnp.tile(first, (batch, 1, 1, 1))))
+        return output.swapaxes(1, 2).reshape(batch, -1, sizes.value_size)
 
     class Layer(nn.Module):
         """Attention and two dense layers: [batch, positions, hidden] to the same."""
@@ -153,15 +143,15 @@ def _module(sizes: Any) -> Any:
                     ("value", sizes.value_size),
                 )
             )
-            found = attend(query, key, value)
-            x += nn.Dense(sizes.hidden, use_bias=False, name="out")(found)
+            attended = attend(query, key, value)
+            x += nn.Dense(sizes.hidden, use_bias=False, name="out")(attended)
             x = nn.LayerNorm(epsilon=1e-6, name="after_attention")(x)
             inner = nn.relu(nn.Dense(sizes.filter_size, name="filter_in")(x))
             x += nn.Dense(sizes.hidden, name="filter_out")(inner)
             return nn.LayerNorm(epsilon=1e-6, name="after_filter")(x)
 
     class ImageTransformer(nn.Module):
-        """The whole: images to outputs."""
+        """Images to outputs."""
 
         @nn.compact
         def __call__(self, image: Any) -> Any:

@@ -1,8 +1,8 @@
 """The Image Transformer written by hand in TensorFlow: plain ops and autodiff.
 
-What the program, traced and run by the runtime, takes longer or shorter than this is
-what language and runtime cost, less what its gradients of attention and normalisation,
-which are written by hand, save; `handwritten_tf_kernels` is this with those.
+The difference to the program, traced and run by the engine, is the cost of language and
+engine, less what the program's hand-written gradients of attention and layer norm save.
+`handwritten_tf_kernels` has these gradients too.
 """
 
 import math
@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.baselines.adam_tf import fused_adam
+from experiments.baselines.image_transformer import supported
 from experiments.bench.problems import AdamSettings, Training
 
 NOTE = "plain operations and autodiff; Adam by TensorFlow's fused kernel"
@@ -26,12 +27,11 @@ def prepare(
     *,
     kernels: tuple[Callable, Callable] | None = None,
 ) -> Training:
-    """The training of these sizes (`image_transformer.Sizes`), from these weights.
+    """Training of a model of `image_transformer.Sizes`, from these weights.
 
-    kernels: in the place of `attention` and `layer_norm`; None: these.
+    kernels: replacements of `attention` and `layer_norm`; None: these.
 
-    Raises ValueError for what it cannot: it has attention in one dimension, learned
-    positions and blocks that divide the image.
+    Raises ValueError for sizes that `supported.num_blocks` refuses.
     """
     w = {name: tf.Variable(array) for name, array in weights.items()}
     update = fused_adam(w, adam)
@@ -42,8 +42,8 @@ def prepare(
     @tf.function
     def step(image: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            made = outputs(w, sizes, image, bias, attend, norm)
-            loss = tf.reduce_mean(nats(made, image))
+            parameters = outputs(w, sizes, image, bias, attend, norm)
+            loss = tf.reduce_mean(nats(parameters, image))
         update(tape.gradient(loss, w))
         return loss
 
@@ -54,25 +54,14 @@ def prepare(
 
 
 def attention_bias(sizes: Any) -> np.ndarray:
-    """What is added to a block's scores, [size, 2 size]: MASKED where not seen.
+    """The bias of a block's scores, [size, 2 size]: MASKED, or 0 if visible.
 
-    The first half of the keys are those of the block before, all of them seen; of the
-    second half, the block's own, those up to each query.
+    The first half of the keys are those of the block before, all of them visible; the
+    second half are the block's own, visible up to the query.
 
     Raises ValueError as `prepare` does.
     """
-    if sizes.attention != "local_1d" or sizes.positions != "learned":
-        raise ValueError(
-            f"sizes: given {sizes.attention!r} and {sizes.positions!r}, wanted "
-            "'local_1d' and 'learned'"
-        )
-    depth = 3 if sizes.likelihood == "dmol" else 1
-    positions = sizes.height * sizes.width * 3 // depth
-    if positions % sizes.block or positions < 2 * sizes.block:
-        raise ValueError(
-            f"block: given {sizes.block}, wanted one that divides {positions} "
-            "positions into two or more"
-        )
+    supported.num_blocks(sizes)
     own = np.triu(np.full((sizes.block, sizes.block), MASKED, np.float32), 1)
     return np.concatenate([np.zeros_like(own), own], 1)
 
@@ -110,35 +99,35 @@ def outputs(
             if name.startswith(f"layer{number}/")
         }
         query, key, value = (dense(x, own[n]) for n in ("query", "key", "value"))
-        found = dense(attend(sizes, query, key, value, bias), own["out"])
-        x = norm(x + found, own["attention/scale"], own["attention/bias"])
+        update = dense(attend(sizes, query, key, value, bias), own["out"])
+        x = norm(x + update, own["attention/scale"], own["attention/bias"])
         inner = tf.nn.relu(dense(x, own["filter_in"], own["filter_in_bias"]))
-        found = dense(inner, own["filter_out"], own["filter_out_bias"])
-        x = norm(x + found, own["filter/scale"], own["filter/bias"])
+        update = dense(inner, own["filter_out"], own["filter_out_bias"])
+        x = norm(x + update, own["filter/scale"], own["filter/bias"])
     return dense(x, w["outputs"], w.get("outputs_bias"))
 
 
 def dense(x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
     """[batch, positions, inward] to [batch, positions, outward].
 
-    As one product, and a bias by bias_add: what is fast in TensorFlow on CPU.
+    One matrix product and bias_add are the fastest in TensorFlow on CPU.
     """
-    made = tf.matmul(tf.reshape(x, (-1, x.shape[-1])), weight)
+    product = tf.matmul(tf.reshape(x, (-1, x.shape[-1])), weight)
     if bias is not None:
-        made = tf.nn.bias_add(made, bias)
-    return tf.reshape(made, (*x.shape[:-1], weight.shape[-1]))
+        product = tf.nn.bias_add(product, bias)
+    return tf.reshape(product, (*x.shape[:-1], weight.shape[-1]))
 
 
 def attention(
     sizes: Any, query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, bias: np.ndarray
 ) -> tf.Tensor:
-    """What every position finds in its block and the one before.
+    """Attention of every position to its block and the one before.
 
     query, key, value: [batch, positions, units].  Returns [batch, positions,
     value_size].
 
-    The first block, which has none before it, is by itself: what is added to scores is
-    then the same for all other blocks, and small.
+    The first block has none before it and is computed apart.  The bias of the scores is
+    then the same, and small, for all other blocks.
     """
 
     def split(y: tf.Tensor) -> tf.Tensor:  # [batch, blocks, heads, size, depth]
@@ -149,23 +138,23 @@ def attention(
     def with_previous(y: tf.Tensor) -> tf.Tensor:  # of all blocks but the first
         return tf.concat([y[:, :-1], y[:, 1:]], 3)
 
-    def found(query: Any, key: Any, value: Any, bias: np.ndarray) -> tf.Tensor:
-        shares = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + bias)
-        return tf.matmul(shares, value)
+    def attend(query: Any, key: Any, value: Any, bias: np.ndarray) -> tf.Tensor:
+        weights = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + bias)
+        return tf.matmul(weights, value)
 
     positions = query.shape[1]
     query = split(query) * (sizes.key_size // sizes.heads) ** -0.5
     key, value = split(key), split(value)
-    first = found(query[:, :1], key[:, :1], value[:, :1], bias[:, sizes.block :])
-    later = found(query[:, 1:], with_previous(key), with_previous(value), bias)
-    made = tf.transpose(tf.concat([first, later], 1), (0, 1, 3, 2, 4))
-    return tf.reshape(made, (-1, positions, sizes.value_size))
+    first = attend(query[:, :1], key[:, :1], value[:, :1], bias[:, sizes.block :])
+    later = attend(query[:, 1:], with_previous(key), with_previous(value), bias)
+    output = tf.transpose(tf.concat([first, later], 1), (0, 1, 3, 2, 4))
+    return tf.reshape(output, (-1, positions, sizes.value_size))
 
 
 def layer_norm(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     """The units of each position normalised, Ba, Kiros and Hinton (2016).
 
-    x: [batch, positions, hidden], as is what comes back; scale, bias: [hidden].
+    x: [batch, positions, hidden], as is the result; scale, bias: [hidden].
     """
     mean, variance = tf.nn.moments(x, -1, keepdims=True)
     return tf.nn.batch_normalization(x, mean, variance, bias, scale, 1e-6)

@@ -1,8 +1,7 @@
 """`handwritten_tf` with this project's attention and layer normalisation.
 
-Their gradients are written by hand, which TensorFlow's own are slower than.  What the
-program, traced and run by the runtime, takes longer or shorter than this is what the
-language and the runtime cost, and no more.
+Their hand-written gradients are faster than TensorFlow's.  So the difference to the
+program, traced and run by the engine, is the cost of the language and the engine alone.
 """
 
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ NOTE = (
 def prepare(
     sizes: Any, weights: Mapping[str, np.ndarray], adam: AdamSettings
 ) -> Training:
-    """As `handwritten_tf.prepare`, which see."""
+    """See `handwritten_tf.prepare`."""
     blocks = network.blocks(sizes)
 
     def attention(

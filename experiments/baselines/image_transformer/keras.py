@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from experiments.baselines.image_transformer import supported
 from experiments.bench.problems import AdamSettings, Training
 
 NOTE = "layers of Keras 3 and keras.ops on TensorFlow, Keras's Adam"
@@ -22,19 +23,18 @@ def prepare(
     *,
     jit_compile: bool | str = "auto",
 ) -> Training:
-    """The training of these sizes (`image_transformer.Sizes`), from these weights.
+    """Training of a model of `image_transformer.Sizes`, from these weights.
 
-    jit_compile: by XLA, as Keras's `compile` has it.
+    jit_compile: by XLA, as in Keras's `compile`.
 
-    Raises ValueError for what it cannot: it has attention in one dimension, learned
-    positions and blocks that divide the image.
+    Raises ValueError for sizes that `supported.num_blocks` refuses.
     """
     model = ImageTransformer(sizes)
     shape = (1, sizes.height, sizes.width, 3)
     model(ops.zeros(shape, "int32"))
-    held = model.by_name()
+    variables = model.by_name()
     for name, array in weights.items():
-        held[name].assign(array)
+        variables[name].assign(array)
     model.compile(
         optimizer=Adam(
             adam.rate, beta_1=adam.beta1, beta_2=adam.beta2, epsilon=adam.epsilon
@@ -50,16 +50,16 @@ def prepare(
     return Training(
         step=step,
         weights=lambda: {
-            name: ops.convert_to_numpy(variable) for name, variable in held.items()
+            name: ops.convert_to_numpy(variable) for name, variable in variables.items()
         },
     )
 
 
 class Adam(keras.optimizers.Adam):
-    """Keras's Adam, of an embedding's gradient added up.
+    """Keras's Adam, with the gradient of an embedding summed first.
 
-    Keras squares the parts of such a gradient, one for each time that a row was looked
-    up, before it adds them: another second moment.
+    Keras squares the parts of such a gradient, one for each look-up of a row, before it
+    adds them, which gives another second moment.
     """
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
@@ -100,22 +100,22 @@ class ImageTransformer(keras.Model):
     def by_name(self) -> dict[str, Any]:
         """The variables by the names that the compared systems share."""
         if self.dmol:
-            held = {"merge": self.merge.kernel, "merge_bias": self.merge.bias}
+            variables = {"merge": self.merge.kernel, "merge_bias": self.merge.bias}
         else:
-            held = {
+            variables = {
                 "embedding": self.embedding.embeddings,
                 "outputs_bias": self.outputs_of.bias,
             }
-        held |= {"row": self.positions.row, "column": self.positions.column}
-        held["outputs"] = self.outputs_of.kernel
+        variables |= {"row": self.positions.row, "column": self.positions.column}
+        variables["outputs"] = self.outputs_of.kernel
         for number, block in enumerate(self.blocks):
             for name, variable in block.by_name().items():
-                held[f"layer{number}/{name}"] = variable
-        return held
+                variables[f"layer{number}/{name}"] = variable
+        return variables
 
 
 class Positions(keras.layers.Layer):
-    """Adds to every position the sum of what its row and its column learned.
+    """Adds to every position the learned embeddings of its row and its column.
 
     [batch, positions, hidden] to the same.
     """
@@ -133,7 +133,7 @@ class Positions(keras.layers.Layer):
 
 
 class Layer(keras.layers.Layer):
-    """Attention and two dense layers, each with addition and normalisation.
+    """Attention and two dense layers, each with residual and layer norm.
 
     [batch, positions, hidden] to the same.
     """
@@ -153,8 +153,8 @@ class Layer(keras.layers.Layer):
         self.after_filter = keras.layers.LayerNormalization(epsilon=1e-6)
 
     def call(self, x: Any) -> Any:
-        found = self.attend(self.query(x), self.key(x), self.value(x))
-        x = self.after_attention(x + self.out(found))
+        attended = self.attend(self.query(x), self.key(x), self.value(x))
+        x = self.after_attention(x + self.out(attended))
         return self.after_filter(x + self.filter_out(self.filter_in(x)))
 
     def by_name(self) -> dict[str, Any]:
@@ -176,33 +176,20 @@ class Layer(keras.layers.Layer):
 
 
 class LocalAttention(keras.layers.Layer):
-    """Each position sees its own block up to itself, and all of the block before.
+    """A position attends to its own block up to itself, and to the block before.
 
-    The first block, which has none before it, is by itself: what is added to scores is
-    then the same for all other blocks, and small.
+    The first block has none before it and is computed apart.  The bias of the scores is
+    then the same, and small, for all other blocks.
     """
 
     def __init__(self, sizes: Any) -> None:
         super().__init__()
-        if sizes.attention != "local_1d" or sizes.positions != "learned":
-            raise ValueError(
-                f"sizes: given {sizes.attention!r} and {sizes.positions!r}, wanted "
-                "'local_1d' and 'learned'"
-            )
-        depth = 3 if sizes.likelihood == "dmol" else 1
-        positions = sizes.height * sizes.width * 3 // depth
-        size = sizes.block
-        if positions % size or positions < 2 * size:
-            raise ValueError(
-                f"block: given {size}, wanted one that divides {positions} positions "
-                "into two or more"
-            )
-        self.sizes, self.num_blocks = sizes, positions // size
-        own = np.triu(np.full((size, size), MASKED, np.float32), 1)
+        self.sizes, self.num_blocks = sizes, supported.num_blocks(sizes)
+        own = np.triu(np.full((sizes.block, sizes.block), MASKED, np.float32), 1)
         self.bias = np.concatenate([np.zeros_like(own), own], 1)  # [size, 2 size]
 
     def call(self, query: Any, key: Any, value: Any) -> Any:
-        """[batch, positions, value_size] of what [batch, positions, ...] each hold."""
+        """[batch, positions, ...] each to [batch, positions, value_size]."""
         heads, size = self.sizes.heads, self.sizes.block
 
         def split(y: Any) -> Any:  # [batch, blocks, heads, size, depth]
@@ -212,16 +199,18 @@ class LocalAttention(keras.layers.Layer):
         def with_previous(y: Any) -> Any:  # of all blocks but the first
             return ops.concatenate([y[:, :-1], y[:, 1:]], 3)
 
-        def found(query: Any, key: Any, value: Any, bias: np.ndarray) -> Any:
+        def attend(query: Any, key: Any, value: Any, bias: np.ndarray) -> Any:
             scores = ops.matmul(query, ops.swapaxes(key, -1, -2)) + bias
             return ops.matmul(ops.softmax(scores), value)
 
         query = split(query) * (self.sizes.key_size // heads) ** -0.5
         key, value = split(key), split(value)
-        first = found(query[:, :1], key[:, :1], value[:, :1], self.bias[:, size:])
-        later = found(query[:, 1:], with_previous(key), with_previous(value), self.bias)
-        made = ops.transpose(ops.concatenate([first, later], 1), (0, 1, 3, 2, 4))
-        return ops.reshape(made, (-1, self.num_blocks * size, self.sizes.value_size))
+        first = attend(query[:, :1], key[:, :1], value[:, :1], self.bias[:, size:])
+        later = attend(
+            query[:, 1:], with_previous(key), with_previous(value), self.bias
+        )
+        output = ops.transpose(ops.concatenate([first, later], 1), (0, 1, 3, 2, 4))
+        return ops.reshape(output, (-1, self.num_blocks * size, self.sizes.value_size))
 
 
 def categorical_nats(image: Any, logits: Any) -> Any:
