@@ -12,11 +12,21 @@ import tensorflow_probability as tfp
 
 import ppl_core as ppl
 
-PACKAGES = ("ppl_core", "experiments.inference", "experiments.datasets")
+PACKAGES = (
+    "ppl_core",
+    "experiments.cluster",
+    "experiments.inference",
+    "experiments.datasets",
+)
 NAMES = {"np": np, "ppl": ppl, "tf": tf, "tfp": tfp}  # that every example may use
 
 USER_FACING = """
+experiments.datasets.audio_on_disk.audio_files
 experiments.datasets.covertype.load_covertype
+experiments.datasets.crops.natural_image_crops
+experiments.datasets.images_on_disk.image_array
+experiments.datasets.images_on_disk.image_files
+experiments.datasets.tones.synthetic_tones
 experiments.inference.chain.sample
 experiments.inference.diagnostics.constrain_draws
 experiments.inference.diagnostics.summarize
