@@ -1,32 +1,28 @@
 """What is run: the audio VAE trained on clips, judged, sampled from and listened to."""
 
 import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from experiments import training
 from experiments.audio_vae import network, program, sampling
 from experiments.audio_vae.flac import flac
 from experiments.audio_vae.network import Sizes
 from experiments.audio_vae.spectrograms import spectrograms
-from experiments.cluster import processes
 from experiments.datasets.audio import (
     Audio,
     held_out_batches,
     num_judged,
     training_batches,
 )
-from experiments.engines import selection
+from experiments.engines.selection import make_engine
 from experiments.records import media
-from experiments.training import loop as optimize
 from experiments.training import train_step
-from experiments.training.engine import StepSettings
-from experiments.training.model import num_parameters
+from experiments.training.checks import check_count
 from experiments.training.optimizers import Optimizer
-from experiments.training.topology import parse
 
 
 def train(
@@ -36,108 +32,99 @@ def train(
     sizes: Sizes,
     audio: Audio,
     optimizer: Optimizer,
-    loop: optimize.LoopSettings,
-    step: StepSettings,
+    loop: training.LoopSettings,
+    step: training.StepSettings,
     batch_size: int,
     num_held_out: int | None = None,
     num_samples: int = 2,
     mesh: str = "batch:1",
     device_type: str | None = None,
+    mode: str = "train",
     resume: bool = False,
+    init_from: str | None = None,
 ) -> dict[str, Any]:
-    """Trains the model; with `resume`, from the newest checkpoint in `run_dir`.
+    """Trains an audio VAE; returns the summary.
 
-    Bits per sample, `bits_per_dim` in what is written, are of clips held out: a bound
-    from above, the latents' bits in it.
+    Bits per sample, written as `bits_per_dim`, are of held-out clips: an upper bound
+    that includes the bits of the latents.
 
     batch_size: clips of all devices and processes together.
-    num_held_out: clips to judge by, in whole batches; None: all of those held out that
-      make whole batches.
-    num_samples: clips drawn at every evaluation, and as many held-out ones drawn anew
-      from their latents; 0: none.
-    mesh: "batch:2" cuts the batch over devices; "core:17" gives each core of the
-      model's virtual topology a device, and "batch:2,core:17" has two of those.
+    num_held_out: clips that evaluation uses, in whole batches; None: all that make
+      whole batches.
+    num_samples: clips sampled, and held-out clips reconstructed from their latents, at
+      every evaluation; 0: none.
+    mesh: "batch:2" splits the batch over devices; "core:17" gives each core of the
+      model's virtual topology a device, and "batch:2,core:17" has two copies of it.
     device_type: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
+    mode: "train"; "evaluate" computes metrics on the held-out clips, and "sample"
+      writes what evaluation shows, both with the weights of `init_from`.
+    resume: continues from the latest checkpoint in `run_dir`.
+    init_from: a run folder or a checkpoint, whose weights a new run starts from.
 
-    In `run_dir` come checkpoints/, metrics.jsonl, media/ with WAV files and their
-    spectrograms, TensorBoard events with both, and summary.json, which is also what
-    comes back.
+    Writes checkpoints/, best/, metrics.jsonl, media/ with WAV files and spectrograms,
+    TensorBoard events with both, and summary.json to `run_dir`.
 
     Raises ValueError for what the machine, the model or the clips cannot do, before any
-    work; `optimize.NotFinite` and `CheckpointError` as `optimize.train` does.
-    Tran et al. (2018), section 2.2 and figures 3 and 4.
+    work, and what `training.loop.train` raises.  Tran et al. (2018), section 2.2 and
+    figures 3 and 4.
     """
-    process = processes.current()
-    topology = parse(mesh)
+    topology = training.check_arguments(
+        mesh=mesh, batch_size=batch_size, optimizer=optimizer, step=step, loop=loop
+    )
     if sizes.length != audio.length:
         raise ValueError(
             f"sizes: a model of {sizes.length} samples, wanted the {audio.length} of "
             f"{audio.name}"
         )
-    if num_samples < 0:
-        raise ValueError(f"num_samples: given {num_samples}, wanted 0 or more")
-    model, num_traces = optimize.count_traces(program.model(sizes))
-    train_step.check_batch_size(batch_size, topology, step.num_microbatches)
-    data = optimize.shared_data(
+    check_count("num_samples", num_samples, minimum=0)
+    data = training.process_data(
         audio.name,
         batch_size,
         training=functools.partial(training_batches, audio, seed=seed),
         held_out=functools.partial(held_out_batches, audio),
-        num_held_out=num_judged(audio, batch_size, num_held_out),
+        num_held_out_batches=num_judged(audio, batch_size, num_held_out),
     )
-    runtime = selection.make_engine(
-        model,
-        optimizer,
-        topology,
-        step,
-        device_type=device_type,
-        placement=network.placement(sizes),
+    show = functools.partial(_show, sizes, audio, seed, num_samples)
+    task = training.Task(
+        model=program.model(sizes),
+        data=data,
+        source=audio.source,
+        data_kind="audio",
+        unit="clips",
+        yardsticks=functools.partial(
+            _yardsticks, audio, batch_size, data.num_held_out_batches
+        ),
+        make_show=lambda: show() if num_samples else None,
     )
-    # From here on TensorFlow may begin: the runtime has said on which devices.
-    writes = process.index == 0
-    about = {
-        "model": model.name,
-        "audio": audio.name,
-        "source": audio.source,
-        "num_held_out_clips": data.num_held_out * batch_size,
-        "topology": str(topology),
-    }
-    show = None
-    if writes and num_samples:
-        show = _show(sizes, audio, seed, num_samples)
-    if writes and data.num_held_out:
-        about["flac_bits_per_sample"] = _flac_bits(audio, batch_size, data.num_held_out)
-    if writes:
-        print(
-            f"{model.name}: {num_parameters(model):,} parameters\n"
-            f"{audio.source}\n"
-            f"{topology}, {batch_size} clips a step, judged by "
-            f"{data.num_held_out * batch_size} clips held out",
-            flush=True,
-        )
-    return optimize.run(
-        runtime,
-        data,
+    return training.run_task(
+        task,
+        functools.partial(
+            make_engine,
+            optimizer=optimizer,
+            topology=topology,
+            settings=step,
+            device_type=device_type,
+            placement=network.placement(sizes),
+        ),
         run_dir=run_dir,
         seed=seed,
-        settings=loop,
-        about=about,
+        loop_settings=loop,
+        mode=mode,
         resume=resume,
-        num_traces=num_traces,
-        show=show,
+        init_from=init_from,
     )
 
 
-def _flac_bits(audio: Audio, batch_size: int, num_batches: int) -> float:
-    """What FLAC makes of the clips held out, in whichever way it takes the least."""
+def _yardsticks(audio: Audio, batch_size: int, num_batches: int) -> dict[str, float]:
+    """Bits per sample of the held-out clips as FLAC, by its best way to store them."""
+    if not num_batches:
+        return {}
     batch = held_out_batches(audio, batch_size=batch_size)
-    clips = [batch(number)["audio"] for number in range(num_batches)]
-    return min(flac(np.concatenate(clips), audio.rate))
+    clips = [batch(index)["audio"] for index in range(num_batches)]
+    return {"flac_bits_per_sample": min(flac(np.concatenate(clips), audio.rate))}
 
 
-def _show(
-    sizes: Sizes, audio: Audio, seed: int, num_samples: int
-) -> Callable[[dict[str, np.ndarray]], dict[str, Any]]:
+def _show(sizes: Sizes, audio: Audio, seed: int, num_samples: int) -> training.Show:
     """What weights make: clips drawn, and held-out ones drawn anew of their latents.
 
     The same seed and the same clips at every evaluation, so that they compare.

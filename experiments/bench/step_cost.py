@@ -23,11 +23,11 @@ from experiments.records import metrics, provenance, record
 from experiments.records.run_dir import utc_now
 from experiments.report import page
 from experiments.toy_models import data
-from experiments.training import loop as optimize
-from experiments.training import optimizers, topology
+from experiments.training import loop, optimizers, timing, topology
 from experiments.training.engine import StepSettings
 from experiments.training.model import Model, initial_weight, num_parameters
 from experiments.training.prng import BatchRng
+from experiments.training.task import Data
 
 REPO = Path(__file__).resolve().parents[2]
 STEPS, ROUNDS = 4, 9  # of a round; the first round warms up and is dropped
@@ -159,18 +159,18 @@ def measure(
                         seconds[name].append((time.perf_counter() - before) / steps)
                 began = time.perf_counter()
 
-            optimize.train(
+            loop.train(
                 runtime,
-                optimize.Data("made", batch_size, batches, batches),
+                Data("made", batch_size, batches, batches),
                 run_dir=Path(kept),
                 seed=0,
-                settings=optimize.LoopSettings(
+                settings=loop.LoopSettings(
                     num_steps=steps * (1 + rounds), log_every=steps
                 ),
-                event=event,
+                write_event=event,
             )
     # A machine that is slower at one end than at the other has had the faster's peak.
-    return seconds, losses, max(peak, optimize.peak_matmul_flops(["CPU:0"], "float32"))
+    return seconds, losses, max(peak, timing.peak_matmul_flops(["CPU:0"], "float32"))
 
 
 def run(

@@ -12,7 +12,7 @@ import numpy as np
 from experiments.bench.problems import AdamSettings, Training
 from experiments.engines import selection
 from experiments.engines.manual_placement import Placement
-from experiments.training import loop, optimizers, topology
+from experiments.training import optimizers, timing, topology
 from experiments.training.engine import Engine, StepSettings
 from experiments.training.model import Model, num_parameters
 
@@ -25,7 +25,7 @@ Task = dict[str, Any]
 
 def probe(task: Task) -> dict[str, Any]:
     """The peak of square matrix products on all threads, in float32."""
-    peak = loop.peak_matmul_flops(["CPU:0"], "float32")
+    peak = timing.peak_matmul_flops(["CPU:0"], "float32")
     return {"work": {"matmul_flops_per_second": peak}}
 
 

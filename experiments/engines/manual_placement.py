@@ -8,6 +8,7 @@ same loss runs on one device, or data parallel.
 
 import contextlib
 import contextvars
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -165,7 +166,9 @@ class ManuallyPlaced(base.BaseEngine):
         grads, norm = all_reduce_gradients(
             self.settings, self._placement, self._replicas, [s.grads for s in sums]
         )
-        clipped = self.settings._replace(clip_norm=None)  # the gradients are clipped
+        clipped = dataclasses.replace(
+            self.settings, clip_norm=None
+        )  # the gradients are clipped
         for replica, devices in enumerate(self._replicas):
             for core, names in self._names.items():
                 own = {name: self._variables[name][replica][core] for name in names}
@@ -320,7 +323,7 @@ def step_graph(
     replicas = _replica_devices(placement, [f"CPU:{i}" for i in range(num_devices)])
     specs = state.variable_specs(model, optimizer, ema=settings.ema_decay is not None)
     names_of_cores = _variables_of_cores(model, placement, specs)
-    clipped = settings._replace(clip_norm=None)
+    clipped = dataclasses.replace(settings, clip_norm=None)
     graph = tf.Graph()
     with graph.as_default():
         seed = tf.compat.v1.placeholder(tf.int32, [2])

@@ -13,7 +13,6 @@ from experiments.engines.manual_placement import (
 from experiments.engines.replicated import Replicated
 from experiments.engines.sharded import Sharded
 from experiments.engines.single import SingleDevice
-from experiments.training import train_step
 from experiments.training.engine import Engine, StepSettings
 from experiments.training.model import Model, check_state
 from experiments.training.optimizers import Optimizer
@@ -42,7 +41,6 @@ def make_engine(
     do not divide over the processes, if a weight has no rule or does not divide by it,
     and for settings that the engine does not support.
     """
-    train_step.check_settings(settings)
     check_state(model)
     optimizer = optimizer._replace(trainable_from=model.trainable_from)
     dims = {name for name, size in topology.dims if size > 1}

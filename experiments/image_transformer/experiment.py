@@ -1,30 +1,27 @@
 """What is run: an Image Transformer trained on images, judged and sampled from."""
 
 import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from experiments.cluster import processes
+from experiments import training
 from experiments.datasets.images import (
     Images,
     held_out_batches,
     num_judged,
     training_batches,
 )
-from experiments.engines import selection
+from experiments.engines.selection import make_engine
 from experiments.image_transformer import likelihood, network, program, sampling
 from experiments.image_transformer.network import Sizes
 from experiments.records.media import Image
-from experiments.training import loop as optimize
 from experiments.training import train_step
-from experiments.training.engine import StepSettings
-from experiments.training.model import Model, num_parameters
+from experiments.training.checks import check_count
+from experiments.training.model import Model
 from experiments.training.optimizers import Optimizer
-from experiments.training.topology import parse
 
 NUM_VALUES = 256  # of images of 8 bits
 GAP = 2  # white pixels between the pictures of a grid
@@ -38,8 +35,8 @@ def train(
     sizes: Sizes,
     images: Images,
     optimizer: Optimizer,
-    loop: optimize.LoopSettings,
-    step: StepSettings,
+    loop: training.LoopSettings,
+    step: training.StepSettings,
     batch_size: int,
     model: Model | None = None,
     num_held_out: int | None = None,
@@ -47,76 +44,70 @@ def train(
     temperature: float = 1.0,
     mesh: str = "batch:1",
     device_type: str | None = None,
+    mode: str = "train",
     resume: bool = False,
+    init_from: str | None = None,
 ) -> dict[str, Any]:
-    """Trains the model; with `resume`, from the newest checkpoint in `run_dir`.
+    """Trains an Image Transformer; returns the summary.
 
-    Bits per dimension are of whole images held out, exactly as the model has them.
+    Bits per dimension are of whole held-out images, exact under the model.
 
     batch_size: images of all devices and processes together.
-    model: another that is trained alike, on images of these sizes, and draws none;
-      None: the Image Transformer of these sizes.
-    num_held_out: images to judge by, in whole batches; None: all of those held out that
-      make whole batches.
-    num_samples: images drawn at every evaluation, and as many held-out ones completed
-      from the first half of their positions; 0: none.
-    temperature: of what is drawn.
+    model: another model to train, on images of these sizes, without samples; None: the
+      Image Transformer of these sizes.
+    num_held_out: images that evaluation uses, in whole batches; None: all that make
+      whole batches.
+    num_samples: images sampled at every evaluation, and held-out images completed from
+      the first half of their positions; 0: none.
+    temperature: of the samples.
     mesh: its dimensions and their sizes, such as "batch:4,model:2".
     device_type: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
+    mode: "train"; "evaluate" computes metrics on the held-out images, and "sample"
+      writes what evaluation shows, both with the weights of `init_from`.
+    resume: continues from the latest checkpoint in `run_dir`.
+    init_from: a run folder or a checkpoint, whose weights a new run starts from.
 
-    In `run_dir` come checkpoints/, metrics.jsonl, media/ with the samples and the
-    completions, TensorBoard events with both, and summary.json, which is also what
-    comes back.
+    Writes checkpoints/, best/, metrics.jsonl, media/ with samples and completions,
+    TensorBoard events with both, and summary.json to `run_dir`.
 
     Raises ValueError for what the machine, the model or the images cannot do, before
-    any work; `optimize.NotFinite` and `CheckpointError` as `optimize.train` does.
-    Tran et al. (2018), section 4.1.
+    any work, and what `training.loop.train` raises.  Tran et al. (2018), section 4.1.
     """
-    process = processes.current()
-    topology = parse(mesh)
+    topology = training.check_arguments(
+        mesh=mesh, batch_size=batch_size, optimizer=optimizer, step=step, loop=loop
+    )
     _check_fit(sizes, images, model)
-    _check_drawing(images, model, num_samples, temperature)
-    train_step.check_batch_size(batch_size, topology, step.num_microbatches)
-    data = optimize.shared_data(
-        images.name,
-        batch_size,
-        training=functools.partial(training_batches, images, seed=seed),
-        held_out=functools.partial(held_out_batches, images),
-        num_held_out=num_judged(images, batch_size, num_held_out),
+    _check_samples(images, model, num_samples, temperature)
+    show = functools.partial(_show, sizes, images, seed, num_samples, temperature)
+    task = training.Task(
+        model=model or program.model(sizes),
+        data=training.process_data(
+            images.name,
+            batch_size,
+            training=functools.partial(training_batches, images, seed=seed),
+            held_out=functools.partial(held_out_batches, images),
+            num_held_out_batches=num_judged(images, batch_size, num_held_out),
+        ),
+        source=images.source,
+        data_kind="images",
+        unit="images",
+        make_show=lambda: show() if num_samples else None,
     )
-    model, num_traces = optimize.count_traces(model or program.model(sizes))
-    runtime = selection.make_engine(
-        model, optimizer, topology, step, device_type=device_type
-    )
-    # From here on TensorFlow may begin: the runtime has said on which devices.
-    writes = process.index == 0
-    show = None
-    if writes and num_samples:
-        show = _show(sizes, images, seed, num_samples, temperature)
-    if writes:
-        print(
-            f"{model.name}: {num_parameters(model):,} parameters\n"
-            f"{images.source}\n"
-            f"{topology}, {batch_size} examples a step, judged by "
-            f"{data.num_held_out * batch_size} images held out",
-            flush=True,
-        )
-    return optimize.run(
-        runtime,
-        data,
+    return training.run_task(
+        task,
+        functools.partial(
+            make_engine,
+            optimizer=optimizer,
+            topology=topology,
+            settings=step,
+            device_type=device_type,
+        ),
         run_dir=run_dir,
         seed=seed,
-        settings=loop,
-        about={
-            "model": model.name,
-            "images": images.name,
-            "source": images.source,
-            "num_held_out_images": data.num_held_out * batch_size,
-            "topology": str(topology),
-        },
+        loop_settings=loop,
+        mode=mode,
         resume=resume,
-        num_traces=num_traces,
-        show=show,
+        init_from=init_from,
     )
 
 
@@ -143,12 +134,11 @@ def _check_fit(sizes: Sizes, images: Images, model: Model | None) -> None:
         )
 
 
-def _check_drawing(
+def _check_samples(
     images: Images, model: Model | None, num_samples: int, temperature: float
 ) -> None:
     sampling.check_temperature(temperature)
-    if num_samples < 0:
-        raise ValueError(f"num_samples: given {num_samples}, wanted 0 or more")
+    check_count("num_samples", num_samples, minimum=0)
     if model is not None and num_samples:
         raise ValueError(
             f"num_samples: given {num_samples}, wanted 0 with another model than the "
@@ -164,7 +154,7 @@ def _check_drawing(
 
 def _show(
     sizes: Sizes, images: Images, seed: int, num_samples: int, temperature: float
-) -> Callable[[dict[str, np.ndarray]], dict[str, Any]]:
+) -> training.Show:
     """What weights draw: some images, and below some held out what they make of half.
 
     The same seed and the same images at every evaluation, so that they compare.

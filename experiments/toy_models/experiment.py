@@ -1,24 +1,20 @@
 """What is run: a stand-in model trained on its synthetic data, on any topology."""
 
 import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from experiments.cluster import processes
-from experiments.engines import selection
+from experiments import training
+from experiments.engines.selection import make_engine
 from experiments.records.media import Image
 from experiments.toy_models.autoencoder import reconstructed
 from experiments.toy_models.data import HELD_OUT, TRAINING, Examples, batches
-from experiments.training import loop as optimize
-from experiments.training import train_step
-from experiments.training.engine import StepSettings
-from experiments.training.model import Model, num_parameters
+from experiments.training.checks import check_count
+from experiments.training.model import Model
 from experiments.training.optimizers import Optimizer
-from experiments.training.topology import parse
 
 NUM_SHOWN = 4  # pictures beside each other
 
@@ -30,72 +26,78 @@ def train(
     model: Model,
     examples: Examples,
     optimizer: Optimizer,
-    loop: optimize.LoopSettings,
-    step: StepSettings,
+    loop: training.LoopSettings,
+    step: training.StepSettings,
     batch_size: int,
     num_held_out: int,
     mesh: str = "batch:1",
     device_type: str | None = None,
+    mode: str = "train",
     resume: bool = False,
+    init_from: str | None = None,
 ) -> dict[str, Any]:
-    """Trains a model; with `resume`, from the newest checkpoint in `run_dir`.
+    """Trains a toy model on its synthetic data; returns the summary.
 
     batch_size: examples of all devices and processes together.
-    num_held_out: examples to judge by, in whole batches.
+    num_held_out: examples that evaluation uses, in whole batches.
     mesh: its dimensions and their sizes, such as "batch:4,model:2".
     device_type: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
+    mode: "train"; "evaluate" computes metrics on the held-out examples, and "sample"
+      writes what evaluation shows, both with the weights of `init_from`.
+    resume: continues from the latest checkpoint in `run_dir`.
+    init_from: a run folder or a checkpoint, whose weights a new run starts from.
 
-    In `run_dir` come checkpoints/, metrics.jsonl and TensorBoard events, and
-    summary.json, which is also what comes back.
+    Writes checkpoints/, best/, metrics.jsonl, TensorBoard events and summary.json to
+    `run_dir`.
 
-    Raises ValueError for what the machine or the model cannot do, before any work;
-    `optimize.NotFinite` and `CheckpointError` as `optimize.train` does.
+    Raises ValueError for what the machine or the model cannot do, before any work, and
+    what `training.loop.train` raises.
     """
-    process = processes.current()
-    topology = parse(mesh)
-    model, num_traces = optimize.count_traces(model)
-    train_step.check_batch_size(batch_size, topology, step.num_microbatches)
-    if num_held_out < 0 or num_held_out % batch_size:
+    topology = training.check_arguments(
+        mesh=mesh, batch_size=batch_size, optimizer=optimizer, step=step, loop=loop
+    )
+    check_count("num_held_out", num_held_out, minimum=0)
+    if num_held_out % batch_size:
         raise ValueError(
             f"num_held_out: given {num_held_out} examples, wanted whole batches of "
             f"{batch_size}"
         )
-    runtime = selection.make_engine(
-        model, optimizer, topology, step, device_type=device_type
-    )
-
-    data = optimize.shared_data(
+    data = training.process_data(
         examples.name,
         batch_size,
         training=functools.partial(batches, examples, seed=seed, split=TRAINING),
         held_out=functools.partial(batches, examples, seed=seed, split=HELD_OUT),
-        num_held_out=num_held_out // batch_size,
+        num_held_out_batches=num_held_out // batch_size,
     )
-    if process.index == 0:
-        print(
-            f"{model.name}: {num_parameters(model):,} parameters\n"
-            f"{examples.name}: {examples.source}\n"
-            f"{topology}, {batch_size} examples a step",
-            flush=True,
-        )
-    return optimize.run(
-        runtime,
-        data,
+    task = training.Task(
+        model=model,
+        data=data,
+        source=f"{examples.name}: {examples.source}",
+        make_show=lambda: _show(data) if "codebook" in model.weights else None,
+    )
+    return training.run_task(
+        task,
+        functools.partial(
+            make_engine,
+            optimizer=optimizer,
+            topology=topology,
+            settings=step,
+            device_type=device_type,
+        ),
         run_dir=run_dir,
         seed=seed,
-        settings=loop,
-        about={"model": model.name, "topology": str(topology)},
+        loop_settings=loop,
+        mode=mode,
         resume=resume,
-        num_traces=num_traces,
-        show=_show(data) if "codebook" in model.weights else None,
+        init_from=init_from,
     )
 
 
 def _show(
-    data: optimize.Data,
-) -> Callable[[dict[str, np.ndarray]], dict[str, Any]]:
+    data: training.Data,
+) -> training.Show:
     """What the autoencoder makes of the first held-out pictures, below each of them."""
-    given = data.held_out(0)["image"][:NUM_SHOWN]  # [pictures, height, width, 3]
+    given = data.held_out_batch(0)["image"][:NUM_SHOWN]  # [pictures, height, width, 3]
 
     def show(weights: dict[str, np.ndarray]) -> dict[str, Any]:
         held = {name: tf.constant(array) for name, array in weights.items()}

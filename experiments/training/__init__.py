@@ -1,9 +1,9 @@
 """Training: models, optimizers, one step, and the loop around it.
 
-The settings that a config may name are listed here.
+What a config and an experiment name is listed here.
 """
 
-from experiments.training.engine import StepSettings
+from experiments.training.engine import Engine, StepSettings
 from experiments.training.loop import LoopSettings
 from experiments.training.optimizers import (
     adafactor,
@@ -12,13 +12,22 @@ from experiments.training.optimizers import (
     cosine_schedule,
     inverse_sqrt_schedule,
 )
+from experiments.training.run import check_arguments, run_task
+from experiments.training.task import Data, Show, Task, process_data
 
 __all__ = [
+    "Data",
+    "Engine",
     "LoopSettings",
+    "Show",
     "StepSettings",
+    "Task",
     "adafactor",
     "adam",
+    "check_arguments",
     "constant_schedule",
     "cosine_schedule",
     "inverse_sqrt_schedule",
+    "process_data",
+    "run_task",
 ]

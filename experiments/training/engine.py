@@ -1,18 +1,26 @@
 """The one interface that experiments see: a model's training, wherever it runs."""
 
 import abc
+import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from experiments.training.checks import check_bool, check_count, check_number
 from experiments.training.model import Model
 from experiments.training.optimizers import Optimizer
 from experiments.training.topology import Topology
 
+COMPUTE_DTYPES = ("float32", "bfloat16")
 
-class StepSettings(NamedTuple):
-    """How a step is computed, the same on every engine."""
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StepSettings:
+    """How a step is computed, the same on every engine.
+
+    Raises ValueError for a value that no step can be computed with.
+    """
 
     clip_norm: float | None = None  # of the gradient over all weights
     # Of the average of weights that evaluation uses; less at first, so that it forgets
@@ -21,6 +29,17 @@ class StepSettings(NamedTuple):
     num_microbatches: int = 1  # parts a batch is computed in, their gradients added
     compute_dtype: str = "float32"  # or "bfloat16": of weights and floats in the loss
     jit_compile: bool = False
+
+    def __post_init__(self) -> None:
+        check_number("clip_norm", self.clip_norm, above=0, optional=True)
+        check_number("ema_decay", self.ema_decay, at_least=0, below=1, optional=True)
+        check_count("num_microbatches", self.num_microbatches)
+        check_bool("jit_compile", self.jit_compile)
+        if self.compute_dtype not in COMPUTE_DTYPES:
+            raise ValueError(
+                f"compute_dtype: given {self.compute_dtype!r}, "
+                f"wanted one of {COMPUTE_DTYPES}"
+            )
 
 
 class Engine(abc.ABC):

@@ -1,11 +1,14 @@
 """Optimizers and schedules: functions of one weight, for whatever holds it to apply."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+
+from experiments.training.checks import check_bool, check_count, check_number
 
 # Step from 0, float32 -> learning rate.  keras.optimizers.schedules has no inverse
 # square root, and its warm-up takes a first step of learning rate 0.
@@ -36,12 +39,15 @@ class Optimizer(NamedTuple):
     # Patterns (regular expressions, matched whole) of names of weights, and the step
     # from which on they are trained, from which `update` counts theirs.
     trainable_from: tuple[tuple[str, int], ...] = ()
+    name: str = ""  # with its settings: a run is resumed with no others
 
 
 def constant_schedule(peak_learning_rate: float, *, warmup_steps: int = 0) -> Schedule:
     """A linear rise to `peak_learning_rate` over `warmup_steps`, which then stays."""
-    return lambda step: (
-        peak_learning_rate * tf.minimum(1.0, (step + 1) / max(warmup_steps, 1))
+    check_number("peak_learning_rate", peak_learning_rate, above=0)
+    check_count("warmup_steps", warmup_steps, minimum=0)
+    return functools.partial(
+        _constant, peak_learning_rate=peak_learning_rate, warmup_steps=warmup_steps
     )
 
 
@@ -53,13 +59,15 @@ def inverse_sqrt_schedule(
     linear_warmup: False: the peak from the first step on, as in Raffel et al. (2020),
       section 3.1.2; True: as in Vaswani et al. (2017), equation 3.
     """
-
-    def at(step: tf.Tensor) -> tf.Tensor:
-        rise = (step + 1) / warmup_steps if linear_warmup else 1.0
-        fall = warmup_steps**0.5 * tf.math.rsqrt(step + 1)
-        return peak_learning_rate * tf.minimum(rise, fall)
-
-    return at
+    check_number("peak_learning_rate", peak_learning_rate, above=0)
+    check_count("warmup_steps", warmup_steps)
+    check_bool("linear_warmup", linear_warmup)
+    return functools.partial(
+        _inverse_sqrt,
+        peak_learning_rate=peak_learning_rate,
+        warmup_steps=warmup_steps,
+        linear_warmup=linear_warmup,
+    )
 
 
 def cosine_schedule(
@@ -71,19 +79,20 @@ def cosine_schedule(
 
     Raises ValueError unless `num_steps` are more than `warmup_steps`.
     """
-    if not 0 <= warmup_steps < num_steps:
+    check_number("peak_learning_rate", peak_learning_rate, above=0)
+    check_count("warmup_steps", warmup_steps, minimum=0)
+    check_count("num_steps", num_steps)
+    if warmup_steps >= num_steps:
         raise ValueError(
-            f"warmup_steps: given {warmup_steps} of {num_steps} steps, wanted 0 or "
-            "more and fewer than all"
+            f"warmup_steps: given {warmup_steps} of {num_steps} steps, wanted fewer "
+            "than all"
         )
-
-    def at(step: tf.Tensor) -> tf.Tensor:
-        part = (step - warmup_steps) / (num_steps - warmup_steps)
-        part = tf.clip_by_value(part, 0.0, 1.0)
-        rise = tf.minimum(1.0, (step + 1) / max(warmup_steps, 1))
-        return peak_learning_rate * rise * 0.5 * (1 + tf.cos(math.pi * part))
-
-    return at
+    return functools.partial(
+        _cosine,
+        peak_learning_rate=peak_learning_rate,
+        warmup_steps=warmup_steps,
+        num_steps=num_steps,
+    )
 
 
 def adam(
@@ -95,6 +104,13 @@ def adam(
 ) -> Optimizer:
     """Adam: Kingma and Ba (2015), algorithm 1."""
     schedule = _schedule(learning_rate)
+    check_number("beta1", beta1, at_least=0, below=1)
+    check_number("beta2", beta2, at_least=0, below=1)
+    check_number("epsilon", epsilon, above=0)
+    name = (
+        f"adam(learning_rate={_described(schedule)}, beta1={beta1}, beta2={beta2}, "
+        f"epsilon={epsilon})"
+    )
 
     def slots(shape: tuple[int, ...]) -> dict[str, Slot]:
         axes = tuple(range(len(shape)))
@@ -114,7 +130,7 @@ def adam(
         weight = weight - change / (tf.sqrt(square / unbias2) + epsilon)
         return weight, {"mean": mean, "square": square}
 
-    def apply(
+    def apply_in_place(
         step: tf.Tensor,
         weight: tf.Variable,
         grad: tf.Tensor,
@@ -139,7 +155,7 @@ def adam(
             grad=grad,
         )
 
-    return Optimizer(slots, update, apply)
+    return Optimizer(slots, update, apply_in_place, name=name)
 
 
 def adafactor(
@@ -157,6 +173,16 @@ def adafactor(
       max(epsilon2, RMS(weight)).
     """
     schedule = _schedule(learning_rate)
+    check_number("decay_exponent", decay_exponent, above=0)
+    check_number("clip_threshold", clip_threshold, above=0)
+    check_number("epsilon1", epsilon1, above=0)
+    check_number("epsilon2", epsilon2, above=0)
+    check_bool("relative_step", relative_step)
+    name = (
+        f"adafactor(learning_rate={_described(schedule)}, "
+        f"decay_exponent={decay_exponent}, clip_threshold={clip_threshold}, "
+        f"epsilon1={epsilon1}, epsilon2={epsilon2}, relative_step={relative_step})"
+    )
 
     def slots(shape: tuple[int, ...]) -> dict[str, Slot]:
         axes = tuple(range(len(shape)))
@@ -194,13 +220,50 @@ def adafactor(
             rate = rate * tf.maximum(epsilon2, rms)
         return weight - rate * scaled, kept
 
-    return Optimizer(slots, update)
+    return Optimizer(slots, update, name=name)
+
+
+def _constant(
+    step: tf.Tensor, *, peak_learning_rate: float, warmup_steps: int
+) -> tf.Tensor:
+    return peak_learning_rate * tf.minimum(1.0, (step + 1) / max(warmup_steps, 1))
+
+
+def _inverse_sqrt(
+    step: tf.Tensor,
+    *,
+    peak_learning_rate: float,
+    warmup_steps: int,
+    linear_warmup: bool,
+) -> tf.Tensor:
+    rise = (step + 1) / warmup_steps if linear_warmup else 1.0
+    fall = warmup_steps**0.5 * tf.math.rsqrt(step + 1)
+    return peak_learning_rate * tf.minimum(rise, fall)
+
+
+def _cosine(
+    step: tf.Tensor, *, peak_learning_rate: float, warmup_steps: int, num_steps: int
+) -> tf.Tensor:
+    part = (step - warmup_steps) / (num_steps - warmup_steps)
+    part = tf.clip_by_value(part, 0.0, 1.0)
+    return _constant(
+        step, peak_learning_rate=peak_learning_rate, warmup_steps=warmup_steps
+    ) * (0.5 * (1 + tf.cos(math.pi * part)))
 
 
 def _schedule(learning_rate: float | Schedule) -> Schedule:
     if callable(learning_rate):
         return learning_rate
+    check_number("learning_rate", learning_rate, above=0)
     return constant_schedule(learning_rate)
+
+
+def _described(schedule: Schedule) -> str:
+    """The schedule as text: equal for equal settings."""
+    if isinstance(schedule, functools.partial):
+        values = ", ".join(f"{name}={v}" for name, v in schedule.keywords.items())
+        return f"{schedule.func.__name__.strip('_')}({values})"
+    return getattr(schedule, "__qualname__", type(schedule).__name__)
 
 
 def _one_minus_power(base: float, exponent: tf.Tensor) -> tf.Tensor:

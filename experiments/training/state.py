@@ -10,6 +10,7 @@ from experiments.training.model import Model, initial_weight
 from experiments.training.optimizers import Optimizer
 from experiments.training.topology import Topology
 
+LOADABLE = ("weights", "ema", "state")  # collections that `init_from` takes
 STEP = "step"  # int64: updates done; every other variable is float32
 
 

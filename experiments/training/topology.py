@@ -36,8 +36,8 @@ def parse(text: str) -> Topology:
 
     Raises ValueError for anything else, a size below 1 and a name used twice.
     """
-    dims = []
-    for part in text.split(","):
+    dims: list[tuple[str, int]] = []
+    for part in str(text).split(","):
         found = re.fullmatch(r"\s*([a-z_]+)\s*:\s*(\d+)\s*", part)
         if not found or int(found[2]) < 1 or found[1] in dict(dims):
             raise ValueError(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from experiments.training.checks import check_count
 from experiments.training.engine import StepSettings
 from experiments.training.model import Model, Tensors
 from experiments.training.optimizers import Optimizer
@@ -20,8 +21,6 @@ from experiments.training.state import (
 )
 from experiments.training.topology import Topology
 
-COMPUTE_DTYPES = ("float32", "bfloat16")
-
 
 class LossAndGradients(NamedTuple):
     """Over examples, each divided by the number in the global batch: they add up."""
@@ -32,30 +31,12 @@ class LossAndGradients(NamedTuple):
     statistics: dict[str, tf.Tensor] = {}
 
 
-def check_settings(settings: StepSettings) -> None:
-    """Raises ValueError for what no step can be computed with."""
-    if settings.compute_dtype not in COMPUTE_DTYPES:
-        raise ValueError(
-            f"compute_dtype: given {settings.compute_dtype!r}, "
-            f"wanted one of {COMPUTE_DTYPES}"
-        )
-    if settings.num_microbatches < 1:
-        raise ValueError(
-            f"num_microbatches: given {settings.num_microbatches}, wanted 1 or more"
-        )
-    if settings.clip_norm is not None and not settings.clip_norm > 0:
-        raise ValueError(f"clip_norm: given {settings.clip_norm}, wanted above 0")
-    if settings.ema_decay is not None and not 0 <= settings.ema_decay < 1:
-        raise ValueError(
-            f"ema_decay: given {settings.ema_decay}, wanted at least 0 and below 1"
-        )
-
-
 def check_batch_size(
     batch_size: int, topology: Topology, num_microbatches: int
 ) -> None:
     """Raises ValueError unless a global batch divides over the devices and parts."""
-    if batch_size < 1 or batch_size % (topology.size("batch") * num_microbatches):
+    check_count("batch_size", batch_size)
+    if batch_size % (topology.size("batch") * num_microbatches):
         raise ValueError(
             f"batch_size: {batch_size} examples do not divide over topology {topology} "
             f"in {num_microbatches} parts each"

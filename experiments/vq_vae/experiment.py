@@ -2,31 +2,28 @@
 
 import functools
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from experiments.cluster import processes
+from experiments import training
 from experiments.datasets.images import (
     Images,
     held_out_batches,
     num_judged,
     training_batches,
 )
-from experiments.engines import selection
+from experiments.engines.selection import make_engine
 from experiments.image_transformer.experiment import NUM_VALUES
 from experiments.image_transformer.experiment import grid as pictures
 from experiments.image_transformer.sampling import check_temperature
 from experiments.records.media import Image
-from experiments.training import loop as optimize
 from experiments.training import train_step
-from experiments.training.engine import StepSettings
-from experiments.training.model import Tensors, num_parameters
+from experiments.training.checks import check_count
+from experiments.training.model import Tensors
 from experiments.training.optimizers import Optimizer
-from experiments.training.topology import parse
 from experiments.vq_vae import program, quantizer, sampling
 from experiments.vq_vae.histogram import histogram_bits_per_dim
 from experiments.vq_vae.network import Sizes
@@ -45,87 +42,85 @@ def train(
     codebook: Codebook,
     images: Images,
     optimizer: Optimizer,
-    loop: optimize.LoopSettings,
-    step: StepSettings,
+    loop: training.LoopSettings,
+    step: training.StepSettings,
     batch_size: int,
     num_held_out: int | None = None,
     num_samples: int = 8,
     temperature: float = 1.0,
     mesh: str = "batch:1",
     device_type: str | None = None,
+    mode: str = "train",
     resume: bool = False,
+    init_from: str | None = None,
 ) -> dict[str, Any]:
-    """Trains the autoencoder; with `resume`, from the newest checkpoint in `run_dir`.
+    """Trains a VQ-VAE; returns the summary.
 
-    Bits per dimension of what is held out are a bound on the model's, of whole images:
-    their pixels given their nearest codes, and all of those codes.
+    Bits per dimension of held-out images are an upper bound of the model's: those of
+    the pixels given their nearest codes, and of all these codes under the prior.
 
     batch_size: images of all devices and processes together.
-    num_held_out: images to judge by, in whole batches; None: all of those held out that
-      make whole batches.
-    num_samples: held-out images reconstructed, and as many drawn, at every evaluation;
+    num_held_out: images that evaluation uses, in whole batches; None: all that make
+      whole batches.
+    num_samples: images sampled, and held-out images reconstructed, at every evaluation;
       0: none.
-    temperature: of the codes that are drawn.
-    mesh: such as "batch:4": a codebook is whole on every device.
+    temperature: of the sampled codes.
+    mesh: such as "batch:4"; every device has the whole codebook.
     device_type: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
+    mode: "train"; "evaluate" computes metrics on the held-out images, and "sample"
+      writes what evaluation shows, both with the weights of `init_from`.
+    resume: continues from the latest checkpoint in `run_dir`.
+    init_from: a run folder or a checkpoint, whose weights a new run starts from.
 
-    In `run_dir` come checkpoints/, metrics.jsonl, media/ with the samples and, below
-    the originals, the reconstructions, TensorBoard events with both, and summary.json,
-    which is also what comes back.  Warns of a codebook few of whose codes are used.
+    Writes checkpoints/, best/, metrics.jsonl, media/ with samples and reconstructions
+    below their originals, TensorBoard events with both, and summary.json to `run_dir`.
+    Warns of codebook collapse.
 
     Raises ValueError for what the machine, the model or the images cannot do, before
-    any work; `optimize.NotFinite` and `CheckpointError` as `optimize.train` does.
-    Tran et al. (2018), section 4.1.
+    any work, and what `training.loop.train` raises.  Tran et al. (2018), section 4.1.
     """
-    process = processes.current()
-    topology = parse(mesh)
+    topology = training.check_arguments(
+        mesh=mesh, batch_size=batch_size, optimizer=optimizer, step=step, loop=loop
+    )
     model = program.model(sizes, codebook)
     _check_fit(sizes, images)
     check_temperature(temperature)
-    if num_samples < 0:
-        raise ValueError(f"num_samples: given {num_samples}, wanted 0 or more")
-    train_step.check_batch_size(batch_size, topology, step.num_microbatches)
-    data = optimize.shared_data(
+    check_count("num_samples", num_samples, minimum=0)
+    data = training.process_data(
         images.name,
         batch_size,
         training=functools.partial(training_batches, images, seed=seed),
         held_out=functools.partial(held_out_batches, images),
-        num_held_out=num_judged(images, batch_size, num_held_out),
+        num_held_out_batches=num_judged(images, batch_size, num_held_out),
     )
-    model, num_traces = optimize.count_traces(model)
-    runtime = selection.make_engine(
-        model, optimizer, topology, step, device_type=device_type
+    task = training.Task(
+        model=model,
+        data=data,
+        source=images.source,
+        data_kind="images",
+        unit="images",
+        yardsticks=functools.partial(
+            _yardsticks, images, seed, batch_size, data.num_held_out_batches
+        ),
+        make_show=functools.partial(
+            _show, sizes, codebook, images, seed, num_samples, temperature
+        ),
     )
-    # From here on TensorFlow may begin: the runtime has said on which devices.
-    about = {
-        "model": model.name,
-        "images": images.name,
-        "source": images.source,
-        "num_held_out_images": data.num_held_out * batch_size,
-        "topology": str(topology),
-    }
-    show = None
-    if process.index == 0:
-        if data.num_held_out:
-            about |= _yardsticks(images, seed, batch_size, data.num_held_out)
-        show = _show(sizes, codebook, images, seed, num_samples, temperature)
-        print(
-            f"{model.name}: {num_parameters(model):,} parameters\n"
-            f"{images.source}\n"
-            f"{topology}, {batch_size} examples a step, judged by "
-            f"{about['num_held_out_images']} images held out",
-            flush=True,
-        )
-    return optimize.run(
-        runtime,
-        data,
+    return training.run_task(
+        task,
+        functools.partial(
+            make_engine,
+            optimizer=optimizer,
+            topology=topology,
+            settings=step,
+            device_type=device_type,
+        ),
         run_dir=run_dir,
         seed=seed,
-        settings=loop,
-        about=about,
+        loop_settings=loop,
+        mode=mode,
         resume=resume,
-        num_traces=num_traces,
-        show=show,
+        init_from=init_from,
     )
 
 
@@ -144,7 +139,9 @@ def _check_fit(sizes: Sizes, images: Images) -> None:
 def _yardsticks(
     images: Images, seed: int, batch_size: int, num_batches: int
 ) -> dict[str, float]:
-    """What the images held out cost as PNG, and by histograms of those trained on."""
+    """Bits/dim of held-out images as PNG, and by histograms of training images."""
+    if not num_batches:
+        return {}
     trained, held_out = (
         np.concatenate([batch(number)["image"] for number in range(num_batches)])
         for batch in (
@@ -168,7 +165,7 @@ def _show(
     seed: int,
     num_samples: int,
     temperature: float,
-) -> Callable[[dict[str, np.ndarray]], dict[str, Any]]:
+) -> training.Show:
     """What weights and codes make: reconstructions below originals, and samples.
 
     The same seed and the same images at every evaluation, so that they compare.

@@ -6,6 +6,7 @@ CPU can be split only before TensorFlow begins.  Here nothing is judged: test_co
 reads what is printed.
 """
 
+import dataclasses
 import json
 from unittest import mock
 
@@ -154,7 +155,7 @@ def refusals(runtimes, arrays):
             program.model(SMALL),
             ADAM,
             topology.parse("core:3"),
-            SETTINGS._replace(**changed),
+            dataclasses.replace(SETTINGS, **changed),
             device_type="CPU",
             placement=network.placement(SMALL),
         )

@@ -5,6 +5,7 @@
 Here nothing is judged: test_engines.py reads the file.
 """
 
+import dataclasses
 import json
 import sys
 import time
@@ -133,7 +134,7 @@ def refusals(runtimes):
     three = ((".*", (None, "model", None)),)
     weights = {n: w for n, w in MODEL.weights.items() if len(w.shape) == 3}
     uneven = {**tokens(0), "more": np.zeros([15, 1], np.float32)}
-    halves = make("batch:1", settings=SETTINGS._replace(num_microbatches=2))
+    halves = make("batch:1", settings=dataclasses.replace(SETTINGS, num_microbatches=2))
     return {
         "mesh larger": refused(lambda: make("batch:16")),
         "sharded mesh larger": refused(lambda: make("batch:4,model:4")),
@@ -149,10 +150,14 @@ def refusals(runtimes):
         ),
         "dimension without rule": refused(lambda: make("modle:2")),
         "jit": refused(
-            lambda: make("model:2", settings=SETTINGS._replace(jit_compile=True))
+            lambda: make(
+                "model:2", settings=dataclasses.replace(SETTINGS, jit_compile=True)
+            )
         ),
         "dtype": refused(
-            lambda: make("batch:1", settings=SETTINGS._replace(compute_dtype="int8"))
+            lambda: make(
+                "batch:1", settings=dataclasses.replace(SETTINGS, compute_dtype="int8")
+            )
         ),
         "write missing": refused(lambda: write("batch:1", lambda a: a.pop("step"))),
         "write odd": refused(
@@ -174,7 +179,7 @@ def main(path):
     }
     results["refusals"] = refusals(runtimes)
 
-    halves = SETTINGS._replace(num_microbatches=2)
+    halves = dataclasses.replace(SETTINGS, num_microbatches=2)
     meshes = {"batch:1": SETTINGS, "batch:1,model:1": halves, "batch:2": halves}
     meshes["batch:2,model:2"] = halves
     results["adafactor"] = {

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import toy_models
+from experiments import toy_models, training
 from experiments.records import checkpoint, metrics
-from experiments.training import loop as optimize
 from experiments.training import optimizers, topology
 from experiments.training.engine import StepSettings
 
@@ -41,7 +40,7 @@ def train(name, folder, mesh, num_steps, *, resume=False):
         run_dir=folder,
         seed=5,
         optimizer=optimizers.adam(optimizers.constant_schedule(0.01)),
-        loop=optimize.LoopSettings(
+        loop=training.LoopSettings(
             num_steps=num_steps, log_every=1, measure_peak=False
         ),
         step=StepSettings(clip_norm=1.0, ema_decay=0.9),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 
@@ -12,11 +13,13 @@ import tensorflow as tf
 from experiments.engines import selection
 from experiments.records import checkpoint, metrics
 from experiments.records.media import Image
-from experiments.training import loop as optimize
-from experiments.training import optimizers, prng, topology
+from experiments.training import loop, optimizers, prng, topology
+from experiments.training.checkpoints import NotFinite
 from experiments.training.engine import StepSettings
-from experiments.training.loop import LoopSettings, NotFinite
+from experiments.training.loop import LoopSettings
 from experiments.training.model import Model, Weight
+from experiments.training.run import count_traces, run_task
+from experiments.training.task import Data, Task, dataset_batches
 
 BATCH, DIM = 4, 3
 
@@ -44,12 +47,12 @@ def batch(number):
     return {"x": x, "y": x.sum(1)}
 
 
-DATA = optimize.Data(
+DATA = Data(
     name="made",
     batch_size=BATCH,
-    batch=batch,
-    held_out=lambda number: batch(1000 + number),
-    num_held_out=2,
+    training_batch=batch,
+    held_out_batch=lambda number: batch(1000 + number),
+    num_held_out_batches=2,
 )
 
 
@@ -65,17 +68,17 @@ def made(model=MODEL, rate=0.05, step=AVERAGED):
 
 def train(folder, runtime=None, data=DATA, **given):
     settings = {"num_steps": 12, "log_every": 1, "measure_peak": False}
-    kept = {"resume", "show", "num_traces"}
+    kept = {"resume", "init_from", "show", "num_traces"}
     settings |= {k: v for k, v in given.items() if k not in kept}
     folder.mkdir(exist_ok=True)
-    with metrics.metric_writer(folder, tensorboard=False) as event:
-        return optimize.train(
+    with metrics.metric_writer(folder, tensorboard=False) as write_event:
+        return loop.train(
             runtime or made(),
             data,
             run_dir=folder,
             seed=3,
             settings=LoopSettings(**settings),
-            event=event,
+            write_event=write_event,
             **{k: v for k, v in given.items() if k in kept},
         )
 
@@ -264,7 +267,7 @@ def test_nothing_waits_for_the_device_between_two_lines(tmp_path):
 
 
 def test_one_trace_serves_every_step_and_one_every_evaluation(tmp_path):
-    model, num_traces = optimize.count_traces(MODEL)
+    model, num_traces = count_traces(MODEL)
     train(tmp_path, made(model), evaluate_every=2, num_traces=num_traces)
     by_step = {step: line["traces"] for step, line in lines(tmp_path).items()}
     assert by_step[1] == by_step[2] and by_step[3] == by_step[12]
@@ -278,7 +281,7 @@ def test_batches_are_each_asked_for_once_and_none_beyond_the_end(tmp_path):
         asked.append(number)
         return batch(number)
 
-    train(tmp_path, data=DATA._replace(batch=noted))
+    train(tmp_path, data=DATA._replace(training_batch=noted))
     assert asked == list(range(12))
 
 
@@ -289,7 +292,7 @@ def test_what_making_a_batch_raises_ends_the_run_as_it_is(tmp_path):
         return batch(number)
 
     with pytest.raises(OSError, match="the data are gone"):
-        train(tmp_path, data=DATA._replace(batch=broken), checkpoint_every=3)
+        train(tmp_path, data=DATA._replace(training_batch=broken), checkpoint_every=3)
     assert saved(tmp_path) == ["step-000000", "step-000003"]
 
 
@@ -309,7 +312,7 @@ def spoilt(at):
             value[1, 1] = np.nan
         return {"x": value}
 
-    return optimize.Data("made", BATCH, x, x)
+    return Data("made", BATCH, x, x)
 
 
 def test_nan_stops_with_step_gradient_and_last_good_checkpoint(tmp_path):
@@ -325,7 +328,9 @@ def test_nan_stops_with_step_gradient_and_last_good_checkpoint(tmp_path):
 
 
 def test_nan_of_what_is_held_out_stops_after_the_steps_are_saved(tmp_path):
-    data = spoilt(None)._replace(held_out=spoilt(1).batch, num_held_out=2)
+    data = spoilt(None)._replace(
+        held_out_batch=spoilt(1).training_batch, num_held_out_batches=2
+    )
     said = r"held-out batch 1 after 4 steps: loss nan; the last checkpoint is .*000004"
     with pytest.raises(NotFinite, match=said):
         train(tmp_path, made(SUM), data, checkpoint_every=4, evaluate_every=4)
@@ -368,6 +373,162 @@ def test_resume_without_a_checkpoint_begins(tmp_path):
     assert train(tmp_path, resume=True)["resumed_from"] == 0
 
 
+def test_resume_of_a_run_whose_checkpoints_are_gone_is_refused(tmp_path):
+    train(tmp_path, num_steps=2)
+    shutil.rmtree(tmp_path / "checkpoints")
+    with pytest.raises(ValueError, match="resume: given .* wanted a checkpoint in"):
+        train(tmp_path, resume=True)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (
+            {"rate": 0.01},
+            r"resume: given optimizer adam\(.*=0.01.*, wanted adam.*=0.05",
+        ),
+        ({"step": StepSettings(ema_decay=0.8)}, "given ema_decay 0.8, wanted 0.9"),
+    ],
+)
+def test_resume_with_other_settings_is_refused(tmp_path, changed, said):
+    train(tmp_path, num_steps=2)
+    with pytest.raises(ValueError, match=said):
+        train(tmp_path, made(**changed), resume=True)
+    assert saved(tmp_path)[-1] == "step-000002"
+
+
+def test_a_checkpoint_that_does_not_say_its_settings_is_resumed(tmp_path):
+    train(tmp_path, num_steps=2)
+    path = tmp_path / "checkpoints/step-000002/manifest.json"
+    manifest = json.loads(path.read_text())
+    for name in ("optimizer", "clip_norm", "ema_decay", "compute_dtype"):
+        del manifest["about"][name]
+    path.write_text(json.dumps(manifest))
+    assert train(tmp_path, resume=True)["resumed_from"] == 2
+
+
+# The best checkpoint, and weights of another run.
+
+
+def test_the_best_checkpoint_has_the_lowest_held_out_loss(tmp_path):
+    train(tmp_path / "whole", evaluate_every=2)
+    held_out = {s: e["loss"] for s, e in lines(tmp_path / "whole", "held_out").items()}
+    (path,) = (tmp_path / "whole" / "best").iterdir()
+    best = checkpoint.load(path, metadata={})
+    assert best.metadata["held_out_loss"] == min(held_out.values())
+    assert held_out[best.step] == min(held_out.values())
+
+    train(tmp_path / "parts", evaluate_every=2, num_steps=8)
+    train(tmp_path / "parts", evaluate_every=2, resume=True)
+    (resumed,) = (tmp_path / "parts" / "best").iterdir()
+    assert resumed.name == path.name
+    assert_same_bits(checkpoint.load(resumed, metadata={}).arrays, best.arrays)
+
+
+def test_a_worse_evaluation_leaves_the_best_checkpoint(tmp_path):
+    worse = DATA._replace(held_out_batch=lambda index: worsening[0](index))
+    worsening = [DATA.held_out_batch]
+
+    def within(step, take):
+        if step == 4:
+            worsening[0] = lambda index: {
+                name: 100 * array for name, array in DATA.held_out_batch(index).items()
+            }
+        return take()
+
+    train(tmp_path, Watched(within), worse, evaluate_every=2)
+    assert [path.name for path in (tmp_path / "best").iterdir()] == ["step-000004"]
+
+
+def test_no_best_checkpoint_is_kept_where_none_is_asked_for(tmp_path):
+    train(tmp_path / "a", evaluate_every=2, keep_best=False)
+    train(tmp_path / "b")
+    assert not list(tmp_path.glob("*/best"))
+
+
+def test_a_run_starts_from_the_weights_of_another(tmp_path, straight):
+    other = made(rate=0.01)
+    train(tmp_path, other, num_steps=1, init_from=straight)
+    first, last = arrays(tmp_path, 0), arrays(straight, 12)
+    for name in first:
+        if name.startswith(("weights/", "ema/")):
+            np.testing.assert_array_equal(first[name], last[name])
+        else:
+            assert not first[name].any()
+
+
+def test_weights_without_an_average_are_their_own_average(tmp_path):
+    train(tmp_path / "a", made(step=StepSettings()), num_steps=2)
+    train(tmp_path / "b", num_steps=1, init_from=tmp_path / "a")
+    first, last = arrays(tmp_path / "b", 0), arrays(tmp_path / "a", 2)
+    np.testing.assert_array_equal(first["ema/inner"], last["weights/inner"])
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path, straight):
+    weights = MODEL.weights | {"outer": Weight((6,), 0.5), "more": Weight((2,))}
+    with pytest.raises(ValueError) as caught:
+        train(tmp_path, made(MODEL._replace(weights=weights)), init_from=straight)
+    assert "weights/outer: given [5], wanted [6]" in str(caught.value)
+    assert "weights/more is missing" in str(caught.value)
+    with pytest.raises(ValueError, match="init_from: given .*nowhere, wanted a check"):
+        train(tmp_path, init_from=tmp_path / "nowhere")
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def task(**changed):
+    given = {"model": MODEL, "data": DATA, "source": "made"}
+    return Task(**(given | changed))
+
+
+def use(folder, mode, init_from, **changed):
+    folder.mkdir()
+    return run_task(
+        task(**changed),
+        made,
+        run_dir=folder,
+        seed=3,
+        loop_settings=LoopSettings(num_steps=12),
+        mode=mode,
+        init_from=init_from,
+    )
+
+
+def test_a_checkpoint_is_evaluated_as_at_the_end_of_its_run(tmp_path, straight):
+    summary = use(tmp_path / "a", "evaluate", straight)
+    told = lines(straight, "held_out")[12]
+    assert summary["held_out"]["loss"] == told["loss"] and summary["steps"] == 12
+    assert lines(tmp_path / "a", "held_out")[12]["loss"] == told["loss"]
+    assert not (tmp_path / "a" / "checkpoints").exists()
+    assert json.loads((tmp_path / "a" / "summary.json").read_text()) == summary
+
+
+def test_samples_of_a_checkpoint_are_written_as_files(tmp_path, straight):
+    def show(weights):
+        return {"inner": Image(np.clip(weights["inner"], 0, 1)[:, :, np.newaxis])}
+
+    place = straight / "checkpoints" / "step-000005"
+    use(tmp_path / "a", "sample", place, make_show=lambda: show)
+    assert lines(tmp_path / "a", "samples")[5]["inner"] == (
+        "media/samples-inner-000005.png"
+    )
+    assert (tmp_path / "a/media/samples-inner-000005.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("mode", "place", "said"),
+    [
+        ("judge", "a", "mode: given 'judge', wanted one of"),
+        ("evaluate", None, "init_from: given None, wanted a checkpoint to evaluate"),
+        ("sample", 3, "init_from: given 3, wanted a path"),
+        ("sample", "here", "num_samples: given none to show"),
+    ],
+)
+def test_a_mode_that_cannot_be_is_refused(tmp_path, straight, mode, place, said):
+    with pytest.raises(ValueError, match=said):
+        use(tmp_path / "a", mode, straight if place == "here" else place)
+
+
 def test_a_finished_run_resumed_evaluates_and_changes_nothing(tmp_path, straight):
     first = train(tmp_path)
     again = train(tmp_path, resume=True)
@@ -390,6 +551,14 @@ def test_a_run_resumed_for_fewer_steps_than_it_has_is_refused(tmp_path):
         ({"keep_last": 0}, "keep_last: given 0"),
         ({"checkpoint_every": -1}, "checkpoint_every: given -1"),
         ({"profile_steps": (3, 3)}, "profile_steps: given"),
+        ({"profile_steps": 3}, "profile_steps: given 3"),
+        ({"num_steps": "10"}, "num_steps: given '10', wanted a whole number of at"),
+        ({"num_steps": 3.0}, "num_steps: given 3.0"),
+        ({"num_steps": None}, "num_steps: given None"),
+        ({"num_steps": True}, "num_steps: given True"),
+        ({"num_steps": float("nan")}, "num_steps: given nan"),
+        ({"evaluate_every": 0}, "evaluate_every: given 0, .* or None"),
+        ({"keep_best": 1}, "keep_best: given 1, wanted True or False"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(wrong, said):
@@ -432,7 +601,7 @@ def test_a_dataset_is_gone_to_by_number():
     dataset = tf.data.Dataset.range(100).shuffle(
         100, seed=1, reshuffle_each_iteration=False
     )
-    batch_of = optimize.dataset_batches(dataset.map(lambda x: {"x": x}).batch(7))
+    batch_of = dataset_batches(dataset.map(lambda x: {"x": x}).batch(7))
     ordered = [batch_of(number)["x"] for number in range(5)]
     np.testing.assert_array_equal(batch_of(3)["x"], ordered[3])
     np.testing.assert_array_equal(batch_of(4)["x"], ordered[4])

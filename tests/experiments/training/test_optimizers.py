@@ -193,6 +193,43 @@ def test_a_number_is_a_constant_learning_rate():
             np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: optimizers.adam("0.1"), "learning_rate: given '0.1', wanted a finite"),
+        (lambda: optimizers.adam(float("nan")), "learning_rate: given nan"),
+        (lambda: optimizers.adam(-1.0), "given -1.0, wanted a finite number above 0"),
+        (lambda: optimizers.adam(0), "learning_rate: given 0"),
+        (lambda: optimizers.adam(None), "learning_rate: given None"),
+        (lambda: optimizers.adam(True), "learning_rate: given True"),
+        (
+            lambda: optimizers.adam(0.1, beta1=1.0),
+            "beta1: given 1.0, wanted .* below 1",
+        ),
+        (lambda: optimizers.adafactor(0.1, epsilon1=0), "epsilon1: given 0"),
+        (
+            lambda: optimizers.constant_schedule(0.1, warmup_steps=3.0),
+            "warmup_steps: given 3.0, wanted a whole number of at least 0",
+        ),
+        (
+            lambda: optimizers.inverse_sqrt_schedule(0.1, warmup_steps=0),
+            "warmup_steps: given 0, wanted a whole number of at least 1",
+        ),
+        (
+            lambda: StepSettings(ema_decay=1.0),
+            "ema_decay: given 1.0, wanted .* number at least 0 and below 1 or None",
+        ),
+        (lambda: StepSettings(clip_norm="1"), "clip_norm: given '1'"),
+        (lambda: StepSettings(num_microbatches=0), "num_microbatches: given 0"),
+        (lambda: StepSettings(jit_compile="yes"), "jit_compile: given 'yes'"),
+        (lambda: StepSettings(compute_dtype="int8"), "compute_dtype: given 'int8'"),
+    ],
+)
+def test_settings_of_a_wrong_type_or_value_are_refused(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()
+
+
 # Weights that begin later.
 
 BEGIN = 5

@@ -16,8 +16,9 @@ from experiments import datasets, vq_vae
 from experiments.datasets.images import Images, Split, held_out_batches
 from experiments.records import checkpoint, metrics
 from experiments.training import optimizers
+from experiments.training.checkpoints import NotFinite
 from experiments.training.engine import StepSettings
-from experiments.training.loop import LoopSettings, NotFinite
+from experiments.training.loop import LoopSettings
 from experiments.vq_vae import experiment, program, sampling
 from tests.programs import REPO, train_command
 

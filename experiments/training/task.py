@@ -1,0 +1,102 @@
+"""One description of what is trained, on which data, and what is reported of it."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from experiments.cluster import processes
+from experiments.training.model import Model
+
+Batch = Mapping[str, np.ndarray]
+# Weights (the average where one is kept) and state by name -> numbers, and `Image` and
+# `Audio` of `experiments.records.media`, by name.
+Show = Callable[[dict[str, np.ndarray]], dict[str, Any]]
+
+
+class Data(NamedTuple):
+    """Batches by index: the same ones whenever and in whatever order asked for."""
+
+    name: str
+    batch_size: int  # examples of all processes together
+    training_batch: Callable[[int], Batch]  # this process's part of the batch
+    held_out_batch: Callable[[int], Batch]
+    num_held_out_batches: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is trained and reported; where it runs is the engine's."""
+
+    model: Model
+    data: Data
+    source: str  # of the data: a reader must know real data from synthetic
+    data_kind: str = "examples"  # the key of the data's name in the summary
+    unit: str = "examples"  # what an example is called: "images"
+    # Both are called in the first process alone, when the engine has its devices.
+    yardsticks: Callable[[], Mapping[str, float]] = dict  # other codecs' bits, say
+    make_show: Callable[[], Show | None] = lambda: None  # what evaluation shows
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What the summary says of the task."""
+        return {
+            "model": self.model.name,
+            self.data_kind: self.data.name,
+            "source": self.source,
+            f"num_held_out_{self.unit}": self.num_held_out,
+        }
+
+    @property
+    def num_held_out(self) -> int:
+        """Examples that evaluation uses."""
+        return self.data.num_held_out_batches * self.data.batch_size
+
+
+def process_data(
+    name: str,
+    batch_size: int,
+    *,
+    training: Callable[..., Callable[[int], Batch]],
+    held_out: Callable[..., Callable[[int], Batch]],
+    num_held_out_batches: int,
+) -> Data:
+    """The data as this process has them: its part of every batch.
+
+    training, held_out: functions of `batch_size`, `process` and `num_processes` that
+      return a process's parts of the batches by index.
+
+    Raises what these two raise.
+    """
+    process = processes.current()
+    part = {
+        "batch_size": batch_size,
+        "process": process.index,
+        "num_processes": process.count,
+    }
+    return Data(
+        name, batch_size, training(**part), held_out(**part), num_held_out_batches
+    )
+
+
+def dataset_batches(dataset: tf.data.Dataset) -> Callable[[int], Batch]:
+    """The batches of a dataset by index; asked for in order, they cost nothing extra.
+
+    The dataset must not end, and must give the same batches at each pass: a shuffled
+    one needs a seed and reshuffle_each_iteration=False.
+    """
+    position, iterator = -1, iter(())
+
+    def batch(index: int) -> Batch:
+        nonlocal position, iterator
+        if index != position:
+            position, iterator = index, dataset.skip(index).as_numpy_iterator()
+        position += 1
+        try:
+            return next(iterator)
+        except StopIteration:
+            raise ValueError(f"batch {index}: the dataset ends before it") from None
+
+    return batch
