@@ -14,7 +14,7 @@ from experiments.bench import counting
 from experiments.training.model import initial_weight
 from experiments.training.prng import BatchRng
 
-REPO = Path(__file__).resolve().parents[3]
+REPO = Path(__file__).resolve().parents[4]
 HEIGHT, WIDTH, LAYERS = 7, 9, 2
 MODEL = pixelcnn.model(
     height=HEIGHT, width=WIDTH, layers=LAYERS, channels=16, num_mixtures=2
