@@ -1,11 +1,7 @@
-"""One system's turn, in a process of its own: reads a task, writes what it measured."""
+"""The task of the NUTS benchmark: sample with one system."""
 
 import importlib
-import json
-import os
-import sys
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,14 +9,17 @@ from typing import Any
 import numpy as np
 
 from experiments.bench import reference
-from experiments.bench.problems import SystemDraws, Unavailable
+from experiments.bench.problems import SystemDraws
 from experiments.bench.systems import SYSTEMS
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 
 
 def save_problem(path: Path, problem: RegressionProblem, points: np.ndarray) -> None:
-    """Writes the arrays that workers read, once for all of them."""
+    """Writes the arrays that all workers read.
+
+    points: at which densities are evaluated, [points, dim].
+    """
     np.savez(
         path,
         name=problem.name,
@@ -32,103 +31,69 @@ def save_problem(path: Path, problem: RegressionProblem, points: np.ndarray) -> 
     )
 
 
-def run(task: dict[str, Any], arrays_path: Path, draws_path: Path) -> dict[str, Any]:
-    """Measures one system.
+def sample(task: dict[str, Any]) -> dict[str, Any]:
+    """Times a system's call, repeated for the task's `min_seconds`.
 
-    Its call is repeated for the task's min_seconds.
-
-    Returns status "ok" with seconds (build, first, calls) and work (leapfrogs and
-    gradients of each call that counts); or "skipped" or "failed" with the reason.  The
-    draws of the last call are left in `draws_path`, and where the task says check, so
-    is the density at the points given, of all rows and of the first.
+    Returns the seconds (build, first, calls) and the work: leapfrogs and gradients of
+    each timed call.  The draws of the last call are in the task's `arrays_path`.  With
+    the task's `check`, the density is there too, at the problem's points: of all rows
+    and of the first ones.
     """
     system = SYSTEMS[task["system"]]
-    with np.load(arrays_path, allow_pickle=False) as arrays:
+    with np.load(task["problem_path"], allow_pickle=False) as arrays:
         fields = {key: arrays[key] for key in ("features", "labels", "start")}
         problem = RegressionProblem(
             name=str(arrays["name"]), source=str(arrays["source"]), **fields
         )
         points = arrays["points"]
     settings = SamplerSettings(**(task["settings"] | system.settings))
-    try:
-        return _measure(system, task, problem, settings, points, draws_path)
-    except Unavailable as reason:
-        return {"status": "skipped", "reason": str(reason)}
-    except Exception as error:
-        traceback.print_exc()
-        return {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:300]}
-
-
-def _measure(
-    system: Any,
-    task: dict[str, Any],
-    problem: RegressionProblem,
-    settings: SamplerSettings,
-    points: np.ndarray,
-    draws_path: Path,
-) -> dict[str, Any]:
     module = importlib.import_module(system.module)
-    began = time.perf_counter()
-    sample = module.prepare(problem, settings, task["seed"], **system.variant)
-    build = time.perf_counter() - began
+    begin = time.perf_counter()
+    call = module.prepare(problem, settings, task["seed"], **system.variant)
+    build = time.perf_counter() - begin
 
-    first, made = _timed(sample)
-    walls, counted = ([], []) if system.warms_up else ([first], [made])
+    first, draws = _timed(call)
+    walls, timed = ([], []) if system.warms_up else ([first], [draws])
     while sum(walls) < task["min_seconds"] or not walls:
-        wall, made = _timed(sample)
+        wall, draws = _timed(call)
         walls.append(wall)
-        counted.append(made)
+        timed.append(draws)
     calls = [
-        wall if draws.seconds is None else draws.seconds
-        for wall, draws in zip(walls, counted, strict=True)
+        wall if one.seconds is None else one.seconds
+        for wall, one in zip(walls, timed, strict=True)
     ]
-    leapfrogs = [int(draws.leapfrogs.sum()) for draws in counted]
+    leapfrogs = [int(one.leapfrogs.sum()) for one in timed]
     gradients = [
-        int(draws.gradients or count)
-        for draws, count in zip(counted, leapfrogs, strict=True)
+        int(one.gradients or count) for one, count in zip(timed, leapfrogs, strict=True)
     ]
 
-    kept: dict[str, Any] = {"values": np.asarray(made.values)}
+    outputs: dict[str, Any] = {"values": np.asarray(draws.values)}
     result = {
-        "status": "ok",
         "note": system.note or getattr(module, "NOTE", ""),
         "seconds": {"build": build, "first": first, "calls": calls},
         "work": {"leapfrogs": leapfrogs, "gradients": gradients},
     }
     if task["check"]:
-        told = system.variant | system.checked_as
+        options = system.variant | system.checked_as
         if system.checked:
-            kept["log_prob"], kept["grad"] = module.log_prob_and_grad(
-                problem, points, **told
+            outputs["log_prob"], outputs["grad"] = module.log_prob_and_grad(
+                problem, points, **options
             )
-            kept["head_log_prob"], kept["head_grad"] = module.log_prob_and_grad(
-                reference.head(problem), points, **told | system.head_checked_as
+            outputs["head_log_prob"], outputs["head_grad"] = module.log_prob_and_grad(
+                reference.head(problem), points, **options | system.head_checked_as
             )
         if hasattr(module, "energy_error"):
             result["energy_error_100_steps"] = module.energy_error(
                 problem, settings, task["seed"], **system.variant
             )
-    np.savez(draws_path, **kept)
+    np.savez(task["arrays_path"], **outputs)
     return result
 
 
-def _timed(sample: Callable[[], SystemDraws]) -> tuple[float, SystemDraws]:
-    began = time.perf_counter()
-    made = sample()
-    return time.perf_counter() - began, made
+def _timed(call: Callable[[], SystemDraws]) -> tuple[float, SystemDraws]:
+    begin = time.perf_counter()
+    draws = call()
+    return time.perf_counter() - begin, draws
 
 
-def main(task_path: str, arrays_path: str, result_path: str) -> None:
-    """Runs the task of one file and writes its result to another."""
-    task = json.loads(Path(task_path).read_text())
-    result_file = Path(result_path)
-    result = run(task, Path(arrays_path), result_file.with_suffix(".npz"))
-    result_file.write_text(json.dumps(result))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # At once: freeing all that TensorFlow holds takes a second, and nobody needs it.
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+MODES = {"sample": sample}

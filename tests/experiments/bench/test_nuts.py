@@ -1,4 +1,4 @@
-"""The whole comparison on a few rows: real processes, Stan, PyMC and files."""
+"""The NUTS benchmark on a few rows: real processes, Stan, PyMC and files."""
 
 import csv
 import json
@@ -12,6 +12,7 @@ from experiments.bench import nuts
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 from experiments.records import record
+from experiments.records.run_dir import CheckFailed
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +30,14 @@ def run(problem, folder, systems, **changes):
     run_dir = folder / "run"
     run_dir.mkdir()
     (run_dir / "provenance.json").write_text(json.dumps({"commit": None}))
-    options = {"rounds": 1, "min_seconds": 0.01, "timeout_seconds": 300.0} | changes
+    options = {"num_rounds": 1, "min_seconds": 0.01, "timeout_seconds": 300.0} | changes
     nuts.compare_samplers(
         run_dir=run_dir,
         seed=0,
         problem=problem,
         settings=SamplerSettings(step_size=0.05, max_depth=6, num_results=100),
         out=str(folder),
-        systems=systems,
-        **options,
+        **({"systems": systems} | options),
     )
     return record.read(folder / "records" / "nuts.jsonl")
 
@@ -93,7 +93,7 @@ def test_table_and_plot_are_rendered_beside_the_records(problem, tmp_path):
     assert (tmp_path / "plots" / "nuts_speedup.png").stat().st_size > 10_000
 
 
-def test_a_turn_that_takes_too_long_is_a_failed_record(problem, tmp_path):
+def test_a_system_that_takes_too_long_is_a_failed_record(problem, tmp_path):
     (made,) = run(problem, tmp_path, ["handwritten_tf"], timeout_seconds=0.5)
     assert made.status == "failed" and "0 s" in made.reason
 
@@ -107,11 +107,21 @@ def test_a_wrong_density_gets_no_ratio(problem, monkeypatch, tmp_path):
 
 def test_our_own_wrong_density_fails_the_run(problem, monkeypatch, tmp_path):
     monkeypatch.setitem(nuts.reference.UNIT_ROUNDOFF, "float32", 1e-20)
-    with pytest.raises(nuts.CheckFailed, match="ppl_core"):
+    with pytest.raises(CheckFailed, match="ppl_core"):
         run(problem, tmp_path, ["ppl_core"])
 
 
-def test_unknown_system_is_an_error_before_anything_runs(problem, tmp_path):
-    with pytest.raises(ValueError, match="ppl_cor"):
-        run(problem, tmp_path, ["ppl_cor"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"systems": ["ppl_cor"]}, r"systems: given \['ppl_cor'\], wanted some of"),
+        ({"num_rounds": 0}, "num_rounds: given 0, wanted an integer, 1 or more"),
+        ({"min_seconds": "1"}, "min_seconds: given '1', wanted 0 or more seconds"),
+    ],
+)
+def test_bad_arguments_are_errors_before_anything_runs(
+    problem, tmp_path, changes, message
+):
+    with pytest.raises(ValueError, match=message):
+        run(problem, tmp_path, **({"systems": ["ppl_core"]} | changes))
     assert not (tmp_path / "records").exists()
