@@ -20,7 +20,9 @@ from tests.programs import REPO, train_command
 
 
 def command(config, folder, *more):
-    return train_command(f"vae/{config}", "vae/audio_tiny", workdir=folder, more=more)
+    return train_command(
+        f"audio_vae/{config}", "audio_vae/tiny", workdir=folder, more=more
+    )
 
 
 def ran(arguments):
@@ -51,7 +53,7 @@ def run_of(tmp_path_factory):
 
 
 def test_the_tiny_config_trains_judges_and_is_heard(run_of):
-    folder, said = run_of("audio")
+    folder, said = run_of("tones")
     assert [e["step"] for e in events(folder, "train")] == [2, 4, 6]
     held_out = events(folder, "held_out")
     assert [e["step"] for e in held_out] == [3, 6]
@@ -71,7 +73,7 @@ def test_the_tiny_config_trains_judges_and_is_heard(run_of):
 
 
 def test_its_curve_can_be_kept_beside_what_flac_takes(run_of):
-    folder, _ = run_of("audio")
+    folder, _ = run_of("tones")
     kept = learning_curves.curve(folder, "a bench")
     assert kept.problem["name"].startswith("synthetic plucked tones")
     assert kept.experiment == "audio_learning" and kept.settings["bound"]

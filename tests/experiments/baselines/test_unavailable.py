@@ -29,7 +29,7 @@ MODULES = ("stan", "pymc", "nutpie", "numpyro", "blackjax", "jax_leapfrog")
 @pytest.fixture(params=MODULES)
 def system_not_installed(request, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    return importlib.import_module(f"experiments.baselines.{request.param}")
+    return importlib.import_module(f"experiments.baselines.nuts.{request.param}")
 
 
 def test_prepare_says_what_to_install(system_not_installed):

@@ -165,7 +165,7 @@ def test_a_turn_that_takes_too_long_is_a_failed_record_and_fails_the_run(tmp_pat
         ),
         (
             {"sampling": {"b": SAMPLING["crops64"] | {"sizes": SIZES | {"heads": 3}}}},
-            "sampling, b: key_size: 4 does not divide by 3 heads",
+            "sampling, b: key_size: given 4, wanted a multiple of the 3 heads",
         ),
         (
             {"sampling": {"b": SAMPLING["crops64"] | {"batch_sizes": [0]}}},

@@ -336,7 +336,7 @@ def test_a_grid_has_the_images_row_by_row():
             {"step": StepSettings(num_microbatches=16)},
             "topology batch:1 in 16 parts each",
         ),
-        ({"batch_size": 0}, "batch_size: 0 examples"),
+        ({"batch_size": 0}, "batch_size: given 0, wanted"),
         (
             {"model": pixelcnn.model(height=4, width=4, layers=1, channels=2)}
             | {"num_samples": 1},
@@ -347,7 +347,10 @@ def test_a_grid_has_the_images_row_by_row():
             | {"num_samples": 0},
             "model: pixelcnn.* has 192 sub-pixels, wanted the 48 of natural-image",
         ),
-        ({"num_samples": -1}, "num_samples: given -1, wanted 0 or more"),
+        (
+            {"num_samples": -1},
+            "num_samples: given -1, wanted a whole number of at least 0",
+        ),
         (
             {"images": FEW, "num_samples": 5},
             "num_samples: given 5, wanted at most the 4 images held out of few",

@@ -479,7 +479,7 @@ def long_run(target, *, step_size, num, num_chains=16, max_depth=6, seed=0, star
     )
     if start is None:
         start = target.start(np.random.default_rng(seed), num_chains)
-    (chunk,) = chain.sample(
+    (chunk,) = chain.sample_chunks(
         kernel,
         seed=tf.constant([seed, 1]),
         start=start,

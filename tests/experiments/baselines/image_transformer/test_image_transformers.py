@@ -18,12 +18,12 @@ from experiments.training import optimizers, topology
 from experiments.training.engine import StepSettings
 from experiments.training.model import initial_weight
 
-REPO = Path(__file__).resolve().parents[3]
+REPO = Path(__file__).resolve().parents[4]
 SYSTEMS = (
-    "image_transformer_tf",
-    "image_transformer_tf_kernels",
-    "image_transformer_keras",
-    "image_transformer_flax",
+    "image_transformer.handwritten_tf",
+    "image_transformer.handwritten_tf_kernels",
+    "image_transformer.keras",
+    "image_transformer.flax",
 )
 SEED, STEPS = 4, 3
 # Keras's epsilon is added before the second moment's bias is taken out.
@@ -139,7 +139,7 @@ def test_losses_and_an_adam_step_are_ours(system, variant, ours, training_of):
     done = training_of(system)
     assert done.returncode == 0, done.stderr[-4000:]
     if done.stdout.startswith("UNAVAILABLE"):
-        assert system == "image_transformer_flax"
+        assert system == "image_transformer.flax"
         pytest.skip(done.stdout.strip())
     with np.load(folder / f"{system}.npz") as made:
         given = {name: made[name] for name in made.files}

@@ -11,7 +11,7 @@ import pytest
 
 from experiments.datasets.regression import RegressionProblem
 
-REPO = Path(__file__).resolve().parents[3]
+REPO = Path(__file__).resolve().parents[4]
 STEP_SIZE = 0.0371  # about half of what is stable for the problem below
 
 # name of the case: module, variant, relative tolerance of densities and gradients
@@ -38,7 +38,7 @@ from experiments.bench.problems import Unavailable
 
 if __name__ == "__main__":
     module, variant, folder = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
-    system = importlib.import_module(f"experiments.baselines.{module}")
+    system = importlib.import_module(f"experiments.baselines.nuts.{module}")
     data = dict(np.load(f"{folder}/problem.npz"))
     points = data.pop("points")
     problem = RegressionProblem(name="tiny", source="synthetic", **data)
