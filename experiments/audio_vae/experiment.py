@@ -1,4 +1,4 @@
-"""What is run: the audio VAE trained on clips, judged, sampled from and listened to."""
+"""The experiment: train an audio VAE on clips, evaluate it, sample from it."""
 
 import functools
 from pathlib import Path
@@ -42,6 +42,7 @@ def train(
     mode: str = "train",
     resume: bool = False,
     init_from: str | None = None,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
     """Trains an audio VAE; returns the summary.
 
@@ -60,6 +61,7 @@ def train(
       writes what evaluation shows, both with the weights of `init_from`.
     resume: continues from the latest checkpoint in `run_dir`.
     init_from: a run folder or a checkpoint, whose weights a new run starts from.
+    dry_run: checks all arguments, and returns {} without a run.
 
     Writes checkpoints/, best/, metrics.jsonl, media/ with WAV files and spectrograms,
     TensorBoard events with both, and summary.json to `run_dir`.
@@ -112,6 +114,7 @@ def train(
         mode=mode,
         resume=resume,
         init_from=init_from,
+        dry_run=dry_run,
     )
 
 
@@ -125,29 +128,29 @@ def _yardsticks(audio: Audio, batch_size: int, num_batches: int) -> dict[str, fl
 
 
 def _show(sizes: Sizes, audio: Audio, seed: int, num_samples: int) -> training.Show:
-    """What weights make: clips drawn, and held-out ones drawn anew of their latents.
+    """Sampled clips, and held-out clips with their reconstructions.
 
-    The same seed and the same clips at every evaluation, so that they compare.
+    Every evaluation uses the same seed and clips.
     """
     originals = held_out_batches(audio, batch_size=num_samples)(0)["audio"]
-    drawing_seed = train_step.step_seed(seed, 0)
+    sample_seed = train_step.step_seed(seed, 0)
 
     def show(weights: dict[str, np.ndarray]) -> dict[str, Any]:
-        held = {name: tf.constant(array) for name, array in weights.items()}
-        drawn = sampling.sample(held, sizes, drawing_seed, num_samples)
-        anew = sampling.reconstruct(held, sizes, drawing_seed, originals)
+        tensors = {name: tf.constant(array) for name, array in weights.items()}
+        sampled = sampling.sample(tensors, sizes, sample_seed, num_samples)
+        reconstructed = sampling.reconstruct(tensors, sizes, sample_seed, originals)
         shown: dict[str, Any] = {}
-        for number in range(num_samples):
+        for index in range(num_samples):
             sounds = {
-                "sample": drawn[number],
-                "original": originals[number],
-                "reconstruction": anew[number],
+                "sample": sampled[index],
+                "original": originals[index],
+                "reconstruction": reconstructed[index],
             }
             for name, samples in sounds.items():
-                shown[f"{name}{number}"] = media.Audio(
+                shown[f"{name}{index}"] = media.Audio(
                     samples / program.FULL_SCALE, audio.rate
                 )
-            shown[f"spectrograms{number}"] = spectrograms(sounds, audio.rate)
+            shown[f"spectrograms{index}"] = spectrograms(sounds, audio.rate)
         return shown
 
     return show

@@ -1,9 +1,9 @@
-"""What our runtime and loop add to a training step written by hand in TensorFlow.
+"""What our engine and loop add to a training step written by hand in TensorFlow.
 
     python -m experiments.bench.step_cost [--out=results]
 
-One transformer on one device, in one process: rounds of the loop's steps, everything
-that it does included, and of the hand-written step's, in turn.  Two minutes on 2 cores.
+One transformer on one device, in one process: rounds of steps of our loop, with all
+that it does, alternate with rounds of the hand-written step.  2 minutes on 2 cores.
 """
 
 import argparse
@@ -30,9 +30,9 @@ from experiments.training.prng import BatchRng
 from experiments.training.task import Data
 
 REPO = Path(__file__).resolve().parents[2]
-STEPS, ROUNDS = 4, 9  # of a round; the first round warms up and is dropped
+STEPS, ROUNDS = 4, 9  # steps a round; one round more warms up and is dropped
 BATCH = 8
-LOSS_TOLERANCE = 1e-4  # relative, of the last round's mean loss of case and case
+LOSS_TOLERANCE = 1e-4  # relative, between the mean losses of the last round
 RATE, BETA1, BETA2, EPSILON = 1e-4, 0.9, 0.999, 1e-8
 SIZES = dict(
     vocabulary=256,
@@ -51,9 +51,9 @@ Batches = Callable[[int], Mapping[str, np.ndarray]]
 def by_hand(
     model: Model, batches: Batches, *, fused: bool, steps: int
 ) -> Callable[[], float]:
-    """A function that takes so many steps and gives their mean loss.
+    """A function that takes so many steps and returns their mean loss.
 
-    fused: Adam by TensorFlow's kernel, which passes over a weight once.
+    fused: Adam by TensorFlow's kernel, which makes one pass over a weight.
     """
     weights = {
         name: tf.Variable(initial_weight(weight, name, 0))
@@ -121,13 +121,12 @@ def measure(
     steps: int,
     rounds: int,
 ) -> tuple[dict[str, list[float]], dict[str, float], float]:
-    """Seconds a step by case, one number a round; losses after the last; the peak.
+    """Seconds a step by case and round; the last round's losses; the matmul peak.
 
-    others: by case, what takes a round's steps and gives their mean loss.
-    steps: of a round; one round more is taken, to warm up.
+    others: by case, a function that takes a round's steps and returns their mean loss.
+    steps: of a round.  One round more warms up.
 
-    The loop says at each of its lines that a round is over; then the others have
-    theirs, and its clock goes on.
+    A round of the loop ends when it writes a log line; the others' rounds follow.
     """
     seconds: dict[str, list[float]] = {name: [] for name in (OURS, *others)}
     losses: dict[str, float] = {}
@@ -136,15 +135,15 @@ def measure(
     adam = optimizers.adam(
         optimizers.constant_schedule(RATE), beta1=BETA1, beta2=BETA2, epsilon=EPSILON
     )
-    runtime = selection.make_engine(
+    engine = selection.make_engine(
         model, adam, topology.parse("batch:1"), StepSettings()
     )
-    with tempfile.TemporaryDirectory() as kept:
-        with metrics.metric_writer(Path(kept)) as recorded:
+    with tempfile.TemporaryDirectory() as folder:
+        with metrics.metric_writer(Path(folder)) as write:
 
             def event(kind: str, step: int, **values: Any) -> None:
                 nonlocal began, peak
-                recorded(kind, step, **values)
+                write(kind, step, **values)
                 if kind == "peak":
                     peak = values["matmul_flops_per_second"]
                 if kind != "train":
@@ -160,25 +159,25 @@ def measure(
                 began = time.perf_counter()
 
             loop.train(
-                runtime,
+                engine,
                 Data("made", batch_size, batches, batches),
-                run_dir=Path(kept),
+                run_dir=Path(folder),
                 seed=0,
                 settings=loop.LoopSettings(
                     num_steps=steps * (1 + rounds), log_every=steps
                 ),
                 write_event=event,
             )
-    # A machine that is slower at one end than at the other has had the faster's peak.
+    # The machine may have been faster at one end: the peak is the higher of both.
     return seconds, losses, max(peak, timing.peak_matmul_flops(["CPU:0"], "float32"))
 
 
 def run(
     sizes: Mapping[str, Any], *, batch_size: int, steps: int, rounds: int
 ) -> list[record.Record]:
-    """The transformer of these sizes, trained by each case in turn: its records.
+    """Records of the transformer of these sizes, trained by each case in turn.
 
-    A case whose loss at the end is not ours has not passed its check.
+    The check of a case fails if its last loss is not ours.
     """
     model = toy_models.transformer(**sizes)
     examples = toy_models.token_lines(
@@ -229,22 +228,22 @@ def run(
 
 
 def main() -> None:
-    """Prints the table, which with its records is kept under --out.
+    """Prints the table; writes it and its records below --out.
 
-    Raises RuntimeError where the cases did not train alike.
+    Raises RuntimeError if the cases differ in their losses.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=REPO / "results")
     out = parser.parse_args().out
     path = out / "records" / "step_cost.jsonl"
-    found = run(SIZES, batch_size=BATCH, steps=STEPS, rounds=ROUNDS)
-    for made in found:
-        record.append(path, made)
+    records = run(SIZES, batch_size=BATCH, steps=STEPS, rounds=ROUNDS)
+    for case in records:
+        record.append(path, case)
     page.render_step_cost(records_path=path, out_dir=out)
     print((out / "tables" / "step_cost.md").read_text(encoding="utf-8"), end="")
-    wrong = {made.system for made in found if not made.check["passed"]}
+    wrong = {case.system for case in records if not case.check["passed"]}
     if wrong:
-        raise RuntimeError(f"{sorted(wrong)}: not the losses of ours")
+        raise RuntimeError(f"{sorted(wrong)}: given other losses, wanted those of ours")
 
 
 if __name__ == "__main__":

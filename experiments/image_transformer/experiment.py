@@ -1,4 +1,4 @@
-"""What is run: an Image Transformer trained on images, judged and sampled from."""
+"""The experiment: train an Image Transformer on images, evaluate it, sample from it."""
 
 import functools
 from pathlib import Path
@@ -25,7 +25,7 @@ from experiments.training.optimizers import Optimizer
 
 NUM_VALUES = 256  # of images of 8 bits
 GAP = 2  # white pixels between the pictures of a grid
-HIDDEN_GREY = 128  # of what a completion is not told
+HIDDEN_GREY = 128  # of the pixels that a completion does not see
 
 
 def train(
@@ -47,6 +47,7 @@ def train(
     mode: str = "train",
     resume: bool = False,
     init_from: str | None = None,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
     """Trains an Image Transformer; returns the summary.
 
@@ -66,6 +67,7 @@ def train(
       writes what evaluation shows, both with the weights of `init_from`.
     resume: continues from the latest checkpoint in `run_dir`.
     init_from: a run folder or a checkpoint, whose weights a new run starts from.
+    dry_run: checks all arguments, and returns {} without a run.
 
     Writes checkpoints/, best/, metrics.jsonl, media/ with samples and completions,
     TensorBoard events with both, and summary.json to `run_dir`.
@@ -108,6 +110,7 @@ def train(
         mode=mode,
         resume=resume,
         init_from=init_from,
+        dry_run=dry_run,
     )
 
 
@@ -142,39 +145,39 @@ def _check_samples(
     if model is not None and num_samples:
         raise ValueError(
             f"num_samples: given {num_samples}, wanted 0 with another model than the "
-            "Image Transformer, which alone is drawn from"
+            "Image Transformer, the only one with a sampler"
         )
-    there = images.held_out.num_images
-    if there is not None and num_samples > there:
+    num_images = images.held_out.num_images
+    if num_images is not None and num_samples > num_images:
         raise ValueError(
-            f"num_samples: given {num_samples}, wanted at most the {there} images held "
-            f"out of {images.name}, of which as many are completed"
+            f"num_samples: given {num_samples}, wanted at most the {num_images} images "
+            f"held out of {images.name}, of which as many are completed"
         )
 
 
 def _show(
     sizes: Sizes, images: Images, seed: int, num_samples: int, temperature: float
 ) -> training.Show:
-    """What weights draw: some images, and below some held out what they make of half.
+    """Samples, and completions of held-out images from their first half.
 
-    The same seed and the same images at every evaluation, so that they compare.
+    Every evaluation uses the same seed and images.
     """
     held_out = held_out_batches(images, batch_size=num_samples)(0)["image"]
     half = len(network.blocks(sizes).order) // 2
     values = np.array(network.to_generation_order(sizes, tf.constant(held_out)))
     values[:, half:] = HIDDEN_GREY
     masked = network.to_image(sizes, tf.constant(values)).numpy()
-    drawing_seed = train_step.step_seed(seed, 0)
+    sample_seed = train_step.step_seed(seed, 0)
 
     def show(weights: dict[str, np.ndarray]) -> dict[str, Any]:
-        held = {name: tf.constant(array) for name, array in weights.items()}
-        drawn = sampling.sample(
-            held, sizes, drawing_seed, num_samples, temperature=temperature
+        tensors = {name: tf.constant(array) for name, array in weights.items()}
+        samples = sampling.sample(
+            tensors, sizes, sample_seed, num_samples, temperature=temperature
         )
         completed = sampling.sample(
-            held,
+            tensors,
             sizes,
-            drawing_seed,
+            sample_seed,
             num_samples,
             temperature=temperature,
             prompt=held_out,
@@ -182,7 +185,7 @@ def _show(
         )
         rows = max(1, int(num_samples**0.5))
         return {
-            "samples": Image(grid(drawn, rows)),
+            "samples": Image(grid(samples, rows)),
             "completions": Image(
                 grid(np.concatenate([held_out, masked, completed]), 3)
             ),
@@ -192,15 +195,15 @@ def _show(
 
 
 def grid(images: np.ndarray, rows: int) -> np.ndarray:
-    """The images beside and below each other, row by row: [height, width, 3] uint8.
+    """The images in a grid, row by row: [height, width, 3] uint8.
 
-    images: [images, height, width, 3] of 0 to 255; what a last row lacks is white.
+    images: [images, height, width, 3] of 0 to 255.  Empty cells are white.
     """
     num_images, height, width, _ = images.shape
     columns = -(-num_images // rows)
     cell = (height + GAP, width + GAP)
-    made = np.full((rows * cell[0] - GAP, columns * cell[1] - GAP, 3), 255, np.uint8)
+    canvas = np.full((rows * cell[0] - GAP, columns * cell[1] - GAP, 3), 255, np.uint8)
     for number, image in enumerate(images):
         top, left = number // columns * cell[0], number % columns * cell[1]
-        made[top : top + height, left : left + width] = image
-    return made
+        canvas[top : top + height, left : left + width] = image
+    return canvas

@@ -1,4 +1,4 @@
-"""Models and data of the right shapes to train, in place of the paper's own for now."""
+"""Small models with synthetic data, to test and measure the engines with."""
 
 from experiments.toy_models.autoencoder import vector_quantized
 from experiments.toy_models.data import blob_images, token_lines

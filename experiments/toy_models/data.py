@@ -1,4 +1,4 @@
-"""Synthetic examples that a model can learn, each made of its number and the seed."""
+"""Synthetic examples that a model can learn, by index and seed."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -7,28 +7,28 @@ import numpy as np
 
 from experiments.datasets.batches import process_share
 
-TRAINING, HELD_OUT = 0, 1  # numbered apart, so that no example is in both
+TRAINING, HELD_OUT = 0, 1  # part of each example's seed: no example is in both
 
 
 class Examples(NamedTuple):
-    """Examples as a function of a generator that is each one's own."""
+    """Examples as a function of a random generator; each example has its own."""
 
-    name: str  # of kind and sizes: a checkpoint holds it against whoever goes on
+    name: str  # with the sizes: a checkpoint is resumed with no other
     source: str
     make: Callable[[np.random.Generator], dict[str, np.ndarray]]
 
 
 def token_lines(*, length: int, vocabulary: int, noise: float = 0.1) -> Examples:
-    """Lines of tokens [length] int32, each one more than the last by the line's stride.
+    """Lines of tokens [length] int32 that grow by the line's stride, modulo vocabulary.
 
-    noise: the share of tokens that are any, whatever the line.
+    noise: the fraction of tokens that are uniform instead.
     """
 
     def make(random: np.random.Generator) -> dict[str, np.ndarray]:
         start, stride = random.integers(vocabulary, size=2)
         line = (start + stride * np.arange(length)) % vocabulary
-        odd = random.random(length) < noise
-        line[odd] = random.integers(vocabulary, size=odd.sum())
+        is_noise = random.random(length) < noise
+        line[is_noise] = random.integers(vocabulary, size=is_noise.sum())
         return {"tokens": line.astype(np.int32)}
 
     name = f"token_lines(length={length}, vocabulary={vocabulary}, noise={noise})"
@@ -39,12 +39,12 @@ def blob_images(*, size: int) -> Examples:
     """Pictures [size, size, 3] int32 of 0 to 255: three coloured blobs and noise."""
 
     def make(random: np.random.Generator) -> dict[str, np.ndarray]:
-        place = np.arange(size) / size
+        position = np.arange(size) / size
         image = np.full((size, size, 3), 0.2)
         for _ in range(3):
             row, column, width = random.random(3)
-            down = np.exp(-(((place - row) / (0.1 + 0.2 * width)) ** 2))
-            across = np.exp(-(((place - column) / (0.1 + 0.2 * width)) ** 2))
+            down = np.exp(-(((position - row) / (0.1 + 0.2 * width)) ** 2))
+            across = np.exp(-(((position - column) / (0.1 + 0.2 * width)) ** 2))
             image += down[:, None, None] * across[None, :, None] * random.random(3)
         image += 0.02 * random.standard_normal(image.shape)
         return {"image": (255 * np.clip(image, 0, 1)).round().astype(np.int32)}
@@ -61,20 +61,20 @@ def batches(
     process: int = 0,
     num_processes: int = 1,
 ) -> Callable[[int], Mapping[str, np.ndarray]]:
-    """The batches of a split by number, of which this is one process's share.
+    """One process's parts of a split's batches, by index.
 
-    batch_size: of all processes; example i of it is the same however many there are.
+    batch_size: of all processes; its example i does not depend on their number.
 
-    Raises ValueError when it does not divide.
+    Raises ValueError if it does not divide.
     """
-    share = process_share(batch_size, num_processes)
+    part_size = process_share(batch_size, num_processes)
 
-    def batch(number: int) -> Mapping[str, np.ndarray]:
-        first = number * batch_size + process * share
-        made = [
-            examples.make(np.random.default_rng([seed, split, place]))
-            for place in range(first, first + share)
+    def batch(index: int) -> Mapping[str, np.ndarray]:
+        first = index * batch_size + process * part_size
+        parts = [
+            examples.make(np.random.default_rng([seed, split, example]))
+            for example in range(first, first + part_size)
         ]
-        return {name: np.stack([one[name] for one in made]) for name in made[0]}
+        return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
 
     return batch

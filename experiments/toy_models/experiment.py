@@ -1,4 +1,4 @@
-"""What is run: a stand-in model trained on its synthetic data, on any topology."""
+"""The experiment: train a toy model on its synthetic data, on any mesh."""
 
 import functools
 from pathlib import Path
@@ -10,13 +10,13 @@ import tensorflow as tf
 from experiments import training
 from experiments.engines.selection import make_engine
 from experiments.records.media import Image
-from experiments.toy_models.autoencoder import reconstructed
+from experiments.toy_models.autoencoder import reconstruct
 from experiments.toy_models.data import HELD_OUT, TRAINING, Examples, batches
 from experiments.training.checks import check_count
 from experiments.training.model import Model
 from experiments.training.optimizers import Optimizer
 
-NUM_SHOWN = 4  # pictures beside each other
+NUM_SHOWN = 4  # pictures
 
 
 def train(
@@ -35,6 +35,7 @@ def train(
     mode: str = "train",
     resume: bool = False,
     init_from: str | None = None,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
     """Trains a toy model on its synthetic data; returns the summary.
 
@@ -46,6 +47,7 @@ def train(
       writes what evaluation shows, both with the weights of `init_from`.
     resume: continues from the latest checkpoint in `run_dir`.
     init_from: a run folder or a checkpoint, whose weights a new run starts from.
+    dry_run: checks all arguments, and returns {} without a run.
 
     Writes checkpoints/, best/, metrics.jsonl, TensorBoard events and summary.json to
     `run_dir`.
@@ -90,19 +92,22 @@ def train(
         mode=mode,
         resume=resume,
         init_from=init_from,
+        dry_run=dry_run,
     )
 
 
-def _show(
-    data: training.Data,
-) -> training.Show:
-    """What the autoencoder makes of the first held-out pictures, below each of them."""
-    given = data.held_out_batch(0)["image"][:NUM_SHOWN]  # [pictures, height, width, 3]
+def _show(data: training.Data) -> training.Show:
+    """The first held-out pictures, and their reconstructions below them."""
+    originals = data.held_out_batch(0)["image"][
+        :NUM_SHOWN
+    ]  # [pictures, height, width, 3]
 
     def show(weights: dict[str, np.ndarray]) -> dict[str, Any]:
-        held = {name: tf.constant(array) for name, array in weights.items()}
-        made = reconstructed(held, tf.constant(given))
-        rows = [np.concatenate(row, axis=1) for row in (given / 255, made)]
+        tensors = {name: tf.constant(array) for name, array in weights.items()}
+        reconstructions = reconstruct(tensors, tf.constant(originals))
+        rows = [
+            np.concatenate(row, axis=1) for row in (originals / 255, reconstructions)
+        ]
         return {"pictures": Image(np.concatenate(rows, axis=0))}
 
     return show

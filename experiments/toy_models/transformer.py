@@ -1,7 +1,7 @@
-"""A causal transformer on tokens, standing in for the Image Transformer until it lands.
+"""A causal transformer on tokens, with the layers of an Image Transformer.
 
-Written for any mesh: DTensor wants embedding as a product with one-hot rows, einsums
-over whole heads, and a constant mask (the bands of a matrix are not to be had there).
+It runs on any mesh: for DTensor, the embedding is a product with one-hot rows, einsums
+are over whole heads, and the mask is a constant (DTensor has no tf.linalg.band_part).
 """
 
 import math
@@ -13,7 +13,7 @@ from experiments.training import prng
 from experiments.training.model import Model, Tensors, Weight
 from experiments.training.prng import BatchRng
 
-RULES = (  # heads, filter and vocabulary are cut over `model`
+RULES = (  # heads, filter and vocabulary are sharded over `model`
     ("embedding", ("model", None)),
     ("position", (None, None)),
     (r"layer\d+/(query|key|value)", (None, "model", None)),
@@ -35,19 +35,21 @@ def transformer(
     layers: int,
     dropout: float = 0.1,
 ) -> Model:
-    """The decoder of Vaswani et al. (2017), normalised before each part of a layer.
+    """The decoder of Vaswani et al. (2017) with pre-layer normalisation.
 
-    Batches are {"tokens": [batch, length] int32}; the nats are of all of an example's
-    tokens, each given those before it.
+    Batches are {"tokens": [batch, length] int32}.  The loss is the nats of all of an
+    example's tokens, each given those before it.
 
-    Raises ValueError when `hidden` does not divide by `heads`.
+    Raises ValueError if `hidden` does not divide by `heads`.
     """
     if hidden % heads:
-        raise ValueError(f"hidden: {hidden} does not divide by {heads} heads")
+        raise ValueError(
+            f"hidden: given {hidden}, wanted a multiple of the {heads} heads"
+        )
     depth = hidden // heads
 
     def loss(
-        weights: Tensors, batch: Tensors, random: BatchRng
+        weights: Tensors, batch: Tensors, rng: BatchRng
     ) -> tuple[tf.Tensor, Tensors]:
         tokens = batch["tokens"]  # [batch, positions]
         if tokens.shape[1] != length:
@@ -56,11 +58,13 @@ def transformer(
         x = tf.einsum(
             "bpv,vh->bph", tf.one_hot(tokens, vocabulary, dtype=table.dtype), table
         )
-        x = tf.pad(x[:, :-1], [[0, 0], [1, 0], [0, 0]])  # each sees what is before it
+        x = tf.pad(
+            x[:, :-1], [[0, 0], [1, 0], [0, 0]]
+        )  # each sees the tokens before it
         x = x * math.sqrt(hidden) + weights["position"]
-        x = prng.dropout(random, "embedding", x, dropout)
-        for number in range(layers):
-            x = _layer(weights, x, f"layer{number}", random, dropout)
+        x = prng.dropout(rng, "embedding", x, dropout)
+        for index in range(layers):
+            x = _layer(weights, x, f"layer{index}", rng, dropout)
         x = _normalised(weights, x, "final")
         logits = tf.cast(tf.einsum("bph,vh->bpv", x, table), tf.float32)
         nats = tf.nn.sparse_softmax_cross_entropy_with_logits(tokens, logits)
@@ -70,8 +74,8 @@ def transformer(
         "embedding": Weight((vocabulary, hidden), hidden**-0.5),
         "position": Weight((length, hidden), 0.02),
     }
-    for number in range(layers):
-        name = f"layer{number}"
+    for index in range(layers):
+        name = f"layer{index}"
         weights |= {
             f"{name}/attention/scale": Weight((hidden,), mean=1.0),
             f"{name}/attention/bias": Weight((hidden,)),
@@ -101,25 +105,25 @@ def transformer(
 
 
 def _layer(
-    weights: Tensors, x: tf.Tensor, name: str, random: BatchRng, rate: float
+    weights: Tensors, x: tf.Tensor, name: str, rng: BatchRng, rate: float
 ) -> tf.Tensor:
-    """Attention and two dense layers, from and to [batch, positions, hidden]."""
+    """Attention and two dense layers: [batch, positions, hidden] to the same shape."""
     normal = _normalised(weights, x, f"{name}/attention")
     query, key, value = (
         tf.einsum("bph,hnd->bnpd", normal, weights[f"{name}/{part}"])
         for part in ("query", "key", "value")
     )
     scores = tf.einsum("bnpd,bnqd->bnpq", query * query.shape[-1] ** -0.5, key)
-    shares = tf.nn.softmax(scores + tf.constant(_mask(x.shape[1]), x.dtype))
-    found = tf.einsum("bnpq,bnqd->bnpd", shares, value)
-    out = tf.einsum("bnpd,ndh->bph", found, weights[f"{name}/out"])
-    x = x + prng.dropout(random, f"{name}/attention", out, rate)
+    attention = tf.nn.softmax(scores + tf.constant(_mask(x.shape[1]), x.dtype))
+    mixed = tf.einsum("bnpq,bnqd->bnpd", attention, value)
+    out = tf.einsum("bnpd,ndh->bph", mixed, weights[f"{name}/out"])
+    x = x + prng.dropout(rng, f"{name}/attention", out, rate)
 
     normal = _normalised(weights, x, f"{name}/filter")
     inner = tf.einsum("bph,hf->bpf", normal, weights[f"{name}/filter_in"])
     inner = tf.nn.relu(inner + weights[f"{name}/filter_bias"])
     out = tf.einsum("bpf,fh->bph", inner, weights[f"{name}/filter_out"])
-    return x + prng.dropout(random, f"{name}/filter", out, rate)
+    return x + prng.dropout(rng, f"{name}/filter", out, rate)
 
 
 def _normalised(weights: Tensors, x: tf.Tensor, name: str) -> tf.Tensor:
@@ -131,7 +135,7 @@ def _normalised(weights: Tensors, x: tf.Tensor, name: str) -> tf.Tensor:
 
 
 def _mask(length: int) -> np.ndarray:
-    """[positions, positions]: 0 where the first may see the second."""
+    """[positions, positions]: 0 where the first attends to the second, else -1e9."""
     return np.triu(np.full((length, length), -1e9, np.float32), 1)
 
 
@@ -140,7 +144,7 @@ def _flops(
 ) -> int:
     """Of matrix products, forward and backward: Chowdhery et al. (2022), appendix B.
 
-    Looking a token's embedding up counts for nothing, though it is a product here.
+    The embedding counts for nothing, as a look-up, though it is a product here.
     """
     layer = 4 * hidden * hidden + 2 * hidden * filter_size  # multiply-adds a token
     attention = 2 * length * hidden

@@ -100,7 +100,7 @@ def init_from(engine: Engine, place: str | Path) -> int:
     Raises ValueError, which names the weight, for one that is missing or has another
     shape, and for a place without a checkpoint.
     """
-    path = _checkpoint_path(Path(place))
+    path = checkpoint_path(Path(place))
     saved = checkpoint.load(path, metadata={})
     arrays = engine.read_variables()
     specs = variable_specs(
@@ -191,7 +191,11 @@ def _write(engine: Engine, arrays: Mapping[str, np.ndarray], path: Path) -> None
         raise checkpoint.CheckpointError(f"{path} does not fit: {error}") from error
 
 
-def _checkpoint_path(place: Path) -> Path:
+def checkpoint_path(place: Path) -> Path:
+    """The checkpoint at `place`, or the latest of the run at `place`.
+
+    Raises ValueError if there is none.
+    """
     if (place / checkpoint.MANIFEST).exists():
         return place
     for folder in (place / "checkpoints", place):

@@ -1,4 +1,4 @@
-"""The one interface that experiments see: a model's training, wherever it runs."""
+"""The interface of engines: train a model, on whatever devices."""
 
 import abc
 import dataclasses
@@ -22,12 +22,12 @@ class StepSettings:
     Raises ValueError for a value that no step can be computed with.
     """
 
-    clip_norm: float | None = None  # of the gradient over all weights
-    # Of the average of weights that evaluation uses; less at first, so that it forgets
-    # the random ones (`train_step.ema_decay_at`).
+    clip_norm: float | None = None  # of the gradient of all weights
+    # Of the EMA of weights that evaluation uses; lower in the first steps, so that the
+    # EMA forgets the initial weights (`train_step.ema_decay_at`).
     ema_decay: float | None = None
-    num_microbatches: int = 1  # parts a batch is computed in, their gradients added
-    compute_dtype: str = "float32"  # or "bfloat16": of weights and floats in the loss
+    num_microbatches: int = 1  # that run one after another; gradients are added
+    compute_dtype: str = "float32"  # or "bfloat16": in the loss
     jit_compile: bool = False
 
     def __post_init__(self) -> None:
@@ -43,10 +43,10 @@ class StepSettings:
 
 
 class Engine(abc.ABC):
-    """A model being trained on some devices: what it holds, and a step of it.
+    """The variables of a model in training on some devices, and its step.
 
-    Weights are float32, slots of the optimizer are sharded as their weights are, and
-    the same seed and batches give the same losses on every engine and topology.
+    Weights are float32.  Optimizer slots are sharded like their weights.  The same seed
+    and batches give the same losses on every engine and topology.
     """
 
     def __init__(
@@ -61,40 +61,41 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def initialize(self, seed: int) -> None:
-        """Makes the variables, weights and state drawn from `seed`, slots zero."""
+        """Creates the variables: random weights and state by `seed`, zero slots."""
 
     @abc.abstractmethod
     def step(
         self, batch: Mapping[str, np.ndarray], step_index: int, seed: int
     ) -> dict[str, Any]:
-        """One update on a batch, which is this process's share of the global one.
+        """Updates the variables on a batch, this process's part of the global one.
 
         step_index: from 0.  Random numbers depend on the seed, this index and each
-          example's place in the global batch.
+          example's index in the global batch.
 
         Returns loss (mean nats of an example), gradient_norm, and the mean of each of
-        the model's numbers: scalar tensors of the whole batch, equal on every process.
+        the model's metrics: scalar tensors of the global batch, the same on all
+        processes.
         """
 
     @abc.abstractmethod
     def evaluate(
         self, batch: Mapping[str, np.ndarray], batch_index: int, seed: int
     ) -> dict[str, Any]:
-        """What `step` returns, without the norm, of the EMA where one is kept.
+        """The metrics of `step` without gradient_norm, of the EMA if there is one.
 
-        Nothing changes, and dropout drops nothing.
+        No variable changes, and there is no dropout.
         """
 
     @abc.abstractmethod
     def read_variables(self) -> dict[str, np.ndarray]:
-        """Every variable whole, by name: weights/..., slots/..., ema/..., step, and
-        state/... of a model that has it.
+        """Every variable, unsharded, by name: weights/..., slots/..., ema/...,
+        state/... and step.
         """
 
     @abc.abstractmethod
     def write_variables(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Sets every variable; ValueError names what is missing, odd or misshapen."""
+        """Sets every variable.  ValueError names the missing and those that do not fit."""
 
     @abc.abstractmethod
     def bytes_per_device(self) -> dict[str, int]:
-        """Bytes of all variables on each of this process's devices, by device."""
+        """Bytes of the variables on each of this process's devices."""

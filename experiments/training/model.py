@@ -1,4 +1,4 @@
-"""What is trained, as functions of plain tensors; where it runs is the runtime's."""
+"""A model: its weights and its loss, as functions of plain tensors."""
 
 import math
 import types
@@ -15,65 +15,64 @@ Tensors = Mapping[str, tf.Tensor]
 
 
 class Weight(NamedTuple):
-    """A weight before it is anywhere: its shape, and how it begins."""
+    """A weight's shape and the normal distribution of its initial value."""
 
     shape: tuple[int, ...]
-    stddev: float = 0.0  # of a normal distribution
+    stddev: float = 0.0
     mean: float = 0.0
 
 
 class Model(NamedTuple):
-    """Weights by name, and a loss of each example by itself.
+    """Weights by name, and a loss for each example on its own.
 
-    The loss is traced once for the devices that it runs on.  It uses no variable, no
-    random op but those of `rng`, and no statistic over the batch.
+    The loss is traced once, for any device.  It uses no variable, no random op outside
+    `training.prng`, and no statistic over the batch.
 
-    What goes from step to step by another rule than a gradient, such as a codebook's
-    averages, is state: the loss is given it beside the weights and returns statistics
-    too, `update_state` makes the next one of what they sum to over the whole batch.
+    A model may have state: variables that another rule than a gradient updates, such as
+    a codebook's averages.  The loss gets the state beside the weights, and also returns
+    statistics; `update_state` computes the next state from their sums over the batch.
     """
 
     name: str
     weights: Mapping[str, Weight]
-    # (weights, batch, rng) -> nats [batch], and more numbers [batch] by name;
-    # with state, of which the first argument has each by name too, also statistics by
-    # name: sums over these examples, of any shape.
+    # (weights and state by name, batch, rng) -> nats [batch], other metrics [batch] by
+    # name and, of a model with state, statistics by name: sums over these examples.
     loss: Callable[[Tensors, Tensors, BatchRng], tuple]
-    # The first pattern (a regular expression, matched whole) that a weight's name
-    # matches says along which mesh dimension each of its axes is sharded, or None.
+    # The first pattern (a regular expression, matched whole) that matches a weight's
+    # name gives the mesh dimension along which each of its axes is sharded, or None.
     sharding_rules: tuple[tuple[str, tuple[str | None, ...]], ...] = ()
     # Patterns of names of weights that have no gradient before a step, and that step.
-    # An optimizer's steps of them, its warm-up among them, count from there: else Adam
-    # would take averages of a few gradients for those of many, and go far too far.
+    # The optimizer counts their steps from there: by the global step, Adam's bias
+    # correction would be too small and the first updates too large.
     trainable_from: tuple[tuple[str, int], ...] = ()
-    dims_per_example: int = 1  # of the data that the nats are of: for bits/dim
-    flops_per_example: int = 0  # forward and backward; 0 where not known
-    # How each begins; no optimizer, average or rule knows of it, and float32 it stays.
+    dims_per_example: int = 1  # of the data, for bits/dim
+    flops_per_example: int = 0  # forward and backward; 0: not known
+    # Initial values.  State is float32, and has no optimizer, EMA or sharding rule.
     state: Mapping[str, Weight] = types.MappingProxyType({})
-    # (state, statistics of all devices, processes and parts) -> the next state.
+    # (state, statistics summed over the global batch) -> the next state
     update_state: Callable[[Tensors, Tensors], Tensors] | None = None
 
 
 def num_parameters(model: Model) -> int:
-    """Numbers in all of the model's weights."""
+    """How many numbers the model's weights have."""
     return sum(math.prod(weight.shape) for weight in model.weights.values())
 
 
 def check_state(model: Model) -> None:
-    """Raises ValueError for a state that nothing updates or a weight is named as."""
+    """Raises ValueError for state without `update_state`, or named like a weight."""
     if bool(model.state) != (model.update_state is not None):
         raise ValueError(
             f"{model.name}: state {sorted(model.state)} and "
             f"{'no' if model.update_state is None else 'an'} update_state, "
             "wanted both or neither"
         )
-    both = sorted(set(model.state) & set(model.weights))
-    if both:
-        raise ValueError(f"{model.name}: {both} are names of weights and of state")
+    shared = sorted(set(model.state) & set(model.weights))
+    if shared:
+        raise ValueError(f"{model.name}: {shared} are names of weights and of state")
 
 
 def initial_weight(weight: Weight, name: str, seed: int) -> np.ndarray:
-    """The weight's first value, float32: of seed and name alone, on whatever device."""
+    """The weight's initial value, float32; it depends on seed and name alone."""
     if weight.stddev == 0.0:
         return np.full(weight.shape, weight.mean, np.float32)
     random = np.random.default_rng([seed, zlib.crc32(name.encode())])

@@ -1,4 +1,4 @@
-"""Optimizers and schedules: functions of one weight, for whatever holds it to apply."""
+"""Optimizers and learning-rate schedules, as functions of one weight."""
 
 import functools
 import math
@@ -16,34 +16,32 @@ Schedule = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Slot(NamedTuple):
-    """What an optimizer keeps of a weight: zeros at first."""
+    """A variable that an optimizer has for a weight; it starts at zero."""
 
-    axes: tuple[int, ...]  # of the weight's, that the slot has; sharded as those are
+    axes: tuple[int, ...]  # the weight's axes that it has; sharded as those are
 
 
 class Optimizer(NamedTuple):
     """An update of one weight by its gradient."""
 
-    slots: Callable[[tuple[int, ...]], dict[str, Slot]]  # of a weight's shape, by name
+    slots: Callable[[tuple[int, ...]], dict[str, Slot]]  # of a weight's shape
     # (step from 0 as float32 scalar, weight, gradient, slots) -> weight, slots
     update: Callable[
         [tf.Tensor, tf.Tensor, tf.Tensor, Mapping[str, tf.Tensor]],
         tuple[tf.Tensor, dict[str, tf.Tensor]],
     ]
-    # The same of variables, which it changes, where one kernel does it in one pass over
-    # memory; None: there is none.
+    # Updates variables by one kernel, in one pass over memory; None: there is none.
     apply_in_place: (
         Callable[[tf.Tensor, tf.Variable, tf.Tensor, Mapping[str, tf.Variable]], None]
         | None
     ) = None
-    # Patterns (regular expressions, matched whole) of names of weights, and the step
-    # from which on they are trained, from which `update` counts theirs.
+    # As `Model.trainable_from`: `update` gets the steps since then.
     trainable_from: tuple[tuple[str, int], ...] = ()
     name: str = ""  # with its settings: a run is resumed with no others
 
 
 def constant_schedule(peak_learning_rate: float, *, warmup_steps: int = 0) -> Schedule:
-    """A linear rise to `peak_learning_rate` over `warmup_steps`, which then stays."""
+    """A linear rise to `peak_learning_rate` over `warmup_steps`, then constant."""
     check_number("peak_learning_rate", peak_learning_rate, above=0)
     check_count("warmup_steps", warmup_steps, minimum=0)
     return functools.partial(
@@ -136,10 +134,10 @@ def adam(
         grad: tf.Tensor,
         slots: Mapping[str, tf.Variable],
     ) -> None:
-        # TensorFlow's kernel adds epsilon before the square's bias is taken off, and
-        # knows 1 - beta**step to float32 alone: so it is given none to take off.  Its
-        # 1 - beta is that of the nearest float32, 1.3e-5 from 1 - 0.999, and so is the
-        # bias of what it keeps.
+        # TensorFlow's kernel adds epsilon before the bias correction, and computes
+        # 1 - beta**step in float32.  So the correction is made here and the kernel's is
+        # turned off.  The kernel's 1 - beta is that of the nearest float32 (1.3e-5 from
+        # 1 - 0.999), so the correction uses that beta too.
         unbias1 = _one_minus_power(float(np.float32(beta1)), step + 1)
         root = tf.sqrt(_one_minus_power(float(np.float32(beta2)), step + 1))
         tf.raw_ops.ResourceApplyAdam(
@@ -200,12 +198,12 @@ def adafactor(
         square = grad * grad + epsilon1
         if "square" in slots:
             mean = decay * slots["square"] + (1 - decay) * square
-            kept = {"square": mean}
+            new_slots = {"square": mean}
             scaled = grad * tf.math.rsqrt(mean)
         else:
             row = decay * slots["row"] + (1 - decay) * tf.reduce_mean(square, -1)
             column = decay * slots["column"] + (1 - decay) * tf.reduce_mean(square, -2)
-            kept = {"row": row, "column": column}
+            new_slots = {"row": row, "column": column}
             row_scale = row / tf.reduce_mean(row, -1, keepdims=True)
             scaled = (
                 grad
@@ -218,7 +216,7 @@ def adafactor(
         if relative_step:
             rms = tf.sqrt(tf.reduce_mean(weight * weight))
             rate = rate * tf.maximum(epsilon2, rms)
-        return weight - rate * scaled, kept
+        return weight - rate * scaled, new_slots
 
     return Optimizer(slots, update, name=name)
 
@@ -267,7 +265,7 @@ def _described(schedule: Schedule) -> str:
 
 
 def _one_minus_power(base: float, exponent: tf.Tensor) -> tf.Tensor:
-    """1 - base**exponent, to all the digits of float32 that `base` has as a double."""
+    """1 - base**exponent to float32 precision, of the double `base`."""
     if base == 0.0:
         return tf.ones_like(exponent)
     return -tf.math.expm1(exponent * math.log(base))

@@ -1,8 +1,8 @@
-"""Random numbers of an example's place in the batch, not of the device it is on.
+"""Random numbers that depend on an example's index in the batch, not on its device.
 
-TensorFlow's stateless draws depend on the shape drawn and, under DTensor, on the mesh.
-Here each number is the Philox of the seed, the name and its own place in the global
-batch: a batch cut over devices in any way draws what it would whole.
+The numbers of TensorFlow's stateless ops depend on the shape and, under DTensor, on the
+mesh.  Here each is the Philox of the seed, a name and its index in the global batch: a
+batch has the same numbers however it is split over devices.
 """
 
 import math
@@ -19,31 +19,33 @@ WORDS = 4
 
 
 class BatchRng(NamedTuple):
-    """Where the draws of a batch, or of some of its examples, come from."""
+    """The source of random numbers for a batch, or for some of its examples."""
 
     seed: tf.Tensor  # [2] int32, of the run and the step
     first_example: (
         tf.Tensor
-    )  # scalar int32: the number, in the global batch, of example 0 here
-    # Puts what was drawn of all examples [batch, ...] on the devices that have them.
+    )  # scalar int32: the index, in the global batch, of example 0
+    # Shards random numbers of all examples [batch, ...] as the examples are.
     distribute: Callable[[tf.Tensor], tf.Tensor] | None = None
-    training: bool = True  # False: dropout drops nothing; latent variables are drawn
-    num_examples: int | None = None  # in the global batch, where a loss is computed
+    training: bool = True  # False: no dropout; latent variables are still sampled
+    num_examples: int | None = None  # in the global batch; set while a loss is computed
 
 
 def bits(rng: BatchRng, name: str, shape: tuple[int, ...]) -> tf.Tensor:
-    """Uniform uint32 of `shape`, which is [batch, ...]: of name, example and place."""
-    num_places = math.prod(shape[1:])
-    if num_places >= 2**31:
-        raise ValueError(f"{name}: {num_places} draws an example, wanted below 2**31")
-    # The counter's upper half is the name's; the lower one runs over the examples,
-    # each of which has whole values of it to itself.
-    counts = -(-num_places // WORDS)
+    """Uniform uint32 of `shape` [batch, ...], by seed, name, example and position."""
+    num_per_example = math.prod(shape[1:])
+    if num_per_example >= 2**31:
+        raise ValueError(
+            f"{name}: given {num_per_example} numbers an example, wanted below 2**31"
+        )
+    # The counter's upper half is the name; the lower half runs over the examples, and
+    # no two examples share a value of it.
+    counts = -(-num_per_example // WORDS)
     low = tf.cast(rng.first_example, tf.int64) * counts
     words = tf.cast(rng.seed, tf.int64) & 0xFFFFFFFF
     key = tf.reduce_sum(words * tf.constant([1, 2**32], tf.int64), keepdims=True)
-    whole = num_places == WORDS * counts
-    drawn = tf.raw_ops.StatelessRandomUniformFullIntV2(
+    whole = num_per_example == WORDS * counts
+    numbers = tf.raw_ops.StatelessRandomUniformFullIntV2(
         shape=shape if whole else (shape[0], WORDS * counts),
         key=tf.bitcast(key, tf.uint64),  # DTensor cannot from words of another size
         counter=tf.bitcast(tf.stack([low, zlib.crc32(name.encode())]), tf.uint64),
@@ -51,8 +53,8 @@ def bits(rng: BatchRng, name: str, shape: tuple[int, ...]) -> tf.Tensor:
         dtype=tf.uint32,
     )
     if not whole:
-        drawn = tf.reshape(drawn[:, :num_places], shape)
-    return rng.distribute(drawn) if rng.distribute else drawn
+        numbers = tf.reshape(numbers[:, :num_per_example], shape)
+    return rng.distribute(numbers) if rng.distribute else numbers
 
 
 def uniform(rng: BatchRng, name: str, shape: tuple[int, ...]) -> tf.Tensor:
@@ -67,9 +69,9 @@ def normal(rng: BatchRng, name: str, shape: tuple[int, ...]) -> tf.Tensor:
 
 
 def dropout(rng: BatchRng, name: str, x: tf.Tensor, rate: float) -> tf.Tensor:
-    """`x` [batch, ...] with entries 0 at `rate`, and the rest scaled to keep its mean.
+    """`x` [batch, ...], entries 0 with probability `rate`, others scaled by 1/(1-rate).
 
-    `x` itself where nothing is trained.
+    Outside of training, `x` itself.
 
     Raises ValueError for a rate outside [0, 1).
     """
@@ -77,5 +79,5 @@ def dropout(rng: BatchRng, name: str, x: tf.Tensor, rate: float) -> tf.Tensor:
         raise ValueError(f"{name}: dropout rate {rate}, wanted at least 0 and below 1")
     if rate == 0 or not rng.training:
         return x
-    kept = uniform(rng, name, tuple(x.shape)) >= rate
-    return x * tf.cast(kept, x.dtype) * tf.cast(1 / (1 - rate), x.dtype)
+    mask = uniform(rng, name, tuple(x.shape)) >= rate
+    return x * tf.cast(mask, x.dtype) * tf.cast(1 / (1 - rate), x.dtype)

@@ -48,6 +48,7 @@ def run_task(
     mode: str = "train",
     resume: bool = False,
     init_from: str | None = None,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
     """Trains, evaluates or shows samples; returns the summary.
 
@@ -56,11 +57,14 @@ def run_task(
       shows, as files.  The last two use the weights of `init_from` and change none.
     resume: continues from the latest checkpoint in `run_dir`.
     init_from: a run folder or a checkpoint; its weights, averages and state.
+    dry_run: returns {} after checks; TensorFlow's devices are not touched.
 
     The first process writes metrics.jsonl, media/, TensorBoard events and summary.json
     to `run_dir`, and prints the summary.  Raises what `loop.train` raises.
     """
     _check_mode(mode, resume, init_from)
+    if dry_run:
+        return {}
     model, num_traces = count_traces(task.model)
     engine = make_engine(model)
     summary = {**task.summary, "topology": str(engine.topology)}
@@ -117,6 +121,8 @@ def _check_mode(mode: str, resume: bool, init_from: str | None) -> None:
         raise ValueError(f"resume: given True, wanted False to {mode}")
     if init_from is not None and not isinstance(init_from, (str, Path)):
         raise ValueError(f"init_from: given {init_from!r}, wanted a path")
+    if init_from is not None:
+        checkpoints.checkpoint_path(Path(init_from))
 
 
 def _use_checkpoint(

@@ -1,4 +1,4 @@
-"""What a runtime keeps, by name: shapes, first values, and where a rule shards them."""
+"""The variables of a training run, by name: shapes, initial values and sharding."""
 
 import re
 from collections.abc import Mapping
@@ -18,13 +18,12 @@ class VariableSpec(NamedTuple):
     """One of the arrays that training changes."""
 
     collection: str  # "weights", "slots", "ema", "state" or "step"
-    weight: str  # of which it is; the state's own name; "" for the step
-    axes: tuple[int, ...]  # of that weight's, that it has
+    weight: str  # whose slot or average it is; a state's own name; "" for the step
+    axes: tuple[int, ...]  # the axes of that weight that it has
     shape: tuple[int, ...]
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the array."""
         return np.dtype(np.int64 if self.collection == STEP else np.float32)
 
 
@@ -45,33 +44,36 @@ def state_name(name: str) -> str:
 
 
 def loss_inputs(model: Model, *, ema: bool) -> dict[str, str]:
-    """The variable behind each name that the loss is given: weights, and state."""
+    """The variable behind each name that the loss is given: weights and state.
+
+    ema: whether weights are their averages.
+    """
     named = ema_name if ema else weight_name
-    given = {name: named(name) for name in model.weights}
-    return given | {name: state_name(name) for name in model.state}
+    inputs = {name: named(name) for name in model.weights}
+    return inputs | {name: state_name(name) for name in model.state}
 
 
 def variable_specs(
     model: Model, optimizer: Optimizer, *, ema: bool
 ) -> dict[str, VariableSpec]:
-    """All that a runtime keeps of this model, by name."""
-    kept = {STEP: VariableSpec(STEP, "", (), ())}
+    """All variables of a run of this model, by name."""
+    specs = {STEP: VariableSpec(STEP, "", (), ())}
     for name, weight in model.weights.items():
-        every = tuple(range(len(weight.shape)))
-        kept[weight_name(name)] = VariableSpec("weights", name, every, weight.shape)
+        all_axes = tuple(range(len(weight.shape)))
+        specs[weight_name(name)] = VariableSpec("weights", name, all_axes, weight.shape)
         if ema:
-            kept[ema_name(name)] = VariableSpec("ema", name, every, weight.shape)
-        for slot, held in optimizer.slots(weight.shape).items():
-            shape = tuple(weight.shape[axis] for axis in held.axes)
-            kept[slot_name(name, slot)] = VariableSpec("slots", name, held.axes, shape)
+            specs[ema_name(name)] = VariableSpec("ema", name, all_axes, weight.shape)
+        for slot, (axes,) in optimizer.slots(weight.shape).items():
+            shape = tuple(weight.shape[axis] for axis in axes)
+            specs[slot_name(name, slot)] = VariableSpec("slots", name, axes, shape)
     for name, state in model.state.items():
-        every = tuple(range(len(state.shape)))
-        kept[state_name(name)] = VariableSpec("state", name, every, state.shape)
-    return kept
+        all_axes = tuple(range(len(state.shape)))
+        specs[state_name(name)] = VariableSpec("state", name, all_axes, state.shape)
+    return specs
 
 
 def initial_value(variable: VariableSpec, model: Model, seed: int) -> np.ndarray:
-    """The array before any step: weights, averages and state drawn, all else zero."""
+    """The array before the first step: random weights, averages and state; else 0."""
     if variable.collection == "state":
         return initial_weight(model.state[variable.weight], variable.weight, seed)
     if variable.collection in ("weights", "ema"):
@@ -80,29 +82,29 @@ def initial_value(variable: VariableSpec, model: Model, seed: int) -> np.ndarray
 
 
 def sharding(model: Model, topology: Topology) -> dict[str, tuple[str | None, ...]]:
-    """Along which mesh dimension each axis of each weight is sharded, or None.
+    """The mesh dimension along which each axis of each weight is sharded, or None.
 
-    On a mesh of examples alone every weight is whole on every device.
+    On a mesh of "batch" alone no weight is sharded.
 
     Raises ValueError for a weight that no rule matches, a rule of another rank than its
-    weight or of a dimension used twice, an axis that does not divide, and a mesh
-    dimension that no rule uses.
+    weight or with a dimension twice, an axis that does not divide, and a mesh dimension
+    that no rule uses.
     """
     dims = [name for name, size in topology.dims if name != "batch" and size > 1]
     if not dims:
         return {name: (None,) * len(w.shape) for name, w in model.weights.items()}
-    found = {
+    sharded = {
         name: _axes(model, topology, name, weight.shape, dims)
         for name, weight in model.weights.items()
     }
-    idle = set(dims) - {dim for axes in found.values() for dim in axes}
+    idle = set(dims) - {dim for axes in sharded.values() for dim in axes}
     if idle:
         ruled = {dim for _, axes in model.sharding_rules for dim in axes if dim}
         raise ValueError(
             f"topology {topology}: nothing of {model.name} is sharded over "
             f"{sorted(idle)}; its rules name {sorted(ruled)}"
         )
-    return found
+    return sharded
 
 
 def local_shape(
@@ -110,7 +112,7 @@ def local_shape(
     sharded: Mapping[str, tuple[str | None, ...]],
     topology: Topology,
 ) -> tuple[int, ...]:
-    """The shape of what one device keeps of it; `sharded` is what `sharding` gave."""
+    """The shape of one device's shard; `sharded` is the result of `sharding`."""
     dims = mesh_dims(variable, sharded)
     return tuple(
         size // (topology.size(dim) if dim else 1)
@@ -121,28 +123,28 @@ def local_shape(
 def mesh_dims(
     variable: VariableSpec, sharded: Mapping[str, tuple[str | None, ...]]
 ) -> tuple[str | None, ...]:
-    """The mesh dimension of each of its axes: as its weight's, of which they are."""
-    if variable.collection == "state":  # whole on every device
+    """The mesh dimension of each of its axes: those of its weight's axes, or None."""
+    if variable.collection == "state":  # never sharded
         return (None,) * len(variable.axes)
     return tuple(sharded[variable.weight][axis] for axis in variable.axes)
 
 
 def check_arrays(
-    kept: Mapping[str, VariableSpec], arrays: Mapping[str, np.ndarray], model: Model
+    specs: Mapping[str, VariableSpec], arrays: Mapping[str, np.ndarray], model: Model
 ) -> None:
-    """Raises ValueError, naming each, unless `arrays` are all of `kept` and no more."""
+    """Raises ValueError, naming each, unless `arrays` are what `specs` say."""
     wrong = []
-    for name in sorted(kept.keys() | arrays.keys()):
+    for name in sorted(specs.keys() | arrays.keys()):
         if name not in arrays:
             wrong.append(f"{name} is missing")
-        elif name not in kept:
+        elif name not in specs:
             wrong.append(f"{name} is not a variable of it")
         else:
-            array, wanted = np.asarray(arrays[name]), kept[name]
-            if (array.shape, array.dtype) != (wanted.shape, wanted.dtype):
+            array, spec = np.asarray(arrays[name]), specs[name]
+            if (array.shape, array.dtype) != (spec.shape, spec.dtype):
                 wrong.append(
                     f"{name} is {array.dtype} {list(array.shape)}, "
-                    f"wanted {wanted.dtype} {list(wanted.shape)}"
+                    f"wanted {spec.dtype} {list(spec.shape)}"
                 )
     if wrong:
         more = f"; and {len(wrong) - 8} more" if len(wrong) > 8 else ""
@@ -164,18 +166,18 @@ def _axes(
             f"{[pattern for pattern, _ in model.sharding_rules]}"
         )
     pattern, axes = rules[0]
-    told = f"{model.name}: rule {pattern!r} shards {name!r} {list(shape)} over {axes}"
+    label = f"{model.name}: rule {pattern!r} shards {name!r} {list(shape)} over {axes}"
     if len(axes) != len(shape):
-        raise ValueError(f"{told}: wanted an entry for each of its {len(shape)} axes")
+        raise ValueError(f"{label}: wanted an entry for each of its {len(shape)} axes")
     if "batch" in axes:
-        raise ValueError(f"{told}: 'batch' is of examples, not of weights")
+        raise ValueError(f"{label}: 'batch' shards examples, not weights")
     used = [dim for dim in axes if dim is not None]
     if len(set(used)) < len(used):
-        raise ValueError(f"{told}: wanted each mesh dimension once")
+        raise ValueError(f"{label}: wanted each mesh dimension once")
     for axis, dim in enumerate(axes):
         if dim and shape[axis] % topology.size(dim):
             raise ValueError(
-                f"{told}: axis {axis} of size {shape[axis]} does not divide by the "
+                f"{label}: axis {axis} of size {shape[axis]} does not divide by the "
                 f"{topology.size(dim)} of topology {topology}"
             )
     return tuple(dim if dim in dims else None for dim in axes)

@@ -1,4 +1,4 @@
-"""Named dimensions of a mesh, and the devices that it takes."""
+"""Named dimensions of a device mesh, and its devices."""
 
 import math
 import re
@@ -10,11 +10,11 @@ DEVICE_TYPES = (
     "TPU",
     "GPU",
     "CPU",
-)  # the first that is there is what a mesh is made of
+)  # a mesh has the first that the machine has
 
 
 class Topology(NamedTuple):
-    """The mesh's dimensions in order, each with its size; examples are over `batch`."""
+    """The mesh's dimensions in order, each with its size; "batch" shards examples."""
 
     dims: tuple[tuple[str, int], ...]
 
@@ -24,7 +24,7 @@ class Topology(NamedTuple):
         return math.prod(size for _, size in self.dims)
 
     def size(self, dim: str) -> int:
-        """Of one dimension; 1 for one that the mesh does not have."""
+        """The size of a dimension; 1 if the mesh does not have it."""
         return dict(self.dims).get(dim, 1)
 
     def __str__(self) -> str:
@@ -38,18 +38,18 @@ def parse(text: str) -> Topology:
     """
     dims: list[tuple[str, int]] = []
     for part in str(text).split(","):
-        found = re.fullmatch(r"\s*([a-z_]+)\s*:\s*(\d+)\s*", part)
-        if not found or int(found[2]) < 1 or found[1] in dict(dims):
+        match = re.fullmatch(r"\s*([a-z_]+)\s*:\s*(\d+)\s*", part)
+        if not match or int(match[2]) < 1 or match[1] in dict(dims):
             raise ValueError(
                 f"topology: given {text!r}, wanted names and sizes of at least 1 such "
                 "as 'batch:4,model:2', each name once"
             )
-        dims.append((found[1], int(found[2])))
+        dims.append((match[1], int(match[2])))
     return Topology(tuple(dims))
 
 
 def resolve_device_type(device_type: str | None = None) -> str:
-    """The kind asked for, or the first of `DEVICE_TYPES` that this machine has.
+    """The device type asked for, or the first that this machine has.
 
     Raises ValueError for any other.
     """
@@ -63,20 +63,21 @@ def resolve_device_type(device_type: str | None = None) -> str:
 
 
 def local_devices(num: int, device_type: str | None = None) -> list[str]:
-    """`num` of this process's devices, "GPU:0" and so on; the CPU is split for them.
+    """`num` of this process's devices, such as "GPU:0"; a CPU is split into several.
 
     device_type: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
 
-    Raises ValueError when the machine lacks the devices, and when TensorFlow has
-    begun with fewer logical CPU devices than asked for.
+    Raises ValueError if the machine has too few devices, or TensorFlow has already
+    started with fewer logical CPU devices.
     """
     device_type = resolve_device_type(device_type)
     if device_type == "CPU":
         _split_cpu(num)
-    there = len(tf.config.list_logical_devices(device_type))
-    if num > there:
+    num_available = len(tf.config.list_logical_devices(device_type))
+    if num > num_available:
         raise ValueError(
-            f"devices: wanted {num} of kind {device_type}, this machine has {there}"
+            f"devices: wanted {num} of kind {device_type}, "
+            f"this machine has {num_available}"
         )
     return [f"{device_type}:{i}" for i in range(num)]
 

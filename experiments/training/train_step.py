@@ -1,4 +1,4 @@
-"""A step's arithmetic as functions of plain tensors: what the engines share."""
+"""One training step as functions of plain tensors, which the engines share."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -23,9 +23,9 @@ from experiments.training.topology import Topology
 
 
 class LossAndGradients(NamedTuple):
-    """Over examples, each divided by the number in the global batch: they add up."""
+    """Sums over some examples, divided by the size of the global batch."""
 
-    metrics: dict[str, tf.Tensor]  # loss and the model's numbers: scalars, float32
+    metrics: dict[str, tf.Tensor]  # loss and the model's metrics: scalars, float32
     grads: dict[str, tf.Tensor]  # by weight, float32; empty where not asked for
     # For `update_state`, float32 sums; empty without state or without gradients.
     statistics: dict[str, tf.Tensor] = {}
@@ -34,7 +34,7 @@ class LossAndGradients(NamedTuple):
 def check_batch_size(
     batch_size: int, topology: Topology, num_microbatches: int
 ) -> None:
-    """Raises ValueError unless a global batch divides over the devices and parts."""
+    """Raises ValueError unless a batch divides over devices and microbatches."""
     check_count("batch_size", batch_size)
     if batch_size % (topology.size("batch") * num_microbatches):
         raise ValueError(
@@ -46,9 +46,10 @@ def check_batch_size(
 def check_batch(
     batch: Mapping[str, np.ndarray], *, num_shards: int, num_microbatches: int
 ) -> int:
-    """The number of examples, which are to be cut over devices and into parts.
+    """The number of examples in the batch.
 
-    Raises ValueError where arrays differ in it or it does not divide.
+    Raises ValueError if arrays differ in it, and if it does not divide over the shards
+    and their microbatches.
     """
     sizes = {name: np.shape(array)[0] for name, array in batch.items()}
     if len(set(sizes.values())) != 1:
@@ -62,9 +63,11 @@ def check_batch(
     return size
 
 
-def step_seed(seed: int, number: int) -> np.ndarray:
-    """[2] int32: what a step's draws are made of."""
-    return np.array([seed & 0xFFFFFFFF, number & 0xFFFFFFFF], np.uint32).view(np.int32)
+def step_seed(seed: int, step_index: int) -> np.ndarray:
+    """[2] int32: the seed of a step's random numbers."""
+    return np.array([seed & 0xFFFFFFFF, step_index & 0xFFFFFFFF], np.uint32).view(
+        np.int32
+    )
 
 
 def loss_and_gradients(
@@ -77,10 +80,10 @@ def loss_and_gradients(
     num_examples: int,
     gradients: bool,
 ) -> LossAndGradients:
-    """The loss, the model's numbers and, if asked for, the gradients of some examples.
+    """Loss, metrics and, if asked for, gradients of some examples.
 
-    weights: and the state beside them.
-    num_examples: of the global batch, by which all but statistics is divided.
+    weights: and the state, by name.
+    num_examples: in the global batch; all results but the statistics are divided by it.
     """
     dtype = tf.as_dtype(settings.compute_dtype)
     state = {name: weights[name] for name in model.state}
@@ -89,7 +92,7 @@ def loss_and_gradients(
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         if gradients:
             tape.watch(weights)
-        nats, numbers, *more = model.loss(
+        nats, metrics, *rest = model.loss(
             {name: tf.cast(weight, dtype) for name, weight in weights.items()} | state,
             {
                 name: tf.cast(array, dtype) if array.dtype.is_floating else array
@@ -97,50 +100,51 @@ def loss_and_gradients(
             },
             rng,
         )
-        stats = _stats(model, nats, numbers, batch, num_examples)
-    statistics = _statistics(model, more)
+        totals = _totals(model, nats, metrics, batch, num_examples)
+    statistics = _statistics(model, rest)
     if not gradients:
-        return LossAndGradients(stats, {})
-    grads = tape.gradient(stats["loss"], weights)
-    idle = [name for name, grad in grads.items() if grad is None]
-    if idle:
-        raise ValueError(f"{model.name}: the loss does not depend on weights {idle}")
+        return LossAndGradients(totals, {})
+    grads = tape.gradient(totals["loss"], weights)
+    unused = [name for name, grad in grads.items() if grad is None]
+    if unused:
+        raise ValueError(f"{model.name}: the loss does not depend on weights {unused}")
     grads = {name: tf.convert_to_tensor(grad) for name, grad in grads.items()}
-    return LossAndGradients(stats, grads, statistics)
+    return LossAndGradients(totals, grads, statistics)
 
 
 def accumulate_gradients(
     compute: Callable[[Tensors, tf.Tensor], LossAndGradients],
     batch: Tensors,
-    first: tf.Tensor,
-    parts: int,
+    first_example: tf.Tensor,
+    num_microbatches: int,
 ) -> LossAndGradients:
-    """`compute(part of the batch, number of its first example)`, summed over parts.
+    """The sum of `compute(microbatch, index of its first example)` over microbatches.
 
-    One part after another, so that the memory of one is enough.
+    They run one after another, so that the memory of one is enough.
     """
-    if parts == 1:
-        return compute(batch, first)
-    cut = {
-        name: tf.reshape(array, (parts, array.shape[0] // parts, *array.shape[1:]))
+    if num_microbatches == 1:
+        return compute(batch, first_example)
+    split = {
+        name: tf.reshape(array, (num_microbatches, -1, *array.shape[1:]))
         for name, array in batch.items()
     }
-    size = next(iter(cut.values())).shape[1]
+    size = next(iter(split.values())).shape[1]
 
-    def one(part: tf.Tensor) -> LossAndGradients:
-        return compute({name: a[part] for name, a in cut.items()}, first + part * size)
+    def one(index: tf.Tensor) -> LossAndGradients:
+        microbatch = {name: array[index] for name, array in split.items()}
+        return compute(microbatch, first_example + index * size)
 
     def body(
-        part: tf.Tensor, total: LossAndGradients
+        index: tf.Tensor, total: LossAndGradients
     ) -> tuple[tf.Tensor, LossAndGradients]:
-        return part + 1, tf.nest.map_structure(tf.add, total, one(part))
+        return index + 1, tf.nest.map_structure(tf.add, total, one(index))
 
     _, total = tf.while_loop(
-        lambda part, _: part < parts,
+        lambda index, _: index < num_microbatches,
         body,
         (tf.constant(1), one(tf.constant(0))),
         parallel_iterations=1,
-        maximum_iterations=parts - 1,
+        maximum_iterations=num_microbatches - 1,
     )
     return total
 
@@ -148,33 +152,33 @@ def accumulate_gradients(
 def apply_gradients(
     optimizer: Optimizer,
     settings: StepSettings,
-    kept: Tensors,
+    variables: Tensors,
     grads: Tensors,
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Every variable after a step, by name, and the norm of the gradients before it.
+    """Every variable after a step, by name, and the norm of the gradients.
 
-    kept: every variable before it, by name.
+    variables: before the step, by name.
     """
     grads, norm = _clipped(settings, grads)
-    step = tf.cast(kept[STEP], tf.float32)
-    after = {STEP: kept[STEP] + 1}
+    step = tf.cast(variables[STEP], tf.float32)
+    after = {STEP: variables[STEP] + 1}
     for name, grad in grads.items():
-        weight = kept[weight_name(name)]
+        weight = variables[weight_name(name)]
         names = {slot: slot_name(name, slot) for slot in optimizer.slots(weight.shape)}
-        slots = {slot: kept[full] for slot, full in names.items()}
-        own = _own_step(optimizer, name, step)
-        weight, slots = optimizer.update(own, weight, grad, slots)
+        slots = {slot: variables[full] for slot, full in names.items()}
+        own_step = _own_step(optimizer, name, step)
+        weight, slots = optimizer.update(own_step, weight, grad, slots)
         after[weight_name(name)] = weight
         after.update({full: slots[slot] for slot, full in names.items()})
         if settings.ema_decay is not None:
-            average = kept[ema_name(name)]
-            share = 1 - ema_decay_at(settings.ema_decay, own)
-            after[ema_name(name)] = average + share * (weight - average)
+            average = variables[ema_name(name)]
+            step_size = 1 - ema_decay_at(settings.ema_decay, own_step)
+            after[ema_name(name)] = average + step_size * (weight - average)
     return after, norm
 
 
 def _own_step(optimizer: Optimizer, name: str, step: tf.Tensor) -> tf.Tensor:
-    """The step of a weight's own training, float32: 0 until it begins."""
+    """The steps since a weight is trainable, float32; 0 before."""
     for pattern, begin in optimizer.trainable_from:
         if re.fullmatch(pattern, name):
             return tf.maximum(step - begin, 0.0)
@@ -182,28 +186,27 @@ def _own_step(optimizer: Optimizer, name: str, step: tf.Tensor) -> tf.Tensor:
 
 
 def ema_decay_at(decay: float, step: tf.Tensor) -> tf.Tensor:
-    """What is kept of the weights' average at a step, a scalar: at most `decay`.
+    """The decay of the weights' EMA at a step, a scalar: at most `decay`.
 
-    (1 + step) / (10 + step) where that is less, as in TensorFlow's own average with
-    `num_updates`: the random weights before the first step are soon forgotten, and the
-    average is of a tenth of the steps so far until that is the longer time.
+    It is min(decay, (1 + step) / (10 + step)), as in tf.train.ExponentialMovingAverage
+    with `num_updates`: the initial random weights are soon forgotten.
 
-    step: how many were taken before, float32.
+    step: the number of steps taken before, float32.
     """
     return tf.minimum(decay, (1 + step) / (10 + step))
 
 
 def next_state(
-    model: Model, given: Tensors, statistics: Tensors
+    model: Model, inputs: Tensors, statistics: Tensors
 ) -> dict[str, tf.Tensor]:
-    """The state's variables after a step, by name; empty for a model without.
+    """The state's variables after a step, by name; {} for a model without state.
 
-    given: what the loss was given, the state among it.
+    inputs: the weights and the state that the loss was given.
     statistics: of the whole batch.
     """
     if model.update_state is None:
         return {}
-    after = model.update_state({name: given[name] for name in model.state}, statistics)
+    after = model.update_state({name: inputs[name] for name in model.state}, statistics)
     if after.keys() != model.state.keys():
         raise ValueError(
             f"{model.name}: update_state gave {sorted(after)}, "
@@ -223,39 +226,40 @@ def applies_in_place(optimizer: Optimizer, settings: StepSettings) -> bool:
 def apply_gradients_in_place(
     optimizer: Optimizer,
     settings: StepSettings,
-    held: Mapping[str, tf.Variable],
+    variables: Mapping[str, tf.Variable],
     grads: Tensors,
 ) -> tf.Tensor:
     """Updates the variables by `optimizer.apply_in_place`; returns the gradient norm.
 
-    held: every variable, by name, on the device that this is called on.
+    variables: all of them, by name, on the device on which this is called.
     """
     if optimizer.apply_in_place is None:
         raise ValueError(
             "optimizer: given one without apply_in_place, wanted one with it"
         )
     grads, norm = _clipped(settings, grads)
-    step = tf.cast(held[STEP].read_value(), tf.float32)
-    held[STEP].assign_add(1)
+    step = tf.cast(variables[STEP].read_value(), tf.float32)
+    variables[STEP].assign_add(1)
     for name, grad in grads.items():
-        weight = held[weight_name(name)]
-        slots = optimizer.slots(weight.shape)
-        own = _own_step(optimizer, name, step)
-        optimizer.apply_in_place(
-            own, weight, grad, {slot: held[slot_name(name, slot)] for slot in slots}
-        )
+        weight = variables[weight_name(name)]
+        slots = {
+            slot: variables[slot_name(name, slot)]
+            for slot in optimizer.slots(weight.shape)
+        }
+        own_step = _own_step(optimizer, name, step)
+        optimizer.apply_in_place(own_step, weight, grad, slots)
         if settings.ema_decay is not None:
-            average = held[ema_name(name)]
+            average = variables[ema_name(name)]
             difference = weight.read_value() - average.read_value()
-            share = 1 - ema_decay_at(settings.ema_decay, own)
-            average.assign_add(share * difference)
+            step_size = 1 - ema_decay_at(settings.ema_decay, own_step)
+            average.assign_add(step_size * difference)
     return norm
 
 
 def _clipped(
     settings: StepSettings, grads: Tensors
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """The gradients, and their norm before."""
+    """The clipped gradients, and the norm that they had before."""
     squares = [tf.reduce_sum(grad * grad) for grad in grads.values()]
     norm = tf.sqrt(tf.add_n(squares))
     if settings.clip_norm is None:
@@ -264,24 +268,24 @@ def _clipped(
     return {name: grad * scale for name, grad in grads.items()}, norm
 
 
-def _statistics(model: Model, more: list[Tensors]) -> dict[str, tf.Tensor]:
-    """What the loss returned third."""
-    if len(more) != bool(model.state):
+def _statistics(model: Model, rest: list[Tensors]) -> dict[str, tf.Tensor]:
+    """The statistics that the loss of a model with state returns third."""
+    if len(rest) != bool(model.state):
         raise ValueError(
-            f"{model.name}: the loss returned {2 + len(more)} values, wanted nats, "
-            f"numbers{' and statistics: it has state' if model.state else ''}"
+            f"{model.name}: the loss returned {2 + len(rest)} values, wanted nats, "
+            f"metrics{' and statistics: it has state' if model.state else ''}"
         )
-    (found,) = more or ({},)
-    return {name: tf.cast(value, tf.float32) for name, value in found.items()}
+    (statistics,) = rest or ({},)
+    return {name: tf.cast(v, tf.float32) for name, v in statistics.items()}
 
 
-def _stats(
-    model: Model, nats: tf.Tensor, numbers: Tensors, batch: Tensors, num_examples: int
+def _totals(
+    model: Model, nats: tf.Tensor, metrics: Tensors, batch: Tensors, num_examples: int
 ) -> dict[str, tf.Tensor]:
     size = next(iter(batch.values())).shape[0]
-    per_example = {"loss": nats, **numbers}
-    if "loss" in numbers or "gradient_norm" in numbers:
-        raise ValueError(f"{model.name}: numbers named loss or gradient_norm: taken")
+    per_example = {"loss": nats, **metrics}
+    if taken := {"loss", "gradient_norm"} & metrics.keys():
+        raise ValueError(f"{model.name}: metrics: given {taken}, which the loop adds")
     for name, value in per_example.items():
         if value.shape != (size,):
             raise ValueError(

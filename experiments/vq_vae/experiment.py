@@ -1,4 +1,4 @@
-"""What is run: the vector-quantised autoencoder of images, judged and sampled from."""
+"""The experiment: train a VQ-VAE on images, evaluate it, sample from it."""
 
 import functools
 import warnings
@@ -16,8 +16,7 @@ from experiments.datasets.images import (
     training_batches,
 )
 from experiments.engines.selection import make_engine
-from experiments.image_transformer.experiment import NUM_VALUES
-from experiments.image_transformer.experiment import grid as pictures
+from experiments.image_transformer.experiment import NUM_VALUES, grid
 from experiments.image_transformer.sampling import check_temperature
 from experiments.records.media import Image
 from experiments.training import train_step
@@ -30,8 +29,8 @@ from experiments.vq_vae.network import Sizes
 from experiments.vq_vae.png import png
 from experiments.vq_vae.quantizer import Codebook
 
-COLLAPSED = 0.1  # of the codes: a perplexity below is warned of
-SETTLED = 2 * quantizer.RESTART_PATIENCE  # steps, before which it says little
+COLLAPSED = 0.1  # of the codes: a lower perplexity gives a warning
+SETTLED = 2 * quantizer.RESTART_PATIENCE  # steps, before which perplexity says little
 
 
 def train(
@@ -53,6 +52,7 @@ def train(
     mode: str = "train",
     resume: bool = False,
     init_from: str | None = None,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
     """Trains a VQ-VAE; returns the summary.
 
@@ -71,6 +71,7 @@ def train(
       writes what evaluation shows, both with the weights of `init_from`.
     resume: continues from the latest checkpoint in `run_dir`.
     init_from: a run folder or a checkpoint, whose weights a new run starts from.
+    dry_run: checks all arguments, and returns {} without a run.
 
     Writes checkpoints/, best/, metrics.jsonl, media/ with samples and reconstructions
     below their originals, TensorBoard events with both, and summary.json to `run_dir`.
@@ -121,6 +122,7 @@ def train(
         mode=mode,
         resume=resume,
         init_from=init_from,
+        dry_run=dry_run,
     )
 
 
@@ -143,17 +145,17 @@ def _yardsticks(
     if not num_batches:
         return {}
     trained, held_out = (
-        np.concatenate([batch(number)["image"] for number in range(num_batches)])
+        np.concatenate([batch(index)["image"] for index in range(num_batches)])
         for batch in (
             training_batches(images, seed=seed, batch_size=batch_size),
             held_out_batches(images, batch_size=batch_size),
         )
     )
     trained, held_out = trained.astype(np.uint8), held_out.astype(np.uint8)
-    of_png = png(held_out)
+    png_bits = png(held_out)
     return {
-        "png_bits_per_dim": of_png.files,
-        "png_data_bits_per_dim": of_png.data,
+        "png_bits_per_dim": png_bits.files,
+        "png_data_bits_per_dim": png_bits.data,
         "histogram_bits_per_dim": histogram_bits_per_dim(trained, held_out),
     }
 
@@ -166,58 +168,58 @@ def _show(
     num_samples: int,
     temperature: float,
 ) -> training.Show:
-    """What weights and codes make: reconstructions below originals, and samples.
+    """Reconstructions below their originals, and samples.
 
-    The same seed and the same images at every evaluation, so that they compare.
+    Every evaluation uses the same seed and images.
     """
-    drawing_seed = tf.constant(train_step.step_seed(seed, 0))
+    sample_seed = tf.constant(train_step.step_seed(seed, 0))
 
-    # One function, in which the images are encoded once for both.
+    # One function for both, so that the images are encoded once.
     @functools.partial(tf.function, autograph=False)
-    def coded(weights: Tensors, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        given = (weights, sizes, book, image)
-        return (
-            sampling.code_usage(*given),
-            sampling.reconstruct(*given),
-        )
+    def usage_and_reconstructions(
+        weights: Tensors, image: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        arguments = (weights, sizes, book, image)
+        return sampling.code_usage(*arguments), sampling.reconstruct(*arguments)
 
     if num_samples:
-        given = held_out_batches(images, batch_size=num_samples)(0)["image"]
+        originals = held_out_batches(images, batch_size=num_samples)(0)["image"]
 
     def show(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-        used = float(quantizer.perplexity(arrays["usage"]))
+        perplexity = float(quantizer.perplexity(arrays["usage"]))
         if not num_samples:
-            _warn_of_collapse(book, int(arrays["steps"]), used)
+            _warn_of_collapse(book, int(arrays["steps"]), perplexity)
             return {}
-        held = {name: tf.constant(array) for name, array in arrays.items()}
-        shares, made = coded(held, tf.constant(given))
-        both = np.concatenate([given, made.numpy()])
-        nearest = float(quantizer.perplexity(shares))
-        _warn_of_collapse(book, int(arrays["steps"]), min(used, nearest))
-        drawn = sampling.sample(
-            held, sizes, book, drawing_seed, num_samples, temperature=temperature
+        tensors = {name: tf.constant(array) for name, array in arrays.items()}
+        usage, reconstructions = usage_and_reconstructions(
+            tensors, tf.constant(originals)
+        )
+        pairs = np.concatenate([originals, reconstructions.numpy()])
+        nearest = float(quantizer.perplexity(usage))
+        _warn_of_collapse(book, int(arrays["steps"]), min(perplexity, nearest))
+        samples = sampling.sample(
+            tensors, sizes, book, sample_seed, num_samples, temperature=temperature
         )
         rows = max(1, int(num_samples**0.5))
         return {
-            # Of the nearest codes of the images reconstructed, where `perplexity` is of
-            # what training draws.
+            # Of the nearest codes of these images; `perplexity` is of training.
             "nearest_perplexity": nearest,
-            "reconstructions": Image(pictures(both, 2)),
-            "samples": Image(pictures(drawn, rows)),
+            "reconstructions": Image(grid(pairs, 2)),
+            "samples": Image(grid(samples, rows)),
         }
 
     return show
 
 
-def _warn_of_collapse(book: Codebook, steps: int, used: float) -> None:
-    """used: the perplexity of the codes drawn in training, or of the nearest ones."""
-    if steps >= SETTLED and used < COLLAPSED * book.num_codes:
+def _warn_of_collapse(book: Codebook, steps: int, perplexity: float) -> None:
+    """Warns if the codebook's perplexity is low after the first steps."""
+    if steps >= SETTLED and perplexity < COLLAPSED * book.num_codes:
         warnings.warn(
-            f"codebook: perplexity {used:.1f} of {book.num_codes} codes at step "
+            f"codebook: perplexity {perplexity:.1f} of {book.num_codes} codes at step "
             f"{steps}: it has collapsed; raise Codebook.restart_threshold (given "
-            f"{book.restart_threshold}), by which idle codes begin anew, or "
+            f"{book.restart_threshold}), by which unused codes are restarted, or "
             f"Codebook.commitment_cost (given {book.commitment_cost}), or lower the "
-            "optimizer's rate",
+            "learning rate",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -336,7 +336,7 @@ def test_a_grid_has_the_images_row_by_row():
             {"step": StepSettings(num_microbatches=16)},
             "topology batch:1 in 16 parts each",
         ),
-        ({"batch_size": 0}, "batch_size: given 0, wanted"),
+        ({"batch_size": 0}, "batch_size: given 0, wanted a whole number of at least 1"),
         (
             {"model": pixelcnn.model(height=4, width=4, layers=1, channels=2)}
             | {"num_samples": 1},

@@ -29,7 +29,7 @@ MODELS = {
         examples=toy_models.token_lines(length=8, vocabulary=12),
     ),
     "vector_quantized": lambda: dict(
-        model=toy_models.vector_quantized(size=8, channels=8, codes=8, code_depth=4),
+        model=toy_models.vector_quantized(size=8, channels=8, num_codes=8, code_dim=4),
         examples=toy_models.blob_images(size=8),
     ),
 }

@@ -65,7 +65,7 @@ def test_the_transformers_work_is_six_a_weight_and_token_and_its_attention():
         (lambda: transformer(heads=3), "hidden: 8 does not divide by 3 heads"),
         (
             lambda: toy_models.vector_quantized(
-                size=6, channels=1, codes=2, code_depth=1
+                size=6, channels=1, num_codes=2, code_dim=1
             ),
             "size: 6 does not divide by 4",
         ),
@@ -80,7 +80,7 @@ def test_data_of_another_size_than_the_models_are_refused():
     model = transformer()
     with pytest.raises(ValueError, match="tokens: given 5 a line, wanted 4"):
         model.loss(weights_of(model), {"tokens": np.zeros((2, 5), np.int32)}, RANDOM)
-    model = toy_models.vector_quantized(size=8, channels=4, codes=4, code_depth=2)
+    model = toy_models.vector_quantized(size=8, channels=4, num_codes=4, code_dim=2)
     with pytest.raises(ValueError, match="image: given"):
         image = np.zeros((2, 4, 4, 3), np.int32)
         model.loss(weights_of(model), {"image": image}, RANDOM)
@@ -106,7 +106,7 @@ def test_the_values_of_a_pixel_have_together_probability_one(log_scale):
 
 
 def test_the_autoencoders_work_is_three_times_its_forward_products():
-    model = toy_models.vector_quantized(size=8, channels=4, codes=16, code_depth=2)
+    model = toy_models.vector_quantized(size=8, channels=4, num_codes=16, code_dim=2)
     down = 4 * 4 * (4 * 4 * 3 * 4) + 2 * 2 * (4 * 4 * 4 * 4)
     codes = 2 * 2 * (4 * 16 + 16 * 2)
     up = 2 * 2 * (4 * 4 * 2 * 4) + 4 * 4 * (4 * 4 * 4 * 3)  # taps of each given place
@@ -114,7 +114,7 @@ def test_the_autoencoders_work_is_three_times_its_forward_products():
 
 
 def test_codes_cost_nothing_when_they_are_uniform_and_all_of_it_when_sure():
-    model = toy_models.vector_quantized(size=8, channels=4, codes=16, code_depth=2)
+    model = toy_models.vector_quantized(size=8, channels=4, num_codes=16, code_dim=2)
     batch = {"image": data.blob_images(size=8).make(np.random.default_rng(0))["image"]}
     batch["image"] = batch["image"][np.newaxis]
     weights = weights_of(model)

@@ -114,7 +114,7 @@ def test_the_tiny_transformer_runs_on_two_devices(tmp_path):
             {"step": StepSettings(num_microbatches=8)},
             "topology batch:1 in 8 parts each",
         ),
-        ({"batch_size": 0}, "batch_size: given 0, wanted"),
+        ({"batch_size": 0}, "batch_size: given 0, wanted a whole number of at least 1"),
         ({"mesh": "batch=2"}, "topology: given 'batch=2'"),
         ({"mesh": "batch:1,rows:2"}, "nothing of transformer.* over"),
         ({"device_type": "TPU"}, "wanted 1 of kind TPU, this machine has 0"),

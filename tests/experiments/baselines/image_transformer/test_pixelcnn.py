@@ -102,8 +102,8 @@ def test_it_is_as_large_as_the_image_transformer_it_stands_beside():
     ours, other = bindings("natural_crops32"), bindings("pixelcnn32")
     names = "layers heads key_size value_size filter_size block num_mixtures".split()
     sizes = image_transformer.Sizes(
-        height=ours["EXTENT"],
-        width=ours["EXTENT"],
+        height=ours["SIZE"],
+        width=ours["SIZE"],
         hidden=ours["HIDDEN"],
         likelihood="dmol",
         **{name: ours[name] for name in names},
