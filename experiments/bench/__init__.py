@@ -1,9 +1,13 @@
 """Benchmarks: systems run in turn, each in a fresh process."""
 
-from experiments.bench.image_transformer import measure_image_transformer
-from experiments.bench.nuts import compare_samplers
-from experiments.bench.scaling import measure_scaling
-from experiments.bench.vae import measure_vae
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from experiments.bench.image_transformer import measure_image_transformer
+    from experiments.bench.nuts import compare_samplers
+    from experiments.bench.scaling import measure_scaling
+    from experiments.bench.vae import measure_vae
 
 __all__ = [
     "compare_samplers",
@@ -11,3 +15,18 @@ __all__ = [
     "measure_scaling",
     "measure_vae",
 ]
+
+_MODULES = {
+    "compare_samplers": "nuts",
+    "measure_image_transformer": "image_transformer",
+    "measure_scaling": "scaling",
+    "measure_vae": "vae",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: each of some hundred worker processes imports this package, and the
+    # plots' library alone takes two seconds.
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

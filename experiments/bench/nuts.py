@@ -1,30 +1,29 @@
-"""The NUTS benchmark: samplers of one posterior, in turn, and the table of them."""
+"""NUTS on one regression problem by each of the compared systems."""
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments.bench import harness, nuts_worker, reference, subprocesses
-from experiments.bench.systems import SYSTEMS
+from experiments.bench.systems import SYSTEMS, System
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 from experiments.records import record
 from experiments.report import page
 
 WORKER = "experiments.bench.nuts_worker"
-PAPER = harness.REPO / "results" / "paper.json"
 MAX_SEED = 2**31 - 1
 
 
 class References(NamedTuple):
-    """The densities that a system's is compared with."""
+    """The exact posterior of all rows, and that of the first rows."""
 
-    whole: reference.Reference  # of all rows
-    head: reference.Reference  # of the first rows alone
+    all_rows: reference.Reference
+    first_rows: reference.Reference
 
 
 def compare_samplers(
@@ -39,19 +38,21 @@ def compare_samplers(
     systems: Sequence[str] = tuple(SYSTEMS),
     timeout_seconds: float = 900.0,
 ) -> Path:
-    """Measures the systems, one record a system and round, and renders the table.
+    """Measures the systems; appends a record a system and round, and renders the page.
 
-    A system has as many threads as there are cores, unless it says otherwise.  In its
-    first round its log density and gradient are compared with a float64 reference.  A
-    system whose density differs, or whose draws cannot be right, gets no ratio.
+    Each run of a system is a fresh process with as many threads as cores, unless its
+    entry in SYSTEMS sets others.  The first run of a system compares its log density
+    and gradient with a float64 reference, and every run checks its draws.  A system
+    that fails a check gets no ratio.
 
-    min_seconds: for how long a system repeats its call in a round.
+    min_seconds: for at least how long a system repeats its call in a round.
     out: the folder of records/, tables/ and plots/, from the repository's root.
+    systems: keys of SYSTEMS, in the order in which they run.
     timeout_seconds: of one system in one round.
 
-    Returns the table's path.  Raises ValueError, before anything runs, for arguments of
-    which no benchmark can be made; CheckFailed when a system of ours failed, or its
-    density or draws are wrong.
+    Returns the table's path.  Raises ValueError, before anything runs, for wrong values
+    of the arguments; CheckFailed when a system of our own failed or did not pass its
+    check.
     """
     harness.check_run(num_rounds, out, timeout_seconds)
     harness.check_seconds("min_seconds", min_seconds)
@@ -60,27 +61,27 @@ def compare_samplers(
         "nuts", WORKER, run_dir=run_dir, seed=seed, timeout_seconds=timeout_seconds
     )
     print(f"reference: {problem.rows:,} rows", flush=True)
-    whole = reference.make(problem, seed=seed)
-    head = reference.make(reference.head(problem), seed=seed)
-    problem_path = run_dir / "problem.npz"
-    nuts_worker.save_problem(problem_path, problem, whole.points)
+    references = References(
+        reference.make(problem, seed=seed),
+        reference.make(reference.first_rows(problem), seed=seed),
+    )
+    arrays_path = run_dir / "problem.npz"
+    nuts_worker.save_problem(arrays_path, problem, references.all_rows.points)
     jobs = {
-        name: _job(bench, name, problem, settings, References(whole, head), min_seconds)
+        name: _job(bench, name, problem, settings, references, arrays_path, min_seconds)
         for name in systems
     }
     try:
         records = harness.run_rounds(bench, jobs, num_rounds, _figure)
     finally:
-        problem_path.unlink()  # as large as the data
+        arrays_path.unlink()  # as large as the data
+    paper_path = harness.REPO / "results" / "paper.json"
     harness.finish(
         bench,
         records,
-        functools.partial(page.render_nuts, paper_path=PAPER),
+        functools.partial(page.render_nuts, paper_path=paper_path),
         out,
-        fails=lambda one: (
-            one.system.startswith("ppl_core")
-            and (one.status == "failed" or not one.check.get("passed"))
-        ),
+        fails=lambda one: one.system.startswith("ppl_core") and harness.is_wrong(one),
     )
     return harness.REPO / out / "tables" / "nuts_speedup.md"
 
@@ -91,39 +92,45 @@ def _job(
     problem: RegressionProblem,
     settings: SamplerSettings,
     references: References,
+    arrays_path: Path,
     min_seconds: float,
 ) -> harness.Job:
-    """A job that samples with one system and checks its density once."""
+    """Runs one system and makes its record."""
     system = SYSTEMS[name]
-    cores = len(os.sched_getaffinity(0))
-    check: dict[str, Any] = {}
+    threads = len(os.sched_getaffinity(0))
+    variables = subprocesses.with_threads(threads) | system.environment
+    density_check: dict[str, Any] = {}  # of the first run
 
-    def sample(number: int) -> record.Record:
-        nonlocal check
-        seed = (bench.seed + number) % MAX_SEED
-        arrays_path = bench.run_dir / f"round{number}-{name}.npz"
+    def job(number: int) -> record.Record:
+        arrays = bench.run_dir / f"round{number}-{name}.npz"
         task = {
             "mode": "sample",
             "system": name,
-            "seed": seed,
+            "seed": (bench.seed + number) % MAX_SEED,
             "settings": vars(settings),
             "min_seconds": min_seconds,
-            "check": not check,
-            "problem_path": str(bench.run_dir / "problem.npz"),
-            "arrays_path": str(arrays_path),
+            "check_density": not density_check,
+            "problem_path": str(arrays_path),
+            "arrays_path": str(arrays),
         }
         (result,) = harness.run_tasks(
             bench,
             f"round{number}-{name}",
             [task],
-            threads=cores,
+            threads=threads,
             environment=system.environment,
         )
+        check: dict[str, Any] = {}
         if result["status"] == "ok":
-            with np.load(arrays_path) as arrays:
-                check = _check(problem, references, name, arrays, check)
-            if "energy_error_100_steps" in result:
-                check["energy_error_100_steps"] = result["energy_error_100_steps"]
+            with np.load(arrays) as answers:
+                if not density_check:
+                    density_check.update(_check_density(references, system, answers))
+                    if "energy_error_100_steps" in result:
+                        error = result["energy_error_100_steps"]
+                        density_check["energy_error_100_steps"] = error
+                check = _check_draws(problem, references, system, answers)
+            passed = density_check["passed"] and check.get("passed", True)
+            check = density_check | check | {"passed": passed}
         return harness.make_record(
             bench,
             result,
@@ -134,53 +141,55 @@ def _job(
                 "source": problem.source,
                 "rows": problem.rows,
                 "dim": problem.dim,
+                "features_bytes": problem.features.nbytes,
             },
-            settings={
-                **vars(settings),
-                **system.settings,
-                "seed": seed,
+            hardware={"threads": variables},
+            settings=vars(settings)
+            | system.settings
+            | {
+                "seed": task["seed"],
                 "start": "the problem's own, the same for every system",
                 "metric": system.metric,
                 "min_seconds": min_seconds,
             },
             check=check,
-            hardware={"threads": subprocesses.with_threads(cores) | system.environment},
         )
 
-    return sample
+    return job
 
 
-def _check(
-    problem: RegressionProblem,
-    references: References,
-    name: str,
-    arrays: Mapping[str, np.ndarray],
-    earlier: Mapping[str, Any],
+def _check_density(
+    references: References, system: System, answers: Any
 ) -> dict[str, Any]:
-    """The check of the density, made in the first round, and of this round's draws."""
-    system = SYSTEMS[name]
-    check = {"passed": True, **earlier}
-    if "log_prob" in arrays:
-        whole = reference.check_density(
-            references.whole,
-            arrays["log_prob"],
-            arrays["grad"],
-            precision=system.checked,
-        )
-        head = reference.check_density(
-            references.head,
-            arrays["head_log_prob"],
-            arrays["head_grad"],
-            precision=system.checked,
-        )
-        check |= whole | {"head": head, "passed": whole["passed"] and head["passed"]}
-        if not check["passed"]:
-            check["reason"] = "its density or gradient differs from the reference"
-    if system.draws:
-        draws = reference.check_draws(problem, references.whole, arrays["values"])
-        if not draws["passed"]:
-            check["reason"] = "its draws cannot come from the posterior"
-        check |= draws | {"passed": check["passed"] and draws["passed"]}
+    """The check of log density and gradient, on all rows and on the first."""
+    if not system.precision:
+        return {"passed": True}
+    check = reference.check_density(
+        references.all_rows,
+        answers["log_prob"],
+        answers["grad"],
+        precision=system.precision,
+    )
+    check["head"] = reference.check_density(
+        references.first_rows,
+        answers["first_rows_log_prob"],
+        answers["first_rows_grad"],
+        precision=system.precision,
+    )
+    check["passed"] = check["passed"] and check["head"]["passed"]
+    if not check["passed"]:
+        check["reason"] = "its density or gradient is not the reference's"
+    return check
+
+
+def _check_draws(
+    problem: RegressionProblem, references: References, system: System, answers: Any
+) -> dict[str, Any]:
+    if not system.is_sampler:
+        return {}
+    check = reference.check_draws(problem, references.all_rows, answers["values"])
+    if not check["passed"]:
+        check["reason"] = "its draws cannot be the posterior's"
     return check
 
 

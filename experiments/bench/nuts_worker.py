@@ -1,25 +1,23 @@
-"""The task of the NUTS benchmark: sample with one system."""
+"""One sampler measured in a process of its own."""
 
 import importlib
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from experiments.bench import reference
 from experiments.bench.problems import SystemDraws
-from experiments.bench.systems import SYSTEMS
+from experiments.bench.systems import SYSTEMS, System
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 
 
 def save_problem(path: Path, problem: RegressionProblem, points: np.ndarray) -> None:
-    """Writes the arrays that all workers read.
-
-    points: at which densities are evaluated, [points, dim].
-    """
+    """Writes the arrays that all workers read."""
     np.savez(
         path,
         name=problem.name,
@@ -31,69 +29,97 @@ def save_problem(path: Path, problem: RegressionProblem, points: np.ndarray) -> 
     )
 
 
-def sample(task: dict[str, Any]) -> dict[str, Any]:
-    """Times a system's call, repeated for the task's `min_seconds`.
-
-    Returns the seconds (build, first, calls) and the work: leapfrogs and gradients of
-    each timed call.  The draws of the last call are in the task's `arrays_path`.  With
-    the task's `check`, the density is there too, at the problem's points: of all rows
-    and of the first ones.
-    """
-    system = SYSTEMS[task["system"]]
-    with np.load(task["problem_path"], allow_pickle=False) as arrays:
+def _load_problem(path: str) -> tuple[RegressionProblem, np.ndarray]:
+    """The problem, and the points at which its density is checked."""
+    with np.load(path, allow_pickle=False) as arrays:
         fields = {key: arrays[key] for key in ("features", "labels", "start")}
         problem = RegressionProblem(
             name=str(arrays["name"]), source=str(arrays["source"]), **fields
         )
-        points = arrays["points"]
+        return problem, arrays["points"]
+
+
+def measure(task: dict[str, Any]) -> dict[str, Any]:
+    """The times of the task's system, whose call is repeated for `min_seconds`.
+
+    Returns the seconds (build, first, calls), the work (leapfrogs and gradients of each
+    of the calls) and a note.  Writes the draws of the last call to `arrays_path`; with
+    `check_density` also the density at the problem's points, of all rows and of the
+    first.
+    """
+    system = SYSTEMS[task["system"]]
+    problem, points = _load_problem(task["problem_path"])
     settings = SamplerSettings(**(task["settings"] | system.settings))
     module = importlib.import_module(system.module)
+
     begin = time.perf_counter()
-    call = module.prepare(problem, settings, task["seed"], **system.variant)
+    sample = module.prepare(problem, settings, task["seed"], **system.variant)
     build = time.perf_counter() - begin
+    first, draws = _time(sample)
+    results = [] if system.warms_up else [(first, draws)]
+    while sum(wall for wall, _ in results) < task["min_seconds"] or not results:
+        results.append(_time(sample))
+    leapfrogs = [int(draws.leapfrogs.sum()) for _, draws in results]
 
-    first, draws = _timed(call)
-    walls, timed = ([], []) if system.warms_up else ([first], [draws])
-    while sum(walls) < task["min_seconds"] or not walls:
-        wall, draws = _timed(call)
-        walls.append(wall)
-        timed.append(draws)
-    calls = [
-        wall if one.seconds is None else one.seconds
-        for wall, one in zip(walls, timed, strict=True)
-    ]
-    leapfrogs = [int(one.leapfrogs.sum()) for one in timed]
-    gradients = [
-        int(one.gradients or count) for one, count in zip(timed, leapfrogs, strict=True)
-    ]
-
-    outputs: dict[str, Any] = {"values": np.asarray(draws.values)}
-    result = {
-        "note": system.note or getattr(module, "NOTE", ""),
-        "seconds": {"build": build, "first": first, "calls": calls},
-        "work": {"leapfrogs": leapfrogs, "gradients": gradients},
-    }
-    if task["check"]:
-        options = system.variant | system.checked_as
-        if system.checked:
-            outputs["log_prob"], outputs["grad"] = module.log_prob_and_grad(
-                problem, points, **options
-            )
-            outputs["head_log_prob"], outputs["head_grad"] = module.log_prob_and_grad(
-                reference.head(problem), points, **options | system.head_checked_as
-            )
+    arrays: dict[str, Any] = {"values": np.asarray(results[-1][1].values)}
+    energy_error = {}
+    if task["check_density"]:
+        if system.precision:
+            arrays |= _densities(module, system, problem, points)
         if hasattr(module, "energy_error"):
-            result["energy_error_100_steps"] = module.energy_error(
+            energy_error["energy_error_100_steps"] = module.energy_error(
                 problem, settings, task["seed"], **system.variant
             )
-    np.savez(task["arrays_path"], **outputs)
-    return result
+    np.savez(task["arrays_path"], **arrays)
+    return energy_error | {
+        "note": _note(module, system, problem),
+        "seconds": {
+            "build": build,
+            "first": first,
+            "calls": [
+                wall if draws.seconds is None else draws.seconds
+                for wall, draws in results
+            ],
+        },
+        "work": {
+            "leapfrogs": leapfrogs,
+            "gradients": [
+                int(draws.gradients or count)
+                for (_, draws), count in zip(results, leapfrogs, strict=True)
+            ],
+        },
+    }
 
 
-def _timed(call: Callable[[], SystemDraws]) -> tuple[float, SystemDraws]:
+def _time(sample: Callable[[], SystemDraws]) -> tuple[float, SystemDraws]:
     begin = time.perf_counter()
-    draws = call()
+    draws = sample()
     return time.perf_counter() - begin, draws
 
 
-MODES = {"sample": sample}
+def _densities(
+    module: ModuleType, system: System, problem: RegressionProblem, points: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Log prob and gradient at the points, of all rows and of the first."""
+    options = system.variant | system.density_options
+    log_prob, grad = module.log_prob_and_grad(problem, points, **options)
+    first_rows = module.log_prob_and_grad(
+        reference.first_rows(problem), points, **options | system.first_rows_options
+    )
+    return {
+        "log_prob": log_prob,
+        "grad": grad,
+        "first_rows_log_prob": first_rows[0],
+        "first_rows_grad": first_rows[1],
+    }
+
+
+def _note(module: ModuleType, system: System, problem: RegressionProblem) -> str:
+    """What the page says under the table, from the system's entry and its module."""
+    own = getattr(module, "NOTE", "")
+    if hasattr(module, "note"):
+        own = module.note(problem, **system.variant)
+    return "; ".join(text for text in (own, system.note) if text)
+
+
+MODES = {"sample": measure}

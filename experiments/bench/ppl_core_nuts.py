@@ -1,4 +1,4 @@
-"""The traced program under our sampler, as one of the systems compared."""
+"""Our sampler on the traced program, as one of the systems compared."""
 
 from collections.abc import Callable
 
@@ -10,6 +10,22 @@ from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings, chain
 from experiments.inference.samples import gradients_computed
 from experiments.nuts.posterior import posterior, split_rows, within_xla
+
+
+def note(
+    problem: RegressionProblem, *, whole: bool = False, num_devices: int = 1
+) -> str:
+    """How many blocks the rows are in, and of what size."""
+    num = len(split_rows(problem, num_devices=num_devices, whole=whole))
+    megabytes = 4 * problem.rows * problem.dim / 1e6
+    size = f"{problem.rows:,} rows, {megabytes:.1f} MB of features"
+    if num == num_devices:
+        return f"{size}, in one block" + " a device" * (num_devices > 1)
+    return (
+        f"{size}, in {num} blocks: each is read for the log prob and again for the "
+        "gradient while it is in cache. Hand-written code could do the same; 'ours, "
+        "data whole' shows what the language costs"
+    )
 
 
 def prepare(
@@ -52,7 +68,7 @@ def log_prob_and_grad(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The log posterior at `points` [points, dim] and its gradient, as NumPy.
 
-    num_chains: points at once, as a sampler of so many chains would have them.
+    num_chains: points evaluated at once.
     """
     blocks = split_rows(
         problem, num_devices=num_devices, whole=whole, block_bytes=block_bytes

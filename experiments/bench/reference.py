@@ -1,26 +1,25 @@
-"""What every system's density and draws are held against: NumPy, float64, exact."""
+"""The exact posterior in float64 NumPy, and checks of densities and draws."""
 
 import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.special
-import scipy.stats
 
 from experiments.datasets.regression import RegressionProblem
 
-# Largest error of a log density, relative to the largest value.  A gradient's is what
-# its precision rounds off, see `grad_rounding`; over half a million rows that could
-# hide the prior, so every density is also held on its first rows alone.
+# Largest error of a log density, relative to the largest value.  A gradient's error is
+# bounded by its rounding, see `grad_rounding`.  Over half a million rows the bound is
+# larger than the prior's gradient, so densities of the first rows are checked as well.
 LOG_PROB_TOLERANCE = {"float64": 1e-9, "float32": 1e-6}
 UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24}
-DEVIATIONS = 6.0  # of a sum's rounding error, taken as a walk of random steps
-HEAD_ROWS = 1000
-ALARM = 1e-9  # how often a right chain's log density would leave the range below
+DEVIATIONS = 6.0  # standard deviations of a sum's rounding error, as a random walk
+NUM_FIRST_ROWS = 1000
+FALSE_ALARM = 1e-9  # probability that a correct chain fails `check_draws`
 
 
 class Reference(NamedTuple):
-    """The posterior at some points, and at the point where the chains begin."""
+    """The posterior at some points and at the start of the chains."""
 
     points: np.ndarray  # [points, dim] float32
     log_prob: np.ndarray  # [points] float64
@@ -45,30 +44,30 @@ def log_prob_and_grad(
 
 
 def grad_rounding(problem: RegressionProblem, coeffs: np.ndarray) -> np.ndarray:
-    """How far rounding may move each entry of the gradient, in unit roundoffs: [dim].
+    """A bound on the rounding error of each gradient entry, in unit roundoffs: [dim].
 
-    A sum of n rounded terms t, taken in any order, is off by at most about
-    sqrt(n) sum |t| roundoffs, up to a few deviations (Higham and Mary, 2019, A New
-    Approach to Probabilistic Rounding Error Analysis).  Each term is a residual times a
-    feature.  The residual is off relatively by what its logit is off absolutely, at
-    most about the logit's own sum of magnitudes, and absolutely by one roundoff of the
-    probability.
+    The rounding error of a sum of n terms t, in any order, is at most about
+    sqrt(n) sum |t| roundoffs, times a few standard deviations (Higham and Mary, 2019, A
+    New Approach to Probabilistic Rounding Error Analysis).  Each term is a residual
+    times a feature.  The residual's relative error is the absolute error of its logit,
+    at most about the logit's sum of magnitudes; its absolute error is one roundoff of
+    the probability.
     """
     walk = np.sqrt(problem.rows)
-    allowed = walk * np.abs(coeffs).astype(np.float64)
+    bound = walk * np.abs(coeffs).astype(np.float64)
     for rows in _row_blocks(problem):
         features = problem.features[rows].astype(np.float64)
         residuals = problem.labels[rows] - scipy.special.expit(features @ coeffs)
         features = np.abs(features)
         logits = features @ np.abs(coeffs)
-        allowed += (np.abs(residuals) * (walk + logits) + 1.0) @ features
-    return DEVIATIONS * allowed
+        bound += (np.abs(residuals) * (walk + logits) + 1.0) @ features
+    return DEVIATIONS * bound
 
 
 def max_log_prob(problem: RegressionProblem) -> float:
-    """The largest log posterior, by Newton's method: it is concave.
+    """The maximum of the log posterior, which is concave, by Newton's method.
 
-    Raises ValueError when 50 iterations do not get there.
+    Raises ValueError when 50 iterations do not converge.
     """
     coeffs = np.zeros(problem.dim)
     for _ in range(50):
@@ -79,23 +78,23 @@ def max_log_prob(problem: RegressionProblem) -> float:
             probs = scipy.special.expit(features @ coeffs)
             hessian += (features * (probs * (1 - probs))[:, np.newaxis]).T @ features
         step = np.linalg.solve(hessian, grad)
-        if grad @ step < 1e-6:  # twice what is left to gain
+        if grad @ step < 1e-6:  # twice the predicted gain
             return value
         coeffs = coeffs + _longest_step(problem, coeffs, step, value) * step
     raise ValueError(f"{problem.name}: Newton's method did not find the maximum")
 
 
-def head(problem: RegressionProblem) -> RegressionProblem:
-    """The problem of the first rows alone, where the prior counts."""
+def first_rows(problem: RegressionProblem) -> RegressionProblem:
+    """The problem of the first rows alone, where the prior matters."""
     return dataclasses.replace(
         problem,
-        features=np.ascontiguousarray(problem.features[:HEAD_ROWS]),
-        labels=problem.labels[:HEAD_ROWS],
+        features=np.ascontiguousarray(problem.features[:NUM_FIRST_ROWS]),
+        labels=problem.labels[:NUM_FIRST_ROWS],
     )
 
 
 def make(problem: RegressionProblem, *, seed: int, num_points: int = 5) -> Reference:
-    """The reference of a problem, at `num_points` points about its start."""
+    """The reference of a problem, at `num_points` points near its start."""
     noise = np.random.default_rng(seed).normal(size=(num_points, problem.dim))
     points = (problem.start + 0.05 * noise).astype(np.float32)
     exact = points.astype(np.float64)
@@ -113,12 +112,12 @@ def make(problem: RegressionProblem, *, seed: int, num_points: int = 5) -> Refer
 def check_density(
     reference: Reference, log_prob: np.ndarray, grad: np.ndarray, *, precision: str
 ) -> dict[str, Any]:
-    """Whether a density is the reference's, up to one constant, and how far off.
+    """Whether a density equals the reference up to a constant, and its errors.
 
-    precision: "float64" or "float32", what the density is computed in.
+    precision: "float64" or "float32", in which the density was computed.
 
-    Returns the errors relative to the largest value, the gradient's error over what
-    rounding allows, and whether both pass.
+    Returns the errors relative to the largest value, the gradient's error relative to
+    the rounding bound, and whether both pass.
     """
     offset = np.asarray(log_prob) - reference.log_prob
     log_prob_error = float(
@@ -141,29 +140,29 @@ def check_density(
 def check_draws(
     problem: RegressionProblem, reference: Reference, values: np.ndarray
 ) -> dict[str, Any]:
-    """Whether draws [chains, draws, dim] may come from chains that begin at the start.
+    """Whether draws [chains, draws, dim] may come from chains from the start.
 
-    Energy is conserved, so a transition cannot lower the log density by more than the
-    kinetic energy that it began with: half a chi-square of `dim` degrees of freedom.
+    NUTS conserves energy.  So a transition lowers the log density by at most its
+    initial kinetic energy: half a chi-square variable with `dim` degrees of freedom.
     """
     if not np.all(np.isfinite(values)):
         return {"draws_finite": False, "passed": False}
     first = np.broadcast_to(problem.start, values[:, :1].shape)
     steps = np.diff(np.concatenate([first, values], axis=1), axis=1)
-    lost = max(
+    below = max(
         reference.max_log_prob - log_prob_and_grad(problem, draw.astype(np.float64))[0]
-        for draw in values[:, -1][:4]  # the last of the first chains: they cost a pass
+        for draw in values[:, -1][:4]  # each costs a pass over the data
     )
     allowed = (
         reference.max_log_prob
         - reference.start_log_prob
-        + values.shape[1] * scipy.stats.chi2.isf(ALARM, problem.dim) / 2
+        + values.shape[1] * scipy.special.chdtri(problem.dim, FALSE_ALARM) / 2
     )
     moved = bool(np.all(np.any(steps != 0, axis=-1)))
     return {
-        "draws_below_maximum": lost,
+        "draws_below_maximum": below,
         "draws_moved": moved,
-        "passed": bool(moved and lost <= allowed),
+        "passed": bool(moved and below <= allowed),
     }
 
 
@@ -174,7 +173,7 @@ def _row_blocks(problem: RegressionProblem, size: int = 65536) -> list[slice]:
 def _longest_step(
     problem: RegressionProblem, coeffs: np.ndarray, step: np.ndarray, value: float
 ) -> float:
-    """The first of 1, 1/2, 1/4 ... that does not lower the log posterior."""
+    """The largest of 1, 1/2, 1/4 ... at which the log posterior is not lower."""
     length = 1.0
     while log_prob_and_grad(problem, coeffs + length * step)[0] < value:
         length /= 2

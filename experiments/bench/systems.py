@@ -1,68 +1,61 @@
-"""The systems compared, by name alone: a worker imports the one that it was told of."""
+"""The samplers compared, by name; a worker imports only the module of its own."""
 
 import os
 from typing import Any, NamedTuple
 
 
 class System(NamedTuple):
-    """A row of the table: the module that runs it, and what it is told besides."""
+    """A row of the table: its module and how it is run."""
 
-    module: str  # has prepare, and log_prob_and_grad unless it is a bare floor
-    variant: dict[str, Any] = {}  # keywords of both
-    settings: dict[str, Any] = {}  # what differs from the benchmark's own
-    warms_up: bool = True  # its first call does not count
-    checked: str = "float32"  # the precision its density is held to; "": it has none
-    draws: bool = True  # whether it draws from the posterior
-    checked_as: dict[str, Any] = {}  # more keywords of log_prob_and_grad
-    head_checked_as: dict[str, Any] = {}  # and of it on the first rows alone
+    module: str  # with `prepare`, and `log_prob_and_grad` where `precision` is set
+    variant: dict[str, Any] = {}  # keyword arguments of both
+    settings: dict[str, Any] = {}  # that differ from the benchmark's
+    warms_up: bool = True  # the first call is not counted
+    precision: str = "float32"  # in which its density is checked; "": it has none
+    is_sampler: bool = True  # whether it draws from the posterior
+    density_options: dict[str, Any] = {}  # more arguments of `log_prob_and_grad`
+    first_rows_options: dict[str, Any] = {}  # and more on the first rows
     metric: str = "identity"
-    environment: dict[str, str] = {}  # of its process, where not the others'
-    note: str = ""  # under the table, besides what the module says itself
+    environment: dict[str, str] = {}  # variables of its process, over the others
+    note: str = ""  # under the table, after the module's own
 
 
 _BASELINES = "experiments.baselines.nuts."
+_OURS = "experiments.bench.ppl_core_nuts"
 _ALL_CORES = {
     "num_chains": len(os.sched_getaffinity(0)),
     "num_results": 1,
     "max_depth": 6,
 }
-
-_BLOCKS = (
-    "its data are in blocks of rows, each read for the log prob and again for the "
-    "gradient while in cache; a density written by hand could do the same, and the row "
-    "with the data whole shows what the language costs"
-)
-
-
-_SMALL_BLOCKS = {"block_bytes": 1 << 16}  # the first rows in several blocks, as all are
+_SMALL_BLOCKS = {"block_bytes": 1 << 16}  # the first rows in several blocks
 
 
 def _on_logical_devices(num: int) -> System:
-    """Ours on parts of one CPU, a thread each, which is what one device is worth."""
+    """Ours on logical devices of one CPU, each with one thread."""
     cores = len(os.sched_getaffinity(0))
-    beyond = f"; more devices than the machine's {cores} cores" if num > cores else ""
+    excess = f"; more devices than the machine's {cores} cores" if num > cores else ""
     return System(
-        "experiments.bench.ppl_core_nuts",
+        _OURS,
         {"num_devices": num},
-        head_checked_as=_SMALL_BLOCKS,
-        note="the rows over logical devices of one CPU, no accelerators" + beyond,
+        first_rows_options=_SMALL_BLOCKS,
+        note="the rows over logical devices of one CPU, no accelerators" + excess,
         environment={
             "OMP_NUM_THREADS": "1",
-            "TF_NUM_INTRAOP_THREADS": "1",  # of a device's own work
-            "TF_NUM_INTEROP_THREADS": str(num),  # devices at once
+            "TF_NUM_INTRAOP_THREADS": "1",  # within an operation of a device
+            "TF_NUM_INTEROP_THREADS": str(num),  # devices that compute at once
         },
     )
 
 
 SYSTEMS: dict[str, System] = {
     "stan_plain": System(
-        _BASELINES + "stan", {"program": "plain"}, warms_up=False, checked="float64"
+        _BASELINES + "stan", {"program": "plain"}, warms_up=False, precision="float64"
     ),
     "stan_glm": System(
-        _BASELINES + "stan", {"program": "glm"}, warms_up=False, checked="float64"
+        _BASELINES + "stan", {"program": "glm"}, warms_up=False, precision="float64"
     ),
     "pymc_float64": System(
-        _BASELINES + "pymc", {"dtype": "float64"}, warms_up=False, checked="float64"
+        _BASELINES + "pymc", {"dtype": "float64"}, warms_up=False, precision="float64"
     ),
     "pymc_float32": System(_BASELINES + "pymc", {"dtype": "float32"}, warms_up=False),
     "tfp_nuts": System(_BASELINES + "tfp_nuts"),
@@ -70,22 +63,20 @@ SYSTEMS: dict[str, System] = {
     "handwritten_tf_grad": System(
         _BASELINES + "handwritten_tf", {"gradient": "by_hand"}
     ),
-    "ppl_core_whole": System("experiments.bench.ppl_core_nuts", {"whole": True}),
-    "ppl_core": System(
-        "experiments.bench.ppl_core_nuts", head_checked_as=_SMALL_BLOCKS, note=_BLOCKS
-    ),
+    "ppl_core_whole": System(_OURS, {"whole": True}),
+    "ppl_core": System(_OURS, first_rows_options=_SMALL_BLOCKS),
     "jax_dim_rows": System(
-        _BASELINES + "jax_leapfrog", {"layout": "dim_rows"}, draws=False
+        _BASELINES + "jax_leapfrog", {"layout": "dim_rows"}, is_sampler=False
     ),
-    "one_pass": System(_BASELINES + "one_pass", checked="", draws=False),
+    "one_pass": System(_BASELINES + "one_pass", precision="", is_sampler=False),
     "jax_rows_dim": System(
-        _BASELINES + "jax_leapfrog", {"layout": "rows_dim"}, draws=False
+        _BASELINES + "jax_leapfrog", {"layout": "rows_dim"}, is_sampler=False
     ),
     "numpyro": System(_BASELINES + "numpyro", warms_up=False),
     "nutpie": System(
         _BASELINES + "nutpie",
         warms_up=False,
-        checked="float64",
+        precision="float64",
         metric="diagonal, nutpie's own, from gradients",
     ),
     "blackjax": System(_BASELINES + "blackjax", warms_up=False),
@@ -94,19 +85,19 @@ SYSTEMS: dict[str, System] = {
         {"program": "glm"},
         _ALL_CORES,
         warms_up=False,
-        checked="float64",
+        precision="float64",
     ),
     "pymc_float64_all_cores": System(
         _BASELINES + "pymc",
         {"dtype": "float64"},
         _ALL_CORES,
         warms_up=False,
-        checked="float64",
+        precision="float64",
     ),
     "ppl_core_64_chains": System(
-        "experiments.bench.ppl_core_nuts",
-        checked_as={"num_chains": 64},
-        head_checked_as=_SMALL_BLOCKS,
+        _OURS,
+        density_options={"num_chains": 64},
+        first_rows_options=_SMALL_BLOCKS,
         settings={"num_chains": 64, "num_results": 1, "max_depth": 6},
         warms_up=False,
     ),

@@ -1,9 +1,11 @@
-"""The posterior of `logistic_regression` on blocks of rows, for our sampler."""
+"""The posterior of `logistic_regression`, its rows in blocks where that is faster."""
 
 import itertools
 import math
 import os
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,19 +13,39 @@ import tensorflow as tf
 
 import ppl_core as ppl
 from experiments.datasets.regression import RegressionProblem
+from experiments.inference.settings import check_count
 from experiments.nuts.program import logistic_regression
 from experiments.training import topology
 
-# Of features: with one chain they and what is made of them stay in a core's own cache
-# of 1 MB.  Logits of many chains do not count: blocks were too small for a product.
+# Features of one block.  With one chain, they and what is computed from them fit in a
+# core's own cache of 1 MB.  The logits of many chains do not count: blocks small enough
+# for those were too small for fast matrix products.
 BLOCK_BYTES = 768 << 10
+# Blocks cost some 0.4 ms a gradient, since XLA cannot compile the sampler's loop around
+# them.  On 2 cores of 2 MiB they were slower than one block up to about 80,000 rows of
+# 55 columns (17 MiB) and faster on 581,012.
+MIN_CACHES = 4  # features in blocks are larger than this many times the cores' caches
+CACHE_BYTES = 1 << 20  # of a core, where the system does not tell
+CPU_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
 class Block(NamedTuple):
-    """Rows of the data that are worked on together, and where."""
+    """Rows that are computed together."""
 
     rows: slice
-    device: str | None  # None: the only one
+    device: str | None  # None: the only device
+
+
+def core_cache_bytes() -> int:
+    """The size of a core's level-2 cache; CACHE_BYTES where Linux does not tell."""
+    for level in CPU_CACHES.glob("index*/level"):
+        try:
+            size = re.fullmatch(r"(\d+)K", level.with_name("size").read_text().strip())
+            if level.read_text().strip() == "2" and size:
+                return int(size[1]) << 10
+        except OSError:
+            continue
+    return CACHE_BYTES
 
 
 def split_rows(
@@ -33,32 +55,40 @@ def split_rows(
     whole: bool = False,
     block_bytes: int | None = None,
 ) -> list[Block]:
-    """The problem's rows, in order: an equal share a device, cut to fit a cache.
+    """The problem's rows, in order: an equal part a device, each in one or more blocks.
 
-    block_bytes: of features; None: BLOCK_BYTES.
-    whole: whether a device's share is one block, as it always is on an accelerator.
+    A part is one block on an accelerator, and where the features are at most MIN_CACHES
+    times as large as the level-2 caches of the cores.
+
+    whole: whether a device's part is one block in any case.
+    block_bytes: the features of a block, for data of any size; None: BLOCK_BYTES.
 
     Raises ValueError when there are fewer rows than devices, or fewer devices than
-    wanted; the CPU counts as many as are asked for before TensorFlow begins.
+    asked for.  The CPU is split into logical devices before TensorFlow starts.
     """
-    if not 1 <= num_devices <= problem.rows:
-        raise ValueError(
-            f"num_devices: given {num_devices}, wanted 1 to {problem.rows}, the rows "
-            f"of {problem.name}: a device without one has nothing to do"
-        )
+    check_count(
+        "num_devices",
+        num_devices,
+        highest=problem.rows,
+        why=f" (the rows of {problem.name}: one a device at least)",
+    )
+    features_bytes = 4 * problem.rows * problem.dim
+    caches = len(os.sched_getaffinity(0)) * core_cache_bytes()
+    small = block_bytes is None and features_bytes <= MIN_CACHES * caches
+    whole = whole or small or _on_accelerator()
     block_bytes = block_bytes or BLOCK_BYTES
     devices = [None] if num_devices == 1 else topology.local_devices(num_devices)
     edges = [i * problem.rows // num_devices for i in range(num_devices + 1)]
-    made = []
+    blocks = []
     for device, (first, last) in zip(devices, itertools.pairwise(edges), strict=True):
         size = last - first
-        if not whole and not _on_accelerator():
+        if not whole:
             size = math.ceil(size / math.ceil(size * 4 * problem.dim / block_bytes))
-        made += [
+        blocks += [
             Block(slice(i, min(i + size, last)), device)
             for i in range(first, last, size)
         ]
-    return made
+    return blocks
 
 
 def _on_accelerator() -> bool:
@@ -69,9 +99,9 @@ def _on_accelerator() -> bool:
 def posterior(problem: RegressionProblem, blocks: Sequence[Block]) -> ppl.Posterior:
     """The posterior of `logistic_regression` given the problem's data.
 
-    As many blocks are under way as there are cores, see `unconstrain_shards`.
+    Each core computes one block at a time; see `unconstrain_shards`.
     """
-    # int8, since TensorFlow would keep int32 labels in the host's memory.
+    # int8, since TensorFlow keeps int32 labels in the host's memory.
     labels = problem.labels.astype(np.int8)
     shards = [
         ppl.Shard(
@@ -87,5 +117,5 @@ def posterior(problem: RegressionProblem, blocks: Sequence[Block]) -> ppl.Poster
 
 
 def within_xla(blocks: Sequence[Block]) -> bool:
-    """Whether XLA may compile the sampler's loop with the density of these in it."""
+    """Whether XLA may compile the sampler's loop together with the density."""
     return len(blocks) == 1

@@ -109,7 +109,7 @@ def test_the_first_rows_show_a_prior_that_all_of_them_could_hide():
     many = RegressionProblem(
         name="made", source="made", features=features, labels=labels, start=start
     )
-    exact = reference.make(reference.head(many), seed=0)
+    exact = reference.make(reference.first_rows(many), seed=0)
     flat = exact.log_prob + 0.5 * np.sum(exact.points.astype(np.float64) ** 2, axis=1)
     check = reference.check_density(
         exact,

@@ -140,7 +140,7 @@ def test_more_devices_than_there_are_is_an_error(done):
 
 def test_more_devices_than_rows_is_an_error(done):
     assert (
-        f"num_devices: given {ROWS + 1}, wanted 1 to {ROWS}"
+        f"num_devices: given {ROWS + 1}, wanted a whole number from 1 to {ROWS}"
         in (done[1]["more than rows"])
     )
 

@@ -51,6 +51,11 @@ def test_density_and_gradient_are_those_of_float64_numpy(problem, density):
     assert check["passed"], check
 
 
+def in_small_blocks(monkeypatch):
+    monkeypatch.setattr(posterior, "BLOCK_BYTES", 3000)
+    monkeypatch.setattr(posterior, "core_cache_bytes", lambda: 0)
+
+
 def heavy_ops(log_prob_and_grad):
     """The ops over rows in the optimised graph of a density, by type."""
     function = tf.function(log_prob_and_grad, autograph=False)
@@ -79,7 +84,7 @@ def test_tracing_leaves_two_products_with_the_features_and_cheap_elementwise_wor
 
 def test_blocks_of_rows_give_the_density_of_the_whole(problem, monkeypatch):
     exact = reference.make(problem, seed=0)
-    monkeypatch.setattr(posterior, "BLOCK_BYTES", 3000)
+    in_small_blocks(monkeypatch)
     assert len(posterior.split_rows(problem)) == 4
     log_prob, grad = ppl_core_nuts.log_prob_and_grad(problem, exact.points)
     check = reference.check_density(exact, log_prob, grad, precision="float32")
@@ -88,7 +93,7 @@ def test_blocks_of_rows_give_the_density_of_the_whole(problem, monkeypatch):
 
 def test_many_chains_at_once_have_the_density_of_each(problem, monkeypatch):
     exact = reference.make(problem, seed=0)
-    monkeypatch.setattr(posterior, "BLOCK_BYTES", 3000)
+    in_small_blocks(monkeypatch)
     log_prob, grad = ppl_core_nuts.log_prob_and_grad(
         problem, exact.points, num_chains=8
     )
@@ -98,7 +103,7 @@ def test_many_chains_at_once_have_the_density_of_each(problem, monkeypatch):
 
 def test_chains_on_blocks_draw_as_on_the_whole(problem, settings, monkeypatch):
     whole = ppl_core_nuts.prepare(problem, settings, 1)()
-    monkeypatch.setattr(posterior, "BLOCK_BYTES", 3000)
+    in_small_blocks(monkeypatch)
     blocks = ppl_core_nuts.prepare(problem, settings, 1)()
     np.testing.assert_array_equal(blocks.leapfrogs, whole.leapfrogs)
     np.testing.assert_allclose(blocks.values, whole.values, atol=1e-3)
@@ -270,3 +275,32 @@ def test_a_stopped_run_goes_on_with_the_draws_it_would_have_made(
     )
     whole = json.loads((run_dirs[3] / "summary.json").read_text())
     assert summary["draws"] == 7 and summary["leapfrogs"] == whole["leapfrogs"]
+
+
+@pytest.mark.parametrize(("cache", "several"), [(1 << 20, False), (100, True)])
+def test_rows_are_in_blocks_where_the_data_exceed_the_caches(
+    problem, monkeypatch, cache, several
+):
+    """400 rows of 6 columns have 9,600 bytes."""
+    monkeypatch.setattr(posterior, "BLOCK_BYTES", 3000)
+    monkeypatch.setattr(posterior, "core_cache_bytes", lambda: cache)
+    monkeypatch.setattr(posterior.os, "sched_getaffinity", lambda pid: {0, 1})
+    assert len(posterior.split_rows(problem)) == (4 if several else 1)
+    assert len(posterior.split_rows(problem, block_bytes=5000)) == 2
+
+
+def test_a_cores_cache_is_read_from_the_system(monkeypatch, tmp_path):
+    monkeypatch.setattr(posterior, "CPU_CACHES", tmp_path)
+    assert posterior.core_cache_bytes() == posterior.CACHE_BYTES
+    for index, (level, size) in enumerate([("1", "48K"), ("2", "2048K"), ("3", "9M")]):
+        folder = tmp_path / f"index{index}"
+        folder.mkdir()
+        (folder / "level").write_text(f"{level}\n")
+        (folder / "size").write_text(f"{size}\n")
+    assert posterior.core_cache_bytes() == 2 << 20
+
+
+@pytest.mark.parametrize("num_devices", [0, 1.0, True, "2", 401])
+def test_a_wrong_number_of_devices_is_an_error(problem, num_devices):
+    with pytest.raises(ValueError, match=f"num_devices: given {num_devices!r}, wanted"):
+        posterior.split_rows(problem, num_devices=num_devices)
