@@ -94,7 +94,7 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def write_variables(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Sets every variable.  ValueError names the missing and those that do not fit."""
+        """Sets every variable.  Raises ValueError that names what does not fit."""
 
     @abc.abstractmethod
     def bytes_per_device(self) -> dict[str, int]:
