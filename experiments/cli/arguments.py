@@ -1,0 +1,187 @@
+"""The arguments of bin/train and bin/bench."""
+
+import argparse
+import datetime
+import difflib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from experiments.cli.messages import CODES, REPO, UsageError, nearest, printable
+
+MAX_SEED = 2**31 - 1  # the largest that NumPy, TensorFlow and Stan all take
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises UsageError, with one line, instead of printing the usage."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs["epilog"] = "exit codes:\n" + CODES
+        kwargs["formatter_class"] = argparse.RawDescriptionHelpFormatter
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def parse_args(self, argv: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]
+        for argument in argv:
+            if printable(argument) != argument:
+                raise UsageError(f"{printable(argument)}: not UTF-8")
+        options, unknown = self.parse_known_args(argv)
+        if unknown:
+            flag = unknown[0].partition("=")[0]
+            known = [name for name in self._option_string_actions if name != "-h"]
+            raise UsageError(f"unknown argument {unknown[0]!r}{nearest(flag, known)}")
+        return options
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def parser(program: str) -> _Parser:
+    """What parses the arguments of bin/`program`; it raises UsageError for mistakes."""
+    what = {"train": "Runs one experiment.", "bench": "Runs one comparison."}[program]
+    parser = _Parser(prog=f"bin/{program}", description=what)
+    add = parser.add_argument
+    add(
+        "--gin_config",
+        "--gin_file",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a gin file; may be given again, and later ones win",
+    )
+    add(
+        "--gin_param",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="one gin binding; may be given again",
+    )
+    add("--list", action="store_true", help="list the configs and what each takes")
+    add("--markdown", action="store_true", help="the list as docs/configs.md has it")
+    add("--workdir", metavar="DIR", type=_workdir, help="default: runs/CONFIG-TIME")
+    add("--seed", metavar="INT", type=_seed, help="wins over the config; -1 draws one")
+    add("--dry_run", action="store_true", help="check everything, print the config")
+    add("--overwrite", action="store_true", help="replace the run in --workdir")
+    add("--resume", action="store_true", help="continue the run in --workdir, if any")
+    if program == "train":
+        for mode, what in (("evaluate", "evaluate it"), ("sample", "sample from it")):
+            add(
+                f"--{mode}",
+                dest="mode",
+                action="store_const",
+                const=mode,
+                help=f"do not train the model of --init_from, {what}",
+            )
+        add(
+            "--init_from", metavar="RUN", help="a run folder or checkpoint with weights"
+        )
+        _add_processes(parser)
+    return parser
+
+
+def _add_processes(parser: _Parser) -> None:
+    add = parser.add_argument_group("several processes (docs/clusters.md)").add_argument
+    add(
+        "--num_processes",
+        metavar="N",
+        type=_count(1),
+        help="processes of this run; started here unless a scheduler starts them",
+    )
+    add(
+        "--process_index",
+        metavar="INT",
+        type=_count(0),
+        help="which of them this is, from 0",
+    )
+    add(
+        "--process_addresses",
+        metavar="HOST:PORT,...",
+        help="where each listens, by index; or one with {index} in it",
+    )
+    add(
+        "--join_seconds",
+        metavar="SECONDS",
+        type=_count(1),
+        help="how long each waits for the others",
+    )
+    add(
+        "--max_restarts",
+        metavar="N",
+        type=_count(0),
+        default=3,
+        help="how often all processes started here restart when one dies; default: 3",
+    )
+
+
+def _count(least: int) -> Callable[[str], int]:
+    def count(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            wanted = f"wanted a whole number of at least {least}"
+            raise argparse.ArgumentTypeError(f"given {text!r}, {wanted}")
+        return int(text)
+
+    return count
+
+
+def _workdir(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("none given, wanted a folder")
+    path = os.path.abspath(text)
+    if printable(path) != path:
+        raise argparse.ArgumentTypeError(f"{printable(path)}: not UTF-8")
+    return Path(path)
+
+
+def _seed(text: str) -> int:
+    try:
+        seed = int(text)
+    except ValueError:
+        seed = -2
+    if not -1 <= seed <= MAX_SEED:
+        wanted = f"wanted 0 to {MAX_SEED}, or -1 to draw one"
+        raise argparse.ArgumentTypeError(f"given {text!r}, {wanted}")
+    return seed
+
+
+def config_path(text: str) -> Path:
+    """The gin file that `text` names.  Raises UsageError where there is none."""
+    path = Path(text)
+    if not text:
+        raise UsageError("--gin_config: none given, wanted a gin file")
+    if path.is_dir():
+        raise UsageError(f"--gin_config: {text} is a folder, wanted a gin file")
+    if not path.is_file():
+        hint = nearest(text, [str(p) for p in path.parent.glob("*.gin")])
+        if not hint:  # the name of a config here, from another working directory
+            ours = {str(p.relative_to(REPO)): p for p in REPO.glob("configs/*/*.gin")}
+            for name in difflib.get_close_matches(text, ours, n=1, cutoff=0.6):
+                hint = f"; did you mean {os.path.relpath(ours[name])!r}?"
+        raise UsageError(f"--gin_config: there is no file {text}{hint}")
+    path = path.resolve()
+    if printable(str(path)) != str(path):
+        raise UsageError(f"--gin_config: {printable(str(path))}: not UTF-8")
+    return path
+
+
+def flag_bindings(options: argparse.Namespace) -> dict[str, str]:
+    """The parameters of the experiment that flags bind, and their values.
+
+    Raises UsageError for --evaluate and --sample without a model.
+    """
+    values = {name: getattr(options, name, None) for name in ("mode", "init_from")}
+    if values["mode"] and not values["init_from"]:
+        raise UsageError(f"--{values['mode']}: wanted --init_from=RUN beside it")
+    if values["init_from"] is not None and not Path(values["init_from"]).exists():
+        raise UsageError(f"--init_from: there is no {values['init_from']}")
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def default_workdir(config: Path) -> Path:
+    """A new folder below runs/, named after the config and the time."""
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+    folder = REPO / "runs" / f"{config.stem}-{now}"
+    for again in range(2, 100):
+        if not folder.exists():
+            break
+        folder = folder.with_name(f"{config.stem}-{now}-{again}")
+    return folder
