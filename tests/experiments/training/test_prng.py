@@ -122,7 +122,7 @@ def test_a_rate_that_is_none_is_refused(rate):
 
 
 def test_too_many_draws_an_example_are_refused():
-    with pytest.raises(ValueError, match="x: 4294967296 draws an example"):
+    with pytest.raises(ValueError, match="x: given 4294967296 numbers an example"):
         rnd.bits(of(), "x", (1, 2**16, 2**16))
 
 

@@ -164,5 +164,5 @@ def test_statistics_without_state_are_refused():
         return tf.reduce_sum((batch["x"] - weights["w"]) ** 2, -1), {}, {}
 
     model = MODEL._replace(loss=plain, state={}, update_state=None)
-    with pytest.raises(ValueError, match="returned 3 values, wanted nats, numbers"):
+    with pytest.raises(ValueError, match="returned 3 values, wanted nats, metrics"):
         made(model=model).step(batch(0), 0, 0)

@@ -91,7 +91,7 @@ def test_on_a_mesh_of_examples_every_weight_is_whole():
         (((".*", ("model",)),), "wanted an entry for each of its 2 axes"),
         (((".*", ("model", None)),), "axis 0 of size 6 does not divide by the 4"),
         (((".*", ("model", "model")),), "wanted each mesh dimension once"),
-        (((".*", (None, "batch")),), "'batch' is of examples"),
+        (((".*", (None, "batch")),), "'batch' shards examples"),
         (((".*", (None, "other")),), r"nothing of given is sharded over \['model'\]"),
     ],
 )
