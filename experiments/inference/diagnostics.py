@@ -12,6 +12,7 @@ from experiments.inference.samples import Samples
 
 MIN_DRAWS = 4  # of a chain: ArviZ's split R-hat needs two in each half
 MAX_R_HAT = 1.01  # Vehtari et al. (2021), section 4
+MIN_ACCEPT = 0.6  # Stan aims at 0.8: far below, the step is too large
 MIN_ESS = 400.0  # of all chains together: Vehtari et al. (2021), section 4
 
 Constrain = Callable[[tf.Tensor], Mapping[str, Any]]
@@ -21,7 +22,8 @@ class Summary(NamedTuple):
     """A table of the variables and a dictionary of the run; printed, both and advice.
 
     The dictionary holds chains, draws (of each), leapfrogs, accept (mean), divergences,
-    depth_histogram, max_depth, reached_max_depth, min_ess_bulk and max_r_hat.
+    stuck_chains (those that never moved), depth_histogram, max_depth,
+    reached_max_depth, min_ess_bulk and max_r_hat.
     """
 
     table: pd.DataFrame  # a row a scalar: mean, sd, ess_bulk, ess_tail, r_hat
@@ -38,6 +40,21 @@ class Summary(NamedTuple):
                 f"{run['divergences']} of {total} draws diverged: do not trust any of "
                 "them. Use a smaller step_size, or reparametrise the model."
             )
+        if run["stuck_chains"]:
+            lines.append(
+                f"{run['stuck_chains']} of {run['chains']} chains never moved: no draw "
+                "is usable. Use a smaller step_size."
+            )
+        elif run["accept"] < MIN_ACCEPT:
+            lines.append(
+                f"mean acceptance is {run['accept']:.2f}, below {MIN_ACCEPT}: the "
+                "chains move slowly. Use a smaller step_size."
+            )
+        if run["chains"] == 1:
+            lines.append(
+                "one chain: nothing shows whether others would agree. Use a num_chains "
+                "of 2 or more."
+            )
         if run["draws"] < MIN_DRAWS:
             lines.append(
                 f"fewer than {MIN_DRAWS} draws a chain: no r_hat and no effective "
@@ -46,7 +63,7 @@ class Summary(NamedTuple):
         if run["max_r_hat"] > MAX_R_HAT:
             worst = table["r_hat"].idxmax()
             lines.append(
-                f"r_hat of {worst} is {run['max_r_hat']:.3g}, above {MAX_R_HAT}: the "
+                f"r_hat of {worst} is {run['max_r_hat']:.3f}, above {MAX_R_HAT}: the "
                 "chains disagree. Use a larger num_results, or find out whether chains "
                 "stay in different modes."
             )
@@ -71,7 +88,8 @@ class Summary(NamedTuple):
         header = (
             f"NUTS, {run['chains']} chains of {run['draws']} draws: "
             f"{run['divergences']} divergences, {run['reached_max_depth']} draws at "
-            "maximum depth\nStep size as given, identity metric: nothing is adapted."
+            f"maximum depth, mean acceptance {run['accept']:.2f}\n"
+            "Step size as given, identity metric: nothing is adapted."
         )
         table = self.table.to_string(
             float_format="{:.3g}".format,
@@ -148,6 +166,9 @@ def summarize(
         "leapfrogs": int(samples.leapfrogs.sum()),
         "accept": float(samples.accept.mean()),
         "divergences": int(samples.diverged.sum()),
+        "stuck_chains": int((samples.draws == samples.draws[:, :1]).all((1, 2)).sum())
+        if num > 1
+        else 0,
         "depth_histogram": {
             int(depth): int(count) for depth, count in zip(depths, counts, strict=True)
         },

@@ -155,18 +155,23 @@ def sample(
             )
             for index in range(1, process.count)
         ]
-    table, summary = diagnostics.summarize(
+    summary = diagnostics.summarize(
         concatenate(drawn, axis=0),
         max_depth=settings.max_depth,
         names=[f"coeffs[{i}]" for i in range(density.dim)],
     )
-    summary |= {"build_seconds": build_seconds, "energy_error_100_steps": error}
-    jsonlines.write_text(folder / "summary.csv", table.to_csv())
-    jsonlines.write_text(
-        folder / "summary.json", jsonlines.dumps(summary, indent=2) + "\n"
+    facts = {
+        **summary.run,
+        "build_seconds": build_seconds,
+        "energy_error_100_steps": error,
+    }
+    jsonlines.write_text(folder / "summary.csv", summary.table.to_csv())
+    text = jsonlines.dumps(facts, indent=2)
+    jsonlines.write_text(folder / "summary.json", text + "\n")
+    print(
+        text, *(f"WARNING: {line}" for line in summary.warnings), sep="\n", flush=True
     )
-    print(jsonlines.dumps(summary, indent=2), flush=True)
-    return summary
+    return facts
 
 
 def _save(path: Path, chunk: Samples) -> None:

@@ -13,7 +13,7 @@ from experiments.inference.samples import Samples
 CHAINS, DRAWS = 4, 1000
 
 
-def made_samples(draws, *, depth=3, diverged=0):
+def made_samples(draws, *, depth=3, diverged=0, accept=0.9):
     shape = draws.shape[:2]
     is_diverged = np.zeros(shape, bool)
     is_diverged.flat[:diverged] = True
@@ -22,7 +22,7 @@ def made_samples(draws, *, depth=3, diverged=0):
         log_prob=np.zeros(shape),
         leapfrogs=np.full(shape, 7, np.int32),
         depth=np.full(shape, depth, np.int32),
-        accept=np.full(shape, 0.9),
+        accept=np.full(shape, accept),
         diverged=is_diverged,
         energy=np.zeros(shape),
     )
@@ -50,6 +50,7 @@ def test_a_good_run_has_a_row_a_scalar_variable_and_no_warning(noise):
     assert summary.warnings == []
     first = str(summary).splitlines()[0]
     assert "4 chains of 1000 draws: 0 divergences, 0 draws at maximum depth" in first
+    assert first.endswith("mean acceptance 0.90")
 
 
 def test_constrained_draws_have_chains_then_draws(noise):
@@ -67,12 +68,17 @@ def test_constrained_draws_have_chains_then_draws(noise):
         ({"apart": True}, r"r_hat of x\[0\] is"),
         ({"num": 60}, r"ess_bulk of x\[\d\] is \d+, below 400"),
         ({"num": 3}, "fewer than 4 draws a chain"),
+        ({"stuck": True}, "1 of 4 chains never moved"),
+        ({"accept": 0.3}, r"mean acceptance is 0\.30, below 0\.6"),
+        ({"chains": 1}, "one chain: nothing shows"),
     ],
 )
 def test_a_bad_run_says_so_where_it_is_printed(noise, changed, warning):
     changed = dict(changed)
     draws = noise[:, : changed.pop("num", DRAWS)].copy()
+    draws = draws[: changed.pop("chains", CHAINS)]
     draws[0, :, 0] += 3 * changed.pop("apart", False)
+    draws[0] *= not changed.pop("stuck", False)
     summary = inference.summarize(made_samples(draws, **changed), max_depth=5)
     lines = [line for line in str(summary).splitlines() if line.startswith("WARNING")]
     assert any(re.search(warning, line) for line in lines), lines

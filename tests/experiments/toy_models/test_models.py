@@ -62,7 +62,10 @@ def test_the_transformers_work_is_six_a_weight_and_token_and_its_attention():
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: transformer(heads=3), "hidden: given 8, wanted a multiple of the 3 heads"),
+        (
+            lambda: transformer(heads=3),
+            "hidden: given 8, wanted a multiple of the 3 heads",
+        ),
         (
             lambda: toy_models.vector_quantized(
                 size=6, channels=1, num_codes=2, code_dim=1
