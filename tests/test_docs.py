@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.inference import constrain_draws
+
 REPO = Path(__file__).resolve().parents[1]
 
 
@@ -77,9 +79,7 @@ def test_the_readmes_program_runs_and_samples_eight_schools(capsys):
     names = {}
     exec(compile(code, "README.md", "exec"), names)
     assert "4 chains of 1000 draws: 0 divergences" in capsys.readouterr().out
-    draws = names["inference"].constrain_draws(
-        names["samples"], names["posterior"].constrain
-    )
+    draws = constrain_draws(names["samples"], names["posterior"].constrain)
     assert draws["theta"].shape == (4, 1000, 8) and np.all(draws["tau"] > 0)
     # The posterior mean of tau is 3.6 (long runs of Stan); the error here is 0.1.
     assert 3.1 < draws["tau"].mean() < 4.1
