@@ -314,6 +314,6 @@ def test_a_data_set_that_is_not_there_is_an_error_that_says_how_to_prepare_it(
     tmp_path,
 ):
     done = ran(command(tmp_path / "run", tmp_path / "lost"))
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "tfds build downsampled_imagenet/64x64 --data_dir=" in done.stderr
-    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert not (tmp_path / "run").exists()
