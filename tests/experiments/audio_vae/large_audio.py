@@ -18,13 +18,14 @@ import tensorflow as tf
 from experiments.audio_vae import network, program
 from experiments.audio_vae.network import Sizes
 from experiments.bench import counting
-from experiments.engines import manual_placement
 from experiments.engines.selection import make_engine
 from experiments.training import optimizers, topology
 from experiments.training.engine import StepSettings
 from experiments.training.model import num_parameters
 from experiments.training.state import variable_specs
 from tests.experiments.audio_vae import on_cores
+from tests.experiments.bench import graph_counts
+from tests.experiments.engines.step_graph import step_graph
 
 LARGE = Sizes(
     channels=1024,
@@ -95,7 +96,7 @@ def trace():
     mesh = topology.parse(f"batch:{copies},core:{placement.num_cores}")
     settings = StepSettings(clip_norm=1e4, ema_decay=0.998)
     began = time.perf_counter()
-    graph = manual_placement.step_graph(
+    graph = step_graph(
         model,
         ADAM,
         mesh,
@@ -103,7 +104,7 @@ def trace():
         placement,
         {"audio": tf.TensorSpec((copies * CLIPS_A_COPY, LARGE.length), tf.int32)},
     )
-    made = counting.output_bytes(graph)
+    made = graph_counts.output_bytes(graph)
     passed = counting.transferred_bytes(graph)
     held = np.zeros(placement.num_cores)
     for variable in variable_specs(model, ADAM, ema=True).values():

@@ -20,6 +20,7 @@ from experiments.training import optimizers, topology, train_step
 from experiments.training.engine import StepSettings
 from experiments.training.prng import BatchRng
 from tests.experiments.audio_vae.small_audio import GRID, SMALL, loud_clips, weights_for
+from tests.experiments.bench import graph_counts
 
 MESHES = ("batch:1", "core:3", "batch:2,core:3")
 STEPS = 3
@@ -78,11 +79,11 @@ def counted(runtime, given):
         result = {n: float(v) for n, v in runtime.step(given, 0, 5).items()}
     graph = runtime.graph(given)
     return result, {
-        "ops": counting.ops_per_device(functions),
-        "nowhere": counting.unplaced_ops(graph),
+        "ops": graph_counts.ops_per_device(functions),
+        "nowhere": graph_counts.unplaced_ops(graph),
         "collectives": len(counting.collectives(functions)),
         "passed": listed(counting.transferred_bytes(graph)),
-        "sent": listed(counting.recorded_transfer_bytes(functions, graph)),
+        "sent": listed(graph_counts.recorded_transfer_bytes(functions, graph)),
     }
 
 

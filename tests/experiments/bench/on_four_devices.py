@@ -20,6 +20,7 @@ from experiments.training import optimizers, topology
 from experiments.training import prng as randomness_of
 from experiments.training.engine import StepSettings
 from experiments.training.model import Model, Weight
+from tests.experiments.bench import graph_counts
 
 WIDTH, INNER, BATCH = 24, 40, 16
 SGD = optimizers.Optimizer(
@@ -82,7 +83,7 @@ def record(mesh, settings=PLAIN, *, misplaced=()):
         losses = [float(runtime.step(batches[0], 0, 0)["loss"])]
     losses += [float(runtime.step(batches[n], n, 0)["loss"]) for n in (1, 2)]
     return {
-        "ops": counting.ops_per_device(functions),
+        "ops": graph_counts.ops_per_device(functions),
         "products": products_of_devices(functions),
         "collectives": (
             []

@@ -13,6 +13,7 @@ from experiments.bench import counting
 from experiments.training import optimizers, topology
 from experiments.training.engine import StepSettings
 from experiments.training.model import Model, Weight
+from tests.experiments.bench import graph_counts
 from tests.experiments.bench.on_four_devices import BATCH, INNER, WIDTH
 from tests.experiments.engines.small_transformer import small_transformer
 
@@ -58,7 +59,7 @@ def test_a_billion_parameters_are_traced_and_counted_on_512_devices_and_never_ma
     number = sum(int(np.prod(weight.shape)) for weight in model.weights.values())
     assert number > 1e9
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step = counting.traced_step(
+    step = graph_counts.traced_step(
         model, ADAM, EMA, {"tokens": tf.TensorSpec([64, 256], tf.int32)}
     )
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

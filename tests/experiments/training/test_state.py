@@ -9,6 +9,7 @@ from experiments.engines import selection
 from experiments.training import optimizers, topology
 from experiments.training.engine import StepSettings
 from experiments.training.model import Model, Weight
+from tests.experiments.bench import graph_counts
 
 ONE = topology.parse("batch:1")
 RATE = 0.5
@@ -131,7 +132,7 @@ def test_its_bytes_are_counted():
     counted = counting.device_bytes(MODEL, SGD, ONE, StepSettings())
     assert counted == {"weights": 12, "slots": 0, "ema": 0, "step": 8, "state": 16}
     assert sum(counted.values()) + 12 == made().bytes_per_device()["CPU:0"]  # and ema
-    traced = counting.traced_step(
+    traced = graph_counts.traced_step(
         MODEL, SGD, StepSettings(), {"x": tf.TensorSpec([8, 3])}
     )
     assert traced.structured_outputs[0]["state/mean"].shape == (3,)
