@@ -1,7 +1,5 @@
 """The tasks of the Image Transformer's benchmark: train, sample, sample naively."""
 
-import functools
-import importlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,32 +9,23 @@ import tensorflow as tf
 
 from experiments import datasets
 from experiments.bench import step_timing
-from experiments.bench.problems import AdamSettings
 from experiments.datasets.images import training_batches
 from experiments.image_transformer import Sizes, image_transformer, network, sampling
 from experiments.image_transformer.program import rng_at, sample_values
-from experiments.training.model import Model, initial_weight
+from experiments.training.model import Model
 
 
 def train(task: step_timing.Task) -> dict[str, Any]:
     """Times a system's steps, each from images in NumPy until its loss is known."""
-    sizes, model, weights = _make_model(task)
-    images = datasets.natural_image_crops(size=sizes.height)
-    batch = training_batches(images, seed=task["seed"], batch_size=task["batch"])
-    batches = [batch(number)["image"] for number in range(step_timing.NUM_BATCHES)]
-    adam = AdamSettings(rate=task["learning_rate"])
-
-    note = step_timing.OURS_NOTE
-    prepare = functools.partial(
-        step_timing.prepare_ours, model, adam, task["seed"], "image"
+    sizes, model, _ = _make_model(task)
+    return step_timing.time_training(
+        task,
+        model,
+        datasets.natural_image_crops(size=sizes.height),
+        "image",
+        training_batches,
+        lambda weights, adam: (sizes, weights, adam),
     )
-    if task["module"]:
-        system = importlib.import_module(f"experiments.baselines.{task['module']}")
-        note = system.NOTE
-        prepare = functools.partial(
-            system.prepare, sizes, weights, adam, **task["variant"]
-        )
-    return step_timing.time_training(task, model, images.source, note, prepare, batches)
 
 
 class _TimeIsUp(Exception):
@@ -124,10 +113,7 @@ def _make_model(
     values = task["sizes"].items()  # from JSON, which has no tuples
     sizes = Sizes(**{k: tuple(v) if isinstance(v, list) else v for k, v in values})
     model = image_transformer(**sizes._asdict())
-    weights = {
-        name: initial_weight(w, name, task["seed"]) for name, w in model.weights.items()
-    }
-    return sizes, model, weights
+    return sizes, model, step_timing.initial_weights(model.weights, task["seed"])
 
 
 def _seconds(call: Callable[[], Any]) -> float:

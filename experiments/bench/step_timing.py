@@ -1,10 +1,12 @@
 """Training steps timed in a benchmark's process."""
 
+import functools
+import importlib
 import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from experiments.engines import selection
 from experiments.engines.manual_placement import Placement
 from experiments.training import optimizers, timing, topology
 from experiments.training.engine import Engine, StepSettings
-from experiments.training.model import Model, num_parameters
+from experiments.training.model import Model, Weight, initial_weight, num_parameters
 
 COMPARED_STEPS = 3  # whose losses are compared; the first is before any update
 NUM_BATCHES = 4  # made before the clock starts; steps go through them again and again
@@ -76,19 +78,44 @@ def prepare_ours(
     return Training(step, weights)
 
 
+def initial_weights(weights: Mapping[str, Weight], seed: int) -> dict[str, np.ndarray]:
+    """The arrays that all systems start from, by name."""
+    return {name: initial_weight(w, name, seed) for name, w in weights.items()}
+
+
 def time_training(
     task: Task,
     model: Model,
-    source: str,
-    note: str,
-    prepare: Callable[[], Training],
-    batches: list[np.ndarray],
+    data: Any,
+    name: str,
+    batches_of: Callable[..., Callable[[int], Mapping[str, np.ndarray]]],
+    arguments: Callable[[dict[str, np.ndarray], AdamSettings], Sequence[Any]],
+    **options: Any,
 ) -> dict[str, Any]:
-    """The result of timing a system's training.
+    """The result of timing the training of the task's system.
 
-    source: of the data.
-    note: on the system, for the table.
+    data: with its `source`.
+    name: of the batch's one array.
+    batches_of: from the data, a seed and a batch size to the batches by number.
+    arguments: of a baseline's `prepare`, from the initial weights and Adam's settings;
+      all are made before the clock starts.
+    options: of `prepare_ours`.
     """
+    batch = batches_of(data, seed=task["seed"], batch_size=task["batch"])
+    batches = [batch(number)[name] for number in range(NUM_BATCHES)]
+    adam = AdamSettings(rate=task["learning_rate"])
+    note = OURS_NOTE
+    prepare = functools.partial(
+        prepare_ours, model, adam, task["seed"], name, **options
+    )
+    if task["module"]:
+        system = importlib.import_module(f"experiments.baselines.{task['module']}")
+        note = system.NOTE
+        prepare = functools.partial(
+            system.prepare,
+            *arguments(initial_weights(model.weights, task["seed"]), adam),
+            **task.get("variant", {}),
+        )
 
     def make_step() -> Callable[[int], float]:
         training = prepare()
@@ -101,7 +128,7 @@ def time_training(
     return {
         "note": note,
         "model": model.name,
-        "source": source,
+        "source": data.source,
         "seconds": seconds,
         "work": {
             "examples": [task["batch"]] * len(seconds["calls"]),

@@ -1,7 +1,5 @@
 """The tasks of the autoencoders' benchmark: train on images, train on sounds."""
 
-import functools
-import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,7 +16,6 @@ from experiments.datasets import images
 from experiments.engines.manual_placement import ManuallyPlaced
 from experiments.training import prng
 from experiments.training.engine import Engine
-from experiments.training.model import initial_weight
 from experiments.training.prng import BatchRng
 from experiments.training.train_step import step_seed
 from experiments.vq_vae import network as vq_vae_network
@@ -32,62 +29,42 @@ def train_images(task: step_timing.Task) -> dict[str, Any]:
     sizes, codebook = vq_vae.Sizes(**task["sizes"]), vq_vae.Codebook(**task["codebook"])
     seed = task["seed"]
     model = vq_vae_program.model(sizes, codebook)
-    data = datasets.natural_image_crops(size=sizes.size)
-    batch = images.training_batches(data, seed=seed, batch_size=task["batch"])
-    batches = [batch(number)["image"] for number in range(step_timing.NUM_BATCHES)]
-    adam = AdamSettings(rate=task["learning_rate"])
-    note = step_timing.OURS_NOTE
-    prepare = functools.partial(step_timing.prepare_ours, model, adam, seed, "image")
-    if task["module"]:
-        system = importlib.import_module(f"experiments.baselines.{task['module']}")
-        weights = {
-            name: initial_weight(w, name, seed) for name, w in model.weights.items()
-        }
-        state = {name: initial_weight(s, name, seed) for name, s in model.state.items()}
+
+    def arguments(weights: dict[str, np.ndarray], adam: AdamSettings) -> tuple:
+        state = step_timing.initial_weights(model.state, seed)
         numbers = image_random_numbers(sizes, codebook, seed, task["batch"])
-        note = system.NOTE
-        prepare = functools.partial(
-            system.prepare, sizes, codebook, weights, state, adam, numbers
-        )
-    return step_timing.time_training(task, model, data.source, note, prepare, batches)
+        return sizes, codebook, weights, state, adam, numbers
+
+    data = datasets.natural_image_crops(size=sizes.size)
+    return step_timing.time_training(
+        task, model, data, "image", images.training_batches, arguments
+    )
 
 
 def train_audio(task: step_timing.Task) -> dict[str, Any]:
     """Times a system's steps of the audio VAE, on one device or on its cores."""
     sizes = audio_vae.Sizes(**task["sizes"])
-    seed = task["seed"]
-    model = audio_program.model(sizes)
-    data = datasets.synthetic_tones(length=sizes.length)
-    batch = clips.training_batches(data, seed=seed, batch_size=task["batch"])
-    batches = [batch(number)["audio"] for number in range(step_timing.NUM_BATCHES)]
-    adam = AdamSettings(rate=task["learning_rate"])
-    note = step_timing.OURS_NOTE
     traffic: dict[str, Any] = {}
-    if task["module"]:
-        system = importlib.import_module(f"experiments.baselines.{task['module']}")
-        weights = {
-            name: initial_weight(w, name, seed) for name, w in model.weights.items()
-        }
-        numbers = audio_random_numbers(sizes, seed, task["batch"])
-        note = system.NOTE
-        prepare = functools.partial(system.prepare, sizes, weights, adam, numbers)
-    else:
 
-        def count(engine: Engine, batch: Mapping[str, np.ndarray]) -> None:
-            if isinstance(engine, ManuallyPlaced):
-                traffic.update(count_traffic(batch, engine))
+    def count(engine: Engine, batch: Mapping[str, np.ndarray]) -> None:
+        if isinstance(engine, ManuallyPlaced):
+            traffic.update(count_traffic(batch, engine))
 
-        prepare = functools.partial(
-            step_timing.prepare_ours,
-            model,
-            adam,
-            seed,
-            "audio",
-            mesh=task["mesh"],
-            placement=audio_network.placement(sizes),
-            before=count,
-        )
-    result = step_timing.time_training(task, model, data.source, note, prepare, batches)
+    def arguments(weights: dict[str, np.ndarray], adam: AdamSettings) -> tuple:
+        numbers = audio_random_numbers(sizes, task["seed"], task["batch"])
+        return sizes, weights, adam, numbers
+
+    result = step_timing.time_training(
+        task,
+        audio_program.model(sizes),
+        datasets.synthetic_tones(length=sizes.length),
+        "audio",
+        clips.training_batches,
+        arguments,
+        mesh=task["mesh"],
+        placement=audio_network.placement(sizes),
+        before=count,
+    )
     result["work"] |= traffic
     return result
 
@@ -99,10 +76,8 @@ def count_traffic(
 
     The count is `counting.transferred_bytes` of the step's graph.
     """
-    sent, kept = (
-        counting.transferred_bytes(engine.graph(batch)),
-        engine.bytes_per_device(),
-    )
+    sent = counting.transferred_bytes(engine.graph(batch))
+    kept = engine.bytes_per_device()
     return {
         "devices": len(kept),
         "passed_bytes": sum(sent.values()),
