@@ -15,7 +15,7 @@ from experiments.audio_vae.spectrograms import spectrograms
 from experiments.datasets.audio import (
     Audio,
     held_out_batches,
-    num_judged,
+    num_held_out_batches,
     training_batches,
 )
 from experiments.engines.selection import make_engine
@@ -84,7 +84,7 @@ def train(
         batch_size,
         training=functools.partial(training_batches, audio, seed=seed),
         held_out=functools.partial(held_out_batches, audio),
-        num_held_out_batches=num_judged(audio, batch_size, num_held_out),
+        num_held_out_batches=num_held_out_batches(audio, batch_size, num_held_out),
     )
     show = functools.partial(_show, sizes, audio, seed, num_samples)
     task = training.Task(

@@ -13,10 +13,10 @@ from experiments.nuts.posterior import posterior, split_rows, within_xla
 
 
 def note(
-    problem: RegressionProblem, *, whole: bool = False, num_devices: int = 1
+    problem: RegressionProblem, *, one_block: bool = False, num_devices: int = 1
 ) -> str:
     """How many blocks the rows are in, and of what size."""
-    num = len(split_rows(problem, num_devices=num_devices, whole=whole))
+    num = len(split_rows(problem, num_devices=num_devices, one_block=one_block))
     megabytes = 4 * problem.rows * problem.dim / 1e6
     size = f"{problem.rows:,} rows, {megabytes:.1f} MB of features"
     if num == num_devices:
@@ -33,11 +33,11 @@ def prepare(
     settings: SamplerSettings,
     seed: int,
     *,
-    whole: bool = False,
+    one_block: bool = False,
     num_devices: int = 1,
 ) -> Callable[[], SystemDraws]:
     """Traces and compiles, and returns the function that samples."""
-    blocks = split_rows(problem, num_devices=num_devices, whole=whole)
+    blocks = split_rows(problem, num_devices=num_devices, one_block=one_block)
     run = chain.prepare(
         posterior(problem, blocks).log_prob_and_grad,
         start=np.repeat(problem.start[np.newaxis], settings.num_chains, 0),
@@ -62,7 +62,7 @@ def log_prob_and_grad(
     points: np.ndarray,
     *,
     num_chains: int = 1,
-    whole: bool = False,
+    one_block: bool = False,
     num_devices: int = 1,
     block_bytes: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -71,7 +71,7 @@ def log_prob_and_grad(
     num_chains: points evaluated at once.
     """
     blocks = split_rows(
-        problem, num_devices=num_devices, whole=whole, block_bytes=block_bytes
+        problem, num_devices=num_devices, one_block=one_block, block_bytes=block_bytes
     )
     return chain.evaluate(
         posterior(problem, blocks).log_prob_and_grad,
@@ -86,11 +86,11 @@ def energy_error(
     settings: SamplerSettings,
     seed: int,
     *,
-    whole: bool = False,
+    one_block: bool = False,
     num_devices: int = 1,
 ) -> float:
     """The largest energy error of 100 leapfrogs of one chain from the start."""
-    blocks = split_rows(problem, num_devices=num_devices, whole=whole)
+    blocks = split_rows(problem, num_devices=num_devices, one_block=one_block)
     errors = chain.energy_error(
         posterior(problem, blocks).log_prob_and_grad,
         seed=tf.constant([0, seed]),

@@ -63,7 +63,7 @@ SYSTEMS: dict[str, System] = {
     "handwritten_tf_grad": System(
         _BASELINES + "handwritten_tf", {"gradient": "by_hand"}
     ),
-    "ppl_core_whole": System(_OURS, {"whole": True}),
+    "ppl_core_whole": System(_OURS, {"one_block": True}),
     "ppl_core": System(_OURS, first_rows_options=_SMALL_BLOCKS),
     "jax_dim_rows": System(
         _BASELINES + "jax_leapfrog", {"layout": "dim_rows"}, is_sampler=False

@@ -1,4 +1,4 @@
-"""Arrays and where they came from; the names that a config may use are listed here."""
+"""The data sets.  `__all__` lists the names that a config may use."""
 
 from experiments.datasets.audio_on_disk import audio_files
 from experiments.datasets.audio_tfds import tfds_audio

@@ -1,4 +1,4 @@
-"""Clips of sound of one length by number, and batches that are functions of it."""
+"""Audio clips of one length, by number, and their batches, by number."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -16,7 +16,7 @@ LEAST, MOST = -(2**15), 2**15 - 1  # of a sample of 16 bits
 
 
 class Split(NamedTuple):
-    """Clips by number; those of two splits are never the same."""
+    """Clips by number.  No clip is in two splits."""
 
     num_clips: int | None  # None: as many as are asked for
     # (number, a generator of its own) -> [length] int16
@@ -24,15 +24,15 @@ class Split(NamedTuple):
 
 
 class Audio(NamedTuple):
-    """Clips of one channel of 16 bits, to be trained on and to be judged by."""
+    """16-bit mono clips for training and for evaluation."""
 
-    name: str  # of kind, sizes and content: a checkpoint goes on with no other
-    source: str  # where they came from, and what was left out
+    name: str  # kind, sizes and content; a checkpoint resumes only with the same name
+    source: str  # origin, and what was left out
     length: int  # samples of a clip
     rate: int  # samples a second
     training: Split
     held_out: Split
-    num_threads: int = 1  # that make a batch
+    num_threads: int = 1  # for making a batch
 
 
 def training_batches(
@@ -43,9 +43,9 @@ def training_batches(
     process: int = 0,
     num_processes: int = 1,
 ) -> Callable[[int], Mapping[str, np.ndarray]]:
-    """The batches to train on by number: {"audio": [share, length] int32}.
+    """The training batches by number: {"audio": [share, length] int32}.
 
-    Samples are from LEAST to MOST.  The rest is as `batches.shuffled_batches` has it.
+    Samples are from LEAST to MOST.  See `batches.shuffled_batches`.
     """
     return shuffled_batches(
         _examples(audio, audio.training),
@@ -59,9 +59,9 @@ def training_batches(
 def held_out_batches(
     audio: Audio, *, batch_size: int, process: int = 0, num_processes: int = 1
 ) -> Callable[[int], Mapping[str, np.ndarray]]:
-    """The batches of what is held out, as `training_batches` gives those of the rest.
+    """The held-out batches by number, in order, as dicts like the training batches.
 
-    In order.  The rest is as `batches.ordered_batches` has it.
+    See `batches.ordered_batches`.
     """
     return ordered_batches(
         _examples(audio, audio.held_out),
@@ -71,10 +71,12 @@ def held_out_batches(
     )
 
 
-def num_judged(audio: Audio, batch_size: int, num_held_out: int | None) -> int:
-    """The batches to judge by, as `batches.num_judged` has them."""
+def num_held_out_batches(
+    audio: Audio, batch_size: int, num_held_out: int | None
+) -> int:
+    """The number of batches for evaluation; see `batches.num_held_out_batches`."""
     examples = _examples(audio, audio.held_out)
-    return batches.num_judged(examples, batch_size, num_held_out)
+    return batches.num_held_out_batches(examples, batch_size, num_held_out)
 
 
 def _examples(audio: Audio, split: Split) -> Examples:

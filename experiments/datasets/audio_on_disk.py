@@ -12,8 +12,8 @@ from experiments.datasets.audio_decoding import (
     check_form,
     check_sounds,
     clips,
+    counts_text,
     recordings,
-    told,
 )
 from experiments.datasets.files import (
     CACHE_BYTES,
@@ -44,13 +44,13 @@ def audio_files(
 ) -> Audio:
     """Clips of the WAV and FLAC files of a folder and its subfolders, or of a zip.
 
-    Files are found by suffix, without hidden ones, and numbered in the order of their
-    names.  A file longer than a clip is cut, from its start, into as many clips as fit;
-    the rest is not used.  The header of each file is read at once, or the whole file
-    with `skip_corrupt` or `skip_silent`.
+    Files are selected by suffix, hidden ones ignored, and numbered in the order of
+    their names.  A file longer than a clip is cut, from its start, into as many clips
+    as fit; the rest is not used.  The header of each file is read at once, or all of
+    it with `skip_corrupt` or `skip_silent`.
 
     Samples of more than 16 bits are rounded to 16, floats beyond -1 and 1 are clipped,
-    and other rates are resampled by soxr.  The source says in how many files.
+    and other rates are resampled by soxr.  `source` gives the number of such files.
 
     length: samples of a clip, at `rate` a second.
     held_out_path: of the held-out recordings.
@@ -64,8 +64,8 @@ def audio_files(
     mix_channels: average the channels of a file that has several.
     skip_corrupt: skip corrupt files and those with NaN; name and source say how many.
     skip_silent: skip and count clips whose samples are all equal.
-    cache_bytes: for decoded files.  A file is decoded as a whole, so each clip of a
-      file that does not fit costs a whole decoding.
+    cache_bytes: for decoded files.  Each clip of a file that does not fit costs one
+      decoding of the file.
 
     Raises MissingDataError for a path that does not exist, CorruptFileError for a
     corrupt file, and ValueError for a file of several channels, for no files, for a
@@ -87,7 +87,7 @@ def audio_files(
     place = Path(path)
 
     def cut(label: str, files: FileList, numbers: Sequence[int]) -> Clips:
-        made = clips(
+        cut_clips = clips(
             recordings(files.files, form),
             form,
             numbers=numbers,
@@ -96,8 +96,8 @@ def audio_files(
             cache=cache,
             num_threads=num_threads,
         )
-        check_sounds(label, made)
-        return made
+        check_sounds(label, cut_clips)
+        return cut_clips
 
     if held_out_path is not None and held_out_match is not None:
         raise ValueError(
@@ -110,20 +110,20 @@ def audio_files(
         check_apart(one.parts, two.parts)
         training = cut(f"{place}", one, range(len(one.names)))
         held_out = cut(f"{other}", two, range(len(two.names)))
-        given = f"{one.name}, {two.name}"
+        origin = f"{one.name}, {two.name}"
     else:
         one = list_files(place, SUFFIXES, "WAV or FLAC")
         sides = _sides(place, one.names, held_out_match, held_out_share)
         training = cut(f"{place} (training)", one, sides[0])
         held_out = cut(f"{place} (held out)", one, sides[1])
         rule = f"share {held_out_share}" if held_out_match is None else held_out_match
-        given = f"{one.name}, held out: {rule}"
+        origin = f"{one.name}, held out: {rule}"
 
     counts = f"{training.split.num_clips} + {held_out.split.num_clips} clips"
-    said = told(training.counts, held_out.counts)
+    changes = counts_text(training.counts, held_out.counts)
     return Audio(
-        name=f"audio_files({given}, {length} at {rate} Hz, {counts}{said})",
-        source=f"{given}: {counts} of {length} samples (training + held out){said}",
+        name=f"audio_files({origin}, {length} at {rate} Hz, {counts}{changes})",
+        source=f"{origin}: {counts} of {length} samples (training + held out){changes}",
         length=length,
         rate=rate,
         training=training.split,
@@ -135,7 +135,7 @@ def audio_files(
 def _sides(
     place: Path, names: Sequence[str], match: str | None, share: float
 ) -> tuple[list[int], list[int]]:
-    """The numbers of the files to train on, and of those held out."""
+    """The numbers of the training files and of the held-out files."""
     if match is not None:
         chosen = {name for name in names if re.search(match, name)}
         if not 0 < len(chosen) < len(names):

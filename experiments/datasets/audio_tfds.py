@@ -14,9 +14,9 @@ from experiments.datasets.audio_decoding import (
     check_form,
     check_sounds,
     clips,
+    counts_text,
     header_of,
     to_samples,
-    told,
 )
 from experiments.datasets.files import CACHE_BYTES, Cache, CorruptFileError
 from experiments.datasets.tfds_files import (
@@ -71,13 +71,13 @@ def tfds_audio(
         data_dir=data_dir,
         what="recordings",
     )
-    held = _checked(dataset, feature, form)
+    recording = _checked(dataset, feature, form)
     cache = Cache(cache_bytes)
     splits = []
     for which, name in enumerate(dataset.names):
         examples = records(dataset, which, feature, num_threads)
-        made = clips(
-            _recordings(examples, held, form),
+        cut = clips(
+            _recordings(examples, recording, form),
             form,
             numbers=range(examples.num),
             skip_corrupt=skip_corrupt,
@@ -85,15 +85,15 @@ def tfds_audio(
             cache=cache,
             num_threads=num_threads,
         )
-        check_sounds(f"{dataset.label}: {name!r}", made)
-        splits.append(made)
+        check_sounds(f"{dataset.label}: {name!r}", cut)
+        splits.append(cut)
 
-    counts = " + ".join(str(made.split.num_clips) for made in splits) + " clips"
-    said = told(*(made.counts for made in splits))
+    counts = " + ".join(str(cut.split.num_clips) for cut in splits) + " clips"
+    changes = counts_text(*(cut.counts for cut in splits))
     of = f"{dataset.full_name}, {training} and {held_out}"
     return Audio(
-        name=f"tfds_audio({of}, {length} at {rate} Hz, {counts}{said})",
-        source=f"TensorFlow Datasets {of}: {counts} of {length} samples{said}",
+        name=f"tfds_audio({of}, {length} at {rate} Hz, {counts}{changes})",
+        source=f"TensorFlow Datasets {of}: {counts} of {length} samples{changes}",
         length=length,
         rate=rate,
         training=splits[0].split,
@@ -103,7 +103,7 @@ def tfds_audio(
 
 
 def _checked(dataset: PreparedDataset, name: str, form: Form) -> Any:
-    """The feature of that name, found to be of a kind that can be read."""
+    """The audio feature of that name.  Raises ValueError if it cannot be read."""
     import tensorflow_datasets as tfds
 
     feature = check_has(dataset, name)
@@ -130,16 +130,16 @@ def _recordings(examples: Records, feature: Any, form: Form) -> Recordings:
     fixed = feature.shape[0]
 
     def values(number: int) -> Any:
-        """All samples, those of one moment beside each other."""
-        held = examples.feature(number)
-        found = held.float_list.value if is_float else held.int64_list.value
+        """All samples, with the channels of one moment next to each other."""
+        stored = examples.feature(number)
+        numbers = stored.float_list.value if is_float else stored.int64_list.value
         wanted = "some" if fixed is None else fixed * num_channels
-        if not len(found) or wanted not in ("some", len(found)):
+        if not len(numbers) or wanted not in ("some", len(numbers)):
             raise CorruptFileError(
-                f"{examples.label(number)}: damaged; {len(found)} samples, "
+                f"{examples.label(number)}: damaged; {len(numbers)} samples, "
                 f"wanted {wanted}"
             )
-        return found
+        return numbers
 
     def header(number: int) -> Header:
         num = len(values(number)) // num_channels if fixed is None else fixed
@@ -147,14 +147,14 @@ def _recordings(examples: Records, feature: Any, form: Form) -> Recordings:
 
     def samples(number: int) -> np.ndarray:
         label = examples.label(number)
-        found = np.array(values(number), np.float64)
+        sound = np.array(values(number), np.float64)
         if not is_float:
-            least, most = found.min(), found.max()
+            least, most = sound.min(), sound.max()
             if least < LEAST or most > MOST:
                 raise ValueError(
                     f"{label}: samples from {least:.0f} to {most:.0f}, wanted 16 bits"
                 )
-            found /= 2**15
-        return to_samples(found.reshape(-1, num_channels), rate, label, form)
+            sound /= 2**15
+        return to_samples(sound.reshape(-1, num_channels), rate, label, form)
 
     return Recordings(examples.num, header, samples)

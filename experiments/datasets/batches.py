@@ -1,4 +1,4 @@
-"""Batches that are functions of their number, and how processes share them out."""
+"""Batches by number, and each process's part of them."""
 
 import concurrent.futures
 import functools
@@ -7,19 +7,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-TRAINING, HELD_OUT = 0, 1  # numbered apart, so that they draw apart
+# Part of the seeds, so that the splits draw different numbers.
+TRAINING, HELD_OUT = 0, 1
 
 
 class Examples(NamedTuple):
-    """A split of a data set, whatever its examples are."""
+    """A split of a data set with examples of any kind."""
 
     name: str  # of the data set
-    what: str  # they are: "images"
-    key: str  # in a batch: "image"
-    num: int | None  # None: as many as are asked for
+    what: str  # of the examples in errors: "images"
+    key: str  # of the examples in a batch: "image"
+    num: int | None  # None: unlimited
     # (number, a generator of its own) -> an array of whole numbers
     example: Callable[[int, np.random.Generator], np.ndarray]
-    num_threads: int = 1  # that make a batch
+    num_threads: int = 1  # for making a batch
 
 
 def shuffled_batches(
@@ -30,15 +31,15 @@ def shuffled_batches(
     process: int = 0,
     num_processes: int = 1,
 ) -> Callable[[int], Mapping[str, np.ndarray]]:
-    """The batches to train on by number: {key: [share, ...] int32}.
+    """The training batches by number: {key: [share, ...] int32}.
 
-    Every example comes once an epoch, in an order of the seed and the epoch alone.
-    Numbers have no end, and cost the same in whatever order they are asked for.
+    Every example comes once an epoch, in an order that depends on seed and epoch alone.
+    The number of batches is unlimited.  Random access costs no more than order.
 
-    batch_size: of all processes; example i of it is the same however many there are,
-      and `process` gets its share of them.
+    batch_size: of all processes.  Its example i does not depend on their number, and
+      `process` gets an equal share.
 
-    Raises ValueError when it does not divide, and for fewer examples than a batch.
+    Raises ValueError if the batch does not divide, and for fewer examples than a batch.
     """
     share = process_share(batch_size, num_processes)
     _check_enough(examples, "training", batch_size)
@@ -49,7 +50,7 @@ def shuffled_batches(
         return np.random.default_rng([seed, TRAINING, epoch]).permutation(num)
 
     def example(place: int) -> np.ndarray:
-        # 2**32 sets these seeds apart from those of the orders, an epoch each.
+        # 2**32 keeps these seeds different from those of the epochs' orders.
         random = np.random.default_rng([seed, TRAINING, 2**32, place])
         number = place
         if num is not None:
@@ -63,9 +64,9 @@ def shuffled_batches(
 def ordered_batches(
     examples: Examples, *, batch_size: int, process: int = 0, num_processes: int = 1
 ) -> Callable[[int], Mapping[str, np.ndarray]]:
-    """The batches of what is held out, as `shuffled_batches` gives those of the rest.
+    """The held-out batches by number, in order: {key: [share, ...] int32}.
 
-    In order: the same for every seed, so that runs can be compared.
+    They are the same for every seed, so that runs can be compared.
 
     Raises ValueError as `shuffled_batches` does, and for a batch after the last.
     """
@@ -76,7 +77,7 @@ def ordered_batches(
     def example(place: int) -> np.ndarray:
         return examples.example(place, np.random.default_rng([HELD_OUT, place]))
 
-    made = _batches(examples, example, batch_size, share, process)
+    load = _batches(examples, example, batch_size, share, process)
 
     def batch(number: int) -> Mapping[str, np.ndarray]:
         if num_batches is not None and number >= num_batches:
@@ -84,32 +85,34 @@ def ordered_batches(
                 f"{examples.name}: held-out batch {number} of {batch_size} "
                 f"{examples.what}, there are {num_batches}"
             )
-        return made(number)
+        return load(number)
 
     return batch
 
 
 def num_whole_batches(num: int | None, batch_size: int) -> int | None:
-    """How many whole batches `num` examples make; None where there is no end."""
+    """The number of whole batches in `num` examples; None if unlimited."""
     return None if num is None else num // batch_size
 
 
-def num_judged(examples: Examples, batch_size: int, wanted: int | None) -> int:
-    """The batches of what is held out to judge by: those wanted, or with None all.
+def num_held_out_batches(
+    examples: Examples, batch_size: int, wanted: int | None
+) -> int:
+    """The number of held-out batches for evaluation.
 
-    wanted: examples; all those that make whole batches where it is None.
+    wanted: examples; None: all that make whole batches.
 
-    Raises ValueError for more than there are, for what makes no whole batches, and for
-    None where there is no end.
+    Raises ValueError for more examples than there are, for examples that do not divide
+    into batches, and for None if the examples are unlimited.
     """
-    there = num_whole_batches(examples.num, batch_size)
+    num_batches = num_whole_batches(examples.num, batch_size)
     if wanted is None:
-        if there is None:
+        if num_batches is None:
             raise ValueError(
                 f"num_held_out: given None, wanted a number of {examples.what}: there "
                 f"is no end to {examples.name}"
             )
-        return there
+        return num_batches
     if wanted < 0 or (examples.num is not None and wanted > examples.num):
         raise ValueError(
             f"num_held_out: given {wanted} {examples.what}, {examples.name} has "
@@ -124,9 +127,9 @@ def num_judged(examples: Examples, batch_size: int, wanted: int | None) -> int:
 
 
 def process_share(batch_size: int, num_processes: int) -> int:
-    """How many of a batch's examples each process has.
+    """The number of a batch's examples for each process.
 
-    Raises ValueError when they do not divide.
+    Raises ValueError if they do not divide.
     """
     if batch_size < 1 or batch_size % num_processes:
         raise ValueError(
@@ -151,7 +154,7 @@ def _batches(
     share: int,
     process: int,
 ) -> Callable[[int], Mapping[str, np.ndarray]]:
-    """Batches of `example(place)`, made on threads where there are several."""
+    """Batches of `example(place)`, on several threads if `num_threads` is above 1."""
     pool = None
     if examples.num_threads > 1:
         pool = concurrent.futures.ThreadPoolExecutor(
@@ -161,7 +164,7 @@ def _batches(
     def batch(number: int) -> Mapping[str, np.ndarray]:
         first = number * batch_size + process * share
         places = range(first, first + share)
-        made = list(pool.map(example, places) if pool else map(example, places))
-        return {examples.key: np.stack(made).astype(np.int32)}
+        arrays = list(pool.map(example, places) if pool else map(example, places))
+        return {examples.key: np.stack(arrays).astype(np.int32)}
 
     return batch

@@ -93,20 +93,20 @@ def load_compact(path: Path | str | None = None) -> dict[str, np.ndarray]:
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such file, wanted the compact covertype")
     if path is None:
-        found = hashlib.sha256(file.read_bytes()).hexdigest()
-        if found != COMPACT_FILE_SHA256:
+        sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+        if sha256 != COMPACT_FILE_SHA256:
             raise ValueError(
-                f"{file}: sha256 is {found}, wanted {COMPACT_FILE_SHA256}; check the "
+                f"{file}: sha256 is {sha256}, wanted {COMPACT_FILE_SHA256}; check the "
                 "file out again, or make it: "
                 "python -m experiments.datasets.make_covertype"
             )
     arrays = _read_npz(file)
     for name, (dtype, shape, low, high) in FIELDS.items():
         _check_field(file, name, arrays[name], dtype, shape, low, high)
-    found = content_sha256(arrays)
-    if found != CONTENT_SHA256:
+    sha256 = content_sha256(arrays)
+    if sha256 != CONTENT_SHA256:
         raise ValueError(
-            f"{file}: sha256 of the values is {found}, wanted {CONTENT_SHA256}: some "
+            f"{file}: sha256 of the values is {sha256}, wanted {CONTENT_SHA256}: some "
             "value is not the UCI file's"
         )
     return arrays
@@ -120,7 +120,7 @@ def _read_npz(file: Path) -> dict[str, np.ndarray]:
         stream.seek(0)
         try:
             with np.load(stream, allow_pickle=False) as archive:
-                held = {name: np.asarray(archive[name]) for name in archive.files}
+                arrays = {name: np.asarray(archive[name]) for name in archive.files}
         except (
             ValueError,  # pickled objects, broken npy headers
             RuntimeError,  # encrypted, or packed by an unknown method
@@ -132,17 +132,17 @@ def _read_npz(file: Path) -> dict[str, np.ndarray]:
         ) as error:
             raise ValueError(f"{file}: cannot be read as an npz: {error}") from error
     wanted = {*FIELDS, "columns"}
-    if held.keys() != wanted:
-        raise ValueError(f"{file}: holds {sorted(held)}, wanted {sorted(wanted)}")
-    columns = held.pop("columns")
+    if arrays.keys() != wanted:
+        raise ValueError(f"{file}: holds {sorted(arrays)}, wanted {sorted(wanted)}")
+    columns = arrays.pop("columns")
     if columns.shape != (len(COLUMNS),):
         raise ValueError(
             f"{file}: columns has shape {columns.shape}, wanted ({len(COLUMNS)},)"
         )
-    for i, (found, name) in enumerate(zip(columns.tolist(), COLUMNS, strict=True)):
-        if found != name:
-            raise ValueError(f"{file}: columns[{i}] is {found!r}, wanted {name!r}")
-    return held
+    for i, (column, name) in enumerate(zip(columns.tolist(), COLUMNS, strict=True)):
+        if column != name:
+            raise ValueError(f"{file}: columns[{i}] is {column!r}, wanted {name!r}")
+    return arrays
 
 
 def _check_field(
@@ -169,7 +169,7 @@ def _check_field(
 
 
 def load_raw(path: Path | str | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The data as UCI gives it: features [rows, 54] int16, cover_type [rows] int32.
+    """The data as in the UCI file: features [rows, 54] int16, cover_type [rows] int32.
 
     Columns are COLUMNS without the last, which is cover_type, 1 to 7. Raises what
     load_compact raises.
@@ -195,17 +195,17 @@ def load_covertype(
     """The logistic regression of the paper's NUTS table: 581,012 rows, 55 columns.
 
     All 54 columns are standardised by the mean and the population standard deviation
-    (ddof 0) of the full data, in float64; a last column of ones is the intercept's;
-    the cast to float32 comes last. With `num_rows` the problem is that many rows drawn
-    without replacement by `seed`, in their original order, and still standardised by
-    the full data, so that a row is the same numbers in every subset.
+    (ddof 0) of the full data, in float64; a last column of ones is the intercept;
+    the cast to float32 comes last. With `num_rows`, that many rows are drawn without
+    replacement by `seed` and stay in their original order. They are still standardised
+    by the full data, so a row has the same numbers in every subset.
 
     labelling "cover_type_1": the 211,840 rows of cover type 1 are the ones. The
         published script means the most frequent class, but takes the argmax over the
-        class counts, a 0-based 1, for a label, and labels begin at 1. Its warm start,
-        which is `start` here, fits these labels only.
+        class counts, a 0-based 1, for a label, and labels begin at 1. Its warm start
+        (`start`) fits these labels only.
     labelling "most_frequent": the 283,301 rows of cover type 2 are the ones, as the
-        script meant it. No start was published: it is zeros.
+        script meant it. No start was published: `start` is zeros.
 
     Raises ValueError for another labelling or a num_rows outside 1 to 581,012, and
     what load_compact raises. Tran et al. (2018), section 4.2; Edward2,
@@ -220,21 +220,21 @@ def load_covertype(
             f"labelling: given {labelling!r}, wanted one of {sorted(LABELLINGS)}"
         )
     if num_rows is not None:
-        whole = isinstance(num_rows, int | np.integer)
-        if not whole or isinstance(num_rows, bool) or not 1 <= num_rows <= ROWS:
+        is_integer = isinstance(num_rows, int | np.integer)
+        if not is_integer or isinstance(num_rows, bool) or not 1 <= num_rows <= ROWS:
             raise ValueError(
                 f"num_rows: given {num_rows!r}, wanted None or a whole number from 1 "
                 f"to {ROWS}"
             )
     arrays = load_compact(path)
     source = "UCI Covertype, doi:10.24432/C50K5N"
-    kept = np.arange(ROWS)
+    rows = np.arange(ROWS)
     if num_rows is not None and num_rows < ROWS:
         generator = np.random.default_rng(seed)
-        kept = np.sort(generator.choice(ROWS, size=num_rows, replace=False))
+        rows = np.sort(generator.choice(ROWS, size=num_rows, replace=False))
         source += f", {num_rows} of {ROWS} rows (seed {seed})"
-    labels = arrays["cover_type"][kept] == LABELLINGS[labelling]
-    features = _standardised(arrays, kept)
+    labels = arrays["cover_type"][rows] == LABELLINGS[labelling]
+    features = _standardised(arrays, rows)
     start = np.zeros(NUM_FEATURES + 1)
     if labelling == "cover_type_1":
         start = np.array(WARM_START)
@@ -247,12 +247,12 @@ def load_covertype(
     )
 
 
-def _standardised(arrays: Mapping[str, np.ndarray], kept: np.ndarray) -> np.ndarray:
-    """The rows `kept`, by the full data's moments: [kept, 55] float32, ones last."""
-    features = np.ones([len(kept), NUM_FEATURES + 1], np.float32)
+def _standardised(arrays: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """The chosen rows, by the full data's moments: [rows, 55] float32, ones last."""
+    features = np.ones([len(rows), NUM_FEATURES + 1], np.float32)
     for i, values in enumerate(arrays["continuous"]):
         column = values.astype(np.float64)  # one column at a time: 5 MB
-        features[:, i] = (column[kept] - column.mean()) / column.std()
+        features[:, i] = (column[rows] - column.mean()) / column.std()
     first = len(CONTINUOUS)
     for name, num_classes in (("wilderness", NUM_WILDERNESS), ("soil", NUM_SOIL)):
         # A one-hot column takes two values: off everywhere, and on where it is hot.
@@ -260,7 +260,7 @@ def _standardised(arrays: Mapping[str, np.ndarray], kept: np.ndarray) -> np.ndar
         mean = np.bincount(index, minlength=num_classes) / ROWS
         std = np.sqrt(mean * (1 - mean))
         features[:, first : first + num_classes] = (0 - mean) / std
-        hot = index[kept]
-        features[np.arange(len(kept)), first + hot] = ((1 - mean) / std)[hot]
+        hot = index[rows]
+        features[np.arange(len(rows)), first + hot] = ((1 - mean) / std)[hot]
         first += num_classes
     return features

@@ -1,8 +1,8 @@
 """Crops of natural images: photographs that come with scikit-learn and scikit-image.
 
-They are a small data set that needs no download.  Training and held-out photographs are
-different ones.  Authors and licences are in datasets/images/README.txt of scikit-learn
-and in the docstrings of skimage.data.  No photograph is stored here.
+They are a small data set that needs no download.  Training and held-out crops come from
+different photographs.  Authors and licences are in scikit-learn's
+datasets/images/README.txt and in skimage.data's docstrings.  This project stores none.
 """
 
 import importlib.metadata

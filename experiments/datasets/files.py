@@ -61,7 +61,7 @@ class FileList(NamedTuple):
 
 
 class Cache:
-    """Arrays that stay in memory until the cache is full.  Safe for threads.
+    """Arrays in memory, until the cache is full.  Safe for threads.
 
     Nothing is evicted.  Every example comes once an epoch, so the least recently used
     one is needed soonest, and evicting it would evict all of them one after another.
@@ -91,7 +91,9 @@ def on_threads[Out](
 ) -> Iterator[Out]:
     """`function` of each number, in order.  The first error ends all of them."""
     with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
-        chunk = 64 * num_threads  # submitted at a time, so that an error ends it soon
+        chunk = (
+            64 * num_threads
+        )  # submitted at a time, so that an error stops the work soon
         for first in range(0, len(numbers), chunk):
             yield from pool.map(function, numbers[first : first + chunk])
 
@@ -99,7 +101,7 @@ def on_threads[Out](
 def list_files(path: Path, suffixes: Sequence[str], kind: str) -> FileList:
     """The files of a folder and its subfolders, or of a zip, sorted by name.
 
-    They are found by suffix, without hidden ones.
+    They are selected by suffix; hidden files are ignored.
 
     kind: their name in errors.
 

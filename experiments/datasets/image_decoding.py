@@ -1,4 +1,4 @@
-"""From the bytes of image files to square images of one size, and what can be amiss."""
+"""Decodes image files into square images of one size."""
 
 import struct
 import zlib
@@ -15,7 +15,7 @@ FITS = ("crop", "box")
 FORMATS = ("PNG", "JPEG")
 GREY_MODES = ("1", "L", "LA", "I", "I;16")
 ALPHA_MODES = ("LA", "PA", "RGBA")
-BROKEN = (  # what Pillow raises for files that are not what they should be
+BROKEN = (  # what Pillow raises for damaged files
     OSError,
     SyntaxError,
     ValueError,
@@ -28,24 +28,26 @@ BROKEN = (  # what Pillow raises for files that are not what they should be
 
 
 class Fit(NamedTuple):
-    """What becomes of an image."""
+    """How images become square."""
 
     size: int  # pixels of a side
-    # "crop": the square of `size` in its middle.  "box": the largest square in its
-    # middle, made smaller by a box filter: of whole ratios, the mean of a box's pixels.
+    # "crop": the central square of `size`.  "box": the largest central square,
+    # downsampled by a box filter; for an integer ratio, the mean of a box's pixels.
     how: str = "crop"
-    convert_grey: bool = False  # whether a grey one is taken, all channels alike
+    convert_grey: bool = (
+        False  # whether grey images are accepted, with three equal channels
+    )
 
 
 class Decoded(NamedTuple):
     """Square images by number, read-only."""
 
     split: Split
-    num_skipped: int  # corrupt ones, which have no number
+    num_skipped: int  # corrupt images, which have no number
 
 
 def check_fit(fit: Fit) -> None:
-    """Raises ValueError for a size below 1, and a way to fit that there is not."""
+    """Raises ValueError for a size below 1, and an unknown `how`."""
     if fit.size < 1:
         raise ValueError(f"size: given {fit.size}, wanted at least 1 pixel")
     if fit.how not in FITS:
@@ -53,7 +55,7 @@ def check_fit(fit: Fit) -> None:
 
 
 def check_reading(cache_bytes: int, num_threads: int) -> None:
-    """Raises ValueError for a cache below nothing, and for no threads to read with."""
+    """Raises ValueError for a negative cache size, and for no threads."""
     if cache_bytes < 0:
         raise ValueError(f"cache_bytes: given {cache_bytes}, wanted 0 or more")
     if num_threads < 1:
@@ -61,7 +63,7 @@ def check_reading(cache_bytes: int, num_threads: int) -> None:
 
 
 def check_large_enough(label: str, height: int, width: int, fit: Fit) -> None:
-    """Raises ValueError, naming the image, where it is smaller than wanted."""
+    """Raises ValueError, naming the image, if it is smaller than `fit.size`."""
     if min(height, width) < fit.size:
         raise ValueError(
             f"{label}: {height} x {width} pixels, wanted at least "
@@ -70,7 +72,7 @@ def check_large_enough(label: str, height: int, width: int, fit: Fit) -> None:
 
 
 def check_colour(label: str, is_grey: bool, fit: Fit) -> None:
-    """Raises ValueError, naming the image, where it is grey and that is not wanted."""
+    """Raises ValueError, naming the image, if it is grey and not to be converted."""
     if is_grey and not fit.convert_grey:
         raise ValueError(
             f"{label}: a grey image, wanted colour; convert_grey=True takes it with "
@@ -79,7 +81,7 @@ def check_colour(label: str, is_grey: bool, fit: Fit) -> None:
 
 
 def fitted(image: Image.Image, fit: Fit) -> np.ndarray:
-    """An RGB image of at least the size wanted, made to fit: [size, size, 3] uint8."""
+    """The square pixels of a large enough RGB image: [size, size, 3] uint8."""
     side = fit.size if fit.how == "crop" else min(image.size)
     left, top = ((length - side) // 2 for length in image.size)
     box = (left, top, left + side, top + side)
@@ -94,12 +96,12 @@ def fitted(image: Image.Image, fit: Fit) -> np.ndarray:
 
 
 def decode(stream: BinaryIO, label: str, fit: Fit) -> np.ndarray:
-    """The image of a PNG or JPEG file, made to fit: [size, size, 3] uint8.
+    """The square pixels of a PNG or JPEG file: [size, size, 3] uint8.
 
-    Turned as its camera says; 16 bits become 8; opaque pixels lose their alpha.
+    EXIF orientation is applied, 16 bits become 8, and opaque alpha is dropped.
 
     Raises CorruptFileError, and ValueError for an image that is grey (unless to be
-    converted), transparent or smaller than wanted; each names it.
+    converted), transparent or too small.  Each names the file.
     """
     with _opened(stream, label, fit) as image:
         try:
@@ -116,9 +118,9 @@ def decode(stream: BinaryIO, label: str, fit: Fit) -> np.ndarray:
 
 
 def check_header(stream: BinaryIO, label: str, fit: Fit) -> None:
-    """Raises what `decode` does, as far as the beginning of the file tells.
+    """Raises what `decode` does, as far as the header shows.
 
-    One with alpha is decoded whole: only its pixels tell whether they are opaque.
+    An image with alpha is decoded: only its pixels show whether they are opaque.
     """
     with _opened(stream, label, fit) as image:
         if _has_alpha(image):
@@ -138,18 +140,17 @@ def decoded(
     cache: Cache,
     num_threads: int,
 ) -> Decoded:
-    """The images of some files, looked at first.
+    """The images of some files, which are checked at once.
 
-    skip_corrupt: whether corrupt ones are left out and counted.  All are decoded for
-      it, and as many kept as the cache has room for.
-    check_all: whether every file's header is read where nothing is skipped, or the
-      first one's alone.
-    cache: where images are kept.
+    skip_corrupt: whether corrupt files are skipped and counted.  This decodes all of
+      them at once.
+    check_all: without `skip_corrupt`: whether every header is read, or only the first.
+    cache: of decoded images.
 
-    Raises CorruptFileError for the first corrupt one where none is to be skipped, and
+    Raises CorruptFileError for the first corrupt file unless they are skipped, and
     ValueError as `decode` does.
     """
-    these = object()  # sets them apart from others in the same cache
+    owner = object()  # distinguishes these images from others in the cache
 
     def image(number: int) -> np.ndarray:
         def make() -> np.ndarray:
@@ -157,7 +158,7 @@ def decoded(
             with encoded.open(number) as stream:
                 return decode(stream, label, fit)
 
-        return cache.get((these, number), make)
+        return cache.get((owner, number), make)
 
     def is_sound(number: int) -> bool:
         try:
@@ -166,23 +167,23 @@ def decoded(
             return False
         return True
 
-    def look(number: int) -> None:
+    def check(number: int) -> None:
         with encoded.open(number) as stream:
             check_header(stream, encoded.label(number), fit)
 
     numbers: Sequence[int] = range(encoded.num)
     if not skip_corrupt:
-        for _ in on_threads(look, numbers if check_all else numbers[:1], num_threads):
+        for _ in on_threads(check, numbers if check_all else numbers[:1], num_threads):
             pass
         return Decoded(Split(encoded.num, lambda number, _: image(number)), 0)
     sound = list(on_threads(is_sound, numbers, num_threads))
-    kept = np.flatnonzero(sound)
-    split = Split(len(kept), lambda number, _: image(int(kept[number])))
-    return Decoded(split, encoded.num - len(kept))
+    intact = np.flatnonzero(sound)
+    split = Split(len(intact), lambda number, _: image(int(intact[number])))
+    return Decoded(split, encoded.num - len(intact))
 
 
 def _opened(stream: BinaryIO, label: str, fit: Fit) -> Image.Image:
-    """The image of a stream, its header read and found to fit."""
+    """The open image of a stream, whose header fits."""
     try:
         image = Image.open(stream, formats=FORMATS)
     except BROKEN as error:
@@ -198,7 +199,7 @@ def _has_alpha(image: Image.Image) -> bool:
 
 
 def _opaque(image: Image.Image, label: str) -> Image.Image:
-    """The loaded image, found to hide nothing."""
+    """The loaded image.  Raises ValueError if any pixel is transparent."""
     if not _has_alpha(image):
         return image
     image = image.convert("RGBA")

@@ -1,4 +1,4 @@
-"""Images of one size by number, and batches that are functions of their number."""
+"""Images of one size, by number, and their batches, by number."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from experiments.datasets.batches import (
 
 
 class Split(NamedTuple):
-    """Images by number; those of two splits are never the same."""
+    """Images by number.  No image is in two splits."""
 
     num_images: int | None  # None: as many as are asked for
     # (number, a generator of its own) -> [size, size, 3] uint8
@@ -22,15 +22,15 @@ class Split(NamedTuple):
 
 
 class Images(NamedTuple):
-    """Square colour images of 8 bits, to be trained on and to be judged by."""
+    """Square 8-bit colour images for training and for evaluation."""
 
-    name: str  # of kind, sizes and content: a checkpoint goes on with no other
-    source: str  # where they came from, and what was left out
+    name: str  # kind, sizes and content; a checkpoint resumes only with the same name
+    source: str  # origin, and what was left out
     size: int  # pixels of a side
     training: Split
     held_out: Split
-    flip: bool = False  # whether half of those trained on are mirrored left to right
-    num_threads: int = 1  # that make a batch
+    flip: bool = False  # whether half of the training images are mirrored left to right
+    num_threads: int = 1  # for making a batch
 
 
 def training_batches(
@@ -41,15 +41,15 @@ def training_batches(
     process: int = 0,
     num_processes: int = 1,
 ) -> Callable[[int], Mapping[str, np.ndarray]]:
-    """The batches to train on by number: {"image": [share, size, size, 3] int32}.
+    """The training batches by number: {"image": [share, size, size, 3] int32}.
 
-    The rest is as `batches.shuffled_batches` has it.
+    See `batches.shuffled_batches`.
     """
-    num_images, made = images.training
+    num_images, load = images.training
 
     def image(number: int, random: np.random.Generator) -> np.ndarray:
-        one = made(number, random)
-        return one[:, ::-1] if images.flip and random.random() < 0.5 else one
+        pixels = load(number, random)
+        return pixels[:, ::-1] if images.flip and random.random() < 0.5 else pixels
 
     return shuffled_batches(
         _examples(images, Split(num_images, image)),
@@ -63,9 +63,9 @@ def training_batches(
 def held_out_batches(
     images: Images, *, batch_size: int, process: int = 0, num_processes: int = 1
 ) -> Callable[[int], Mapping[str, np.ndarray]]:
-    """The batches of what is held out, as `training_batches` gives those of the rest.
+    """The held-out batches by number, in order and unmirrored.
 
-    In order and unmirrored.  The rest is as `batches.ordered_batches` has it.
+    See `batches.ordered_batches`.
     """
     return ordered_batches(
         _examples(images, images.held_out),
@@ -75,10 +75,12 @@ def held_out_batches(
     )
 
 
-def num_judged(images: Images, batch_size: int, num_held_out: int | None) -> int:
-    """The batches to judge by, as `batches.num_judged` has them."""
+def num_held_out_batches(
+    images: Images, batch_size: int, num_held_out: int | None
+) -> int:
+    """The number of batches for evaluation; see `batches.num_held_out_batches`."""
     examples = _examples(images, images.held_out)
-    return batches.num_judged(examples, batch_size, num_held_out)
+    return batches.num_held_out_batches(examples, batch_size, num_held_out)
 
 
 def _examples(images: Images, split: Split) -> Examples:

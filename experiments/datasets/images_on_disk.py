@@ -46,7 +46,7 @@ class _ArrayEntry(NamedTuple):
 class _Contents(NamedTuple):
     """The images of one path."""
 
-    name: str  # as it was listed
+    name: str  # with a checksum of the listing
     split: Split
     num_skipped: int = 0
 
@@ -66,8 +66,8 @@ def image_files(
 ) -> Images:
     """The PNG and JPEG files of a folder and its subfolders, or of a zip.
 
-    Files are found by suffix, without hidden ones, and numbered in the order of their
-    names.  The header of each is read at once, or the whole file with `skip_corrupt`.
+    Files are selected by suffix, hidden ones ignored, and numbered in the order of
+    their names.  The header of each is read at once, or all of it with `skip_corrupt`.
 
     size: pixels of a side of the square images.
     held_out_path: of the held-out images.  None: `held_out_share` of the files of
@@ -146,7 +146,7 @@ def image_array(
 ) -> Images:
     """The images of an array [images, height, width, 3] uint8 in an npz.
 
-    The whole array is kept in memory.
+    The array stays in memory.
 
     array, held_out_array: names in the npz; None: the only array that it has.
     held_out_path: of an npz with the held-out images.  None: `path`, if
@@ -168,19 +168,19 @@ def image_array(
     wanted = Fit(size, fit, convert_grey)
     check_fit(wanted)
     check_share(held_out_share)
-    whole = _array_entry(Path(path), array)
+    entry = _array_entry(Path(path), array)
     is_cut = held_out_path is None and held_out_array is None
     if is_cut:
         training, held_out = _hold_out(
-            whole.place, _of_array(whole, wanted), held_out_share
+            entry.place, _of_array(entry, wanted), held_out_share
         )
     else:
         other = _array_entry(
             Path(path if held_out_path is None else held_out_path), held_out_array
         )
-        check_apart([_part(whole)], [_part(other)])
-        training, held_out = _of_array(whole, wanted), _of_array(other, wanted)
-    # Making a batch is copying, which holds Python's lock, so threads do not help.
+        check_apart([_part(entry)], [_part(other)])
+        training, held_out = _of_array(entry, wanted), _of_array(other, wanted)
+    # Making a batch only copies, which holds Python's lock, so threads do not help.
     return _images(
         "image_array", training, held_out, wanted, flip, num_threads=1, is_cut=is_cut
     )
@@ -195,14 +195,14 @@ def _images(
     num_threads: int,
     is_cut: bool,
 ) -> Images:
-    """is_cut: whether both are of one path or array."""
+    """is_cut: whether both splits come from one path or array."""
     num_skipped = training.num_skipped + (0 if is_cut else held_out.num_skipped)
     skipped = f", {num_skipped} corrupt skipped" if num_skipped else ""
-    given = training.name if is_cut else f"{training.name}, {held_out.name}"
+    origin = training.name if is_cut else f"{training.name}, {held_out.name}"
     counts = f"{training.split.num_images} + {held_out.split.num_images}"
     return Images(
-        name=f"{kind}({given}, {fit.how} {fit.size}, {counts} images{skipped})",
-        source=f"{given}: {counts} images (training + held out){skipped}",
+        name=f"{kind}({origin}, {fit.how} {fit.size}, {counts} images{skipped})",
+        source=f"{origin}: {counts} images (training + held out){skipped}",
         size=fit.size,
         training=training.split,
         held_out=held_out.split,
@@ -212,10 +212,10 @@ def _images(
 
 
 def _hold_out(
-    path: Path, whole: _Contents, share: float
+    path: Path, contents: _Contents, share: float
 ) -> tuple[_Contents, _Contents]:
     """Training images, and held-out images of the same path."""
-    num_images = whole.split.num_images or 0
+    num_images = contents.split.num_images or 0
     num_held_out = max(1, round(share * num_images))
     if num_held_out >= num_images:
         raise ValueError(
@@ -227,8 +227,8 @@ def _hold_out(
     order = np.random.default_rng(0).permutation(num_images)
     numbers = np.sort(order[num_held_out:]), np.sort(order[:num_held_out])
     return (
-        whole._replace(split=_some_of(whole.split, numbers[0])),
-        whole._replace(split=_some_of(whole.split, numbers[1])),
+        contents._replace(split=_some_of(contents.split, numbers[0])),
+        contents._replace(split=_some_of(contents.split, numbers[1])),
     )
 
 

@@ -1,4 +1,4 @@
-"""Makes the compact covertype file again from sklearn.datasets.fetch_covtype().
+"""Rebuilds the compact covertype file from sklearn.datasets.fetch_covtype().
 
 python -m experiments.datasets.make_covertype [--out FILE]
 """
@@ -20,12 +20,12 @@ CSV_CHUNK_ROWS = 65_536
 
 
 def compact(data: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
-    """The arrays of covertype.FIELDS, with as many rows as given.
+    """The arrays of covertype.FIELDS for all rows of `data`.
 
     data: [rows, 54] numbers in the order of covertype.COLUMNS; target: [rows] 1 to 7.
 
     Raises ValueError for other shapes, and for a value that the compact form cannot
-    hold: one that is not whole, out of range, or a one-hot group without its single 1.
+    hold: a fraction, out of range, or a one-hot group without its single 1.
     """
     data, target = np.asarray(data), np.asarray(target)
     if data.ndim != 2 or data.shape[1] != covertype.NUM_FEATURES:
@@ -102,7 +102,7 @@ def _texts(texts: list[str]) -> np.ndarray:
 
 
 def csv_sha256(arrays: Mapping[str, np.ndarray]) -> tuple[str, int]:
-    """The sha256 and the number of bytes of the csv that csv_chunks gives."""
+    """The sha256 and the number of bytes of the csv of `csv_chunks`."""
     digest, size = hashlib.sha256(), 0
     for chunk in csv_chunks(arrays):
         digest.update(chunk)
@@ -111,16 +111,16 @@ def csv_sha256(arrays: Mapping[str, np.ndarray]) -> tuple[str, int]:
 
 
 def write_compact(arrays: Mapping[str, np.ndarray], path: Path) -> None:
-    """Writes an npz that is whole or not there; same arrays, same bytes.
+    """Writes an npz atomically.  Equal arrays give equal bytes.
 
     It is packed by LZMA, which np.load reads and np.savez cannot write: 3.5 MB against
     5.2 MB.
     """
-    held = dict(arrays, columns=np.array(covertype.COLUMNS))
+    fields = dict(arrays, columns=np.array(covertype.COLUMNS))
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_LZMA) as archive:
-            for name, array in held.items():
+            for name, array in fields.items():
                 member = zipfile.ZipInfo(f"{name}.npy")  # dated 1980, as np.savez does
                 member.compress_type = zipfile.ZIP_LZMA
                 member.create_system = 3  # the writing system would show in the bytes
@@ -150,11 +150,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     fetched = datasets.fetch_covtype()
     arrays = compact(fetched.data, fetched.target)
-    found, size = csv_sha256(arrays)
-    if (found, size) != (CSV_SHA256, CSV_BYTES):
+    sha256, size = csv_sha256(arrays)
+    if (sha256, size) != (CSV_SHA256, CSV_BYTES):
         raise ValueError(
-            f"the csv rebuilt has sha256 {found} and {size} bytes, wanted {CSV_SHA256} "
-            f"and {CSV_BYTES}: what was fetched is not the UCI file"
+            f"the csv rebuilt has sha256 {sha256} and {size} bytes, wanted "
+            f"{CSV_SHA256} and {CSV_BYTES}: what was fetched is not the UCI file"
         )
     write_compact(arrays, out)
     covertype.load_compact(out)

@@ -55,10 +55,10 @@ def synthetic_tones(*, length: int, rate: int = 8000, most_strings: int = 3) -> 
         peak = np.abs(sound).max()
         return (random.uniform(*PEAKS) * MOST / peak * sound).round().astype(np.int16)
 
-    given = f"length={length}, rate={rate}, most_strings={most_strings}"
+    parameters = f"length={length}, rate={rate}, most_strings={most_strings}"
     return Audio(
-        name=f"{KIND}({given})",
-        source=f"{KIND}, made by this project of their numbers alone ({given})",
+        name=f"{KIND}({parameters})",
+        source=f"{KIND}, made by this project of their numbers alone ({parameters})",
         length=length,
         rate=rate,
         training=Split(None, clip),

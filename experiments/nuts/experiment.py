@@ -1,4 +1,4 @@
-"""What is run: draws from the posterior of `logistic_regression`, kept as they come."""
+"""The experiment: sample the posterior of `logistic_regression`, saving each chunk."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from experiments.records.progress import progress
 
 
 def patience_seconds(own_seconds: float) -> float:
-    """How long to wait for another process, once this one has drawn its share."""
+    """The time to wait for another process after this one has finished."""
     return max(600.0, 10 * own_seconds)
 
 
@@ -36,23 +36,21 @@ def sample(
 ) -> dict[str, Any]:
     """Draws from the posterior of `logistic_regression` and writes draws and curves.
 
-    chunk_size: draws of each chain between two saves and two lines of progress; the
+    chunk_size: draws of each chain between two saves and two progress lines.  The
       draws do not depend on it.
-    num_devices: of each process; the data's rows are split over them.  The draws depend
-      on it by rounding alone.
-    resume: whether to go on after the draws that `run_dir` holds.
+    num_devices: of each process; the data's rows are split over them.  It changes the
+      draws by rounding only.
+    resume: whether to continue after the draws in `run_dir`.
 
-    Of several processes each has a share of the chains, the first ones in process 0.
-    In `run_dir`, or its processN in process N, come draws/NNNNNN.npz, one file a chunk,
-    each there whole or not at all and named by its first draw; metrics.jsonl and
-    TensorBoard events; and summary.csv and summary.json of its chains, or in process 0
-    of all, which is also what comes back.  Everything it depends on comes in here, or
-    says which process of how many this is: it reads no flag and no gin.
+    The chains are split over the processes in order.  Process 0 writes to `run_dir`,
+    process N to its subfolder processN: draws/NNNNNN.npz, one file a chunk, written
+    atomically and named by its first draw; metrics.jsonl and TensorBoard events; and
+    summary.csv and summary.json of the process's chains.  Process 0 summarises all
+    chains, and returns that summary.
 
-    Raises ValueError when the log density is not finite where the chains begin, when
-    there are fewer chains than processes, when the draws to go on from are of other
-    chains or too many, and as `split_rows` does; TimeoutError when another process does
-    not end.
+    Raises ValueError if the log density is not finite at the start, if there are fewer
+    chains than processes, if the draws to resume from are of other chains or too many,
+    and as `split_rows` does; TimeoutError if another process does not finish.
     """
     if chunk_size < 1:
         raise ValueError(f"chunk_size: given {chunk_size}, wanted 1 or more")
@@ -74,11 +72,11 @@ def sample(
     chunks = _saved(folder)
     start = np.repeat(problem.start[np.newaxis], num_chains, 0)
     if chunks:
-        held, start = start, chunks[-1].draws[:, -1]
-        if start.shape != held.shape:
+        first, start = start, chunks[-1].draws[:, -1]
+        if start.shape != first.shape:
             raise ValueError(
                 f"{folder}: holds draws of {start.shape[0]} chains of {start.shape[1]} "
-                f"coefficients, wanted {held.shape[0]} of {held.shape[1]} to go on from"
+                f"coefficients, wanted {first.shape[0]} of {first.shape[1]} to resume"
             )
     num_done = sum(chunk.draws.shape[1] for chunk in chunks)
     if num_done > settings.num_results:
@@ -132,15 +130,17 @@ def sample(
             chunks.append(chunk)
             _save(folder / "draws" / f"{done:06d}.npz", chunk)
             done += chunk.draws.shape[1]
-            told = {
+            metrics = {
                 "ms_per_gradient": 1000 * seconds / gradients_computed(chunk.leapfrogs),
                 "leapfrogs_per_draw": float(chunk.leapfrogs.mean()),
                 "accept": float(chunk.accept.mean()),
                 "depth": float(chunk.depth.mean()),
                 "diverged": int(chunk.diverged.sum()),
             }
-            event("draws", done, log_prob=float(chunk.log_prob[:, -1].mean()), **told)
-            advance(chunk.draws.shape[1], **told)
+            event(
+                "draws", done, log_prob=float(chunk.log_prob[:, -1].mean()), **metrics
+            )
+            advance(chunk.draws.shape[1], **metrics)
             began = time.perf_counter()
 
     drawn = [concatenate(chunks, axis=1)]
@@ -189,7 +189,7 @@ def _folder_of(run_dir: Path, index: int) -> Path:
 
 
 def _saved(folder: Path) -> list[Samples]:
-    """The chunks that a process has written, in order."""
+    """The chunks in a process's folder, in order."""
     chunks = []
     for path in sorted(folder.glob("draws/*.npz")):
         with np.load(path) as parts:
@@ -200,10 +200,10 @@ def _saved(folder: Path) -> list[Samples]:
 def _draws_of_another(
     run_dir: Path, index: int, *, num_results: int, patience: float
 ) -> Samples:
-    """All that another process drew, once it has."""
+    """All draws of another process, after waiting for them."""
     folder = _folder_of(run_dir, index)
     deadline = time.monotonic() + patience
-    while _draws_told(folder) != num_results:
+    while _summarised_draws(folder) != num_results:
         if time.monotonic() > deadline:
             raise TimeoutError(
                 f"process {index}: not done {patience:g} s after process 0; "
@@ -213,8 +213,8 @@ def _draws_of_another(
     return concatenate(_saved(folder), axis=1)
 
 
-def _draws_told(folder: Path) -> int | None:
-    """The draws a chain that the summary in `folder` is of; None without one."""
+def _summarised_draws(folder: Path) -> int | None:
+    """The number of draws a chain in the summary in `folder`; None without one."""
     try:
         return json.loads((folder / "summary.json").read_text())["draws"]
     except FileNotFoundError:

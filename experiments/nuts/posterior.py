@@ -1,4 +1,4 @@
-"""The posterior of `logistic_regression`, its rows in blocks where that is faster."""
+"""The posterior of `logistic_regression`, in blocks of rows if that is faster."""
 
 import itertools
 import math
@@ -21,11 +21,11 @@ from experiments.training import topology
 # core's own cache of 1 MB.  The logits of many chains do not count: blocks small enough
 # for those were too small for fast matrix products.
 BLOCK_BYTES = 768 << 10
-# Blocks cost some 0.4 ms a gradient, since XLA cannot compile the sampler's loop around
+# Blocks cost about 0.4 ms a gradient, since XLA cannot compile the sampler's loop with
 # them.  On 2 cores of 2 MiB they were slower than one block up to about 80,000 rows of
 # 55 columns (17 MiB) and faster on 581,012.
 MIN_CACHES = 4  # features in blocks are larger than this many times the cores' caches
-CACHE_BYTES = 1 << 20  # of a core, where the system does not tell
+CACHE_BYTES = 1 << 20  # of a core, if the system does not report it
 CPU_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
@@ -37,7 +37,7 @@ class Block(NamedTuple):
 
 
 def core_cache_bytes() -> int:
-    """The size of a core's level-2 cache; CACHE_BYTES where Linux does not tell."""
+    """The size of a core's level-2 cache; CACHE_BYTES if Linux does not report it."""
     for level in CPU_CACHES.glob("index*/level"):
         try:
             size = re.fullmatch(r"(\d+)K", level.with_name("size").read_text().strip())
@@ -52,19 +52,19 @@ def split_rows(
     problem: RegressionProblem,
     *,
     num_devices: int = 1,
-    whole: bool = False,
+    one_block: bool = False,
     block_bytes: int | None = None,
 ) -> list[Block]:
-    """The problem's rows, in order: an equal part a device, each in one or more blocks.
+    """The problem's rows, in order: an equal part a device, in one or more blocks.
 
-    A part is one block on an accelerator, and where the features are at most MIN_CACHES
+    A part is one block on an accelerator, and if the features are at most MIN_CACHES
     times as large as the level-2 caches of the cores.
 
-    whole: whether a device's part is one block in any case.
+    one_block: whether a device's part is always one block.
     block_bytes: the features of a block, for data of any size; None: BLOCK_BYTES.
 
-    Raises ValueError when there are fewer rows than devices, or fewer devices than
-    asked for.  The CPU is split into logical devices before TensorFlow starts.
+    Raises ValueError if there are fewer rows than devices, or fewer devices than
+    `num_devices`.  The CPU is split into logical devices before TensorFlow starts.
     """
     check_count(
         "num_devices",
@@ -75,14 +75,14 @@ def split_rows(
     features_bytes = 4 * problem.rows * problem.dim
     caches = len(os.sched_getaffinity(0)) * core_cache_bytes()
     small = block_bytes is None and features_bytes <= MIN_CACHES * caches
-    whole = whole or small or _on_accelerator()
+    one_block = one_block or small or _on_accelerator()
     block_bytes = block_bytes or BLOCK_BYTES
     devices = [None] if num_devices == 1 else topology.local_devices(num_devices)
     edges = [i * problem.rows // num_devices for i in range(num_devices + 1)]
     blocks = []
     for device, (first, last) in zip(devices, itertools.pairwise(edges), strict=True):
         size = last - first
-        if not whole:
+        if not one_block:
             size = math.ceil(size / math.ceil(size * 4 * problem.dim / block_bytes))
         blocks += [
             Block(slice(i, min(i + size, last)), device)

@@ -1,4 +1,4 @@
-"""What is believed: Bayesian logistic regression, the paper's appendix D."""
+"""The probabilistic program: Bayesian logistic regression (the paper's appendix D)."""
 
 import tensorflow as tf
 
@@ -8,8 +8,8 @@ import ppl_core as ppl
 def logistic_regression(features: tf.Tensor) -> ppl.RandomVariable:
     """p(coeffs) p(labels | features, coeffs): the model of the paper's NUTS table.
 
-    features: [dim, rows], so that a product with the coefficients, and the gradient's
-      with the residuals, both read memory in order; standardised, the last row ones.
+    features: [dim, rows], standardised; the last row is ones.  In this layout the
+      products with coefficients and with residuals read memory in order.
     """
     dim = features.shape[0]
     coeffs = ppl.Normal(

@@ -12,7 +12,7 @@ from experiments import training
 from experiments.datasets.images import (
     Images,
     held_out_batches,
-    num_judged,
+    num_held_out_batches,
     training_batches,
 )
 from experiments.engines.selection import make_engine
@@ -92,7 +92,7 @@ def train(
         batch_size,
         training=functools.partial(training_batches, images, seed=seed),
         held_out=functools.partial(held_out_batches, images),
-        num_held_out_batches=num_judged(images, batch_size, num_held_out),
+        num_held_out_batches=num_held_out_batches(images, batch_size, num_held_out),
     )
     task = training.Task(
         model=model,

@@ -7,7 +7,7 @@ from experiments.datasets.audio import (
     Audio,
     Split,
     held_out_batches,
-    num_judged,
+    num_held_out_batches,
     training_batches,
 )
 
@@ -44,7 +44,10 @@ def test_processes_share_the_batch_of_one():
 
 def test_what_is_held_out_comes_in_order_until_its_end():
     batch = held_out_batches(audio(), batch_size=3)
-    assert num_judged(audio(), 3, None) == 2 and num_judged(audio(), 3, 3) == 1
+    assert (
+        num_held_out_batches(audio(), 3, None) == 2
+        and num_held_out_batches(audio(), 3, 3) == 1
+    )
     assert numbers_of(batch(1)) == [3, 4, 5]
     with pytest.raises(ValueError, match="held-out batch 2 of 3 clips, there are 2"):
         batch(2)

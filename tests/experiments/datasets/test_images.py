@@ -9,7 +9,7 @@ from experiments.datasets.images import (
     Images,
     Split,
     held_out_batches,
-    num_judged,
+    num_held_out_batches,
     training_batches,
 )
 
@@ -84,7 +84,10 @@ def test_an_example_is_the_same_however_many_processes_share_the_batch(
 def test_what_is_held_out_comes_in_order_and_unmirrored():
     given = images(flip=True)
     batch = held_out_batches(given, batch_size=3)
-    assert num_judged(given, 3, None) == 2 and num_judged(given, 3, 3) == 1
+    assert (
+        num_held_out_batches(given, 3, None) == 2
+        and num_held_out_batches(given, 3, 3) == 1
+    )
     assert numbers_of(batch(1)) == [3, 4, 5] and numbers_of(batch(0)) == [0, 1, 2]
     assert not batch(0)["image"][:, :, :2, 1].any()
     with pytest.raises(ValueError, match="held-out batch 2 of 3 images, there are 2"):
@@ -92,7 +95,7 @@ def test_what_is_held_out_comes_in_order_and_unmirrored():
 
 
 def test_training_and_held_out_images_without_end_are_drawn_apart():
-    assert num_judged(ENDLESS, 4, 400) == 100
+    assert num_held_out_batches(ENDLESS, 4, 400) == 100
     trained = training_batches(ENDLESS, seed=0, batch_size=64)(0)["image"]
     held_out = held_out_batches(ENDLESS, batch_size=64)(0)["image"]
     both = [image.tobytes() for image in (*trained, *held_out)]

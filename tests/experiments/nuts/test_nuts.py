@@ -70,7 +70,7 @@ def heavy_ops(log_prob_and_grad):
 def test_tracing_leaves_two_products_with_the_features_and_cheap_elementwise_work(
     problem,
 ):
-    whole = posterior.split_rows(problem, whole=True)
+    whole = posterior.split_rows(problem, one_block=True)
     density = posterior.posterior(problem, whole).log_prob_and_grad
     graph = tf.function(density, autograph=False).get_concrete_function(
         tf.TensorSpec([1, 6], tf.float32)
@@ -169,7 +169,9 @@ def test_metrics_hold_a_line_for_each_chunk(run_dirs):
 
 
 def test_start_without_a_finite_density_is_an_error(problem, settings):
-    density = posterior.posterior(problem, posterior.split_rows(problem, whole=True))
+    density = posterior.posterior(
+        problem, posterior.split_rows(problem, one_block=True)
+    )
     kernel = chain.compile_kernel(
         density.log_prob_and_grad, num_chains=2, dim=6, max_depth=3, chunk_size=1
     )
