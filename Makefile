@@ -14,7 +14,7 @@ endif
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .PHONY: help setup peers test test-slow lint bench-nuts bench-eager bench-scaling bench-step
-.PHONY: bench-image-transformer bench-vae check-large check-audio report clean
+.PHONY: bench-image-transformer bench-vae check-large check-audio report configs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-23s %s\n", $$1, $$2}' Makefile
@@ -60,6 +60,10 @@ check-audio: setup  ## the audio VAE with 100 million weights here, and traced f
 
 report: setup  ## every table and plot again, from the committed records
 	bin/report
+
+configs: setup  ## docs/configs.md again, from the heads of the configs
+	@bin/train --list --markdown >.configs.md
+	@mv .configs.md docs/configs.md
 
 clean:  ## what the tools leave behind; keeps .venv, runs and results
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache *.egg-info

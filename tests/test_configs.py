@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from gin import config_parser
 
+from experiments.cli import config_list
 from experiments.cli.statements import read_statements
 from tests.programs import ran
 
@@ -31,6 +32,29 @@ def files_of(command):
         text = (REPO / found[-1]).read_text()
         queue += re.findall(r"^include '([^']+)'", text, re.MULTILINE)
     return found
+
+
+def test_the_page_of_configs_is_the_list_that_bin_train_prints():
+    done = ran(["bin/train", "--list", "--markdown"])
+    assert done.returncode == 0, done.stderr
+    assert (REPO / "docs/configs.md").read_text() == done.stdout, "wanted make configs"
+    listed = ran(["bin/train", "--list"])
+    assert listed.returncode == 0, listed.stderr
+    for config in config_list.configs():
+        assert config.name in listed.stdout and config.summary in listed.stdout
+
+
+@pytest.mark.parametrize("config", config_list.configs(), ids=lambda c: c.name)
+def test_a_head_begins_with_one_short_sentence_and_says_how_long_it_takes(config):
+    first = (REPO / config.name).read_text().splitlines()[0]
+    assert first.endswith("."), first
+    assert first.removeprefix("# ").startswith(config.summary)
+    included = config.name.endswith("/base.gin")
+    models = ("configs/toy_models/", "configs/nuts/", "configs/bench/nuts.gin")
+    unmeasured = not Path(config.name).stem.endswith("tiny") and config.name.startswith(
+        models
+    )
+    assert config.time or included or unmeasured
 
 
 COMMANDS = sorted({line for path in CONFIGS for line in COMMAND.findall(head(path))})

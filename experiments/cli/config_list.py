@@ -12,7 +12,7 @@ INTRODUCTION = """\
 A run is `bin/train --gin_config=FILE` (for `configs/bench`, `bin/bench`). A config can
 include another; several are read in order, and later ones win. `--gin_param=NAME=VALUE`
 changes one value, and `--dry_run` prints the result. A `tiny.gin` comes after another
-config and shrinks it. Minutes were measured on two CPU cores.
+config and shrinks it. Times were measured on two CPU cores.
 
 This page is generated: `make configs`.
 """
