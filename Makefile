@@ -16,7 +16,7 @@ export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 .PHONY: help setup peers test test-slow lint bench-nuts bench-eager bench-scaling bench-step
 .PHONY: bench-image-transformer bench-vae check-large check-audio report configs clean
 
-help:  ## this list
+help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-23s %s\n", $$1, $$2}' Makefile
 
 setup: .venv/.complete  ## the environment in .venv, from requirements.lock
@@ -52,7 +52,7 @@ bench-vae: setup  ## the autoencoders' steps beside TensorFlow by hand, Flax; 17
 bench-step: setup  ## what runtime and loop add to a training step written by hand
 	$(PYTHON) -m experiments.bench.step_cost
 
-check-large: setup  ## a model of 100 million parameters cut over eight logical devices
+check-large: setup  ## a model of 100 million parameters sharded over eight logical devices
 	$(PYTHON) -m tests.experiments.engines.hundred_million
 
 check-audio: setup  ## the audio VAE with 100 million weights here, and traced for 512 cores
@@ -65,11 +65,11 @@ configs: setup  ## docs/configs.md again, from the heads of the configs
 	@bin/train --list --markdown >.configs.md
 	@mv .configs.md docs/configs.md
 
-clean:  ## what the tools leave behind; keeps .venv, runs and results
+clean:  ## remove the tools' caches; .venv, runs and results stay
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-# The stamp comes last, so an interrupted set-up is seen to be one and made good.
+# The stamp is written last, so an interrupted set-up is repeated.
 .venv/.complete: requirements.lock .python-version
 	bin/setup requirements.lock
 	touch $@

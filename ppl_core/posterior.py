@@ -8,7 +8,7 @@ import tensorflow_probability as tfp
 
 from ppl_core.bijectors import event_space_bijector
 from ppl_core.random_variable import RandomVariable
-from ppl_core.tracers import condition, seeded, tape
+from ppl_core.tracers import bind, condition, seeded, tape
 from ppl_core.transformations import Program, add, label_of, total, vectorized
 
 
@@ -59,7 +59,7 @@ def unconstrain(
     observed = dict(observed or {})
     sites = _latent_sites(program, args, observed)
     if not sites:
-        raise ValueError(f"{label_of(program)}: no latent variable is left to sample")
+        raise ValueError(f"{label_of(program)}: given no latent variable, wanted some")
     dtypes = {site.name: site.dtype.name for site in sites}
     if len(set(dtypes.values())) > 1:
         raise ValueError(
@@ -142,23 +142,31 @@ def unconstrain(
         return tf.concat(coordinates, 0)
 
     def to_tensors(values: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        unmatched = sorted(values.keys() ^ set(names))
-        if unmatched:
+        if values.keys() != set(names):
             raise ValueError(
-                f"unconstrain: value or latent variable missing: {unmatched}"
+                f"unconstrain: given values for {sorted(values)}, wanted them for "
+                f"{sorted(names)}"
             )
         return {
             site.name: tf.convert_to_tensor(values[site.name], site.dtype)
             for site in sites
         }
 
+    def mapped(fn: Callable[[tf.Tensor], Any], vectors: tf.Tensor) -> Any:
+        if not tf.TensorShape(vectors.shape).is_compatible_with([None, sum(sizes)]):
+            raise ValueError(
+                f"{label_of(program)}: given vectors of shape {tuple(vectors.shape)}, "
+                f"wanted [chains, {sum(sizes)}]"
+            )
+        return vectorized(fn, vectors)
+
     return Posterior(
         dim=sum(sizes),
         names=names,
         sizes=sizes,
-        log_prob=lambda vectors: vectorized(log_prob_of_one, vectors),
-        log_prob_and_grad=lambda vectors: vectorized(log_prob_and_grad_of_one, vectors),
-        constrain=lambda vectors: vectorized(constrain_one, vectors),
+        log_prob=lambda vectors: mapped(log_prob_of_one, vectors),
+        log_prob_and_grad=lambda vectors: mapped(log_prob_and_grad_of_one, vectors),
+        constrain=lambda vectors: mapped(constrain_one, vectors),
         unconstrain=lambda values: vectorized(unconstrain_one, to_tensors(values)),
     )
 
@@ -181,7 +189,7 @@ def _latent_sites(
 
     def inspect() -> None:
         with tape() as variables, seeded(tfp.random.sanitize_seed(0)):
-            with condition(**observed):
+            with bind(observed, f"{label_of(program)}: observed", observed=True):
                 program(*args)
         for variable in variables.values():
             if not variable.observed:
@@ -196,23 +204,28 @@ def _site(variable: RandomVariable) -> _Site:
     label = f"{variable.constructor_name}(name={variable.name!r})"
     if tf.nest.is_nested(distribution.dtype):
         raise ValueError(
-            f"{label}: a joint distribution cannot be a latent variable; make its "
-            "parts random variables of their own"
+            f"{label}: given a joint distribution as a latent variable, wanted its "
+            "parts as random variables of their own"
         )
     if not distribution.dtype.is_floating:
         raise ValueError(
-            f"{label} is discrete: it cannot be unconstrained; observe it or sum it out"
+            f"{label}: given a discrete latent variable, wanted a continuous one; "
+            "observe it or sum it out"
         )
     try:
         bijector = event_space_bijector(distribution)
     except ValueError as error:
         raise ValueError(f"{label} {error}") from error
     if bijector is None:
-        raise ValueError(f"{label} has no default bijector from an unconstrained space")
+        raise ValueError(
+            f"{label}: given a latent variable without a bijector from R^k, wanted a "
+            "continuous one with a default bijector; observe it or sum it out"
+        )
     shape = bijector.inverse_event_shape(variable.shape)
     if not shape.is_fully_defined():
         raise ValueError(
-            f"{label}: shape {variable.shape} is not known when the program is traced"
+            f"{label}: given shape {variable.shape}, wanted one that is known when the "
+            "program is traced"
         )
     ndims = shape.rank - bijector.forward_min_event_ndims
     return _Site(

@@ -111,7 +111,7 @@ def make_log_joint_fn(program: Callable[..., Any]) -> Callable[..., float]:
             program(*args)
         if missing:
             label = getattr(program, "__name__", repr(program))
-            raise ValueError(f"{label}: no value given for {missing}")
+            raise ValueError(f"{label}: given no value for {missing}, wanted one")
         return float(sum(log_probs.values()))
 
     return log_joint

@@ -68,7 +68,7 @@ def condition(**values: Any) -> Iterator[None]:
     >>> float(x), x.observed
     (2.0, True)
     """
-    with _bind(values, "condition", observed=True):
+    with bind(values, "condition", observed=True):
         yield
 
 
@@ -83,7 +83,7 @@ def substitute(**values: Any) -> Iterator[None]:
     >>> float(x), x.observed
     (2.0, False)
     """
-    with _bind(values, "substitute", observed=False):
+    with bind(values, "substitute", observed=False):
         yield
 
 
@@ -140,13 +140,13 @@ def intervene(**values: Any) -> Iterator[None]:
         raise ValueError(
             f"intervene: given None or a function for {invalid}, wanted a value"
         )
-    with _expecting(values, "intervene") as matched:
+    with _expecting(values, "intervene") as present:
 
         def replace(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
             name: Any = kwargs.get("name")
+            present.add(name)
             if name not in values:
                 return forward(construct, *args, **kwargs)
-            matched.add(name)
             return construct.to_value(values[name], *args, **kwargs)
 
         with _trace_variables(replace):
@@ -165,13 +165,13 @@ def block(*names: str) -> Iterator[None]:
     >>> list(variables)
     ['x']
     """
-    with _expecting(names, "block") as matched:
+    with _expecting(names, "block") as present:
 
         def hide(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
             name: Any = kwargs.get("name")
+            present.add(name)
             if names and name not in names:
                 return forward(construct, *args, **kwargs)
-            matched.add(name)
             return construct(*args, **kwargs)
 
         with _trace_variables(hide):
@@ -292,31 +292,34 @@ def _trace_variables(tracer: Tracer) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _expecting(names: Iterable[str], tracer: str) -> Iterator[set[str]]:
-    """Yields a set for the names that were met; raises if it lacks any of `names`.
+    """Yields a set for the names in the block; raises if it lacks any of `names`.
 
     An exception raised by the block itself is left as it is.
     """
-    matched: set[str] = set()
-    yield matched
-    missing = sorted(set(names) - matched)
+    present: set[str] = set()
+    yield present
+    missing = sorted(set(names) - present)
     if missing:
-        raise ValueError(f"{tracer}: no random variable is named {missing}")
+        raise ValueError(
+            f"{tracer}: no random variable is named {missing}, wanted names among "
+            f"{sorted(name for name in present if name is not None)}"
+        )
 
 
 @contextlib.contextmanager
-def _bind(values: Mapping[str, Any], tracer: str, observed: bool) -> Iterator[None]:
+def bind(values: Mapping[str, Any], tracer: str, observed: bool) -> Iterator[None]:
     """Sets the named variables to `values`; `observed` says whether they are data."""
-    with _expecting(values, tracer) as matched:
+    with _expecting(values, tracer) as present:
 
         def set_value(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
             name: Any = kwargs.get("name")
+            present.add(name)
             if name in values:
                 if kwargs.get("value") is not None:
                     raise ValueError(
                         f"{tracer}: {construct.__name__}(name={name!r}) already has a "
-                        "value"
+                        "value, wanted one without"
                     )
-                matched.add(name)
                 kwargs["value"] = values[name]
                 kwargs["observed"] = observed
             return forward(construct, *args, **kwargs)
@@ -330,12 +333,12 @@ def _weigh(
     set_weight: Callable[[dict[str, Any]], None], names: tuple[str, ...], tracer: str
 ) -> Iterator[None]:
     """Applies `set_weight` to the arguments of the named variables, or of all."""
-    with _expecting(names, tracer) as matched:
+    with _expecting(names, tracer) as present:
 
         def weigh(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
             name: Any = kwargs.get("name")
+            present.add(name)
             if not names or name in names:
-                matched.add(name)
                 set_weight(kwargs)
             return forward(construct, *args, **kwargs)
 

@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from ppl_core.random_variable import to_tensors
-from ppl_core.tracers import condition, intervene, seeded, substitute, tape
+from ppl_core.tracers import bind, intervene, seeded, substitute, tape
 
 Program = Callable[..., Any]
 
@@ -173,7 +173,9 @@ def align(
     """
     missing = sorted(set(alignment.values()) - set(variables))
     if missing:
-        raise ValueError(f"align: {missing} not among {sorted(variables)}")
+        raise ValueError(
+            f"align: given {missing}, wanted names among {sorted(variables)}"
+        )
     return {name: to_tensors(variables[other]) for name, other in alignment.items()}
 
 
@@ -196,10 +198,10 @@ def vectorized(fn: Callable[[Any], Any], arguments: Any) -> Any:
 
     A single entry is not vectorized, so a batch of one costs no more than no batch.
     """
-    sizes = {part.shape[0] for part in tf.nest.flatten(arguments)}
-    if len(sizes) > 1:
-        raise ValueError(f"batch dimensions differ: {sorted(sizes, key=str)}")
-    if sizes == {1}:
+    shapes = [part.shape for part in tf.nest.flatten(arguments)]
+    if len({tuple(shape[:1]) for shape in shapes} | {()}) != 2:
+        raise ValueError(f"batch: given shapes {shapes}, wanted one first dimension")
+    if shapes[0][0] == 1:
         entry = tf.nest.map_structure(lambda part: part[0], arguments)
         return tf.nest.map_structure(lambda part: part[tf.newaxis], fn(entry))
     return tf.vectorized_map(fn, arguments)
@@ -220,14 +222,20 @@ def _log_probs(
     observed = observed or {}
     repeated = sorted(values.keys() & observed.keys())
     if repeated:
-        raise ValueError(f"both observed and given as values: {repeated}")
-    with tape() as variables, condition(**values, **observed):
+        raise ValueError(
+            f"{label_of(program)}: given {repeated} as observed and as values, wanted "
+            "each once"
+        )
+    values = {**values, **observed}
+    with tape() as variables, bind(values, label_of(program), observed=True):
         program(*args)
     # Variables that the program itself or a `condition` around it observes need no
     # value.  `substitute` and `replay` leave a variable latent, so it still needs one.
     missing = [name for name, variable in variables.items() if not variable.observed]
     if missing:
-        raise ValueError(f"{label_of(program)}: no value given for {missing}")
+        raise ValueError(
+            f"{label_of(program)}: given no value for {missing}, wanted one"
+        )
     return {name: variable.log_prob() for name, variable in variables.items()}
 
 

@@ -159,7 +159,9 @@ def _flag_params(
     takes = gin_check.parameters_of(checked.root)
     name = f"{checked.root.__module__}.{checked.root.__qualname__}"
     if options.resume and "resume" not in (takes or ()):
-        raise UsageError(f"--resume: {name} cannot go on with a run")
+        raise UsageError(
+            f"--resume: given {name}, wanted an experiment that can be resumed"
+        )
     for parameter, value in arguments.flag_bindings(options).items():
         if takes is not None and parameter not in takes:
             flag = value if parameter == "mode" else parameter

@@ -120,8 +120,8 @@ def num_held_out_batches(
         )
     if wanted % batch_size:
         raise ValueError(
-            f"num_held_out: {wanted} {examples.what} do not divide by batches of "
-            f"{batch_size}"
+            f"num_held_out: given {wanted} {examples.what}, wanted a multiple of the "
+            f"{batch_size} of a batch"
         )
     return wanted // batch_size
 
@@ -133,7 +133,7 @@ def process_share(batch_size: int, num_processes: int) -> int:
     """
     if batch_size < 1 or batch_size % num_processes:
         raise ValueError(
-            f"batch_size: {batch_size} examples do not divide over "
+            f"batch_size: given {batch_size}, wanted a positive multiple of the "
             f"{num_processes} processes"
         )
     return batch_size // num_processes

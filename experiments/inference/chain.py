@@ -209,8 +209,8 @@ def _check_start(state: nuts.NutsState) -> None:
         chain = int(np.argmax(bad))
         raise ValueError(
             f"start: chain {chain} has log prob {log_prob[chain]} and "
-            f"{np.sum(~np.isfinite(grad[chain]))} gradients that are not finite; "
-            "finite ones wanted"
+            f"{np.sum(~np.isfinite(grad[chain]))} gradients that are not finite, "
+            "wanted finite ones"
         )
 
 

@@ -101,8 +101,8 @@ def sharding(model: Model, topology: Topology) -> dict[str, tuple[str | None, ..
     if idle:
         ruled = {dim for _, axes in model.sharding_rules for dim in axes if dim}
         raise ValueError(
-            f"topology {topology}: nothing of {model.name} is sharded over "
-            f"{sorted(idle)}; its rules name {sorted(ruled)}"
+            f"mesh: given {sorted(idle)} in {str(topology)!r}, wanted 'batch' or "
+            f"dimensions that {model.name} shards weights over: {sorted(ruled)}"
         )
     return sharded
 

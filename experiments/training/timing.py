@@ -54,9 +54,9 @@ class StepClock:
 
     def time_left(self, num_steps: int) -> str:
         """What so many more steps take, as H:MM:SS."""
-        seconds = self._step_seconds * num_steps
+        seconds = self._step_seconds * num_steps if num_steps else 0.0
         if math.isnan(seconds):
-            return "unknown"
+            return "(no step timed yet)"
         minutes, rest = divmod(round(seconds), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02d}:{rest:02d}"

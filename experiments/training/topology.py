@@ -41,7 +41,7 @@ def parse(text: str) -> Topology:
         match = re.fullmatch(r"\s*([a-z_]+)\s*:\s*(\d+)\s*", part)
         if not match or int(match[2]) < 1 or match[1] in dict(dims):
             raise ValueError(
-                f"topology: given {text!r}, wanted names and sizes of at least 1 such "
+                f"mesh: given {text!r}, wanted names and sizes of at least 1 such "
                 "as 'batch:4,model:2', each name once"
             )
         dims.append((match[1], int(match[2])))

@@ -38,8 +38,9 @@ def check_batch_size(
     check_count("batch_size", batch_size)
     if batch_size % (topology.size("batch") * num_microbatches):
         raise ValueError(
-            f"batch_size: {batch_size} examples do not divide over topology {topology} "
-            f"in {num_microbatches} parts each"
+            f"batch_size: given {batch_size}, wanted a multiple of "
+            f"{topology.size('batch') * num_microbatches}: mesh {topology}, "
+            f"{num_microbatches} microbatches"
         )
 
 
@@ -57,8 +58,9 @@ def check_batch(
     (size,) = set(sizes.values())
     if size == 0 or size % (num_shards * num_microbatches):
         raise ValueError(
-            f"batch: {size} examples do not divide over {num_shards} devices "
-            f"in {num_microbatches} parts each"
+            f"batch: given {size} examples, wanted a multiple of "
+            f"{num_shards * num_microbatches}: {num_shards} devices, "
+            f"{num_microbatches} microbatches"
         )
     return size
 

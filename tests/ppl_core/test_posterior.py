@@ -279,11 +279,11 @@ def test_scale_applies_to_the_density_and_not_to_the_determinant():
 
 
 def test_errors_say_why_a_program_cannot_be_unconstrained():
-    with pytest.raises(ValueError, match=r"Categorical\(name='n'\) is discrete"):
+    with pytest.raises(ValueError, match=r"Categorical\(name='n'\): given a discrete"):
         ppl.unconstrain(lambda: ppl.Categorical(logits=[0.0, 0.0], name="n"))
-    with pytest.raises(ValueError, match=r"Bernoulli\(name='b'\) is discrete"):
+    with pytest.raises(ValueError, match=r"Bernoulli\(name='b'\): given a discrete"):
         ppl.unconstrain(lambda: ppl.Bernoulli(logits=0.0, name="b"))
-    with pytest.raises(ValueError, match="no latent variable is left"):
+    with pytest.raises(ValueError, match="given no latent variable"):
         ppl.unconstrain(regression, FEATURES, observed={"labels": LABELS, "coeffs": [0.0] * 3})  # fmt: skip  # noqa: E501
     with pytest.raises(ValueError, match=r"'a': 'float32'.*wanted one dtype"):
         ppl.unconstrain(
@@ -292,7 +292,7 @@ def test_errors_say_why_a_program_cannot_be_unconstrained():
                 ppl.Normal(F64(0.0), F64(1.0), name="b"),
             )
         )
-    with pytest.raises(ValueError, match="a joint distribution cannot be a latent"):
+    with pytest.raises(ValueError, match="given a joint distribution as a latent"):
         ppl.unconstrain(
             lambda: ppl.JointDistributionNamed({"a": tfd.Normal(0.0, 1.0)}, name="j")
         )
@@ -336,11 +336,11 @@ def test_wisharts_within_other_distributions_are_refused():
 
 def test_missing_and_unknown_values_are_errors():
     target = ppl.unconstrain(random_bound)
-    with pytest.raises(ValueError, match=r"missing: \['x'\]"):
+    with pytest.raises(ValueError, match=r"given values for \['sigma'\], .* 'x'\]"):
         target.unconstrain({"sigma": [1.0]})
-    with pytest.raises(ValueError, match=r"missing: \['odd'\]"):
+    with pytest.raises(ValueError, match=r"given values for \['odd', 'sigma', 'x'\]"):
         target.unconstrain({"sigma": [1.0], "x": [[0.1, 0.2]], "odd": [1.0]})
-    with pytest.raises(ValueError, match="batch dimensions differ"):
+    with pytest.raises(ValueError, match="batch: given shapes"):
         target.unconstrain({"sigma": [1.0], "x": [[0.1, 0.2]] * 2})
-    with pytest.raises(ValueError, match=r"condition: no .* named \['odd'\]"):
+    with pytest.raises(ValueError, match=r"observed: no .* named \['odd'\]"):
         ppl.unconstrain(random_bound, observed={"odd": 1.0})

@@ -211,7 +211,9 @@ def test_a_generator_without_a_density_samples_and_refuses_to_score(name, args):
 
 def test_missing_unknown_and_duplicate_names_are_errors():
     log_joint = ps.make_log_joint_fn(linear_regression)
-    with pytest.raises(ValueError, match=r"linear_regression: no value.*\['labels'\]"):
+    with pytest.raises(
+        ValueError, match=r"linear_regression: given no value.*\['labels'\]"
+    ):
         log_joint(FEATURES, coeffs=COEFFS)
     with pytest.raises(ValueError, match=r"no random variable is named \['odd'\]"):
         log_joint(FEATURES, coeffs=COEFFS, labels=LABELS, odd=1.0)

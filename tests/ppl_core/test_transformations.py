@@ -204,13 +204,13 @@ def test_terms_of_different_dtypes_are_added_in_the_widest():
 def test_missing_unknown_and_repeated_names_are_errors():
     log_joint = ppl.make_log_joint_fn(linear_regression)
     with pytest.raises(
-        ValueError, match=r"linear_regression: no value given for \['mu', 'labels'\]"
+        ValueError, match=r"linear_regression: given no value for \['mu', 'labels'\]"
     ):
         log_joint(FEATURES, precision=1.0, coeffs=[1.0, 2.0])
     with pytest.raises(ValueError, match=r"no random variable is named \['odd'\]"):
         log_joint(FEATURES, **values(), labels=LABELS, odd=1.0)
     observed = ppl.make_log_joint_fn(linear_regression, observed={"labels": LABELS})
-    with pytest.raises(ValueError, match=r"both observed and given.*\['labels'\]"):
+    with pytest.raises(ValueError, match=r"given \['labels'\] as observed and"):
         observed(FEATURES, **values(), labels=LABELS)
     with pytest.raises(ValueError, match="a Normal has no name"):
         ppl.make_log_joint_fn(lambda: ppl.Normal(0.0, 1.0))()
@@ -448,7 +448,9 @@ def test_align_renames_one_programs_values_for_another():
 
 
 def test_align_refuses_unknown_names():
-    with pytest.raises(ValueError, match=r"align: \['q_odd'\] not among \['q_mu'\]"):
+    with pytest.raises(
+        ValueError, match=r"align: given \['q_odd'\], wanted .* \['q_mu'\]"
+    ):
         ppl.align({"mu": "q_mu", "x": "q_odd"}, {"q_mu": 0.0})
 
 

@@ -109,7 +109,7 @@ def test_a_run_goes_on_on_other_devices_as_it_would_have(three, pair):
         ("another dimension", "wanted 'core' of 17"),
         ("both", "no other dimension"),
         ("too many", "wanted 34 logical CPU devices"),
-        ("batch", "3 examples do not divide over 2 devices"),
+        ("batch", "given 3 examples, wanted a multiple of 2: 2 devices"),
         ("write", "step is missing"),
         ("jit", "jit_compile: topology core:3 cannot True"),
         ("parts", "num_microbatches: topology core:3 cannot 2"),

@@ -195,7 +195,7 @@ def test_turns_that_take_too_long_are_failed_records_and_fail_the_run(tmp_path):
         ),
         (
             {"models": {"transformer": SUBJECT | {"counted_topologies": ["batch"]}}},
-            "transformer: topology: given 'batch', wanted",
+            "transformer: mesh: given 'batch', wanted",
         ),
         (
             {"models": {"transformer": SUBJECT | {"batch_per_devise": 2}}},

@@ -87,7 +87,7 @@ def test_the_config_may_differ_and_each_attempt_keeps_its_own(place):
                 "--workdir=run",
                 "--gin_param=experiment=@toy.forget",
             ],
-            "--resume: toy.forget cannot go on with a run",
+            "--resume: given toy.forget, wanted an experiment that can be resumed",
         ),
         (["--gin_param=toy.count.resume=True"], "never read: the launcher gives it"),
         (["--gin_param=resume=True"], "the launcher gives it"),

@@ -143,9 +143,9 @@ def test_threads_make_the_batch_that_one_would():
             lambda: training_batches(
                 images(), seed=0, batch_size=4, process=0, num_processes=3
             ),
-            "4 examples do not divide over 3 processes",
+            "given 4, wanted a positive multiple of the 3 processes",
         ),
-        (lambda: held_out_batches(images(), batch_size=0), "batch_size: 0 examples"),
+        (lambda: held_out_batches(images(), batch_size=0), "batch_size: given 0"),
     ],
 )
 def test_too_few_images_and_batches_that_do_not_divide_are_refused(make, said):

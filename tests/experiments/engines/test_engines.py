@@ -139,13 +139,22 @@ def test_a_run_read_on_one_mesh_goes_on_on_another(results, one, move):
     [
         ("mesh larger", "wanted 16 logical CPU devices"),
         ("sharded mesh larger", "wanted 16 logical CPU devices"),
-        ("batch", "12 examples do not divide over 8 devices in 1 parts"),
-        ("batch sharded", "7 examples do not divide over 2 devices in 1 parts"),
-        ("batch parts", "15 examples do not divide over 1 devices in 2 parts"),
+        (
+            "batch",
+            "given 12 examples, wanted a multiple of 8: 8 devices, 1 microbatches",
+        ),
+        (
+            "batch sharded",
+            "given 7 examples, wanted a multiple of 2: 2 devices, 1 microbatches",
+        ),
+        (
+            "batch parts",
+            "given 15 examples, wanted a multiple of 2: 1 devices, 2 microbatches",
+        ),
         ("uneven", "{'tokens': 16, 'more': 15}"),
         ("rule missing", "no rule matches weight 'positions'"),
         ("rule does not divide", "of size 8 does not divide by the 3"),
-        ("dimension without rule", "over ['modle']"),
+        ("dimension without rule", "mesh: given ['modle']"),
         ("jit", "jit_compile: topology model:2"),
         ("dtype", "given 'int8'"),
         ("write missing", "step is missing"),

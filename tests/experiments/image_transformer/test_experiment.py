@@ -328,10 +328,10 @@ def test_a_grid_has_the_images_row_by_row():
         ({"sizes": SIZES._replace(heads=3)}, "wanted a multiple of the 3 heads"),
         ({"num_held_out": None}, "num_held_out: given None, wanted a number"),
         ({"num_held_out": -1}, "num_held_out: given -1 images"),
-        ({"mesh": "batch:3"}, "8 examples do not divide over topology batch:3"),
+        ({"mesh": "batch:3"}, "given 8, wanted a multiple of 3: mesh batch:3"),
         (
             {"step": StepSettings(num_microbatches=16)},
-            "topology batch:1 in 16 parts each",
+            "multiple of 16: mesh batch:1, 16 microbatches",
         ),
         ({"batch_size": 0}, "batch_size: given 0, wanted a whole number of at least 1"),
         (

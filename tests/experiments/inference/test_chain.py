@@ -363,7 +363,7 @@ def test_a_start_that_is_not_finite_is_refused_by_its_chain(
 ):
     starts = np.ones((4, 2))
     starts[2:] = start
-    with pytest.raises(ValueError, match=f"start: {message}.*finite ones wanted"):
+    with pytest.raises(ValueError, match=f"start: {message}.*wanted finite ones"):
         draws_of(gamma_kernel, starts)
 
 

@@ -157,7 +157,9 @@ def test_no_two_examples_are_alike_and_none_is_in_both_splits():
 
 
 def test_a_batch_that_does_not_divide_over_processes_is_refused():
-    with pytest.raises(ValueError, match="5 examples do not divide over 2 processes"):
+    with pytest.raises(
+        ValueError, match="given 5, wanted a positive multiple of the 2 processes"
+    ):
         data.batches(
             data.blob_images(size=8), seed=0, split=0, batch_size=5, num_processes=2
         )

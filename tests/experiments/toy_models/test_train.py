@@ -109,14 +109,17 @@ def test_the_tiny_transformer_runs_on_two_devices(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"mesh": "batch:3"}, "4 examples do not divide over topology batch:3"),
+        ({"mesh": "batch:3"}, "given 4, wanted a multiple of 3: mesh batch:3"),
         (
             {"step": StepSettings(num_microbatches=8)},
-            "topology batch:1 in 8 parts each",
+            "multiple of 8: mesh batch:1, 8 microbatches",
         ),
         ({"batch_size": 0}, "batch_size: given 0, wanted a whole number of at least 1"),
-        ({"mesh": "batch=2"}, "topology: given 'batch=2'"),
-        ({"mesh": "batch:1,rows:2"}, "nothing of transformer.* over"),
+        ({"mesh": "batch=2"}, "mesh: given 'batch=2'"),
+        (
+            {"mesh": "batch:1,rows:2"},
+            r"mesh: given \['rows'\] in .* transformer.* over",
+        ),
         ({"device_type": "TPU"}, "wanted 1 of kind TPU, this machine has 0"),
     ],
 )

@@ -92,7 +92,10 @@ def test_on_a_mesh_of_examples_every_weight_is_whole():
         (((".*", ("model", None)),), "axis 0 of size 6 does not divide by the 4"),
         (((".*", ("model", "model")),), "wanted each mesh dimension once"),
         (((".*", (None, "batch")),), "'batch' shards examples"),
-        (((".*", (None, "other")),), r"nothing of given is sharded over \['model'\]"),
+        (
+            ((".*", (None, "other")),),
+            r"mesh: given \['model'\] in .* given shards weights",
+        ),
     ],
 )
 def test_a_rule_that_does_not_fit_its_weight_is_refused(rules, told):

@@ -271,7 +271,7 @@ def test_weights_that_run_off_end_with_the_step_and_not_within_it(tmp_path):
         ({"num_held_out": None}, "num_held_out: given None, wanted a number"),
         ({"num_samples": -1}, "num_samples: given -1"),
         ({"temperature": -1.0}, "temperature: given -1.0, wanted 0 or more"),
-        ({"mesh": "batch:3"}, "8 examples do not divide over topology batch:3"),
+        ({"mesh": "batch:3"}, "given 8, wanted a multiple of 3: mesh batch:3"),
         ({"mesh": "batch:1,model:2"}, "has the state .*, .*wanted 'batch' alone"),
     ],
 )
