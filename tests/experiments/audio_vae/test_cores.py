@@ -9,6 +9,8 @@ from experiments.audio_vae import network
 from tests.experiments.audio_vae.small_audio import GRID, SMALL
 from tests.programs import told_by
 
+pytestmark = pytest.mark.slow  # a minute of compilation
+
 PLACED = ("core:3", "batch:2,core:3")
 
 

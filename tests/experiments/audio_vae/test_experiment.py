@@ -114,6 +114,7 @@ def test_it_learns(learned):
     assert "sample0" not in events(learned, "held_out")[-1]
 
 
+@pytest.mark.slow
 def test_a_run_gone_on_with_ends_as_one_that_never_stopped(learned, tmp_path):
     shorter = LoopSettings(num_steps=45, measure_peak=False)
     audio_vae.train(run_dir=tmp_path, **given(loop=shorter))

@@ -46,6 +46,7 @@ def test_adafactors_slots_are_cut_where_their_axis_is():
     assert found["slots"] == 4 * (6 + 5 + 8 // 4 + 3 + 8 // 4)
 
 
+@pytest.mark.slow
 def test_a_billion_parameters_are_traced_and_counted_on_512_devices_and_never_made():
     model = small_transformer(
         hidden=2048,

@@ -65,6 +65,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_system_trains_as_ours_does_and_the_page_stands_beside_the_records(folder):
     records = {r.system: r for r in record.read(folder / "records" / "vae.jsonl")}
     assert records["probe"].work["matmul_flops_per_second"] > 1e9
@@ -136,6 +137,7 @@ def test_bad_arguments_are_errors_before_anything_runs(tmp_path, changes, said):
     assert not (tmp_path / "records").exists()
 
 
+@pytest.mark.slow
 def test_a_turn_tells_its_median_and_what_is_wrong(folder):
     (ours,) = (
         r

@@ -369,6 +369,7 @@ def clients_of(process):
     return [int(pid) for pid in path.read_text().split()]
 
 
+@pytest.mark.slow
 def test_a_training_killed_twice_ends_as_the_one_that_was_left_alone(tmp_path):
     """One process is killed at a random moment, and later the supervisor with both."""
     (tmp_path / "model.py").write_text(MODEL)

@@ -465,6 +465,7 @@ def fetched(raw, monkeypatch):
     return bunch
 
 
+@pytest.mark.slow
 def test_the_script_makes_a_file_that_loads(tmp_path, fetched, capsys):
     out = tmp_path / "made.npz"
     make_covertype.main(["--out", str(out)])

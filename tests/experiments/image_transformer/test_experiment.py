@@ -163,6 +163,7 @@ def test_the_pixelcnn_is_trained_and_judged_on_the_same_images(run_of, tmp_path)
     assert not any("samples" in event for event in held_out)
 
 
+@pytest.mark.slow
 def test_a_run_gone_on_with_ends_as_one_that_never_stopped(run_of, data_dir, tmp_path):
     uninterrupted, _ = run_of("cifar10_dmol")
     folder = tmp_path / "run"

@@ -465,6 +465,7 @@ def losses():
     return told_by(Path(__file__).with_name("on_meshes.py"), *MESHES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["categorical", "dmol"])
 @pytest.mark.parametrize("mesh", MESHES[1:])
 def test_losses_on_a_mesh_are_those_of_one_device(losses, kind, mesh):

@@ -407,6 +407,7 @@ def lets_divergences_pass(monkeypatch):
     monkeypatch.setattr(nuts, "MAX_ENERGY_ERROR", np.inf)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("plant", "fields"),
     [
@@ -428,12 +429,14 @@ def test_comparing_trees_finds_a_planted_error(monkeypatch, plant, fields):
     assert fields <= {field for field, num in unlike.items() if num}, unlike
 
 
+@pytest.mark.slow
 def test_comparing_trees_finds_a_divergence_let_pass(monkeypatch):
     lets_divergences_pass(monkeypatch)
     unlike, _ = compare_trees("funnel", 5, [2.0])
     assert unlike["diverged"] and unlike["leapfrogs"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "plant",
     [
@@ -448,6 +451,7 @@ def test_counting_draws_of_leaves_finds_a_planted_error(monkeypatch, plant):
     assert selection_p_value(monkeypatch) < ALARM
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "plant",
     [

@@ -49,6 +49,7 @@ def test_the_terminal_tells_the_energy_error_and_plain_lines_of_progress(done):
     assert "\r" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_two_processes_of_two_devices_draw_as_one_and_the_first_tells_of_all(
     done, tmp_path
 ):
@@ -90,7 +91,9 @@ def saved_draws(folder):
     return np.concatenate([part["draws"] for part in parts], axis=1)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "signum", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
+)
 def test_a_stopped_run_keeps_all_that_it_reported(tmp_path, signum):
     folder = tmp_path / "run"
     endless = "--gin_param=inference.SamplerSettings.num_results=100000"

@@ -166,6 +166,7 @@ def test_reconstructions_stand_below_the_originals_and_samples_beside(run):
     assert b"held_out/reconstructions" in events_file
 
 
+@pytest.mark.slow
 def test_a_run_gone_on_with_ends_as_one_that_never_stopped(run, tmp_path):
     straight, _ = run
     for steps, resume in ((2, False), (4, True)):
@@ -293,6 +294,7 @@ def ran(arguments):
     return subprocess.run(arguments, cwd=REPO, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_imagenet_config_trains_on_what_is_prepared_when_it_is_tiny(tmp_path):
     folder, data = tmp_path / "run", tmp_path / "prepared"
     builder = CropsOf16ForCodes(data_dir=data / "made")

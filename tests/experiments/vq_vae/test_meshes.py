@@ -7,6 +7,9 @@ import pytest
 from tests.experiments.vq_vae.on_meshes import AGAIN, PARTS, STEPS
 from tests.programs import told_by
 
+# The meshes themselves are tested fast on toy models.
+pytestmark = pytest.mark.slow
+
 CUT = ("batch:2", "batch:4", "batch:8", *PARTS)
 
 

@@ -132,6 +132,7 @@ def training_of(ours):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_losses_and_an_adam_step_are_ours(system, variant, ours, training_of):
