@@ -8,7 +8,8 @@ import tensorflow_probability as tfp
 
 from ppl_core.bijectors import event_space_bijector
 from ppl_core.random_variable import RandomVariable
-from ppl_core.tracers import bind, condition, seeded, tape
+from ppl_core.trace import drawn_variables, only_tracers
+from ppl_core.tracers import bind, inherited_tracers, seeded, tape
 from ppl_core.transformations import Program, add, label_of, total, vectorized
 
 
@@ -40,13 +41,18 @@ def unconstrain(
     log |det dT/dy|.  T may depend on earlier variables, such as a random upper bound.
 
     observed: data by name.  Variables whose value the program sets are data as well.
+      So are those that a `condition` around this call sets: the tracers around it,
+      except tapes, act on every evaluation of the posterior.
     dtype: of the log prob and its sum.  The default is float64, because a float32 sum
       over some hundred thousand rows is too coarse for an energy.
     include_prior: whether the log prob contains the latent variables' own terms.
       `unconstrain_shards` adds up parts without them.
 
-    Raises ValueError for a discrete latent variable, for one on a sphere, for latent
-    variables of different dtypes, and for a program without any.
+    No evaluation draws a variable.
+
+    Raises ValueError for a variable that would be drawn because `block` hides it, for a
+    discrete latent variable, for one on a sphere, for latent variables of different
+    dtypes, and for a program without any.
 
     >>> def model():
     ...     scale = ppl.HalfNormal(1.0, name="scale")
@@ -57,6 +63,7 @@ def unconstrain(
     (('scale',), [4], [4, 1])
     """
     observed = dict(observed or {})
+    inherited = inherited_tracers()
     sites = _latent_sites(program, args, observed)
     if not sites:
         raise ValueError(f"{label_of(program)}: given no latent variable, wanted some")
@@ -89,9 +96,19 @@ def unconstrain(
             return value
 
         latents = {site.name: value_at(site) for site in sites}
-        with tape() as variables, condition(**latents, **observed):
-            program(*args)
-        return variables, log_dets
+        return evaluate({**latents, **observed}), log_dets
+
+    def evaluate(values: Mapping[str, Any]) -> dict[str, RandomVariable]:
+        """The variables of the program at these values, none of them drawn."""
+        with only_tracers(inherited), drawn_variables() as drawn, tape() as variables:
+            with bind(values, label_of(program), observed=True):
+                program(*args)
+        if drawn:
+            raise ValueError(
+                f"{label_of(program)}: given no value for {drawn}, wanted one: an "
+                "evaluation of the density draws nothing"
+            )
+        return variables
 
     def terms_of_one(vector: tf.Tensor) -> list[tf.Tensor]:
         """The log prob's two terms: of the data, and of the latent variables."""
@@ -131,8 +148,7 @@ def unconstrain(
         return {name: variables[name].value for name in names}
 
     def unconstrain_one(values: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        with tape() as variables, condition(**values, **observed):
-            program(*args)
+        variables = evaluate({**values, **observed})
         coordinates = []
         for name in names:
             bijector: Any = event_space_bijector(variables[name].distribution)
@@ -188,9 +204,21 @@ def _latent_sites(
     sites: list[_Site] = []
 
     def inspect() -> None:
-        with tape() as variables, seeded(tfp.random.sanitize_seed(0)):
-            with bind(observed, f"{label_of(program)}: observed", observed=True):
-                program(*args)
+        with (
+            only_tracers(inherited_tracers()),
+            drawn_variables() as drawn,
+            tape() as variables,
+            seeded(tfp.random.sanitize_seed(0)),
+            bind(observed, f"{label_of(program)}: observed", observed=True),
+        ):
+            program(*args)
+        recorded = [variable.label for variable in variables.values()]
+        hidden = [label for label in drawn if label not in recorded]
+        if hidden:
+            raise ValueError(
+                f"{label_of(program)}: {hidden} are drawn where no tracer sees them, "
+                "wanted values for them or no `block` around them"
+            )
         for variable in variables.values():
             if not variable.observed:
                 sites.append(_site(variable))

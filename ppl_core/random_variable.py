@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from ppl_core.trace import note_draw
+
 
 class RandomVariable(tf.__internal__.CompositeTensor):
     """A draw and the distribution it was drawn from; in tensor code, the draw.
@@ -65,6 +67,7 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         if value is not None:
             self._value = self._to_tensors(value)
             return
+        note_draw(self.label)
         try:
             self._value = distribution.sample(sample_shape, seed=seed)
         except NotImplementedError as error:  # a density is enough to observe it
@@ -78,7 +81,7 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         """
         if self._value is None:
             raise NotImplementedError(
-                f"{self._label()} has no value: {self.distribution.name} cannot "
+                f"{self.label} has no value: {self.distribution.name} cannot "
                 f"sample ({self._sample_error}), and none was given"
             )
         return self._value
@@ -125,7 +128,7 @@ class RandomVariable(tf.__internal__.CompositeTensor):
     def _known_distribution(self) -> tfd.Distribution:
         if self.distribution is None:
             raise ValueError(
-                f"{self._label()} entered a tf.function without its distribution, "
+                f"{self.label} entered a tf.function without its distribution, "
                 "which contains functions or is no composite tensor: make the variable "
                 "inside, or pass its log prob"
             )
@@ -150,14 +153,16 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         shape = shape.concatenate(self.distribution.event_shape)
         if not shape.is_compatible_with(value.shape):
             raise ValueError(
-                f"{self._label()}: given a value of shape {value.shape}, wanted "
+                f"{self.label}: given a value of shape {value.shape}, wanted "
                 f"{shape}, which is sample {self.sample_shape} + "
                 f"batch {self.distribution.batch_shape} + "
                 f"event {self.distribution.event_shape}"
             )
         return value
 
-    def _label(self) -> str:
+    @property
+    def label(self) -> str:
+        """The variable in messages: its constructor and name."""
         return f"{self.constructor_name}(name={self.name!r})"
 
     # The methods of tf.Tensor other than operators.
@@ -188,7 +193,7 @@ class RandomVariable(tf.__internal__.CompositeTensor):
 
     def __repr__(self) -> str:
         value = "no value" if self._value is None else self._value
-        return f"<RandomVariable {self._label()} {value}>"
+        return f"<RandomVariable {self.label} {value}>"
 
     # The protocol of composite tensors.
 

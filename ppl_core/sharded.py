@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from ppl_core.posterior import Posterior, unconstrain
+from ppl_core.trace import only_tracers
+from ppl_core.tracers import inherited_tracers
 from ppl_core.transformations import Program
 
 _Result = tuple[tf.Tensor, tf.Tensor]  # log prob [chains], gradient [chains, dim]
@@ -61,6 +63,7 @@ def unconstrain_shards(
         )
     _check_devices({s.device for s in shards if s.device is not None})
     shards = [_on_its_device(shard) for shard in shards]
+    inherited = inherited_tracers()
     first = unconstrain(
         program, *shards[0].args, observed=shards[0].observed, dtype=dtype
     )
@@ -74,9 +77,14 @@ def unconstrain_shards(
         observed: dict[str, Any],
         include_prior: bool,
     ) -> _Result:
-        posterior = unconstrain(
-            program, *args, observed=observed, dtype=dtype, include_prior=include_prior
-        )
+        with only_tracers(inherited):
+            posterior = unconstrain(
+                program,
+                *args,
+                observed=observed,
+                dtype=dtype,
+                include_prior=include_prior,
+            )
         return posterior.log_prob_and_grad(vectors)
 
     def sum_of_parts(

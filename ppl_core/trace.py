@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 Tracer = Callable[..., Any]  # (fn, *args, **kwargs) -> the call's result
@@ -14,6 +14,7 @@ class _Stack(threading.local):
 
     def __init__(self) -> None:
         self.tracers: list[Tracer] = []
+        self.drawn: list[str] | None = None  # see `drawn_variables`
 
 
 _stack = _Stack()
@@ -63,3 +64,39 @@ def traceable(fn: Callable[..., Any]) -> Callable[..., Any]:
         return forward(fn, *args, **kwargs)
 
     return call
+
+
+def active_tracers() -> tuple[Tracer, ...]:
+    """The tracers of the blocks around this call, innermost last."""
+    return tuple(_stack.tracers)
+
+
+@contextlib.contextmanager
+def only_tracers(tracers: Sequence[Tracer]) -> Iterator[None]:
+    """Replaces the active tracers by `tracers` for the block."""
+    outer = _stack.tracers
+    _stack.tracers = list(tracers)
+    try:
+        yield
+    finally:
+        _stack.tracers = outer
+
+
+@contextlib.contextmanager
+def drawn_variables() -> Iterator[list[str]]:
+    """Lists the random variables that are drawn in the block, by name in errors.
+
+    It sees all of them, also those that `block` hides from tracers.
+    """
+    drawn: list[str] = []
+    outer, _stack.drawn = _stack.drawn, drawn
+    try:
+        yield drawn
+    finally:
+        _stack.drawn = outer
+
+
+def note_draw(label: str) -> None:
+    """Tells `drawn_variables` that a random variable is drawn."""
+    if _stack.drawn is not None:
+        _stack.drawn.append(label)

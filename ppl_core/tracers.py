@@ -6,6 +6,7 @@ otherwise.  A name that no variable in the block has is an error when the block 
 """
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from ppl_core.random_variable import RandomVariable
-from ppl_core.trace import Tracer, forward, trace
+from ppl_core.trace import Tracer, active_tracers, forward, trace
 
 
 class Constructor(Protocol):
@@ -30,7 +31,9 @@ class Constructor(Protocol):
 def tape() -> Iterator[dict[str, RandomVariable]]:
     """Records the random variables made in the block: name to variable, in order.
 
-    Raises ValueError for a variable without a name and for a name used twice.
+    Raises ValueError for a variable without a name, for a name used twice, and for a
+    variable made inside a loop, a branch or a tf.function of the block: its value has
+    no meaning outside.
 
     >>> with ppl.tape() as variables:
     ...     mu = ppl.Normal(0.0, 1.0, name="mu")
@@ -39,6 +42,7 @@ def tape() -> Iterator[dict[str, RandomVariable]]:
     {'mu': [], 'x': [3]}
     """
     variables: dict[str, RandomVariable] = {}
+    place = _graph_and_loops()
 
     def record(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
         variable = forward(construct, *args, **kwargs)
@@ -49,11 +53,22 @@ def tape() -> Iterator[dict[str, RandomVariable]]:
                     f"tape: two random variables are named {name!r}: "
                     f"{variables[name].constructor_name} and {construct.__name__}"
                 )
+            if _graph_and_loops() != place:
+                raise ValueError(
+                    f"tape: {construct.__name__}(name={name!r}) is made inside a loop, "
+                    "tf.cond, tf.map_fn, tf.vectorized_map or tf.function; wanted it "
+                    "outside, with a batch of parameters or a sample_shape for several"
+                )
             variables[name] = variable
         return variable
 
-    with _trace_variables(record):
+    with _trace_variables(record, records=True):
         yield variables
+
+
+def inherited_tracers() -> list[Tracer]:
+    """The active tracers without tapes: those that a program run later still needs."""
+    return [tracer for tracer in active_tracers() if not hasattr(tracer, "records")]
 
 
 @contextlib.contextmanager
@@ -95,6 +110,8 @@ def replay(variables: Mapping[str, Any]) -> Iterator[None]:
       it lacks.  A variable that already has a value keeps it, so the record of one
       program can run another.
 
+    Raises ValueError for a value of None.
+
     >>> with ppl.tape() as first:
     ...     x = ppl.Normal(0.0, 1.0, name="x")
     >>> with ppl.replay(first):
@@ -102,6 +119,10 @@ def replay(variables: Mapping[str, Any]) -> Iterator[None]:
     >>> float(again) == float(x)
     True
     """
+
+    missing = sorted(name for name, value in variables.items() if value is None)
+    if missing:
+        raise ValueError(f"replay: given None for {missing}, wanted values")
 
     def set_value(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
         name: Any = kwargs.get("name")
@@ -278,14 +299,28 @@ def required_name(
     return name
 
 
+def _graph_and_loops() -> tuple[Any, int]:
+    """The graph being built (None: eager), and how many tf.vectorized_maps are open."""
+    if tf.executing_eagerly():
+        return None, 0
+    scopes = tf.get_current_name_scope().split("/")
+    # tf.vectorized_map traces its function in the graph around it, in this scope.
+    loops = sum(
+        re.fullmatch(r"loop_body(_\d+)?", scope) is not None for scope in scopes
+    )
+    return tf.compat.v1.get_default_graph(), loops
+
+
 @contextlib.contextmanager
-def _trace_variables(tracer: Tracer) -> Iterator[None]:
+def _trace_variables(tracer: Tracer, *, records: bool = False) -> Iterator[None]:
     """`trace` for random variables only: other traceable calls are passed on."""
 
     def choose(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         handle = tracer if hasattr(fn, "makes_random_variable") else forward
         return handle(fn, *args, **kwargs)
 
+    if records:
+        vars(choose)["records"] = True
     with trace(choose):
         yield
 
@@ -308,7 +343,13 @@ def _expecting(names: Iterable[str], tracer: str) -> Iterator[set[str]]:
 
 @contextlib.contextmanager
 def bind(values: Mapping[str, Any], tracer: str, observed: bool) -> Iterator[None]:
-    """Sets the named variables to `values`; `observed` says whether they are data."""
+    """Sets the named variables to `values`; `observed` says whether they are data.
+
+    Raises ValueError for a value of None, which would leave the variable to be drawn.
+    """
+    missing = sorted(name for name, value in values.items() if value is None)
+    if missing:
+        raise ValueError(f"{tracer}: given None for {missing}, wanted values")
     with _expecting(values, tracer) as present:
 
         def set_value(construct: Constructor, *args: Any, **kwargs: Any) -> Any:

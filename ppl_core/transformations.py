@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from ppl_core.random_variable import to_tensors
+from ppl_core.trace import drawn_variables
 from ppl_core.tracers import bind, intervene, seeded, substitute, tape
 
 Program = Callable[..., Any]
@@ -227,11 +228,17 @@ def _log_probs(
             "each once"
         )
     values = {**values, **observed}
-    with tape() as variables, bind(values, label_of(program), observed=True):
+    with (
+        drawn_variables() as drawn,
+        tape() as variables,
+        bind(values, label_of(program), observed=True),
+    ):
         program(*args)
     # Variables that the program itself or a `condition` around it observes need no
     # value.  `substitute` and `replay` leave a variable latent, so it still needs one.
     missing = [name for name, variable in variables.items() if not variable.observed]
+    recorded = [variable.label for variable in variables.values()]
+    missing += [label for label in drawn if label not in recorded]  # hidden by `block`
     if missing:
         raise ValueError(
             f"{label_of(program)}: given no value for {missing}, wanted one"
