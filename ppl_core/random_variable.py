@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from ppl_core import data
 from ppl_core.trace import note_draw
 
 
@@ -101,13 +102,49 @@ class RandomVariable(tf.__internal__.CompositeTensor):
 
         This is the variable's term of a log joint, with its scale and mask applied.
         """
-        distribution = self._known_distribution()
-        log_prob = distribution.log_prob(self.value if value is None else value)
+        log_prob = self.unscaled_log_prob(value)
         if self._scale is not None:
+            self._check_weight("log_prob_scale", self._scale, log_prob)
             log_prob *= tf.cast(self._scale, log_prob.dtype)
-        if self._mask is not None:
-            log_prob = tf.where(self._mask, log_prob, tf.zeros_like(log_prob))
         return log_prob
+
+    def unscaled_log_prob(self, value: Any = None) -> tf.Tensor:
+        """As `log_prob`, but without `log_prob_scale`: one entry's own log prob."""
+        distribution = self._known_distribution()
+        value = self.value if value is None else value
+        if self._mask is None:
+            return distribution.log_prob(value)
+        log_prob = distribution.log_prob(self._filled(value))
+        self._check_weight("log_prob_mask", self._mask, log_prob)
+        return tf.where(self._mask, log_prob, tf.zeros_like(log_prob))
+
+    def _filled(self, value: Any) -> Any:
+        """`value` with masked entries replaced by the first entry that counts.
+
+        A masked NaN would have no log prob, but a gradient of NaN.
+        """
+        event_ndims = self.distribution.event_shape.rank
+        if not isinstance(value, tf.Tensor) or None in (value.shape.rank, event_ndims):
+            return value
+        ndims = value.shape.rank - event_ndims
+        where = tf.convert_to_tensor(self._mask)
+        if (where.shape.rank or 0) > ndims or not value.dtype.is_floating:
+            return value  # too long a mask is an error, once the log prob is known
+        entries = tf.shape(value)[:ndims]
+        where = tf.broadcast_to(where, entries)
+        events = tf.reshape(value, tf.concat([[-1], tf.shape(value)[ndims:]], 0))
+        first = events[tf.argmax(tf.cast(tf.reshape(where, [-1]), tf.int32))]
+        where = tf.reshape(where, tf.concat([entries, [1] * event_ndims], 0))
+        return tf.where(where, value, first)
+
+    def _check_weight(self, what: str, weight: Any, log_prob: tf.Tensor) -> None:
+        """Raises ValueError for a weight that would count an entry several times."""
+        shape = tf.convert_to_tensor(weight).shape
+        if tf.broadcast_static_shape(shape, log_prob.shape) != log_prob.shape:
+            raise ValueError(
+                f"{self.label}: given a {what} of shape {shape}, wanted one that "
+                f"broadcasts to its log prob's {log_prob.shape}"
+            )
 
     def sample(self, sample_shape: Any = (), seed: Any = None) -> tf.Tensor:
         """New draws of the distribution: shape `sample_shape` + batch + event."""
@@ -137,18 +174,15 @@ class RandomVariable(tf.__internal__.CompositeTensor):
     def _to_tensors(self, value: Any) -> Any:
         """`value` as tensors of the distribution's dtype, checked for their shape."""
 
-        def to_tensor(dtype: tf.DType, part: Any) -> tf.Tensor:
+        def convert(dtype: tf.DType, part: Any) -> tf.Tensor:
             if isinstance(part, RandomVariable):
                 part = part.value
-            part = tf.convert_to_tensor(part, dtype_hint=dtype)
-            if part.dtype.is_floating and dtype.is_floating:
-                return tf.cast(part, dtype)
-            return part
+            return data.to_tensor(part, dtype, self.label)
 
         dtype = self.distribution.dtype
         if tf.nest.is_nested(dtype):  # a joint distribution checks its own parts
-            return tf.nest.map_structure(to_tensor, dtype, value, check_types=False)
-        value = to_tensor(dtype, value)
+            return tf.nest.map_structure(convert, dtype, value, check_types=False)
+        value = convert(dtype, value)
         shape = self.sample_shape.concatenate(self.distribution.batch_shape)
         shape = shape.concatenate(self.distribution.event_shape)
         if not shape.is_compatible_with(value.shape):
@@ -223,6 +257,11 @@ def _static_shape(shape: Any) -> tf.TensorShape:
     static = tf.get_static_value(shape) if tf.is_tensor(shape) else shape
     if static is None:
         return tf.TensorShape(None)
+    sizes = np.asarray(static)
+    if sizes.size and (sizes.dtype.kind not in "iu" or sizes.min() < 0):
+        raise ValueError(
+            f"sample_shape: given {shape}, wanted whole numbers, 0 or more"
+        )
     return tf.TensorShape(np.atleast_1d(np.asarray(static, np.int64)).tolist())
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ppl_core.random_variable import to_tensors
+from ppl_core.random_variable import RandomVariable, to_tensors
 from ppl_core.trace import drawn_variables
 from ppl_core.tracers import bind, intervene, seeded, substitute, tape
 
@@ -64,8 +64,8 @@ def make_log_prob_parts_fn(
 
     def log_prob_parts(*args: Any, **values: Any) -> dict[str, tf.Tensor]:
         return {
-            name: total(log_prob, dtype)
-            for name, log_prob in _log_probs(program, args, values, observed).items()
+            name: total(variable.log_prob(), dtype)
+            for name, variable in _scored(program, args, values, observed).items()
         }
 
     return _batched(log_prob_parts, batch_ndims)
@@ -80,7 +80,8 @@ def make_log_likelihood_fn(
     """Returns the pointwise log prob of data: (*program_args, **latents) -> dict.
 
     observed: the data by name.  The result has the same names; each entry is not summed
-      and has the shape batch + sample + the distribution's batch shape.
+      and has the shape batch + sample + the distribution's batch shape.  A minibatch's
+      `scale` is left out: it is no property of an observation.
 
     >>> model = lambda: ppl.Normal(ppl.Normal(0.0, 1.0, name="m"), [1.0, 1.0], name="x")
     >>> log_likelihood = ppl.make_log_likelihood_fn(model, observed={"x": [0.0, 1.0]})
@@ -89,8 +90,8 @@ def make_log_likelihood_fn(
     """
 
     def pointwise(*args: Any, **values: Any) -> dict[str, tf.Tensor]:
-        log_probs = _log_probs(program, args, values, observed)
-        return {name: log_probs[name] for name in observed}
+        variables = _scored(program, args, values, observed)
+        return {name: variables[name].unscaled_log_prob() for name in observed}
 
     return _batched(pointwise, batch_ndims)
 
@@ -213,13 +214,13 @@ def label_of(program: Program) -> str:
     return getattr(program, "__name__", repr(program))
 
 
-def _log_probs(
+def _scored(
     program: Program,
     args: tuple[Any, ...],
     values: Mapping[str, Any],
     observed: Mapping[str, Any] | None,
-) -> dict[str, tf.Tensor]:
-    """The log prob of every variable of the program at these values, by name."""
+) -> dict[str, RandomVariable]:
+    """Every variable of the program, by name, at these values."""
     observed = observed or {}
     repeated = sorted(values.keys() & observed.keys())
     if repeated:
@@ -243,7 +244,7 @@ def _log_probs(
         raise ValueError(
             f"{label_of(program)}: given no value for {missing}, wanted one"
         )
-    return {name: variable.log_prob() for name, variable in variables.items()}
+    return variables
 
 
 def _batched(

@@ -1,0 +1,71 @@
+"""Given values as tensors: right, or refused by the name of the variable."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+
+def to_tensor(value: Any, dtype: tf.DType, label: str) -> tf.Tensor:
+    """`value` as a tensor for a variable of `dtype`.
+
+    Floats become `dtype` where both are floating.  For a variable of whole numbers,
+    floats that are whole become `dtype`.
+
+    label: the variable, in errors.
+
+    Raises ValueError, with the index and the value, for missing entries (of masked
+    arrays and pandas) and for numbers that `dtype` cannot hold.
+    """
+    if not tf.is_tensor(value):
+        value = _check_present(value, label)
+    if dtype.is_integer or dtype.is_bool:
+        value = _to_whole(value, dtype, label)
+    value = tf.convert_to_tensor(value, dtype_hint=dtype)
+    if value.dtype.is_floating and dtype.is_floating:
+        return tf.cast(value, dtype)
+    return value
+
+
+def _check_present(value: Any, label: str) -> Any:
+    """`value`, of pandas as an array.  Raises ValueError for missing entries."""
+    if isinstance(value, np.ma.MaskedArray):
+        missing, kind = np.ma.getmaskarray(value), "masked"
+        value = value.filled() if not missing.any() else value
+    elif hasattr(value, "isna"):  # a pandas object
+        missing, kind = np.asarray(value.isna()), "missing"
+        value = value if missing.any() else value.to_numpy()
+    else:
+        return value
+    if missing.any():
+        index = _first(missing)
+        raise ValueError(
+            f"{label}: given data with {int(missing.sum())} {kind} entries, the first "
+            f"at {index}, wanted none: leave them out, or make each a latent variable"
+        )
+    return value
+
+
+def _to_whole(value: Any, dtype: tf.DType, label: str) -> Any:
+    """`value` with whole floats as `dtype`; symbolic tensors are left as they are."""
+    if isinstance(value, tf.Tensor):
+        array = tf.get_static_value(value) if value.dtype.is_floating else None
+    else:
+        array = np.asarray(value)
+    if array is None or array.dtype.kind not in "fiu":
+        return value
+    least, most = (0, 1) if dtype.is_bool else (dtype.min, dtype.max)
+    # A comparison with NaN is false, and infinity is not within the limits.
+    fits = (array >= least) & (array <= most) & (array == np.floor(array))
+    if not fits.all():
+        index = _first(~fits)
+        raise ValueError(
+            f"{label}: given {array[index]} at {index}, wanted whole numbers from "
+            f"{least} to {most} ({dtype.name})"
+        )
+    return array.astype(dtype.as_numpy_dtype)
+
+
+def _first(where: np.ndarray) -> tuple[int, ...]:
+    """The index of the first True."""
+    return tuple(int(i) for i in np.argwhere(where)[0])
