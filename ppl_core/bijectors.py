@@ -40,7 +40,7 @@ def event_space_bijector(distribution: tfd.Distribution) -> tfb.Bijector | None:
     if not isinstance(distribution, _CORRECTED):
         return distribution.experimental_default_event_space_bijector()
     if isinstance(distribution, tfd.LKJ):
-        cholesky, product = tfb.CorrelationCholesky(), _CorrelationOuterProduct()
+        cholesky, product = tfb.CorrelationCholesky(), CorrelationOuterProduct()
     else:
         cholesky = tfb.FillScaleTriL(diag_bijector=tfb.Softplus(), diag_shift=None)
         product = tfb.CholeskyOuterProduct()
@@ -49,7 +49,7 @@ def event_space_bijector(distribution: tfd.Distribution) -> tfb.Bijector | None:
     return tfb.Chain([product, cholesky])
 
 
-class _CorrelationOuterProduct(tfb.CholeskyOuterProduct):
+class CorrelationOuterProduct(tfb.CholeskyOuterProduct):
     """L L^T for L with rows of norm one: neither diagonal is a free coordinate."""
 
     def _forward_log_det_jacobian(self, x: tf.Tensor) -> tf.Tensor:

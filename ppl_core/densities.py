@@ -3,7 +3,10 @@
 from typing import Any
 
 import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
+
+from ppl_core.bijectors import CorrelationOuterProduct
 
 
 class Bernoulli(tfd.Bernoulli):
@@ -14,6 +17,36 @@ class Bernoulli(tfd.Bernoulli):
             return super()._log_prob(event)
         logits = tf.convert_to_tensor(self._logits)
         return bernoulli_log_prob(logits, tf.cast(event, logits.dtype))
+
+
+class _OfFactor:
+    """A distribution of matrices, or with `input_output_cholesky` of their factors.
+
+    The density of a factor L is that of the matrix L L^T times |d(L L^T) / dL|.  TFP's
+    lacks the second.
+    """
+
+    _to_matrix: tfb.Bijector = tfb.CholeskyOuterProduct()
+
+    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        log_prob = super()._log_prob(x)  # type: ignore[misc]
+        if not self.input_output_cholesky:  # type: ignore[attr-defined]
+            return log_prob
+        return log_prob + self._to_matrix.forward_log_det_jacobian(x, event_ndims=2)
+
+
+class WishartLinearOperator(_OfFactor, tfd.WishartLinearOperator):
+    """tfd.WishartLinearOperator with the density of what it draws."""
+
+
+class WishartTriL(_OfFactor, tfd.WishartTriL):
+    """tfd.WishartTriL with the density of what it draws."""
+
+
+class LKJ(_OfFactor, tfd.LKJ):
+    """tfd.LKJ with the density of what it draws."""
+
+    _to_matrix = CorrelationOuterProduct()
 
 
 class FlatDirichlet(tfd.FlatDirichlet):
