@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from ppl_core.bijectors import event_space_bijector
+from ppl_core.gradients import has_loops_or_branches, missing_gradients
 from ppl_core.random_variable import RandomVariable
 from ppl_core.trace import drawn_variables, only_tracers
 from ppl_core.tracers import bind, inherited_tracers, seeded, tape
@@ -76,9 +77,13 @@ def unconstrain(
     names = tuple(site.name for site in sites)
     sizes = tuple(site.size for site in sites)
 
-    def run(vector: tf.Tensor) -> tuple[dict[str, RandomVariable], list[tf.Tensor]]:
-        """The program at one vector [dim]: its variables and the log determinants."""
-        coordinates = dict(zip(names, tf.split(vector, sizes), strict=True))
+    def coordinates_of(vector: tf.Tensor) -> dict[str, tf.Tensor]:
+        return dict(zip(names, tf.split(vector, sizes), strict=True))
+
+    def run(
+        coordinates: Mapping[str, tf.Tensor],
+    ) -> tuple[dict[str, RandomVariable], list[tf.Tensor]]:
+        """The program at one point: its variables and the log determinants."""
         log_dets: list[tf.Tensor] = []
 
         def value_at(site: _Site) -> Callable[..., tf.Tensor]:
@@ -110,9 +115,9 @@ def unconstrain(
             )
         return variables
 
-    def terms_of_one(vector: tf.Tensor) -> list[tf.Tensor]:
+    def terms_at(coordinates: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
         """The log prob's two terms: of the data, and of the latent variables."""
-        variables, log_dets = run(vector)
+        variables, log_dets = run(coordinates)
         latent: list[tf.Tensor] = [*log_dets]
         data: list[tf.Tensor] = []
         for name, variable in variables.items():
@@ -126,12 +131,12 @@ def unconstrain(
         ]
 
     def log_prob_of_one(vector: tf.Tensor) -> tf.Tensor:
-        return add(terms_of_one(vector))
+        return add(terms_at(coordinates_of(vector)))
 
     def log_prob_and_grad_of_one(vector: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape(persistent=True) as gradient_tape:
             gradient_tape.watch(vector)
-            terms = terms_of_one(vector)
+            terms = terms_at(coordinates_of(vector))
         # One gradient for each term, added in the log prob's dtype.  With one gradient
         # of the sum, XLA would fuse the addition into the data's last product, which
         # then runs on one thread.
@@ -144,7 +149,7 @@ def unconstrain(
         return log_prob, tf.cast(grad, vector.dtype)
 
     def constrain_one(vector: tf.Tensor) -> dict[str, tf.Tensor]:
-        variables, _ = run(vector)
+        variables, _ = run(coordinates_of(vector))
         return {name: variables[name].value for name in names}
 
     def unconstrain_one(values: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -174,8 +179,9 @@ def unconstrain(
                 f"{label_of(program)}: given vectors of shape {tuple(vectors.shape)}, "
                 f"wanted [chains, {sum(sizes)}]"
             )
-        return vectorized(fn, vectors)
+        return vectorized(fn, vectors, one_by_one=one_by_one)
 
+    one_by_one = _inspect_density(label_of(program), sites, terms_at)
     return Posterior(
         dim=sum(sizes),
         names=names,
@@ -183,7 +189,9 @@ def unconstrain(
         log_prob=lambda vectors: mapped(log_prob_of_one, vectors),
         log_prob_and_grad=lambda vectors: mapped(log_prob_and_grad_of_one, vectors),
         constrain=lambda vectors: mapped(constrain_one, vectors),
-        unconstrain=lambda values: vectorized(unconstrain_one, to_tensors(values)),
+        unconstrain=lambda values: vectorized(
+            unconstrain_one, to_tensors(values), one_by_one=one_by_one
+        ),
     )
 
 
@@ -263,3 +271,33 @@ def _site(variable: RandomVariable) -> _Site:
         log_det_shape=tuple(shape[:ndims]),
         size=shape.num_elements(),
     )
+
+
+def _inspect_density(
+    label: str,
+    sites: list[_Site],
+    terms_at: Callable[[Mapping[str, tf.Tensor]], list[tf.Tensor]],
+) -> bool:
+    """Whether chains have to be evaluated one by one, because of a loop or a branch.
+
+    Raises ValueError if the density depends on a latent variable by an operation that
+    has no gradient.  Both are found in a graph that is discarded.
+    """
+
+    @tf.function(autograph=False)
+    def density(coordinates: dict[str, tf.Tensor]) -> tf.Tensor:
+        return add(terms_at(coordinates))
+
+    traced = density.get_concrete_function(
+        {site.name: tf.TensorSpec([site.size], site.dtype) for site in sites}
+    )
+    (inputs,), _ = traced.structured_input_signature
+    tensors = dict(zip(sorted(inputs), traced.inputs, strict=False))
+    missing = missing_gradients(traced.graph, tensors, traced.outputs[0])
+    if missing:
+        raise ValueError(
+            f"{label}: the log prob depends on latent variables by operations without "
+            f"a gradient, {missing}; wanted ones with a gradient (tf.custom_gradient), "
+            "or these variables observed"
+        )
+    return has_loops_or_branches(traced.graph)

@@ -195,10 +195,15 @@ def total(log_prob: tf.Tensor, dtype: tf.DType | None = None) -> tf.Tensor:
     return tf.reduce_sum(log_prob if dtype is None else tf.cast(log_prob, dtype))
 
 
-def vectorized(fn: Callable[[Any], Any], arguments: Any) -> Any:
+def vectorized(
+    fn: Callable[[Any], Any], arguments: Any, *, one_by_one: bool = False
+) -> Any:
     """Maps `fn` over the first axis of each of `arguments`, as one batch of ops.
 
     A single entry is not vectorized, so a batch of one costs no more than no batch.
+
+    one_by_one: evaluates the entries in a loop instead.  Gradients of loops and
+      branches inside `fn` need it; a batch then takes as long as its entries together.
     """
     shapes = [part.shape for part in tf.nest.flatten(arguments)]
     if len({tuple(shape[:1]) for shape in shapes} | {()}) != 2:
@@ -206,7 +211,16 @@ def vectorized(fn: Callable[[Any], Any], arguments: Any) -> Any:
     if shapes[0][0] == 1:
         entry = tf.nest.map_structure(lambda part: part[0], arguments)
         return tf.nest.map_structure(lambda part: part[tf.newaxis], fn(entry))
-    return tf.vectorized_map(fn, arguments)
+    if not one_by_one:
+        return tf.vectorized_map(fn, arguments)
+    entry = tf.nest.map_structure(
+        lambda part: tf.TensorSpec(part.shape[1:], part.dtype), arguments
+    )
+    traced = tf.function(fn, autograph=False).get_concrete_function(entry)
+    signature = tf.nest.map_structure(
+        tf.type_spec_from_value, traced.structured_outputs
+    )
+    return tf.map_fn(fn, arguments, fn_output_signature=signature)
 
 
 def label_of(program: Program) -> str:
