@@ -47,6 +47,10 @@ def compile_kernel(
     """
     if inverse_mass is None:
         inverse_mass = np.ones(dim)
+    if np.shape(inverse_mass) != (dim,) or not np.all(np.greater(inverse_mass, 0)):
+        raise ValueError(
+            f"inverse_mass: given {inverse_mass}, wanted {dim} numbers above 0"
+        )
     inverse_mass = tf.constant(inverse_mass, dtype)
     shape = (num_chains, dim)
 

@@ -23,7 +23,8 @@ class Summary(NamedTuple):
 
     The dictionary holds chains, draws (of each), leapfrogs, accept (mean), divergences,
     stuck_chains (those that never moved), depth_histogram, max_depth,
-    reached_max_depth, min_ess_bulk and max_r_hat.
+    reached_max_depth, not_finite and constant (names), min_ess_bulk and max_r_hat.  The
+    last two are NaN when a row has no value: they are worst cases over all rows.
     """
 
     table: pd.DataFrame  # a row a scalar: mean, sd, ess_bulk, ess_tail, r_hat
@@ -35,6 +36,16 @@ class Summary(NamedTuple):
         table, run = self
         lines = []
         total = run["chains"] * run["draws"]
+        if run["not_finite"]:
+            lines.append(
+                f"NaN or infinite draws of {', '.join(run['not_finite'])}: do not "
+                "trust any draw. Check the model's log prob there."
+            )
+        if run["constant"]:
+            lines.append(
+                f"{', '.join(run['constant'])} never moved in any chain: no effective "
+                "sample size. Check that the log prob depends on it."
+            )
         if run["divergences"]:
             lines.append(
                 f"{run['divergences']} of {total} draws diverged: do not trust any of "
@@ -159,6 +170,11 @@ def summarize(
         [_statistics(values.astype(np.float64)) for values in rows.values()],
         index=pd.Index(rows, name="coordinate" if constrain is None else "variable"),
     )
+    constant = [name for name, values in rows.items() if _never_moved(values)]
+    free = table
+    if not any(_never_moved(samples.draws[..., i]) for i in range(dim)):
+        # Constant by the model, as the diagonal of a correlation matrix is.
+        free, constant = table.drop(index=constant), []
     depths, counts = np.unique(samples.depth, return_counts=True)
     run = {
         "chains": chains,
@@ -174,25 +190,37 @@ def summarize(
         },
         "max_depth": max_depth,
         "reached_max_depth": int((samples.depth == max_depth).sum()),
-        "min_ess_bulk": float(table["ess_bulk"].min()),
-        "max_r_hat": float(table["r_hat"].max()),
+        "not_finite": [
+            n for n, values in rows.items() if not np.isfinite(values).all()
+        ],
+        "constant": constant,
+        "min_ess_bulk": float(free["ess_bulk"].min(skipna=False)),
+        "max_r_hat": float(free["r_hat"].max(skipna=False)),
     }
     return Summary(table, run)
 
 
 def _statistics(values: np.ndarray) -> dict[str, float]:
     """The row of one scalar, [chains, num] float64."""
+    finite = bool(np.isfinite(values).all())
     row = {
-        "mean": float(values.mean()),
-        "sd": float(values.std(ddof=1)) if values.size > 1 else np.nan,
+        "mean": float(values.mean()) if finite else np.nan,
+        "sd": float(values.std(ddof=1)) if finite and values.size > 1 else np.nan,
         "ess_bulk": np.nan,
         "ess_tail": np.nan,
         "r_hat": np.nan,
     }
-    if values.shape[1] >= MIN_DRAWS and row["sd"] > 0:
+    # ArviZ calls constants fully effective, and leaves NaN out.
+    usable = finite and not _never_moved(values)
+    if values.shape[1] >= MIN_DRAWS and usable:
         row["ess_bulk"] = float(array_stats.ess(values, method="bulk"))
         row["ess_tail"] = float(
             array_stats.ess(values, method="tail", prob=(0.05, 0.95))
         )
         row["r_hat"] = float(array_stats.rhat(values))
     return row
+
+
+def _never_moved(values: np.ndarray) -> bool:
+    """Whether every chain of [chains, num] stays at its first value."""
+    return values.shape[1] > 1 and bool((values == values[:, :1]).all())

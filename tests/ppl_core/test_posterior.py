@@ -344,3 +344,102 @@ def test_missing_and_unknown_values_are_errors():
         target.unconstrain({"sigma": [1.0], "x": [[0.1, 0.2]] * 2})
     with pytest.raises(ValueError, match=r"observed: no .* named \['odd'\]"):
         ppl.unconstrain(random_bound, observed={"odd": 1.0})
+
+
+# Tracers around the call, and what must never be drawn
+
+
+def one_mean():
+    mu = ppl.Normal(F64(0.0), 1.0, name="mu")
+    ppl.Normal(mu, 1.0, name="y")
+
+
+POINTS = tf.constant(F64([[1.0], [2.0]]))
+
+
+def test_tracers_around_the_call_act_on_every_evaluation():
+    given = ppl.unconstrain(one_mean, observed={"y": 3.0})
+    with ppl.condition(y=3.0):
+        conditioned = ppl.unconstrain(one_mean)
+    with ppl.condition(y=3.0), ppl.scale(10.0, "y"):
+        scaled = ppl.unconstrain(one_mean)
+    assert conditioned.names == scaled.names == ("mu",)
+    mu = POINTS[:, 0].numpy()
+    prior, data = (-0.5 * np.array([mu, mu - 3.0]) ** 2) - 0.5 * np.log(2 * np.pi)
+    for posterior, factor in ((given, 1), (conditioned, 1), (scaled, 10)):
+        for _ in range(2):  # nothing is drawn anew
+            np.testing.assert_allclose(
+                posterior.log_prob(POINTS), prior + factor * data, rtol=1e-12
+            )
+    with ppl.scale(5.0):  # of another call: not captured
+        np.testing.assert_allclose(conditioned.log_prob(POINTS), prior + data)
+
+
+def test_an_intervention_around_the_call_leaves_what_it_replaces_out():
+    with ppl.intervene(mu=F64(3.0)):
+        posterior = ppl.unconstrain(one_mean)
+    assert posterior.names == ("y",)
+    expected = -0.5 * (POINTS[:, 0] - 3.0) ** 2 - 0.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(posterior.log_prob(POINTS), expected)
+
+
+def test_a_tape_around_the_call_records_no_evaluation():
+    with ppl.tape() as variables:
+        posterior = ppl.unconstrain(one_mean, observed={"y": 3.0})
+        posterior.log_prob(POINTS)
+    assert variables == {}
+
+
+def test_a_hidden_variable_that_would_be_drawn_is_refused_by_name():
+    def program():
+        mu = ppl.Normal(0.0, 1.0, name="mu")
+        with ppl.block("noise"):
+            noise = ppl.Normal(0.0, 1.0, name="noise")
+        ppl.Normal(mu + noise, 1.0, name="y")
+
+    with pytest.raises(ValueError, match=r"Normal\(name='noise'\)"):
+        ppl.unconstrain(program, observed={"y": 1.0})
+    with pytest.raises(ValueError, match=r"no value for .*Normal\(name='noise'\)"):
+        ppl.make_log_joint_fn(program)(mu=0.0, y=1.0)
+
+
+def test_none_is_no_data():
+    for call in (
+        lambda: ppl.unconstrain(one_mean, observed={"y": None}),
+        lambda: ppl.make_log_joint_fn(one_mean)(mu=None, y=1.0),
+        lambda: ppl.condition(y=None).__enter__(),
+        lambda: ppl.substitute(y=None).__enter__(),
+        lambda: ppl.replay({"y": None}).__enter__(),
+    ):
+        with pytest.raises(ValueError, match="given None for"):
+            call()
+
+
+# Factors of matrices, by quadrature over the unconstrained coordinates
+
+
+def test_a_wishart_factors_square_has_the_wisharts_mean():
+    def program():
+        ppl.WishartTriL(F64(3.0), np.eye(1), input_output_cholesky=True, name="L")
+
+    posterior = ppl.unconstrain(program)
+    u = tf.constant(np.linspace(-30.0, 12.0, 20001))
+    density = np.exp(posterior.log_prob(u[:, None]))
+    factors = posterior.constrain(u[:, None])["L"].numpy()[:, 0, 0]
+    np.testing.assert_allclose(np.trapezoid(density, u), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(np.trapezoid(density * factors**2, u), 3.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("cholesky", [False, True])
+def test_a_flat_correlations_squared_entries_have_mean_a_quarter(cholesky):
+    def program():
+        ppl.LKJ(3, F64(1.0), input_output_cholesky=cholesky, name="r")
+
+    posterior = ppl.unconstrain(program)
+    axis = np.linspace(-12.0, 12.0, 61)
+    grid = np.stack(np.meshgrid(axis, axis, axis), -1).reshape(-1, 3)
+    density = np.exp(posterior.log_prob(tf.constant(grid)))
+    values = posterior.constrain(tf.constant(grid))["r"].numpy()
+    matrices = values @ np.swapaxes(values, 1, 2) if cholesky else values
+    squares = np.tensordot(density, matrices**2, 1) / density.sum()
+    np.testing.assert_allclose(squares[np.tril_indices(3, -1)], 0.25, rtol=0.01)

@@ -84,6 +84,41 @@ def test_a_bad_run_says_so_where_it_is_printed(noise, changed, warning):
     assert any(re.search(warning, line) for line in lines), lines
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_draw_that_is_no_number_is_named_and_no_worst_case_is_given(noise, value):
+    draws = noise.copy()
+    draws[1, 7, 2] = value
+    summary = inference.summarize(made_samples(draws), max_depth=5)
+    assert summary.run["not_finite"] == ["x[2]"]
+    assert np.isnan(summary.run["max_r_hat"]) and np.isnan(summary.run["min_ess_bulk"])
+    assert any("infinite draws of x[2]" in line for line in summary.warnings)
+
+
+@pytest.mark.parametrize("apart", [0.0, 1.0])
+def test_a_coordinate_that_never_moves_is_named_and_no_worst_case_is_given(
+    noise, apart
+):
+    draws = noise.copy()
+    draws[..., 1] = apart * np.arange(CHAINS)[:, None]
+    summary = inference.summarize(made_samples(draws), max_depth=5)
+    assert summary.run["constant"] == ["x[1]"]
+    assert np.isnan(summary.run["max_r_hat"]) and np.isnan(summary.run["min_ess_bulk"])
+    assert any("x[1] never moved" in line for line in summary.warnings)
+
+
+def test_entries_that_the_model_keeps_constant_are_no_fault(noise):
+    def correlation(x):
+        one = tf.ones_like(x[:, 0])
+        r = tf.tanh(x[:, 0])
+        return {"r": tf.stack([tf.stack([one, r], -1), tf.stack([r, one], -1)], -1)}
+
+    summary = inference.summarize(
+        made_samples(noise), max_depth=5, constrain=correlation
+    )
+    assert summary.run["constant"] == [] and summary.warnings == []
+    assert summary.run["max_r_hat"] == summary.table.loc["r[0,1]", "r_hat"] > 0
+
+
 def test_a_users_own_model_is_sampled_and_summarized():
     def model():
         scale = ppl.Gamma(3.0, 2.0, name="scale")

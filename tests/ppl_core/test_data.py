@@ -1,0 +1,114 @@
+"""Data become tensors of the variable's dtype, or are refused with index and value."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+import ppl_core as ppl
+from ppl_core import data
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([0.0, 1.0, np.nan], r"given nan at \(2,\), wanted whole numbers"),
+        (np.array([[0.0], [0.7]]), r"given 0\.7 at \(1, 0\)"),
+        (np.array([2.0**33 + 1]), r"given 8589934593\.0 at \(0,\)"),
+        (np.array([2**33 + 1]), r"given 8589934593 at \(0,\)"),
+        (tf.constant([0.0, 0.5]), r"given 0\.5 at \(1,\)"),
+        (pd.Series([0.0, np.inf]), r"given inf at \(1,\)"),
+    ],
+)
+def test_numbers_that_whole_numbers_cannot_hold_are_refused(value, message):
+    with pytest.raises(ValueError, match=f"x: {message}"):
+        data.to_tensor(value, tf.int32, "x")
+
+
+def test_whole_floats_are_whole_numbers():
+    for value in ([0.0, 3.0], np.array([0.0, 3.0]), tf.constant([0.0, 3.0])):
+        whole = data.to_tensor(value, tf.int32, "x")
+        assert whole.dtype == tf.int32 and whole.numpy().tolist() == [0, 3]
+
+
+def test_missing_entries_are_refused_and_complete_containers_are_arrays():
+    masked = np.ma.masked_array([[1.0, 2.0]], [[False, True]])
+    with pytest.raises(ValueError, match=r"x: .* 1 masked .* the first at \(0, 1\)"):
+        data.to_tensor(masked, tf.float32, "x")
+    for column in (pd.Series([1.0, None]), pd.Series([1, None], dtype="Int64")):
+        with pytest.raises(ValueError, match=r"x: .* 1 missing .* the first at \(1,\)"):
+            data.to_tensor(column, tf.float32, "x")
+    whole = np.ma.masked_array([1.0, 2.0])
+    for value in (whole, pd.Series([1.0, 2.0]), pd.Series([1, 2], dtype="Int64")):
+        tensor = data.to_tensor(value, tf.float32, "x")
+        assert tensor.dtype == tf.float32 and tensor.numpy().tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("value", [[0.0, np.nan], [0.0, 0.7]])
+def test_labels_that_are_no_labels_never_reach_a_density(value):
+    def model():
+        p = ppl.Beta(1.0, 1.0, name="p")
+        ppl.Bernoulli(probs=p, sample_shape=2, name="y")
+
+    value = np.array(value)
+    with pytest.raises(ValueError, match=r"Bernoulli\(name='y'\): given .* at \(1,\)"):
+        ppl.make_log_joint_fn(model)(p=0.5, y=value)
+    with pytest.raises(ValueError, match=r"Bernoulli\(name='y'\): given .* at \(1,\)"):
+        ppl.unconstrain(model, observed={"y": value})
+    with pytest.raises(ValueError, match=r"Bernoulli\(name='y'\): given .* at \(1,\)"):
+        with ppl.condition(y=value):
+            model()
+
+
+@pytest.mark.parametrize("shape", [2.5, [2.0], -1, [3, -2]])
+def test_a_sample_shape_that_is_no_shape_is_refused(shape):
+    with pytest.raises(ValueError, match="sample_shape: given"):
+        ppl.Normal(0.0, 1.0, sample_shape=shape, value=[0.0, 0.0])
+
+
+def test_a_masked_nan_has_no_part_in_value_and_gradient():
+    y = np.array([0.5, np.nan, -1.0], np.float32)
+
+    def model():
+        mu = ppl.Normal(0.0, 1.0, name="mu")
+        with ppl.mask(~np.isnan(y)):
+            ppl.Normal(mu, 1.0, sample_shape=3, name="y")
+
+    posterior = ppl.unconstrain(model, observed={"y": y})
+    log_prob, grad = posterior.log_prob_and_grad(tf.constant([[0.25]]))
+    # Three normal log densities at 0.25: the prior's and those of 0.5 and -1.
+    expected = -0.5 * (0.25**2 + 0.25**2 + 1.25**2) - 1.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(log_prob, [expected], rtol=1e-6)
+    np.testing.assert_allclose(grad, [[-0.25 + 0.25 - 1.25]], rtol=1e-6)
+
+
+def test_a_masked_row_of_an_event_has_no_part_in_the_gradient():
+    rows = np.array([[1.0, 2.0], [np.nan, 0.0]], np.float32)
+    loc = tf.constant([0.0, 0.0])
+    with tf.GradientTape() as tape:
+        tape.watch(loc)
+        with ppl.mask([True, False]):
+            x = ppl.MultivariateNormalDiag(loc, sample_shape=2, value=rows, name="x")
+        log_prob = tf.reduce_sum(x.log_prob())
+    np.testing.assert_allclose(log_prob, -2.5 - np.log(2 * np.pi), rtol=1e-6)
+    np.testing.assert_allclose(tape.gradient(log_prob, loc), [1.0, 2.0])
+
+
+@pytest.mark.parametrize("tracer", [ppl.mask, ppl.scale])
+def test_a_weight_that_would_count_an_entry_several_times_is_refused(tracer):
+    weight = [True, True] if tracer is ppl.mask else [1.0, 1.0]
+    with tracer(weight):
+        x = ppl.Normal(0.0, 1.0, value=0.0, name="x")
+    with pytest.raises(ValueError, match=r"Normal\(name='x'\): given a log_prob_"):
+        x.log_prob()
+
+
+def test_a_pointwise_likelihood_lacks_the_scale_of_a_minibatch():
+    def model():
+        mu = ppl.Normal(0.0, 1.0, name="mu")
+        with ppl.scale(10.0):
+            ppl.Normal(mu, 1.0, sample_shape=2, name="y")
+
+    log_likelihood = ppl.make_log_likelihood_fn(model, observed={"y": [0.0, 1.0]})
+    expected = np.array([0.0, -0.5]) - 0.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(log_likelihood(mu=0.0)["y"], expected, rtol=1e-6)

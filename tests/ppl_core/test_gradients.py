@@ -1,0 +1,140 @@
+"""Operations without a gradient are refused; loops and branches are sampled."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+import ppl_core as ppl
+
+
+def float64(x):
+    return tf.constant(x, tf.float64)
+
+
+def numpy_function():
+    mu = ppl.Normal(float64(0.0), 1.0, name="mu")
+    sine = tf.ensure_shape(tf.numpy_function(np.sin, [mu.value], tf.float64), [])
+    ppl.Normal(mu + sine, 1.0, name="y")
+
+
+def zipf():
+    power = ppl.HalfNormal(float64(1.0), name="power")
+    ppl.Zipf(1.0 + power, dtype=tf.float64, name="y")
+
+
+def noncentral_chi2():
+    df = ppl.HalfNormal(float64(1.0), name="df")
+    ppl.NoncentralChi2(1.0 + df, float64(2.0), name="y")
+
+
+@pytest.mark.parametrize(
+    ("program", "variable"),
+    [(numpy_function, "mu"), (zipf, "power"), (noncentral_chi2, "df")],
+)
+def test_an_operation_without_a_gradient_is_refused_by_name(program, variable):
+    with pytest.raises(ValueError, match=f"without a gradient, {{'{variable}': "):
+        ppl.unconstrain(program, observed={"y": 2.0})
+
+
+def hidden_markov():
+    m = ppl.Normal(float64(0.0), 1.0, name="m")
+    ppl.HiddenMarkovModel(
+        tfd.Categorical(probs=float64([0.5, 0.5])),
+        tfd.Categorical(probs=float64([[0.9, 0.1], [0.1, 0.9]])),
+        tfd.Normal(tf.stack([m.value, float64(1.0)]), float64(1.0)),
+        num_steps=4,
+        name="y",
+    )
+
+
+def random_walk():
+    m = ppl.HalfNormal(float64(1.0), name="m")
+    ppl.LinearGaussianStateSpaceModel(
+        num_timesteps=3,
+        transition_matrix=float64([[1.0]]),
+        transition_noise=tfd.MultivariateNormalDiag(scale_diag=m.value[None]),
+        observation_matrix=float64([[1.0]]),
+        observation_noise=tfd.MultivariateNormalDiag(scale_diag=float64([1.0])),
+        initial_state_prior=tfd.MultivariateNormalDiag(scale_diag=float64([1.0])),
+        name="y",
+    )
+
+
+def scan():
+    m = ppl.Normal(float64(0.0), 1.0, name="m")
+    sums = tf.scan(
+        lambda total, x: total * m.value + x, float64([1.0, 2.0, 3.0]), float64(0.0)
+    )
+    ppl.Normal(sums[-1], 1.0, name="y")
+
+
+def branch():
+    m = ppl.Normal(float64(0.0), 1.0, name="m")
+    mean = tf.cond(m.value > 0.6, lambda: m.value**2, lambda: 3.0 * m.value)
+    ppl.Normal(mean, 1.0, name="y")
+
+
+POINTS = float64([[-0.5], [0.7]])
+# Of the hidden Markov model by the forward algorithm by hand; of the scan and the
+# branch by their closed forms, with y = 1.
+LOOPS = {
+    "hidden Markov": (hidden_markov, [0.0, 1.0, 2.0, 1.0], [-6.480324, -5.917479]),
+    "scan": (scan, 1.0, None),
+    "branch": (branch, 1.0, None),
+    "state space": (random_walk, [[0.0], [1.0], [2.0]], None),
+}
+
+
+def closed_form(name, m):
+    mean = {"scan": m**2 + 2 * m + 3, "branch": m**2 if m > 0.6 else 3 * m}[name]
+    return -0.5 * (m**2 + (1 - mean) ** 2) - np.log(2 * np.pi)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("name", LOOPS)
+def test_two_chains_of_a_program_with_a_loop_have_the_right_density(name, jit_compile):
+    program, data, expected = LOOPS[name]
+    posterior = ppl.unconstrain(program, observed={"y": np.array(data)})
+    evaluate = tf.function(posterior.log_prob_and_grad, jit_compile=jit_compile)
+    log_probs, grads = evaluate(POINTS)
+    if name in ("scan", "branch"):
+        expected = [closed_form(name, m) for m in POINTS.numpy()[:, 0]]
+    if expected is not None:
+        np.testing.assert_allclose(log_probs, expected, rtol=1e-6)
+    single = [posterior.log_prob_and_grad(POINTS[i : i + 1]) for i in range(2)]
+    np.testing.assert_allclose(log_probs, tf.concat([s[0] for s in single], 0))
+    np.testing.assert_allclose(grads, tf.concat([s[1] for s in single], 0))
+    step = 1e-5
+    ahead, behind = (posterior.log_prob(POINTS + s) for s in (step, -step))
+    slope = (ahead - behind) / (2 * step)
+    np.testing.assert_allclose(grads[:, 0], slope, rtol=1e-6, atol=1e-8)
+
+
+def test_the_hidden_markov_models_gradient_is_the_one_by_hand():
+    posterior = ppl.unconstrain(hidden_markov, observed={"y": [0.0, 1.0, 2.0, 1.0]})
+    _, grads = posterior.log_prob_and_grad(POINTS)
+    np.testing.assert_allclose(grads[:, 0], [0.787984, -0.205423], atol=1e-6)
+
+
+@pytest.mark.parametrize("loop", ["vectorized_map", "map_fn", "function", "cond"])
+def test_a_variable_in_a_loop_branch_or_function_is_refused_by_name(loop):
+    def y(mean):
+        return ppl.Normal(mean, 1.0, name="y") + 0.0
+
+    def model():
+        mu = ppl.Normal(0.0, 1.0, name="mu")
+        if loop == "function":
+            tf.function(y, autograph=False)(mu.value)
+        elif loop == "cond":
+            tf.cond(mu > -100.0, lambda: y(mu.value), lambda: 0.0)
+        else:
+            run = {"vectorized_map": tf.vectorized_map, "map_fn": tf.map_fn}[loop]
+            run(lambda i: y(mu + i), tf.range(3.0))
+
+    inside = r"Normal\(name='y'\) is made inside a loop"
+    with pytest.raises(Exception, match=inside):
+        ppl.unconstrain(model, observed={"y": 1.0})
+    if loop in ("vectorized_map", "function"):  # eager, the others are Python
+        with pytest.raises(Exception, match=inside):
+            ppl.make_log_joint_fn(model)(mu=0.0, y=1.0)
