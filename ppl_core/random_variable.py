@@ -205,13 +205,31 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         return tf.convert_to_tensor(self.value, dtype=dtype, name=name)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.numpy(), dtype=dtype, copy=copy)
+        try:
+            return np.array(self.numpy(), dtype=dtype, copy=copy)
+        except AttributeError as error:
+            # With this error tf.stack and the like take the tensor instead.
+            raise NotImplementedError(
+                f"{self.label} has no number inside a tf.function; use its value"
+            ) from error
 
     def __iter__(self) -> Iterator[tf.Tensor]:
         return iter(self.value)
 
     def __len__(self) -> int:
         return len(self.value)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.numpy(), spec) if spec else str(self)
+
+    @property
+    def ndim(self) -> int:
+        """The number of the value's dimensions."""
+        return self.shape.rank
+
+    def get_shape(self) -> tf.TensorShape:
+        """The shape of the value."""
+        return self.shape
 
     def __bool__(self) -> bool:
         return bool(self.value)
@@ -378,3 +396,22 @@ def _on_value(name: str) -> Callable[..., Any]:
 
 for _name in tf.Tensor.OVERLOADABLE_OPERATORS:
     setattr(RandomVariable, _name, _on_value(_name))
+
+
+def _stack_list(
+    value: Any, dtype: Any = None, name: str | None = None, as_ref: bool = False
+) -> Any:
+    """A list with random variables as a tensor; NotImplemented for other lists."""
+
+    def contains_variables(part: Any) -> bool:
+        if isinstance(part, (list, tuple)):
+            return any(map(contains_variables, part))
+        return isinstance(part, RandomVariable)
+
+    if not contains_variables(value):
+        return NotImplemented
+    return tf.stack([tf.convert_to_tensor(p, dtype) for p in value], name=name)
+
+
+# Before TensorFlow's own conversion of lists, which takes no composite tensors.
+tf.register_tensor_conversion_function((list, tuple), _stack_list, priority=98)

@@ -585,3 +585,46 @@ def test_variables_of_different_names_or_shapes_have_separate_traces():
 def test_numpy_of_a_variable_inside_a_tf_function_is_an_attribute_error():
     with pytest.raises(AttributeError, match="numpy"):
         tf.function(lambda: ppl.Normal(0.0, 1.0).numpy(), autograph=False)()
+
+
+LISTS = {
+    "tf.stack": tf.stack,
+    "tf.convert_to_tensor": tf.convert_to_tensor,
+    "tf.reduce_sum": lambda parts: tf.reduce_sum(parts) * tf.constant([1.0, 1.0]),
+    "tfd": lambda parts: tfd.Normal(parts, 1.0).mean(),
+    "nested": lambda parts: tf.convert_to_tensor([parts, parts])[1],
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_of_scalar_variables_is_a_tensor_eager_and_traced(name):
+    def traced(number):
+        x = ppl.Normal(0.0, 1.0, value=number, name="x")
+        y = ppl.Normal(0.0, 1.0, value=2.0 * number, name="y")
+        return LISTS[name]([x, y])
+
+    expected = {"tf.reduce_sum": [9.0, 9.0]}.get(name, [3.0, 6.0])
+    number = tf.constant(3.0)
+    assert traced(number).numpy().tolist() == expected
+    in_graph = tf.function(traced, autograph=False)(number)
+    assert in_graph.numpy().tolist() == expected
+    mapped = tf.vectorized_map(traced, tf.constant([0.0, 3.0]))
+    assert mapped.numpy().tolist() == [[0.0, 0.0], expected]
+    with tf.GradientTape() as tape:
+        tape.watch(number)
+        result = tf.reduce_sum(traced(number))
+    assert tape.gradient(result, number) == result / 3.0
+
+
+def test_lists_without_variables_are_converted_as_before():
+    assert tf.convert_to_tensor([1, 2]).dtype == tf.int32
+    assert tf.convert_to_tensor([tf.constant(1.0), 2.0]).numpy().tolist() == [1.0, 2.0]
+    with pytest.raises(ValueError, match="non-rectangular"):
+        tf.convert_to_tensor([[1], [2, 3]])
+
+
+def test_a_variable_has_the_shape_and_the_format_of_its_value():
+    x = ppl.Normal(0.0, 1.0, value=1.25, name="x")
+    assert f"{x:.1f}" == f"{1.25:.1f}" and f"{x}" == str(x)
+    wide = ppl.Normal(0.0, 1.0, sample_shape=[2, 3], name="wide")
+    assert wide.ndim == 2 and wide.get_shape() == wide.shape == [2, 3]
