@@ -65,7 +65,7 @@ def unconstrain(
     """
     observed = dict(observed or {})
     inherited = inherited_tracers()
-    sites = _latent_sites(program, args, observed)
+    sites = latent_sites(program, args, observed)
     if not sites:
         raise ValueError(f"{label_of(program)}: given no latent variable, wanted some")
     dtypes = {site.name: site.dtype.name for site in sites}
@@ -86,7 +86,7 @@ def unconstrain(
         """The program at one point: its variables and the log determinants."""
         log_dets: list[tf.Tensor] = []
 
-        def value_at(site: _Site) -> Callable[..., tf.Tensor]:
+        def value_at(site: Site) -> Callable[..., tf.Tensor]:
             def value(distribution: Any, sample_shape: Any) -> tf.Tensor:
                 bijector: Any = event_space_bijector(distribution)
                 y = tf.reshape(coordinates[site.name], site.shape)
@@ -98,6 +98,7 @@ def unconstrain(
                 log_dets.append(tf.broadcast_to(log_det, site.log_det_shape))
                 return x
 
+            vars(value)["inside_support"] = True
             return value
 
         latents = {site.name: value_at(site) for site in sites}
@@ -195,7 +196,7 @@ def unconstrain(
     )
 
 
-class _Site(NamedTuple):
+class Site(NamedTuple):
     """One latent variable."""
 
     name: str
@@ -205,11 +206,11 @@ class _Site(NamedTuple):
     size: int
 
 
-def _latent_sites(
+def latent_sites(
     program: Program, args: tuple[Any, ...], observed: Mapping[str, Any]
-) -> list[_Site]:
+) -> list[Site]:
     """The program's unobserved variables, from one run in a graph that is discarded."""
-    sites: list[_Site] = []
+    sites: list[Site] = []
 
     def inspect() -> None:
         with (
@@ -229,13 +230,13 @@ def _latent_sites(
             )
         for variable in variables.values():
             if not variable.observed:
-                sites.append(_site(variable))
+                sites.append(_to_site(variable))
 
     tf.function(inspect, autograph=False).get_concrete_function()
     return sites
 
 
-def _site(variable: RandomVariable) -> _Site:
+def _to_site(variable: RandomVariable) -> Site:
     distribution = variable.distribution
     label = f"{variable.constructor_name}(name={variable.name!r})"
     if tf.nest.is_nested(distribution.dtype):
@@ -264,7 +265,7 @@ def _site(variable: RandomVariable) -> _Site:
             "program is traced"
         )
     ndims = shape.rank - bijector.forward_min_event_ndims
-    return _Site(
+    return Site(
         name=str(variable.name),
         dtype=distribution.dtype,
         shape=tuple(shape),
@@ -275,7 +276,7 @@ def _site(variable: RandomVariable) -> _Site:
 
 def _inspect_density(
     label: str,
-    sites: list[_Site],
+    sites: list[Site],
     terms_at: Callable[[Mapping[str, tf.Tensor]], list[tf.Tensor]],
 ) -> bool:
     """Whether chains have to be evaluated one by one, because of a loop or a branch.

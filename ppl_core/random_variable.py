@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from ppl_core import data
-from ppl_core.trace import note_draw
+from ppl_core import data, supports
+from ppl_core.trace import data_are_checked, note_draw
 
 
 class RandomVariable(tf.__internal__.CompositeTensor):
@@ -53,7 +53,8 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         log_prob_mask: where the log prob counts; elsewhere it is 0.
         constructor_name: named in errors; by default the distribution's class.
 
-        Raises ValueError when the value's shape is not sample + batch + event.
+        Raises ValueError when the value's shape is not sample + batch + event, and for
+        data outside the distribution's support.
         """
         self.distribution = distribution
         self.name = name
@@ -63,10 +64,19 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         self._scale = log_prob_scale
         self._mask = log_prob_mask
         self._sample_error: NotImplementedError | None = None
-        if callable(value):
-            value = value(distribution, sample_shape)
+        self._inside = True  # known to be in the support, as draws are
         if value is not None:
+            is_data = self.observed and not callable(value)
+            self._inside = getattr(value, "inside_support", False)
+            if callable(value):
+                value = value(distribution, sample_shape)
             self._value = self._to_tensors(value)
+            if data_are_checked():
+                self._inside = True
+            elif is_data:
+                self._inside = supports.check_data(
+                    distribution, self._value, log_prob_mask, self.label
+                )
             return
         note_draw(self.label)
         try:
@@ -111,10 +121,26 @@ class RandomVariable(tf.__internal__.CompositeTensor):
     def unscaled_log_prob(self, value: Any = None) -> tf.Tensor:
         """As `log_prob`, but without `log_prob_scale`: one entry's own log prob."""
         distribution = self._known_distribution()
+        inside = self._inside and value is None
         value = self.value if value is None else value
+        if self._mask is not None:
+            value = self._filled(value)
+        wrong = None
+        if not inside and not tf.nest.is_nested(distribution.dtype):
+            value = tf.convert_to_tensor(value, dtype_hint=distribution.dtype)
+            wrong = supports.outside(distribution, value)
+            if (
+                wrong is not None
+                and value.dtype.is_integer
+                and wrong.shape == value.shape
+            ):
+                value = tf.where(wrong, tf.zeros_like(value), value)  # an index
+        log_prob = distribution.log_prob(value)
+        if wrong is not None:
+            impossible = tf.constant(-np.inf, log_prob.dtype)
+            log_prob = tf.where(wrong, impossible, log_prob)
         if self._mask is None:
-            return distribution.log_prob(value)
-        log_prob = distribution.log_prob(self._filled(value))
+            return log_prob
         self._check_weight("log_prob_mask", self._mask, log_prob)
         return tf.where(self._mask, log_prob, tf.zeros_like(log_prob))
 
@@ -358,6 +384,7 @@ class RandomVariableSpec(tf.TypeSpec):
         variable.name, variable.constructor_name = name, constructor_name
         variable.sample_shape = tf.TensorShape(sample_shape)
         variable.observed = observed
+        variable._inside = False
         variable._value, variable._sample_error = parts["value"], None
         variable._scale, variable._mask = parts.get("scale"), parts.get("mask")
         return variable

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ppl_core.posterior import Posterior, unconstrain
-from ppl_core.trace import only_tracers
+from ppl_core.posterior import Posterior, latent_sites, unconstrain
+from ppl_core.trace import checked_data, only_tracers
 from ppl_core.tracers import inherited_tracers
-from ppl_core.transformations import Program
+from ppl_core.transformations import Program, label_of
 
 _Result = tuple[tf.Tensor, tf.Tensor]  # log prob [chains], gradient [chains, dim]
 
@@ -69,6 +69,7 @@ def unconstrain_shards(
     )
     if len(shards) == 1 and shards[0].device is None:
         return first
+    _check_shards(program, shards)
 
     @tf.function(autograph=False)  # traced once for all shards of one shape
     def part_of_one(
@@ -77,7 +78,7 @@ def unconstrain_shards(
         observed: dict[str, Any],
         include_prior: bool,
     ) -> _Result:
-        with only_tracers(inherited):
+        with only_tracers(inherited), checked_data():
             posterior = unconstrain(
                 program,
                 *args,
@@ -150,6 +151,44 @@ def _on_its_device(shard: Shard) -> Shard:
             tf.convert_to_tensor, (shard.args, dict(shard.observed))
         )
     return Shard(args, observed, shard.device)
+
+
+def _check_shards(program: Program, shards: Sequence[Shard]) -> None:
+    """Raises ValueError for data outside a support, and for latents of each shard.
+
+    A latent variable is one for all shards.  If its shape follows the rows of a shard,
+    it would be another in each.
+    """
+    sites = [latent_sites(program, shard.args, shard.observed) for shard in shards]
+    shorter = _without_a_row(shards[-1])
+    if shorter is not None:
+        with contextlib.suppress(tf.errors.OpError, ValueError):
+            sites.append(latent_sites(program, *shorter))
+    shapes = [{site.name: site.shape for site in of_shard} for of_shard in sites]
+    for name, shape in shapes[0].items():
+        if any(other.get(name) != shape for other in shapes[1:]):
+            raise ValueError(
+                f"{label_of(program)}: given latent variable {name!r}, whose shape "
+                f"{shape} follows the rows of a shard, wanted one for all shards"
+            )
+
+
+def _without_a_row(shard: Shard) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """The shard's arguments and data with one row less; None if rows are not plain."""
+    parts = tf.nest.flatten((shard.args, shard.observed))
+    rows = {part.shape[0] for part in shard.observed.values() if part.shape.rank}
+    num = rows.pop() if len(rows) == 1 else 0
+    if num < 2 or any(list(part.shape).count(num) > 1 for part in parts):
+        return None
+
+    def cut(part: tf.Tensor) -> tf.Tensor:
+        if num not in part.shape:
+            return part
+        axis = list(part.shape).index(num)
+        return tf.gather(part, tf.range(num - 1), axis=axis)
+
+    args, observed = tf.nest.map_structure(cut, (shard.args, dict(shard.observed)))
+    return args, observed
 
 
 def _check_devices(devices: set[str]) -> None:

@@ -15,6 +15,7 @@ class _Stack(threading.local):
     def __init__(self) -> None:
         self.tracers: list[Tracer] = []
         self.drawn: list[str] | None = None  # see `drawn_variables`
+        self.data_checked = False  # see `checked_data`
 
 
 _stack = _Stack()
@@ -100,3 +101,18 @@ def note_draw(label: str) -> None:
     """Tells `drawn_variables` that a random variable is drawn."""
     if _stack.drawn is not None:
         _stack.drawn.append(label)
+
+
+@contextlib.contextmanager
+def checked_data() -> Iterator[None]:
+    """Takes the data of the block to be inside their supports, and saves the check."""
+    outer, _stack.data_checked = _stack.data_checked, True
+    try:
+        yield
+    finally:
+        _stack.data_checked = outer
+
+
+def data_are_checked() -> bool:
+    """Whether `checked_data` is around this call."""
+    return _stack.data_checked

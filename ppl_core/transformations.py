@@ -242,7 +242,13 @@ def _scored(
             f"{label_of(program)}: given {repeated} as observed and as values, wanted "
             "each once"
         )
-    values = {**values, **observed}
+    # A function, so that a value outside the support has a log prob of -inf, while data
+    # there are refused.
+    points = {
+        name: value if value is None else (lambda *_, value=value: value)
+        for name, value in values.items()
+    }
+    values = {**points, **observed}
     with (
         drawn_variables() as drawn,
         tape() as variables,
