@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
+from tensorflow_probability.python.internal import special_math
 
 from ppl_core.bijectors import CorrelationOuterProduct
 
@@ -57,6 +60,112 @@ class FlatDirichlet(tfd.FlatDirichlet):
     """
 
     _sample_n = tfd.Dirichlet._sample_n
+
+
+class Poisson(tfd.Poisson):
+    """tfd.Poisson whose log prob of 0 has a gradient at a rate of 0."""
+
+    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        if self._rate is None:
+            return super()._log_prob(x)
+        rate = tf.convert_to_tensor(self._rate)
+        count = tf.maximum(
+            tf.floor(x) if self.force_probs_to_zero_outside_support else x, 0.0
+        )
+        log_prob = _times_log(count, rate) - rate - tf.math.lgamma(1.0 + count)
+        return tf.where(x == count, log_prob, tf.constant(-np.inf, log_prob.dtype))
+
+
+class Binomial(tfd.Binomial):
+    """tfd.Binomial whose log prob has a gradient at probabilities of 0 and 1."""
+
+    def _log_prob(self, counts: tf.Tensor) -> tf.Tensor:
+        if self._probs is None:
+            return super()._log_prob(counts)
+        total = tf.convert_to_tensor(self.total_count)
+        probs = tf.convert_to_tensor(self._probs)
+        ways = -tf.math.log1p(total) - tfp.math.lbeta(
+            1.0 + counts, 1.0 + total - counts
+        )
+        successes = _times_log(counts, probs)
+        return ways + successes + _times_log(total - counts, 1.0 - probs)
+
+
+def _times_log(count: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """count * log(x), and 0 with a gradient of 0 where the count is 0."""
+    none = tf.equal(count, 0.0)
+    return tf.where(none, 0.0, count) * tf.math.log(tf.where(none, tf.ones_like(x), x))
+
+
+class GeneralizedExtremeValue(tfd.GeneralizedExtremeValue):
+    """tfd.GeneralizedExtremeValue that is a Gumbel at a concentration of 0."""
+
+    def _log_prob(self, x: tf.Tensor, **_: Any) -> tf.Tensor:
+        scale = tf.convert_to_tensor(self.scale)
+        concentration = tf.convert_to_tensor(self.concentration)
+        z = (x - self.loc) / scale
+        inside = concentration * z > -1.0
+        w = tf.where(inside, concentration * z, 0.0)
+        # log t(x) = -log(1 + w) / concentration = -z log(1 + w) / w, by a series near 0
+        is_small = tf.abs(w) < 1e-4
+        safe = tf.where(is_small, tf.ones_like(w), w)
+        series = 1.0 - w / 2.0 + w**2 / 3.0
+        log_t = -z * tf.where(is_small, series, tf.math.log1p(safe) / safe)
+        log_prob = (1.0 + concentration) * log_t - tf.exp(log_t) - tf.math.log(scale)
+        return tf.where(inside, log_prob, tf.constant(-np.inf, log_prob.dtype))
+
+
+class TruncatedNormal(tfd.TruncatedNormal):
+    """tfd.TruncatedNormal with gradients at infinite bounds, and far in the tails."""
+
+    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        loc, scale = tf.convert_to_tensor(self.loc), tf.convert_to_tensor(self.scale)
+        # At 40 standard deviations the tail is 0 in float64, and so is its gradient.
+        low = _standard_bound(self.low, loc, scale, -40.0)
+        high = _standard_bound(self.high, loc, scale, 40.0)
+        # The mass between the bounds, from the tail on whose side they are.
+        flip = low > 0.0
+        low, high = tf.where(flip, -high, low), tf.where(flip, -low, high)
+        log_mass = tfp.math.log_sub_exp(
+            special_math.log_ndtr(high), special_math.log_ndtr(low)
+        )
+        log_prob = (
+            -0.5 * ((x - loc) / scale) ** 2
+            - 0.5 * np.log(2.0 * np.pi)
+            - tf.math.log(scale)
+            - log_mass
+        )
+        outside = (x < self.low) | (x > self.high)
+        return tf.where(outside, tf.constant(-np.inf, log_prob.dtype), log_prob)
+
+
+class TruncatedCauchy(tfd.TruncatedCauchy):
+    """tfd.TruncatedCauchy with gradients at infinite bounds."""
+
+    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        loc, scale = tf.convert_to_tensor(self.loc), tf.convert_to_tensor(self.scale)
+        ends = []
+        for bound, sign in ((self.low, -1.0), (self.high, 1.0)):
+            angle = tf.atan(_standard_bound(bound, loc, scale, 0.0))
+            limit = tf.constant(sign * np.pi / 2, angle.dtype)
+            ends.append(tf.where(tf.math.is_inf(bound), limit, angle))
+        log_prob = (
+            -tf.math.log1p(((x - loc) / scale) ** 2)
+            - tf.math.log(scale)
+            - tf.math.log(ends[1] - ends[0])
+        )
+        outside = (x < self.low) | (x > self.high)
+        return tf.where(outside, tf.constant(-np.inf, log_prob.dtype), log_prob)
+
+
+def _standard_bound(
+    bound: tf.Tensor, loc: tf.Tensor, scale: tf.Tensor, instead: float
+) -> tf.Tensor:
+    """(bound - loc) / scale, and the constant `instead` of an infinite one."""
+    bound = tf.convert_to_tensor(bound)
+    is_infinite = tf.math.is_inf(bound)
+    standard = (tf.where(is_infinite, tf.zeros_like(bound), bound) - loc) / scale
+    return tf.where(is_infinite, tf.constant(instead, standard.dtype), standard)
 
 
 @tf.custom_gradient

@@ -251,15 +251,24 @@ def _to_site(variable: RandomVariable) -> Site:
         )
     try:
         bijector = event_space_bijector(distribution)
+        shape = (
+            None if bijector is None else bijector.inverse_event_shape(variable.shape)
+        )
+        whole = shape is None or shape.is_fully_defined()
     except ValueError as error:
         raise ValueError(f"{label} {error}") from error
+    except Exception as error:  # TFP has none for it, and says so in many ways
+        raise ValueError(
+            f"{label}: given a {type(distribution).__name__} as a latent variable, for "
+            f"which TFP has no bijector ({type(error).__name__}); wanted its parts as "
+            "random variables of their own"
+        ) from error
     if bijector is None:
         raise ValueError(
             f"{label}: given a latent variable without a bijector from R^k, wanted a "
             "continuous one with a default bijector; observe it or sum it out"
         )
-    shape = bijector.inverse_event_shape(variable.shape)
-    if not shape.is_fully_defined():
+    if not whole:
         raise ValueError(
             f"{label}: given shape {variable.shape}, wanted one that is known when the "
             "program is traced"

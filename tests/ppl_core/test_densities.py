@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
+from scipy import stats
 
+import ppl_core as ppl
 from ppl_core.densities import Bernoulli, bernoulli_log_prob
 
 tfd = tfp.distributions
@@ -181,3 +183,123 @@ def test_all_other_methods_are_tfps():
         ours.sample(5, seed=(1, 2)), theirs.sample(5, seed=(1, 2))
     )
     np.testing.assert_allclose(ours.prob(1), theirs.prob(1), rtol=1e-6)
+
+
+# Densities at edges, by closed forms in float64
+
+
+def float64(x):
+    return tf.constant(x, tf.float64)
+
+
+def test_a_count_of_zero_has_a_gradient_at_a_rate_and_a_probability_of_zero():
+    for make, slope in (
+        (lambda x: ppl.Poisson(x, value=0.0, name="x"), -1.0),
+        (lambda x: ppl.Binomial(10.0, probs=x, value=0.0, name="x"), -10.0),
+    ):
+        zero = float64(0.0)
+        with tf.GradientTape() as tape:
+            tape.watch(zero)
+            log_prob = make(zero).log_prob()
+        assert log_prob == 0.0
+        assert tape.gradient(log_prob, zero) == slope
+
+
+def test_poisson_and_binomial_equal_scipys():
+    counts = np.arange(6.0)
+    np.testing.assert_allclose(
+        ppl.Poisson(float64(1.7), name="x").log_prob(counts),
+        stats.poisson(1.7).logpmf(counts),
+        rtol=1e-12,
+    )
+    np.testing.assert_allclose(
+        ppl.Binomial(float64(5.0), probs=float64(0.3), name="x").log_prob(counts),
+        stats.binom(5, 0.3).logpmf(counts),
+        rtol=1e-12,
+    )
+
+
+@pytest.mark.parametrize("concentration", [-0.3, -1e-6, 0.0, 1e-9, 1e-5, 0.2, 2.0])
+def test_the_generalized_extreme_value_density_equals_scipys(concentration):
+    x = np.array([-2.0, -1.5, -1.0, 0.0, 0.7, 3.0, 20.0])
+    variable = ppl.GeneralizedExtremeValue(
+        float64(0.5), float64(1.5), float64(concentration), name="x"
+    )
+    expected = stats.genextreme(-concentration, loc=0.5, scale=1.5).logpdf(x)
+    np.testing.assert_allclose(variable.log_prob(x), expected, rtol=1e-6)
+
+
+def test_at_a_concentration_of_zero_it_is_the_gumbel():
+    variable = ppl.GeneralizedExtremeValue(0.0, 1.0, 0.0, name="x")
+    log_prob = variable.log_prob([-1.0, -1.5])
+    np.testing.assert_allclose(log_prob, [-1.71828, -2.98169], rtol=1e-5)
+
+
+BOUNDS = [(0.0, np.inf), (-np.inf, 1.0), (-np.inf, np.inf), (-0.5, 2.0), (6.0, 8.0)]
+
+
+@pytest.mark.parametrize("bounds", BOUNDS)
+def test_truncated_densities_equal_scipys(bounds):
+    low, high = bounds
+    x = np.clip([-1.0, 0.3, 0.9, 7.0], low, high)
+    arguments = float64(0.2), float64(1.3), *map(float64, bounds)
+    normal = ppl.TruncatedNormal(*arguments, sample_shape=4, value=x)
+    ends = [(bound - 0.2) / 1.3 for bound in bounds]
+    expected = stats.truncnorm(*ends, loc=0.2, scale=1.3).logpdf(x)
+    np.testing.assert_allclose(normal.log_prob(x), expected, rtol=1e-9)
+    cauchy = ppl.TruncatedCauchy(*arguments, sample_shape=4, value=x)
+    whole = stats.cauchy(0.2, 1.3)
+    expected = whole.logpdf(x) - np.log(whole.cdf(high) - whole.cdf(low))
+    np.testing.assert_allclose(cauchy.log_prob(x), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["TruncatedNormal", "TruncatedCauchy"])
+@pytest.mark.parametrize("bounds", BOUNDS)
+def test_a_truncated_latent_has_mass_one_and_a_gradient(kind, bounds):
+    def model():
+        getattr(ppl, kind)(float64(0.0), float64(1.0), *map(float64, bounds), name="x")
+
+    posterior = ppl.unconstrain(model)
+    # The Cauchy's tails need far coordinates: the mass beyond 4,000 is below 2e-4.
+    u = np.sinh(np.linspace(-9.0, 9.0, 20001))[:, None]
+    log_prob, grad = posterior.log_prob_and_grad(tf.constant(u))
+    mass = np.trapezoid(np.exp(log_prob), u[:, 0])
+    assert mass == pytest.approx(1.0, abs=2e-4)
+    assert np.isfinite(grad.numpy()[np.abs(u) < 600]).all()
+
+
+def test_a_half_bounded_normals_mean_and_its_locations_gradient():
+    def latent():
+        ppl.TruncatedNormal(float64(0.0), 1.0, 0.0, np.inf, name="x")
+
+    posterior = ppl.unconstrain(latent)
+    u = np.linspace(-40.0, 12.0, 40001)[:, None]
+    density = np.exp(posterior.log_prob(tf.constant(u)))
+    x = posterior.constrain(tf.constant(u))["x"]
+    assert np.trapezoid(density * x, u[:, 0]) == pytest.approx(0.7979, abs=1e-4)
+
+    def located():
+        s = ppl.Normal(float64(0.0), 1.0, name="s")
+        ppl.TruncatedNormal(s, float64(1.0), 0.0, np.inf, name="y")
+
+    posterior = ppl.unconstrain(located, observed={"y": 0.3})
+    _, grad = posterior.log_prob_and_grad(float64([[-0.5], [0.7]]))
+    np.testing.assert_allclose(grad[:, 0], [0.15892, -1.51192], atol=1e-5)
+
+
+def test_latents_that_have_no_bijector_are_refused_by_name():
+    for kind, arguments in {
+        "Masked": (tfd.Gamma([1.0, 2.0], 1.0), [True, False]),
+        "BatchConcat": ([tfd.Normal([0.0], 1.0), tfd.Exponential([1.0])], 0),
+        "Blockwise": ([tfd.Normal(0.0, 1.0), tfd.Exponential(1.0)],),
+        "MarkovChain": (tfd.HalfNormal(1.0), lambda _, x: tfd.Normal(x, 1.0), 3),
+    }.items():
+
+        def model(kind=kind, arguments=arguments):
+            getattr(ppl, kind)(*arguments, name="x")
+
+        with pytest.raises(ValueError, match=rf"{kind}\(name='x'\)"):
+            ppl.unconstrain(model)
+    mixed = [0.0, -np.inf], [1.0, np.inf]
+    with pytest.raises(ValueError, match="some infinite and some not"):
+        ppl.unconstrain(lambda: ppl.TruncatedNormal(0.0, 1.0, *mixed, name="x"))
