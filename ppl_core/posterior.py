@@ -251,10 +251,8 @@ def _to_site(variable: RandomVariable) -> Site:
         )
     try:
         bijector = event_space_bijector(distribution)
-        shape = (
-            None if bijector is None else bijector.inverse_event_shape(variable.shape)
-        )
-        whole = shape is None or shape.is_fully_defined()
+        shape: Any = bijector and bijector.inverse_event_shape(variable.shape)
+        is_known = bijector is None or shape.is_fully_defined()
     except ValueError as error:
         raise ValueError(f"{label} {error}") from error
     except Exception as error:  # TFP has none for it, and says so in many ways
@@ -268,7 +266,7 @@ def _to_site(variable: RandomVariable) -> Site:
             f"{label}: given a latent variable without a bijector from R^k, wanted a "
             "continuous one with a default bijector; observe it or sum it out"
         )
-    if not whole:
+    if not is_known:
         raise ValueError(
             f"{label}: given shape {variable.shape}, wanted one that is known when the "
             "program is traced"
