@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,15 @@ def test_the_page_of_configs_is_the_list_that_bin_train_prints():
     assert listed.returncode == 0, listed.stderr
     for config in config_list.configs():
         assert config.name in listed.stdout and config.summary in listed.stdout
+
+
+def test_a_reader_of_the_list_may_stop_early():
+    command = "bin/train --list | head -1; exit ${PIPESTATUS[0]}"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=REPO, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("configs/")
 
 
 @pytest.mark.parametrize("config", config_list.configs(), ids=lambda c: c.name)

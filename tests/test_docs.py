@@ -48,7 +48,7 @@ def test_the_users_own_experiment_runs_under_bin_train(tmp_path):
             "--workdir=run",
         ],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": "."},
+        env={key: text for key, text in os.environ.items() if key != "PYTHONPATH"},
         capture_output=True,
         text=True,
     )

@@ -88,7 +88,7 @@ def _main(program: str, argv: list[str], stop: signals.Stop) -> int:
     supervisor.follow()
     options = arguments.parser(program).parse_args(argv)
     if options.list:
-        print(config_list.markdown() if options.markdown else config_list.text())
+        _print_list(markdown=options.markdown)
         return SUCCESS
     if not options.gin_config:
         raise UsageError("--gin_config: none given, wanted a gin file; see --list")
@@ -122,6 +122,13 @@ def _main(program: str, argv: list[str], stop: signals.Stop) -> int:
         return _run_beside(job)
     with run_dir.claim(folder, overwrite=options.overwrite, resume=options.resume):
         return _run(job)
+
+
+def _print_list(*, markdown: bool) -> None:
+    try:
+        print(config_list.markdown() if markdown else config_list.text(), flush=True)
+    except BrokenPipeError:  # a reader such as `head` has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _refuse_mistakes(job: Job) -> None:

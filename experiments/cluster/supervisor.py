@@ -70,7 +70,7 @@ def supervise(
                 for i in range(count)
             ]
             say(f"{count} processes at {', '.join(addresses)}")
-            stop.on_second = functools.partial(_end, clients)
+            stop.on_second = functools.partial(_end_now, clients, folder, interrupted)
             died, codes = _watch(clients, (*final, interrupted), stop)
         if died is None:
             return _together(codes, final, interrupted)
@@ -92,6 +92,14 @@ def supervise(
         since = "from the last checkpoint" if _held(folder) != before else "anew"
         say(f"{reason}; starting all {since}: restart {restarts + 1} of {max_restarts}")
     raise AssertionError("unreachable: the last restart returns")
+
+
+def _end_now(clients: list["_Client"], folder: Path, interrupted: int) -> None:
+    """Ends the processes at a second signal; they cannot say so in run.json."""
+    _end(clients)
+    run_dir.close(
+        folder, status="interrupted", exit_code=interrupted, reason="stopped twice"
+    )
 
 
 def follow() -> None:

@@ -235,6 +235,8 @@ def test_a_second_signal_ends_all_at_once(place):
         process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
     until(lambda: not any(alive(pid) for pid in running))
+    record = json.loads((place / "run/run.json").read_text())
+    assert (record["status"], record["reason"]) == ("interrupted", "stopped twice")
 
 
 def test_processes_end_with_their_supervisor(place):
