@@ -133,11 +133,14 @@ def test_a_run_leaves_config_provenance_metrics_and_a_record_that_says_done(plac
     )
 
 
-def test_config_gin_of_a_run_runs_the_same_again(place):
+def test_the_configs_of_a_run_run_the_same_again(place):
     assert ran(place, "--gin_config=full.gin", "--workdir=one", "--seed=-1")[0] == 0
     assert ran(place, "--gin_config=one/config.gin", "--workdir=two")[0] == 0
     for name in ("config.gin", "seen.txt"):
         assert (place / "one" / name).read_text() == (place / "two" / name).read_text()
+    code, _, err = ran(place, "--gin_config=one/operative.gin", "--workdir=three")
+    assert code == main.SUCCESS, err
+    assert (place / "one/seen.txt").read_text() == (place / "three/seen.txt").read_text()
 
 
 def test_a_config_without_an_experiment_is_refused_and_may_bind_one_on_the_way(place):
