@@ -94,7 +94,9 @@ class Binomial(tfd.Binomial):
 def _times_log(count: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     """count * log(x), and 0 with a gradient of 0 where the count is 0."""
     none = tf.equal(count, 0.0)
-    return tf.where(none, 0.0, count) * tf.math.log(tf.where(none, tf.ones_like(x), x))
+    return tf.where(none, tf.zeros_like(count), count) * tf.math.log(
+        tf.where(none, tf.ones_like(x), x)
+    )
 
 
 class GeneralizedExtremeValue(tfd.GeneralizedExtremeValue):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -20,7 +21,8 @@ class Posterior(NamedTuple):
     dim: int
     names: tuple[str, ...]  # of the latent variables, in the program's order
     sizes: tuple[int, ...]  # coordinates of each, in the vector's order
-    # vectors [chains, dim] -> [chains]; the same and its gradient [chains, dim]
+    # vectors [chains, dim] -> [chains]; the same and its gradient [chains, dim].  All
+    # take any leading axes, or none, in place of [chains].
     log_prob: Callable[[tf.Tensor], tf.Tensor]
     log_prob_and_grad: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
     # vectors [chains, dim] -> values [chains, ...] by name; and back
@@ -174,8 +176,20 @@ def unconstrain(
             for site in sites
         }
 
-    def mapped(fn: Callable[[tf.Tensor], Any], vectors: tf.Tensor) -> Any:
-        if not tf.TensorShape(vectors.shape).is_compatible_with([None, sum(sizes)]):
+    def mapped(fn: Callable[[tf.Tensor], Any], vectors: Any) -> Any:
+        if not isinstance(vectors, np.ndarray):  # which has a dtype of its own
+            vectors = tf.convert_to_tensor(vectors, dtype_hint=sites[0].dtype)
+        vectors = tf.convert_to_tensor(vectors)
+        rank = vectors.shape.rank
+        if rank not in (None, 0, 2) and vectors.shape[-1] == sum(sizes):
+            flat = tf.reshape(vectors, [-1, sum(sizes)])
+            return tf.nest.map_structure(
+                lambda part: tf.reshape(
+                    part, tf.concat([tf.shape(vectors)[:-1], tf.shape(part)[1:]], 0)
+                ),
+                mapped(fn, flat),
+            )
+        if not vectors.shape.is_compatible_with([None, sum(sizes)]):
             raise ValueError(
                 f"{label_of(program)}: given vectors of shape {tuple(vectors.shape)}, "
                 f"wanted [chains, {sum(sizes)}]"

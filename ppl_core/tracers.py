@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -214,6 +215,11 @@ def scale(factor: Any, *names: str) -> Iterator[None]:
     10.0
     """
 
+    if isinstance(factor, (str, bytes)):
+        raise ValueError(
+            f"scale: given {factor!r} as the factor, wanted a number first"
+        )
+
     def set_scale(kwargs: dict[str, Any]) -> None:
         inner = kwargs.get("log_prob_scale")
         kwargs["log_prob_scale"] = factor if inner is None else inner * factor
@@ -236,6 +242,9 @@ def mask(where: Any, *names: str) -> Iterator[None]:
     >>> x.log_prob().numpy().round(3).tolist()[1]
     0.0
     """
+
+    if not tf.is_tensor(where) and np.asarray(where).dtype.kind != "b":
+        raise ValueError(f"mask: given {where!r}, wanted booleans, and then names")
 
     def set_mask(kwargs: dict[str, Any]) -> None:
         inner = kwargs.get("log_prob_mask")
@@ -266,7 +275,7 @@ def seeded(seed: Any) -> Iterator[None]:
     True
     """
     drawn: set[str] = set()
-    seed = tf.convert_to_tensor(seed, tf.int32)
+    seed = to_seed(seed, "seeded")
 
     def set_seed(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("seed") is None and kwargs.get("value") is None:
@@ -282,6 +291,19 @@ def seeded(seed: Any) -> Iterator[None]:
 
     with _trace_variables(set_seed):
         yield
+
+
+def to_seed(seed: Any, label: str) -> tf.Tensor:
+    """A seed as [2] int32.  Raises ValueError for what is no such seed."""
+    if not tf.is_tensor(seed):
+        numbers = np.asarray(seed)
+        limit = 2**31
+        fits = numbers.dtype.kind in "iu" and numbers.shape == (2,)
+        if not fits or (numbers >= limit).any() or (numbers < -limit).any():
+            raise ValueError(
+                f"{label}: given the seed {seed!r}, wanted two numbers of int32"
+            )
+    return tf.convert_to_tensor(seed, tf.int32)
 
 
 def required_name(

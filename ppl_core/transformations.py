@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from ppl_core.random_variable import RandomVariable, to_tensors
 from ppl_core.trace import drawn_variables
-from ppl_core.tracers import bind, intervene, seeded, substitute, tape
+from ppl_core.tracers import bind, intervene, seeded, substitute, tape, to_seed
 
 Program = Callable[..., Any]
 
@@ -318,7 +318,7 @@ def _predict(
     counter: tf.Tensor,  # [num_draws, 0]: says how many where `draws` is empty
     seed: Any,
 ) -> dict[str, tf.Tensor]:
-    seed = tf.convert_to_tensor(seed, tf.int32)
+    seed = to_seed(seed, "seed")
 
     def predict_one(inputs: tuple[Any, ...]) -> dict[str, tf.Tensor]:
         index, given, _ = inputs

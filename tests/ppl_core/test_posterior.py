@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
+from scipy import stats
 
 import ppl_core as ppl
 
@@ -443,3 +444,45 @@ def test_a_flat_correlations_squared_entries_have_mean_a_quarter(cholesky):
     matrices = values @ np.swapaxes(values, 1, 2) if cholesky else values
     squares = np.tensordot(density, matrices**2, 1) / density.sum()
     np.testing.assert_allclose(squares[np.tril_indices(3, -1)], 0.25, rtol=0.01)
+
+
+# What is given
+
+
+@pytest.mark.parametrize("lead", [(), (3,), (2, 3), (1, 1)])
+def test_vectors_may_have_any_leading_axes(lead):
+    posterior = ppl.unconstrain(one_mean, observed={"y": 3.0})
+    points = np.random.default_rng(0).normal(size=(*lead, 1))
+    log_prob, grad = posterior.log_prob_and_grad(points)
+    expected = -0.5 * (points**2 + (points - 3.0) ** 2)[..., 0] - np.log(2 * np.pi)
+    np.testing.assert_allclose(log_prob, expected, rtol=1e-12)
+    np.testing.assert_allclose(grad, 3.0 - 2.0 * points, rtol=1e-12, atol=1e-12)
+    assert posterior.constrain(points)["mu"].shape == lead
+    assert posterior.log_prob(points.tolist()).shape == lead
+
+
+def test_data_of_any_dtype_meet_a_float32_program():
+    def program(sigma):
+        mu = ppl.Normal(0.0, 1.0, name="mu")
+        ppl.Normal(mu, sigma, name="y")
+
+    log_probs = []
+    for dtype in (np.float32, np.float64, np.int64):
+        sigma = np.array([1, 2], dtype)
+        posterior = ppl.unconstrain(program, sigma, observed={"y": np.ones(2)})
+        log_probs.append(posterior.log_prob([[0.5]]).numpy())
+    expected = stats.norm(0.5, [1.0, 2.0]).logpdf(1.0).sum() + stats.norm.logpdf(0.5)
+    np.testing.assert_allclose(log_probs, [[expected]] * 3, rtol=1e-6)
+
+
+def test_what_is_no_seed_no_factor_and_no_mask_is_refused():
+    for seed in (3, 2**31, (0, 2**31), (0.5, 1), "a"):
+        with pytest.raises(ValueError, match="wanted two numbers of int32"):
+            ppl.prior_predictive(one_mean, num_draws=2, seed=seed)
+        with pytest.raises(ValueError, match="wanted two numbers of int32"):
+            ppl.seeded(seed).__enter__()
+    with pytest.raises(ValueError, match="scale: given 'y' as the factor"):
+        ppl.scale("y").__enter__()
+    for mask in ("y", [0, 1]):
+        with pytest.raises(ValueError, match="mask: given .*, wanted booleans"):
+            ppl.mask(mask).__enter__()

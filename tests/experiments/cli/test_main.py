@@ -140,7 +140,9 @@ def test_the_configs_of_a_run_run_the_same_again(place):
         assert (place / "one" / name).read_text() == (place / "two" / name).read_text()
     code, _, err = ran(place, "--gin_config=one/operative.gin", "--workdir=three")
     assert code == main.SUCCESS, err
-    assert (place / "one/seen.txt").read_text() == (place / "three/seen.txt").read_text()
+    assert (place / "one/seen.txt").read_text() == (
+        place / "three/seen.txt"
+    ).read_text()
 
 
 def test_a_config_without_an_experiment_is_refused_and_may_bind_one_on_the_way(place):
