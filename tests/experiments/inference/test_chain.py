@@ -452,3 +452,18 @@ def test_evaluate_gives_the_density_and_its_gradient():
 def test_a_chunk_larger_than_the_kernel_holds_is_an_error(kernel):
     with pytest.raises(ValueError, match="chunk_size: given 41, wanted 1 to 40"):
         draws_of(kernel, START[:4], num=41, chunk_size=41)
+
+
+@pytest.mark.parametrize(
+    "inverse_mass", [[1.0, 0.0], [-1.0, 1.0], [1.0, np.nan], [1.0]]
+)
+def test_a_metric_that_is_not_positive_is_refused(inverse_mass):
+    with pytest.raises(ValueError, match="inverse_mass: given .*, wanted 2 numbers"):
+        chain.compile_kernel(
+            lambda x: (-0.5 * tf.reduce_sum(x**2, -1), -x),
+            num_chains=1,
+            dim=2,
+            max_depth=3,
+            chunk_size=1,
+            inverse_mass=np.array(inverse_mass),
+        )
