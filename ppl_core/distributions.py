@@ -8,12 +8,15 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from ppl_core import densities
+from ppl_core import densities, shapes
 from ppl_core.random_variable import RandomVariable
 from ppl_core.trace import traceable
 
 _TENSORS = (tf.Tensor, tf.Variable, RandomVariable)
-_OPTIONS = "sample_shape value seed observed log_prob_scale log_prob_mask".split()
+_OPTIONS = (
+    "sample_shape value seed observed log_prob_scale log_prob_mask bijector dims "
+    "coords plates"
+).split()
 
 
 def make_random_variable(
@@ -26,7 +29,10 @@ def make_random_variable(
       sample_shape: leading i.i.d. dimensions.
       value: the variable's value; None means a draw with `seed`.
       seed: None, an integer (stateful) or a [2] int32 tensor (stateless).
-      observed, log_prob_scale, log_prob_mask: see RandomVariable.
+      dims: names of the dimensions.  With the labels that `coords` gives these, a
+        sample_shape is not needed.
+      bijector, observed, log_prob_scale, log_prob_mask: see RandomVariable.
+      coords, plates: what the tracers of these names set.
     Where the class itself has an argument of one of these names (sample_shape of
     tfd.Sample), the argument goes to the class.
     """
@@ -44,11 +50,11 @@ def make_random_variable(
         except TypeError:  # TFP's, for parameters of several dtypes
             args, kwargs = _as_one_dtype(args, kwargs)
             distribution = make_distribution(*args, **kwargs)
+        if options.get("plates") or options.get("dims") is not None:
+            label = f"{construct.__name__}(name={name!r})"
+            distribution, options = shapes.expand(distribution, name, options, label)
         return RandomVariable(
-            distribution,
-            name=name,
-            constructor_name=construct.__name__,
-            **options,
+            distribution, name=name, constructor_name=construct.__name__, **options
         )
 
     def to_value(value: Any, /, *args: Any, **kwargs: Any) -> Any:

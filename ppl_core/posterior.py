@@ -5,13 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-from ppl_core.bijectors import event_space_bijector
 from ppl_core.gradients import has_loops_or_branches, missing_gradients
 from ppl_core.random_variable import RandomVariable
-from ppl_core.trace import drawn_variables, only_tracers
-from ppl_core.tracers import bind, inherited_tracers, seeded, tape
+from ppl_core.sites import Site, bijector_of, find_sites
+from ppl_core.trace import add_tracers, drawn_variables, only_tracers
+from ppl_core.tracers import bind, inherited_tracers, tape
 from ppl_core.transformations import Program, add, label_of, total, vectorized
 
 
@@ -25,23 +24,29 @@ class Posterior(NamedTuple):
     # take any leading axes, or none, in place of [chains].
     log_prob: Callable[[tf.Tensor], tf.Tensor]
     log_prob_and_grad: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
-    # vectors [chains, dim] -> values [chains, ...] by name; and back
+    # vectors [chains, dim] -> values [chains, ...] by name, of the latent variables and
+    # of what the program names by `deterministic`; and back from those of the first
     constrain: Callable[[tf.Tensor], dict[str, tf.Tensor]]
     unconstrain: Callable[[Mapping[str, Any]], tf.Tensor]
+    deterministic: tuple[str, ...] = ()
+    dims: Mapping[str, tuple[str, ...]] = {}  # of the variables that name them
+    coords: Mapping[str, Any] = {}  # labels by dimension
 
 
 def unconstrain(
     program: Program,
     *args: Any,
     observed: Mapping[str, Any] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
     dtype: tf.DType | None = tf.float64,
     include_prior: bool = True,
 ) -> Posterior:
-    """Returns the posterior of `program(*args)` on unconstrained space.
+    """Returns the posterior of `program(*args, **kwargs)` on unconstrained space.
 
     Each latent variable x of support S is T(y), where T is a bijector from R^k onto S
-    (TFP's default, see event_space_bijector).  The log prob of y includes
-    log |det dT/dy|.  T may depend on earlier variables, such as a random upper bound.
+    (the variable's own, or else TFP's default, see event_space_bijector).  The log
+    prob of y includes log |det dT/dy|.  T may depend on earlier variables, such as a
+    random upper bound.
 
     observed: data by name.  Variables whose value the program sets are data as well.
       So are those that a `condition` around this call sets: the tracers around it,
@@ -65,9 +70,10 @@ def unconstrain(
     >>> posterior.names, log_prob.shape.as_list(), grad.shape.as_list()
     (('scale',), [4], [4, 1])
     """
-    observed = dict(observed or {})
+    observed, kwargs = dict(observed or {}), dict(kwargs or {})
     inherited = inherited_tracers()
-    sites = latent_sites(program, args, observed)
+    found = find_sites(program, args, kwargs, observed, inherited)
+    sites = found.latent
     if not sites:
         raise ValueError(f"{label_of(program)}: given no latent variable, wanted some")
     dtypes = {site.name: site.dtype.name for site in sites}
@@ -80,7 +86,7 @@ def unconstrain(
     sizes = tuple(site.size for site in sites)
 
     def coordinates_of(vector: tf.Tensor) -> dict[str, tf.Tensor]:
-        return dict(zip(names, tf.split(vector, sizes), strict=True))
+        return dict(zip(names, tf.split(vector, sizes, axis=-1), strict=True))
 
     def run(
         coordinates: Mapping[str, tf.Tensor],
@@ -89,8 +95,8 @@ def unconstrain(
         log_dets: list[tf.Tensor] = []
 
         def value_at(site: Site) -> Callable[..., tf.Tensor]:
-            def value(distribution: Any, sample_shape: Any) -> tf.Tensor:
-                bijector: Any = event_space_bijector(distribution)
+            def value(variable: RandomVariable) -> tf.Tensor:
+                bijector: Any = bijector_of(variable)
                 y = tf.reshape(coordinates[site.name], site.shape)
                 x = bijector.forward(y)
                 log_det = bijector.forward_log_det_jacobian(
@@ -108,9 +114,14 @@ def unconstrain(
 
     def evaluate(values: Mapping[str, Any]) -> dict[str, RandomVariable]:
         """The variables of the program at these values, none of them drawn."""
-        with only_tracers(inherited), drawn_variables() as drawn, tape() as variables:
-            with bind(values, label_of(program), observed=True):
-                program(*args)
+        with (
+            only_tracers(()),
+            drawn_variables() as drawn,
+            tape() as variables,
+            bind(values, label_of(program), observed=True),
+            add_tracers(inherited),
+        ):
+            program(*args, **kwargs)
         if drawn:
             raise ValueError(
                 f"{label_of(program)}: given no value for {drawn}, wanted one: an "
@@ -153,20 +164,20 @@ def unconstrain(
 
     def constrain_one(vector: tf.Tensor) -> dict[str, tf.Tensor]:
         variables, _ = run(coordinates_of(vector))
-        return {name: variables[name].value for name in names}
+        return {name: variables[name].value for name in (*names, *found.deterministic)}
 
     def unconstrain_one(values: Mapping[str, tf.Tensor]) -> tf.Tensor:
         variables = evaluate({**values, **observed})
         coordinates = []
         for name in names:
-            bijector: Any = event_space_bijector(variables[name].distribution)
+            bijector: Any = bijector_of(variables[name])
             coordinates.append(
                 tf.reshape(bijector.inverse(variables[name].value), [-1])
             )
         return tf.concat(coordinates, 0)
 
     def to_tensors(values: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        if values.keys() != set(names):
+        if values.keys() - set(found.deterministic) != set(names):
             raise ValueError(
                 f"unconstrain: given values for {sorted(values)}, wanted them for "
                 f"{sorted(names)}"
@@ -175,6 +186,17 @@ def unconstrain(
             site.name: tf.convert_to_tensor(values[site.name], site.dtype)
             for site in sites
         }
+
+    def to_vectors(values: Mapping[str, Any]) -> tf.Tensor:
+        vectors = vectorized(unconstrain_one, to_tensors(values), one_by_one=one_by_one)
+        if tf.executing_eagerly():
+            for name, part in coordinates_of(vectors).items():
+                if not np.isfinite(part).all():
+                    raise ValueError(
+                        f"unconstrain: given values of {name!r} outside its support or "
+                        "on its edge, wanted them inside"
+                    )
+        return vectors
 
     def mapped(fn: Callable[[tf.Tensor], Any], vectors: Any) -> Any:
         if not isinstance(vectors, np.ndarray):  # which has a dtype of its own
@@ -204,94 +226,10 @@ def unconstrain(
         log_prob=lambda vectors: mapped(log_prob_of_one, vectors),
         log_prob_and_grad=lambda vectors: mapped(log_prob_and_grad_of_one, vectors),
         constrain=lambda vectors: mapped(constrain_one, vectors),
-        unconstrain=lambda values: vectorized(
-            unconstrain_one, to_tensors(values), one_by_one=one_by_one
-        ),
-    )
-
-
-class Site(NamedTuple):
-    """One latent variable."""
-
-    name: str
-    dtype: tf.DType
-    shape: tuple[int, ...]  # of its unconstrained value
-    log_det_shape: tuple[int, ...]
-    size: int
-
-
-def latent_sites(
-    program: Program, args: tuple[Any, ...], observed: Mapping[str, Any]
-) -> list[Site]:
-    """The program's unobserved variables, from one run in a graph that is discarded."""
-    sites: list[Site] = []
-
-    def inspect() -> None:
-        with (
-            only_tracers(inherited_tracers()),
-            drawn_variables() as drawn,
-            tape() as variables,
-            seeded(tfp.random.sanitize_seed(0)),
-            bind(observed, f"{label_of(program)}: observed", observed=True),
-        ):
-            program(*args)
-        recorded = [variable.label for variable in variables.values()]
-        hidden = [label for label in drawn if label not in recorded]
-        if hidden:
-            raise ValueError(
-                f"{label_of(program)}: {hidden} are drawn where no tracer sees them, "
-                "wanted values for them or no `block` around them"
-            )
-        for variable in variables.values():
-            if not variable.observed:
-                sites.append(_to_site(variable))
-
-    tf.function(inspect, autograph=False).get_concrete_function()
-    return sites
-
-
-def _to_site(variable: RandomVariable) -> Site:
-    distribution = variable.distribution
-    label = f"{variable.constructor_name}(name={variable.name!r})"
-    if tf.nest.is_nested(distribution.dtype):
-        raise ValueError(
-            f"{label}: given a joint distribution as a latent variable, wanted its "
-            "parts as random variables of their own"
-        )
-    if not distribution.dtype.is_floating:
-        raise ValueError(
-            f"{label}: given a discrete latent variable, wanted a continuous one; "
-            "observe it or sum it out"
-        )
-    try:
-        bijector = event_space_bijector(distribution)
-        shape: Any = bijector and bijector.inverse_event_shape(variable.shape)
-        is_known = bijector is None or shape.is_fully_defined()
-    except ValueError as error:
-        raise ValueError(f"{label} {error}") from error
-    except Exception as error:  # TFP has none for it, and says so in many ways
-        raise ValueError(
-            f"{label}: given a {type(distribution).__name__} as a latent variable, for "
-            f"which TFP has no bijector ({type(error).__name__}); wanted its parts as "
-            "random variables of their own"
-        ) from error
-    if bijector is None:
-        raise ValueError(
-            f"{label}: given a latent variable without a bijector from R^k, wanted a "
-            "continuous one with a default bijector; observe it or sum it out"
-        )
-    if not is_known:
-        raise ValueError(
-            f"{label}: given shape {variable.shape}, wanted one that is known when the "
-            "program is traced"
-        )
-    ndims = shape.rank - bijector.forward_min_event_ndims
-    return Site(
-        name=str(variable.name),
-        dtype=distribution.dtype,
-        shape=tuple(shape),
-        log_det_shape=tuple(shape[:ndims]),
-        size=shape.num_elements(),
+        unconstrain=to_vectors,
+        deterministic=found.deterministic,
+        dims=found.dims,
+        coords=found.coords,
     )
 
 

@@ -1,14 +1,15 @@
 """RandomVariable: a distribution, a value and a name, usable as a tensor."""
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from ppl_core import data, supports
+from ppl_core import data, operators, shapes, supports
 from ppl_core.trace import data_are_checked, note_draw
 
 
@@ -40,17 +41,24 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         observed: bool | None = None,
         log_prob_scale: Any = None,
         log_prob_mask: Any = None,
+        bijector: tfb.Bijector | None = None,
+        dims: Sequence[str] | None = None,
+        coords: Mapping[str, Any] | None = None,
         constructor_name: str | None = None,
     ) -> None:
         """Makes a variable whose value is `value`, or a draw with `seed`.
 
         sample_shape: leading i.i.d. dimensions of the value.
         value: of shape sample + batch + event, cast to the distribution's dtype where
-          both are floating; or a function of the distribution and the sample shape that
-          returns it.
+          both are floating; or a function of this variable that returns it.
         observed: whether the value is data; by default, whether one was given.
         log_prob_scale: a factor of the log prob.
         log_prob_mask: where the log prob counts; elsewhere it is 0.
+        bijector: from R^k onto the values that the variable may take as a latent
+          variable, in place of the distribution's default.  The density stays the
+          distribution's, and is not normalised again.  Such a variable is not drawn.
+        dims: a name for each dimension of the value; none by default.
+        coords: the labels of dimensions by name.
         constructor_name: named in errors; by default the distribution's class.
 
         Raises ValueError when the value's shape is not sample + batch + event, and for
@@ -59,8 +67,11 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         self.distribution = distribution
         self.name = name
         self.constructor_name = constructor_name or type(distribution).__name__
-        self.sample_shape = _static_shape(sample_shape)
+        self.sample_shape = shapes.static_shape(sample_shape)
         self.observed = value is not None if observed is None else observed
+        self.bijector = bijector
+        self.dims = None if dims is None else tuple(dims)
+        self.coords = coords or {}
         self._scale = log_prob_scale
         self._mask = log_prob_mask
         self._sample_error: NotImplementedError | None = None
@@ -69,7 +80,7 @@ class RandomVariable(tf.__internal__.CompositeTensor):
             is_data = self.observed and not callable(value)
             self._inside = getattr(value, "inside_support", False)
             if callable(value):
-                value = value(distribution, sample_shape)
+                value = value(self)
             self._value = self._to_tensors(value)
             if data_are_checked():
                 self._inside = True
@@ -77,8 +88,14 @@ class RandomVariable(tf.__internal__.CompositeTensor):
                 self._inside = supports.check_data(
                     distribution, self._value, log_prob_mask, self.label
                 )
+                if bijector is not None:
+                    self._check_image(bijector)
             return
         note_draw(self.label)
+        if bijector is not None:
+            self._value = None
+            self._sample_error = NotImplementedError("a bijector restricts its values")
+            return
         try:
             self._value = distribution.sample(sample_shape, seed=seed)
         except NotImplementedError as error:  # a density is enough to observe it
@@ -220,6 +237,17 @@ class RandomVariable(tf.__internal__.CompositeTensor):
             )
         return value
 
+    def _check_image(self, bijector: tfb.Bijector) -> None:
+        """Raises ValueError for data that are no values of the bijector."""
+        value = tf.get_static_value(self._value)
+        if value is None:
+            return
+        again = tf.get_static_value(bijector.forward(bijector.inverse(self._value)))
+        if again is not None and not np.allclose(value, again, rtol=1e-3, atol=1e-6):
+            raise ValueError(
+                f"{self.label}: given {value}, wanted values of {bijector.name}"
+            )
+
     @property
     def label(self) -> str:
         """The variable in messages: its constructor and name."""
@@ -287,28 +315,6 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         return _ValueGradient()
 
 
-def to_tensors(value: Any) -> Any:
-    """`value` with its leaves as tensors; a list of plain numbers is one tensor."""
-    if isinstance(value, (list, tuple)) and all(
-        map(np.isscalar, tf.nest.flatten(value))
-    ):
-        return tf.convert_to_tensor(value)
-    return tf.nest.map_structure(tf.convert_to_tensor, value)
-
-
-def _static_shape(shape: Any) -> tf.TensorShape:
-    """The static shape of `shape`, a number, sequence or tensor."""
-    static = tf.get_static_value(shape) if tf.is_tensor(shape) else shape
-    if static is None:
-        return tf.TensorShape(None)
-    sizes = np.asarray(static)
-    if sizes.size and (sizes.dtype.kind not in "iu" or sizes.min() < 0):
-        raise ValueError(
-            f"sample_shape: given {shape}, wanted whole numbers, 0 or more"
-        )
-    return tf.TensorShape(np.atleast_1d(np.asarray(static, np.int64)).tolist())
-
-
 class _ValueGradient:
     """Tells tf.GradientTape to take the gradient by a variable at its value."""
 
@@ -352,6 +358,7 @@ class RandomVariableSpec(tf.TypeSpec):
             None if shape.rank is None else tuple(shape),
             variable.observed,
             tuple(sorted(weights.items())),
+            variable.dims,
         )
         return cls(value, distribution, static)
 
@@ -379,12 +386,13 @@ class RandomVariableSpec(tf.TypeSpec):
 
     def _from_components(self, parts: dict[str, Any]) -> RandomVariable:
         variable = object.__new__(RandomVariable)
-        name, constructor_name, sample_shape, observed, _ = self._static
+        name, constructor_name, sample_shape, observed, _, dims = self._static
         variable.distribution = parts.get("distribution")
         variable.name, variable.constructor_name = name, constructor_name
         variable.sample_shape = tf.TensorShape(sample_shape)
         variable.observed = observed
         variable._inside = False
+        variable.bijector, variable.dims, variable.coords = None, dims, {}
         variable._value, variable._sample_error = parts["value"], None
         variable._scale, variable._mask = parts.get("scale"), parts.get("mask")
         return variable
@@ -409,36 +417,5 @@ def _dtype(weight: Any) -> tf.DType:
     return tf.convert_to_tensor(weight).dtype
 
 
-def _on_value(name: str) -> Callable[..., Any]:
-    """tf.Tensor's operator `name`, acting on the variable's value."""
-    tensor_operator = getattr(tf.Tensor, name)
-
-    def apply(self: RandomVariable, *args: Any) -> Any:
-        operands = (a.value if isinstance(a, RandomVariable) else a for a in args)
-        return tensor_operator(self.value, *operands)
-
-    apply.__name__ = name
-    return apply
-
-
 for _name in tf.Tensor.OVERLOADABLE_OPERATORS:
-    setattr(RandomVariable, _name, _on_value(_name))
-
-
-def _stack_list(
-    value: Any, dtype: Any = None, name: str | None = None, as_ref: bool = False
-) -> Any:
-    """A list with random variables as a tensor; NotImplemented for other lists."""
-
-    def contains_variables(part: Any) -> bool:
-        if isinstance(part, (list, tuple)):
-            return any(map(contains_variables, part))
-        return isinstance(part, RandomVariable)
-
-    if not contains_variables(value):
-        return NotImplemented
-    return tf.stack([tf.convert_to_tensor(p, dtype) for p in value], name=name)
-
-
-# Before TensorFlow's own conversion of lists, which takes no composite tensors.
-tf.register_tensor_conversion_function((list, tuple), _stack_list, priority=98)
+    setattr(RandomVariable, _name, operators.tensor_operator(_name))

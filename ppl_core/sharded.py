@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ppl_core.posterior import Posterior, latent_sites, unconstrain
+from ppl_core.posterior import Posterior, unconstrain
+from ppl_core.sites import Site, find_sites
 from ppl_core.trace import checked_data, only_tracers
 from ppl_core.tracers import inherited_tracers
 from ppl_core.transformations import Program, label_of
@@ -159,11 +160,16 @@ def _check_shards(program: Program, shards: Sequence[Shard]) -> None:
     A latent variable is one for all shards.  If its shape follows the rows of a shard,
     it would be another in each.
     """
-    sites = [latent_sites(program, shard.args, shard.observed) for shard in shards]
+    inherited = inherited_tracers()
+
+    def latent(args: tuple[Any, ...], observed: Mapping[str, Any]) -> list[Site]:
+        return find_sites(program, args, {}, observed, inherited).latent
+
+    sites = [latent(shard.args, shard.observed) for shard in shards]
     shorter = _without_a_row(shards[-1])
     if shorter is not None:
         with contextlib.suppress(tf.errors.OpError, ValueError):
-            sites.append(latent_sites(program, *shorter))
+            sites.append(latent(*shorter))
     shapes = [{site.name: site.shape for site in of_shard} for of_shard in sites]
     for name, shape in shapes[0].items():
         if any(other.get(name) != shape for other in shapes[1:]):

@@ -34,7 +34,7 @@ def support_of(
 
     None for a distribution without a rule, such as one on all of R^n.
     """
-    while isinstance(distribution, (tfd.Independent, tfd.Sample)):
+    while isinstance(distribution, (tfd.Independent, tfd.Sample, tfd.BatchBroadcast)):
         inner = distribution.distribution
         if isinstance(distribution, tfd.Sample) and inner.batch_shape.rank != 0:
             return None  # the parameters would not broadcast with the value

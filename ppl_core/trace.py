@@ -84,6 +84,13 @@ def only_tracers(tracers: Sequence[Tracer]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def add_tracers(tracers: Sequence[Tracer]) -> Iterator[None]:
+    """Puts `tracers` inside the active ones for the block."""
+    with only_tracers((*_stack.tracers, *tracers)):
+        yield
+
+
+@contextlib.contextmanager
 def drawn_variables() -> Iterator[list[str]]:
     """Lists the random variables that are drawn in the block, by name in errors.
 

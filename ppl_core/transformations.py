@@ -10,7 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from ppl_core.random_variable import RandomVariable, to_tensors
+from ppl_core.operators import to_tensors
+from ppl_core.random_variable import RandomVariable
 from ppl_core.trace import drawn_variables
 from ppl_core.tracers import bind, intervene, seeded, substitute, tape, to_seed
 

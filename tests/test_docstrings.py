@@ -31,9 +31,13 @@ experiments.inference.chain.sample
 experiments.inference.diagnostics.constrain_draws
 experiments.inference.diagnostics.summarize
 experiments.inference.settings.SamplerSettings
+ppl_core.dimensions.coords
+ppl_core.dimensions.plate
 ppl_core.posterior.unconstrain
 ppl_core.random_variable.RandomVariable
 ppl_core.scipy.make_log_joint_fn
+ppl_core.terms.deterministic
+ppl_core.terms.factor
 ppl_core.trace.trace
 ppl_core.tracers.block
 ppl_core.tracers.condition

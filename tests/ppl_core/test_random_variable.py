@@ -278,9 +278,9 @@ def test_a_random_variable_may_be_the_value_of_another():
     assert outer.value is inner.value
 
 
-def test_a_function_as_value_receives_distribution_and_sample_shape():
-    def mean_of(distribution, sample_shape):
-        return tf.broadcast_to(distribution.mean(), sample_shape)
+def test_a_function_as_value_receives_the_variable():
+    def mean_of(variable):
+        return tf.broadcast_to(variable.distribution.mean(), variable.sample_shape)
 
     variable = ppl.Normal(3.0, 1.0, sample_shape=[2], value=mean_of)
     np.testing.assert_array_equal(variable.value, [3.0, 3.0])

@@ -1,0 +1,140 @@
+"""The shape of a variable's value: sample_shape, plates and named dimensions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+Plates = tuple[tuple[str, int], ...]  # name and size, the outermost first
+
+
+def static_shape(shape: Any) -> tf.TensorShape:
+    """The static shape of `shape`, a number, sequence or tensor."""
+    static = tf.get_static_value(shape) if tf.is_tensor(shape) else shape
+    if static is None:
+        return tf.TensorShape(None)
+    sizes = np.asarray(static)
+    if sizes.size and (sizes.dtype.kind not in "iu" or sizes.min() < 0):
+        raise ValueError(
+            f"sample_shape: given {shape}, wanted whole numbers, 0 or more"
+        )
+    return tf.TensorShape(np.atleast_1d(np.asarray(static, np.int64)).tolist())
+
+
+def expand(
+    distribution: tfd.Distribution,
+    name: str | None,
+    options: dict[str, Any],
+    label: str,
+) -> tuple[tfd.Distribution, dict[str, Any]]:
+    """The distribution and the options of a variable inside plates or with `dims`.
+
+    A variable's shape is its sample_shape, then its plates, then the event.  Its
+    distribution's batch shape broadcasts to the plates' sizes.
+
+    options: of RandomVariable, and `plates`; the result has a sample_shape with the
+      plates, and `dims` with a name for each dimension.
+
+    Raises ValueError for a batch shape that does not broadcast to the plates', and for
+    dims that are not as many as the dimensions, or whose sizes are not the labels'.
+    """
+    options = dict(options)
+    plates: Plates = options.pop("plates", ())
+    coords = options.get("coords") or {}
+    dims = options.pop("dims", None)
+    dims = (dims,) if isinstance(dims, str) else dims and tuple(dims)
+    sample = static_shape(options.get("sample_shape", ()))
+    batch, event = distribution.batch_shape, distribution.event_shape
+    ranks = (sample.rank, batch.rank, event.rank)
+    if None in ranks:
+        raise ValueError(f"{label}: given an unknown shape, wanted a known one")
+    if dims is not None and not plates and not sample.rank:
+        sample = _from_coords(dims, batch.rank + event.rank, coords, label)
+    own_rank = sample.rank
+    if plates:
+        distribution, added = _into_plates(distribution, plates, label)
+        sample = sample.concatenate(added)
+    shape = sample.concatenate(distribution.batch_shape).concatenate(event)
+    options["sample_shape"] = tuple(sample)
+    if dims is not None or plates:
+        options["dims"] = name_dims(dims, plates, own_rank, shape, coords, label, name)
+    options["coords"] = {
+        dim: part for dim, part in coords.items() if dim in (options.get("dims") or ())
+    }
+    return distribution, options
+
+
+def name_dims(
+    dims: Sequence[str] | None,
+    plates: Plates,
+    own_rank: int,  # dimensions in front of the plates
+    shape: tf.TensorShape,
+    coords: Mapping[str, Any],
+    label: str,
+    name: str | None,
+) -> tuple[str, ...]:
+    """A name for each dimension of a value of `shape`.
+
+    Dimensions that neither `dims` nor a plate names are called as ArviZ calls them.
+    """
+    inside = tuple(plate for plate, _ in plates)
+    others = shape.rank - len(inside)
+    if dims is None:
+        dims = tuple(f"{name}_dim_{i}" for i in range(others))
+    if len(dims) != others:
+        beside = f" beside the plates {inside}" if inside else ""
+        raise ValueError(
+            f"{label}: given dims {tuple(dims)} for a value of shape {shape}, wanted "
+            f"{others} names{beside}"
+        )
+    names = (*dims[:own_rank], *inside, *dims[own_rank:])
+    if len(set(names)) < len(names):
+        raise ValueError(f"{label}: given dims {names}, wanted each name once")
+    for dim, size in zip(names, shape, strict=True):
+        if dim in coords and size is not None and len(coords[dim]) != size:
+            raise ValueError(
+                f"{label}: given {size} entries along {dim!r}, which has "
+                f"{len(coords[dim])} labels; wanted as many"
+            )
+    return names
+
+
+def _from_coords(
+    dims: Sequence[str], rank: int, coords: Mapping[str, Any], label: str
+) -> tf.TensorShape:
+    """The sample shape that `dims` ask for in front of `rank` dimensions."""
+    lead = dims[: max(len(dims) - rank, 0)]
+    unknown = [dim for dim in lead if dim not in coords]
+    if unknown:
+        raise ValueError(
+            f"{label}: given dims {unknown} whose sizes are not known, wanted a "
+            "sample_shape, or their labels by `coords`"
+        )
+    return tf.TensorShape([len(coords[dim]) for dim in lead])
+
+
+def _into_plates(
+    distribution: tfd.Distribution, plates: Plates, label: str
+) -> tuple[tfd.Distribution, tf.TensorShape]:
+    """The distribution with the plates' sizes as its batch shape, in part or whole.
+
+    The second result is the part that is left to the sample shape.
+    """
+    wanted = tf.TensorShape([size for _, size in plates])
+    batch = distribution.batch_shape
+    try:
+        fits = tf.broadcast_static_shape(batch, wanted) == wanted
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"{label}: given a distribution of batch shape {batch} inside plates of "
+            f"sizes {tuple(wanted)}, wanted one that broadcasts to them; name what is "
+            "no plate by sample_shape or as an event (Independent)"
+        )
+    lead = wanted.rank - batch.rank
+    if batch == wanted[lead:]:
+        return distribution, wanted[:lead]
+    return tfd.BatchBroadcast(distribution, wanted), tf.TensorShape([])

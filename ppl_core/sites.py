@@ -1,0 +1,173 @@
+"""The variables of a program, found in one run whose graph is discarded."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
+
+from ppl_core.bijectors import event_space_bijector
+from ppl_core.random_variable import RandomVariable
+from ppl_core.terms import is_deterministic
+from ppl_core.trace import (
+    Tracer,
+    add_tracers,
+    drawn_variables,
+    forward,
+    only_tracers,
+    trace,
+)
+from ppl_core.tracers import bind, tape
+from ppl_core.transformations import Program, label_of
+
+
+class Site(NamedTuple):
+    """One latent variable."""
+
+    name: str
+    dtype: tf.DType
+    shape: tuple[int, ...]  # of its unconstrained value
+    log_det_shape: tuple[int, ...]
+    size: int
+
+
+class Sites(NamedTuple):
+    """A program's latent variables, and what is known of the others."""
+
+    latent: list[Site]  # in the program's order
+    deterministic: tuple[str, ...]
+    dims: dict[str, tuple[str, ...]]  # of the variables that name them
+    coords: dict[str, Any]  # labels by dimension
+
+
+def find_sites(
+    program: Program,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    observed: Mapping[str, Any],
+    inherited: Sequence[Tracer],
+) -> Sites:
+    """The variables of `program(*args, **kwargs)`, none of them drawn.
+
+    A latent variable stands in the middle of its support, at T(0), while it is looked
+    at, so an improper one has its place too.
+
+    inherited: tracers between the program and those that are needed here.
+
+    Raises ValueError for a variable that `block` hides from these, and for a latent
+    variable that has no bijector from R^k.
+    """
+    latent: list[Site] = []
+    variables: dict[str, RandomVariable] = {}
+
+    def in_the_middle(variable: RandomVariable) -> tf.Tensor:
+        site = to_site(variable)
+        latent.append(site)
+        bijector: Any = bijector_of(variable)  # or `to_site` would have raised
+        return bijector.forward(tf.zeros(site.shape, site.dtype))
+
+    vars(in_the_middle)["inside_support"] = True
+
+    def inspect() -> None:
+        with (
+            only_tracers(()),
+            drawn_variables() as drawn,
+            tape() as recorded,
+            _placed(in_the_middle),
+            bind(observed, f"{label_of(program)}: observed", observed=True),
+            add_tracers(inherited),
+        ):
+            program(*args, **kwargs)
+        if drawn:
+            raise ValueError(
+                f"{label_of(program)}: {drawn} are drawn where no tracer sees them, "
+                "wanted values for them or no `block` around them"
+            )
+        for name, variable in recorded.items():
+            variables[name] = variable
+            if not (variable.observed or any(site.name == name for site in latent)):
+                latent.append(to_site(variable))
+
+    tf.function(inspect, autograph=False).get_concrete_function()
+    coords: dict[str, Any] = {}
+    for variable in variables.values():
+        coords |= variable.coords
+    return Sites(
+        latent,
+        tuple(name for name, part in variables.items() if is_deterministic(part)),
+        {name: part.dims for name, part in variables.items() if part.dims is not None},
+        coords,
+    )
+
+
+def bijector_of(variable: RandomVariable) -> tfb.Bijector | None:
+    """From R^k onto what the variable may be: its own bijector or the default."""
+    distribution = variable.distribution
+    while isinstance(distribution, tfd.BatchBroadcast):
+        distribution = distribution.distribution
+    return variable.bijector or event_space_bijector(distribution)
+
+
+@contextlib.contextmanager
+def _placed(value: Any) -> Iterator[None]:
+    """Gives the block's variables without a value this one, and leaves them latent."""
+
+    def place(construct: Any, *args: Any, **kwargs: Any) -> Any:
+        makes = hasattr(construct, "makes_random_variable")
+        if makes and kwargs.get("value") is None:
+            kwargs |= {"value": value, "observed": False}
+        return forward(construct, *args, **kwargs)
+
+    with trace(place):
+        yield
+
+
+def to_site(variable: RandomVariable) -> Site:
+    """What the posterior needs to know of a latent variable."""
+    distribution = variable.distribution
+    label = variable.label
+    if tf.nest.is_nested(distribution.dtype):
+        raise ValueError(
+            f"{label}: given a joint distribution as a latent variable, wanted its "
+            "parts as random variables of their own"
+        )
+    if not distribution.dtype.is_floating:
+        raise ValueError(
+            f"{label}: given a discrete latent variable, wanted a continuous one; "
+            "observe it, or sum it out by `marginalize`"
+        )
+    value_shape = variable.sample_shape.concatenate(distribution.batch_shape)
+    value_shape = value_shape.concatenate(distribution.event_shape)
+    try:
+        bijector = bijector_of(variable)
+        shape: Any = bijector and bijector.inverse_event_shape(value_shape)
+        is_known = bijector is None or shape.is_fully_defined()
+    except ValueError as error:
+        raise ValueError(f"{label} {error}") from error
+    except Exception as error:  # TFP has none for it, and says so in many ways
+        raise ValueError(
+            f"{label}: given a {type(distribution).__name__} as a latent variable, for "
+            f"which TFP has no bijector ({type(error).__name__}); wanted a `bijector=` "
+            "of yours, or its parts as random variables of their own"
+        ) from error
+    if bijector is None:
+        raise ValueError(
+            f"{label}: given a latent variable without a bijector from R^k, wanted a "
+            "continuous one with a default bijector, or a `bijector=` of yours; "
+            "observe it or sum it out"
+        )
+    if not is_known:
+        raise ValueError(
+            f"{label}: given shape {value_shape}, wanted one that is known when the "
+            "program is traced"
+        )
+    ndims = shape.rank - bijector.forward_min_event_ndims
+    return Site(
+        name=str(variable.name),
+        dtype=distribution.dtype,
+        shape=tuple(shape),
+        log_det_shape=tuple(shape[:ndims]),
+        size=shape.num_elements(),
+    )

@@ -1,0 +1,129 @@
+"""Terms of a program that are no draws: computed values, factors, flat priors."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from ppl_core import flat, shapes
+from ppl_core.distributions import make_random_variable
+from ppl_core.random_variable import RandomVariable
+from ppl_core.trace import traceable
+
+Flat = make_random_variable(flat.Flat)
+HalfFlat = make_random_variable(flat.HalfFlat)
+
+
+def deterministic(
+    value: Any, name: str, *, dims: Sequence[str] | None = None
+) -> RandomVariable:
+    """Names a computed value, so that tapes, draws and summaries hold it.
+
+    value: a tensor, or what becomes one.
+    dims: a name for each of its dimensions.
+
+    Returns a random variable of this value, without a log prob of its own.  Only
+    `intervene` sets it to another value.
+
+    >>> with ppl.tape() as variables:
+    ...     x = ppl.Normal(0.0, 1.0, value=2.0, name="x")
+    ...     ppl.deterministic(x**2, "square")
+    <RandomVariable deterministic(name='square') 4.0>
+    >>> float(variables["square"].log_prob())
+    0.0
+    """
+    return _deterministic(value=value, name=name, dims=dims)
+
+
+def factor(log_prob: Any, name: str) -> RandomVariable:
+    """Adds a log prob of your own to the program's, such as a likelihood by formula.
+
+    log_prob: of any shape; the log joint adds up its entries.
+
+    >>> def model():
+    ...     x = ppl.Normal(0.0, 1.0, name="x")
+    ...     ppl.factor(-(x**2), "shrink")
+    >>> round(float(ppl.make_log_joint_fn(model)(x=1.0)), 3)
+    -2.419
+    """
+    return _factor(value=log_prob, name=name)
+
+
+def is_deterministic(variable: RandomVariable) -> bool:
+    """Whether the variable is a computed value."""
+    return isinstance(variable.distribution, _Computed)
+
+
+def is_factor(variable: RandomVariable) -> bool:
+    """Whether the variable is a term without a value of its own."""
+    return isinstance(variable.distribution, _Factor)
+
+
+class _Computed(tfd.Deterministic):
+    """All mass on one value; without a term in the log joint, whatever its dtype."""
+
+    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        dtype = self.dtype if self.dtype.is_floating else tf.float32
+        return tf.zeros(tf.shape(x), dtype)
+
+
+class _Factor(tfd.Deterministic):
+    """A log prob that does not depend on a value."""
+
+    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.convert_to_tensor(self.loc)
+
+
+def _values_own(distribution: type) -> Any:
+    """The function of a term: a random variable that is at its value, as data are."""
+
+    def construct(*, value: Any, name: str, **options: Any) -> RandomVariable:
+        if isinstance(value, RandomVariable):
+            value = value.value
+        value = tf.convert_to_tensor(value)
+        label = f"{construct.__name__}(name={name!r})"
+        plates = options.pop("plates", ())
+        sizes = [size for _, size in plates]
+        in_plates = value.shape[: len(sizes)] == sizes
+        if distribution is _Factor and not in_plates:
+            raise ValueError(
+                f"{label}: given shape {value.shape} inside plates of sizes {sizes}, "
+                "wanted these dimensions in front"
+            )
+        dims, coords = options.get("dims"), options.get("coords") or {}
+        dims = (dims,) if isinstance(dims, str) else dims
+        plates = plates if in_plates else ()
+        if dims is not None or plates:
+            dims = shapes.name_dims(dims, plates, 0, value.shape, coords, label, name)
+        options["dims"] = dims
+        options["coords"] = {dim: coords[dim] for dim in dims or () if dim in coords}
+        for other in ("seed", "observed"):
+            options.pop(other, None)
+        return RandomVariable(
+            distribution(value),
+            name=name,
+            value=lambda _: value,
+            observed=True,
+            constructor_name=construct.__name__,
+            **options,
+        )
+
+    def to_value(value: Any, /, **kwargs: Any) -> tf.Tensor:
+        """`value` as a tensor of the shape that is computed."""
+        computed = construct(**kwargs).value
+        value = tf.convert_to_tensor(value, computed.dtype)
+        if value.shape != computed.shape:
+            raise ValueError(
+                f"{construct.__name__}(name={kwargs['name']!r}): given a value of "
+                f"shape {value.shape}, wanted {computed.shape}"
+            )
+        return value
+
+    construct.__name__ = "factor" if distribution is _Factor else "deterministic"
+    vars(construct).update(to_value=to_value, makes_random_variable=True)
+    return traceable(construct)
+
+
+_deterministic = _values_own(_Computed)
+_factor = _values_own(_Factor)
