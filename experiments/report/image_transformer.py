@@ -1,52 +1,36 @@
 """The Image Transformer's page: its training step, and its sampler."""
 
 import statistics
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from experiments.records.record import Record
-from experiments.report import selection
-from experiments.report.notes import note
-from experiments.report.ratios import (
-    Outcome,
-    at_least,
-    at_most,
-    ratio,
-    spread,
-    spread_or_none,
-)
+from experiments.report import selection, training_steps
+from experiments.report.ratios import Outcome, at_least, at_most, ratio, spread
 from experiments.report.tables import (
     NONE,
-    bullets,
     cell,
     columns,
     csv_text,
     disturbance_lines,
-    markdown_page,
     markdown_table,
     number,
     origin_lines,
-    target_finding,
-    target_table,
 )
 from experiments.report.training_steps import (
     BY_HAND,
-    DEFINITIONS,
     OURS,
+    Page,
+    Sampled,
     Trained,
-    csv_row,
+    by_problem,
     csv_status,
     mfu_target,
     milliseconds,
-    model_line,
-    settings_lines,
     step_target,
-    trained_row,
-    training_table,
 )
 
 WITH_KERNELS = "handwritten_tf_kernels"
-PEERS = ("keras", "keras_xla", "flax")
 FAMILIES = {"Keras 3": ("keras", "keras_xla"), "JAX and Flax": ("flax",)}
 SYSTEMS = {
     OURS: "ours",
@@ -79,27 +63,6 @@ SAMPLING = (
 )
 
 
-class Sampled(NamedTuple):
-    """One sampler on images of one size over the rounds."""
-
-    problem: str
-    sampler: str  # CACHED or NAIVE
-    batch: int
-    records: tuple[Record, ...]
-    failure: str
-    seconds: dict[int, float]  # of a position, by round
-
-
-class Page(NamedTuple):
-    """The newest benchmark's records, as rows."""
-
-    trained: tuple[Trained, ...]
-    sampled: tuple[Sampled, ...]
-    peaks: dict[int, float]  # flops a second of the training's rounds
-    sampling_peaks: dict[int, float]  # and of the sampling's, often the same
-    records: tuple[Record, ...]
-
-
 def read_page(records: Sequence[Record]) -> Page:
     """The rows of the newest benchmark's records, in the order of its runs.
 
@@ -112,63 +75,40 @@ def read_page(records: Sequence[Record]) -> Page:
             f"records: given {len(records)}, wanted training or sampling runs"
         )
     newest = selection.newest(runs, lambda r: r.settings["mode"] == "train")
-    newest.sort(key=lambda r: r.settings["mode"] != "train")  # training first
-    peaks = {
-        bench: selection.matmul_peaks(
-            r for r in records if r.settings["mode"] == "probe" and _bench(r) == bench
-        )
-        for bench in {_bench(r) for r in newest}
-    }
-    trained, sampled = [], []
-    for group in selection.by_system(newest).values():
-        if group[0].settings["mode"] == "train":
-            peak = max(peaks[_bench(group[0])].values(), default=None)
-            trained.append(trained_row(group, peak))
-        else:
-            sampled.append(_sampled(group))
-
-    def peaks_of(rows: Sequence[Trained | Sampled]) -> dict[int, float]:
-        return peaks[_bench(rows[0].records[0])] if rows else {}
-
+    training = [r for r in newest if r.settings["mode"] == "train"]
+    sampling = [r for r in newest if r.settings["mode"] != "train"]
+    peaks = selection.matmul_peaks(records, training)
     return Page(
-        trained=tuple(trained),
-        sampled=tuple(sampled),
-        peaks=peaks_of(trained),
-        sampling_peaks=peaks_of(sampled),
-        records=tuple(newest),
+        trained=training_steps.trained_rows(training, peaks),
+        peaks=peaks,
+        records=(*training, *sampling),
+        sampled=tuple(map(_sampled, selection.by_system(sampling).values())),
+        sampling_peaks=selection.matmul_peaks(records, sampling),
     )
-
-
-def _bench(record: Record) -> str:
-    return str(record.provenance["bench_id"])
 
 
 def _sampled(records: Sequence[Record]) -> Sampled:
     problem, _, rest = records[0].system.partition("/")
     sampler, _, batch = rest.partition("_")
     failure = selection.failure(records)
-    seconds = {}
-    if not failure:
-        seconds = {
-            r.round: sum(r.seconds["calls"]) / sum(r.work["positions"]) for r in records
-        }
+    seconds = {
+        r.round: sum(r.seconds["calls"]) / sum(r.work["positions"])
+        for r in ([] if failure else records)
+    }
     return Sampled(problem, sampler, int(batch), tuple(records), failure, seconds)
 
 
 def outcomes(page: Page) -> list[Outcome]:
     """How each target came out."""
     results = []
-    steps = {(row.problem, row.system): row for row in page.trained}
-    for problem in dict.fromkeys(row.problem for row in page.trained):
-        ours = steps[problem, OURS]
+    for problem, rows in by_problem(page.trained).items():
         for by_hand in (BY_HAND, WITH_KERNELS):
-            if (problem, by_hand) in steps:
+            if by_hand in rows:
                 claim = f"step, {problem}: ours / {SYSTEMS[by_hand]}"
-                other = steps[problem, by_hand]
-                results.append(step_target(claim, ours, other, STEP_OVER_BY_HAND))
-        peers = [steps[problem, p] for p in PEERS if (problem, p) in steps]
-        results.append(_against_peers(problem, ours, peers))
-        results.append(mfu_target(ours, MFU))
+                over = step_target(claim, rows[OURS], rows[by_hand], STEP_OVER_BY_HAND)
+                results.append(over)
+        results.append(_against_peers(problem, rows))
+        results.append(mfu_target(rows[OURS], MFU))
     samplers = {(row.problem, row.sampler, row.batch): row for row in page.sampled}
     for batch in sorted({row.batch for row in page.sampled}):
         small = samplers.get((SMALL, CACHED, batch))
@@ -195,12 +135,14 @@ def outcomes(page: Page) -> list[Outcome]:
     return results
 
 
-def _against_peers(problem: str, ours: Trained, peers: Sequence[Trained]) -> Outcome:
+def _against_peers(problem: str, rows: Mapping[str, Trained]) -> Outcome:
     """Against the fastest of Keras 3 and Flax; a result only if all of them ran."""
-    ran = [row for row in peers if row.seconds]
-    present = {row.system for row in peers}
-    missing = [SYSTEMS[row.system] for row in peers if not row.seconds]
-    missing += [name for name, of in FAMILIES.items() if not present & set(of)]
+    peers = {
+        name: rows[name] for of in FAMILIES.values() for name in of if name in rows
+    }
+    ran = [row for row in peers.values() if row.seconds]
+    missing = [SYSTEMS[name] for name, row in peers.items() if not row.seconds]
+    missing += [name for name, of in FAMILIES.items() if not peers.keys() & set(of)]
     without = f"without {', '.join(missing)}" if missing else ""
     if not ran:
         claim = f"step, {problem}: ours / the fastest of Keras 3 and Flax"
@@ -208,114 +150,76 @@ def _against_peers(problem: str, ours: Trained, peers: Sequence[Trained]) -> Out
     best = min(ran, key=lambda row: statistics.median(row.seconds.values()))
     which = f"the fastest; {without}" if missing else "the fastest of Keras 3 and Flax"
     claim = f"step, {problem}: ours / {SYSTEMS[best.system]} ({which})"
-    outcome = step_target(claim, ours, best, STEP_OVER_PEERS)
+    outcome = step_target(claim, rows[OURS], best, STEP_OVER_PEERS)
     if not missing:
         return outcome
     return outcome._replace(reached=False, reason=outcome.reason or without)
 
 
-# As Markdown.
-
-
 def markdown(page: Page) -> str:
     """The whole page."""
-    targets = outcomes(page)
-    parts = [
-        "# The Image Transformer: training step and sampler",
-        target_finding(targets),
-    ]
-    for problem in dict.fromkeys(row.problem for row in page.trained):
-        rows = [row for row in page.trained if row.problem == problem]
-        parts += [
-            f"## Training, {problem}: {PROBLEMS.get(problem, problem)}",
-            model_line(rows, "images"),
-            training_table(rows, SYSTEMS),
-        ]
-    if page.sampled:
-        parts += ["## Sampling", _sampling_table(page)]
-    source = next(
-        (r.problem["source"] for r in page.records if r.problem.get("source")), None
+    sampling = (
+        ("## Sampling", markdown_table(map(_sampling_line, page.sampled)))
+        if page.sampled
+        else ()
     )
-    definitions = DEFINITIONS + (SAMPLING if page.sampled else ())
-    return markdown_page(
-        *parts,
-        "## Targets",
-        target_table(targets),
-        "## How it was measured",
-        bullets(
-            settings_lines(
-                page.records, {"Images": source} if source else {}, page.peaks
-            )
-        ),
-        bullets(definitions),
-        "## Notes",
-        bullets(_notes(page)),
+    return training_steps.markdown(
+        "The Image Transformer: training step and sampler",
+        page,
+        outcomes(page),
+        systems=SYSTEMS,
+        problems=PROBLEMS,
+        heading="Training, ",
+        more=sampling,
+        definitions=SAMPLING if page.sampled else (),
+        notes=_notes(page),
     )
 
 
-def _sampling_table(page: Page) -> str:
-    head = (
-        "image",
-        "sampler",
-        "images at once",
-        "ms a position (range)",
-        "whole image, s (extrapolated)",
-    )
-    lines = []
-    for row in page.sampled:
-        first = (row.problem, SAMPLERS.get(row.sampler, row.sampler), str(row.batch))
-        if row.failure:
-            lines.append((*first, cell(row.failure), NONE))
-            continue
+def _sampling_line(row: Sampled) -> dict[str, str]:
+    image = NONE
+    if not row.failure:
         positions = row.records[0].work["positions_of_image"]
-        image = positions * statistics.median(row.seconds.values())
-        lines.append((*first, milliseconds(row.seconds), number(image)))
-    return markdown_table(head, lines)
+        image = number(positions * statistics.median(row.seconds.values()))
+    return {
+        "image": row.problem,
+        "sampler": SAMPLERS.get(row.sampler, row.sampler),
+        "images at once": str(row.batch),
+        "ms a position (range)": cell(row.failure) or milliseconds(row.seconds),
+        "whole image, s (extrapolated)": image,
+    }
 
 
 def _notes(page: Page) -> Iterable[str]:
-    notes = {
-        SYSTEMS.get(row.system, row.system): text
-        for row in page.trained
-        for r in row.records
-        if (text := note(r, row.system))
-    }
-    for label, text in notes.items():
-        yield f"{label}: {cell(text, 1000)}."
-    peaks = {" of training": page.peaks, " of sampling": page.sampling_peaks}
     if page.trained and page.sampled and page.peaks == page.sampling_peaks:
-        peaks = {"": page.peaks}
-    for of, of_rounds in peaks.items():
-        yield from disturbance_lines(of_rounds, of)
+        yield from disturbance_lines(page.peaks)
+    else:
+        yield from disturbance_lines(page.peaks, " of training")
+        yield from disturbance_lines(page.sampling_peaks, " of sampling")
     yield from origin_lines(page.records)
-    if len({_bench(r) for r in page.records}) > 1:
+    if len({r.provenance["bench_id"] for r in page.records}) > 1:
         yield "Sampling is from another benchmark than training:"
         yield from origin_lines([r for row in page.sampled for r in row.records])
 
 
-# As CSV.
-
-
 def csv(page: Page) -> str:
     """One line for each system, or sampler, and problem."""
-    ours = {row.problem: row for row in page.trained if row.system == OURS}
-    lines = [csv_row(row, ours.get(row.problem)) for row in page.trained]
-    return csv_text([*lines, *map(_csv_sampled, page.sampled)])
+    lines = (*training_steps.csv_rows(page), *map(_csv_sampled, page.sampled))
+    return csv_text(lines)
 
 
 def _csv_sampled(row: Sampled) -> dict[str, Any]:
-    record = row.records[0]
     first = (r.seconds.get("first") for r in row.records if not row.failure)
     timed = (sum(r.work.get("positions", [])) for r in row.records)
     return {
         "what": "sampling, seconds of a position",
         "problem": row.problem,
         "system": row.sampler,
-        **csv_status(record, row.failure),
+        **csv_status(row.records[0], row.failure),
         "batch": row.batch,
         "rounds": len(row.seconds),
-        **columns("seconds", spread_or_none(row.seconds.values())),
-        **columns("first_seconds", spread_or_none(first)),
+        **columns("seconds", spread(row.seconds.values())),
+        **columns("first_seconds", spread(first)),
         **columns("positions_timed", spread(timed)),
-        "positions_of_image": record.work.get("positions_of_image"),
+        "positions_of_image": row.records[0].work.get("positions_of_image"),
     }

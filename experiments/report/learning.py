@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd  # type: ignore[import-untyped]
 from matplotlib.axes import Axes
 
 from experiments.records.record import Record
-from experiments.report import plotting, selection
-from experiments.report.tables import bullets, markdown_page, markdown_table
+from experiments.report import plotting, selection, tables
 
 # Of curves, one after another: colours first, then another line.
 STYLES = [
@@ -20,13 +20,22 @@ STYLES = [
 ]
 CURVES_IN_A_TABLE = 4
 FAR = 2.5  # bits above the lowest point, beyond which a baseline is not drawn
+SMOOTHED = 0.05  # of a training curve, over which its running median goes
+HEIGHT = 5.4  # inches
 # The experiments that have curves: the names of their records, tables and plots.
 IMAGE_TRANSFORMER = "image_transformer_learning"
 VECTOR_QUANTIZED = "vector_quantized_learning"
 AUDIO = "audio_learning"
 EXPERIMENTS = (IMAGE_TRANSFORMER, VECTOR_QUANTIZED, AUDIO)
-HELD_OUT = "held_out_bits_per_dim"  # of the EMA where settings["averaged"]
+TRAIN = "train_bits_per_dim"  # of raw weights, on training batches
+HELD_OUT = "held_out_bits_per_dim"  # of the EMA where there is one
 HELD_OUT_RAW = "held_out_bits_per_dim_raw"  # without the EMA, where it was evaluated
+# Commits whose records lack settings["averaged"]; their configs kept an EMA.
+AVERAGED_COMMITS = (
+    "49f3120b3da9ac73334d5d66e580ff99487702bb",
+    "bf4c446a402baed503eb17ec11631ee3ee40f238",
+    "f2539e9694a6ed0555162a5a4c9eaf9d8000f76c",
+)
 
 
 def newest_curves(records: Sequence[Record]) -> list[Record]:
@@ -49,7 +58,7 @@ def newest_curves(records: Sequence[Record]) -> list[Record]:
                 f"records: {curve.system}: given {_trained_on(curve)}, wanted that of "
                 f"{curves[0].system}, {wanted}"
             )
-    if not _common_steps(curves):
+    if _common(curves).empty:
         raise ValueError(
             f"records: no step at which all of {[r.system for r in curves]} were "
             "evaluated, wanted at least one"
@@ -72,202 +81,187 @@ def _unit(record: Record) -> str:
     return "bits/dim" if _examples(record) == "images" else "bits/sample"
 
 
-def _baselines(record: Record) -> dict[str, float]:
-    """What the same held-out data cost in a file format, by its name."""
-    return dict(record.problem.get("yardsticks", {}))
+def _averaged(record: Record) -> bool | None:
+    """Whether EMA weights were evaluated; None where that is not known."""
+    known = record.provenance.get("commit") in AVERAGED_COMMITS or None
+    return record.settings.get("averaged", known)
 
 
-def _common_steps(curves: Sequence[Record]) -> list[int]:
-    """The steps at which all were evaluated."""
-    return sorted(set.intersection(*(set(r.work["held_out_steps"]) for r in curves)))
+def _curve(record: Record, name: str) -> pd.Series:
+    """The bits of TRAIN, HELD_OUT or HELD_OUT_RAW by step; empty where not recorded."""
+    bits = record.work.get(name, [])
+    steps = record.work["train_steps" if name == TRAIN else "held_out_steps"]
+    return pd.Series(bits, steps[: len(bits)], dtype=float)
 
 
-def _by_step(record: Record) -> dict[int, float]:
-    return dict(zip(record.work["held_out_steps"], record.work[HELD_OUT], strict=True))
+def _smoothed(record: Record) -> pd.Series:
+    """The running median of the training loss."""
+    bits = _curve(record, TRAIN)
+    window = max(1, round(SMOOTHED * len(bits)))
+    return bits.rolling(window, center=True, min_periods=1).median()
+
+
+def _common(curves: Sequence[Record]) -> pd.DataFrame:
+    """A column for each curve, a row for each step at which all were evaluated."""
+    columns = [_curve(record, HELD_OUT) for record in curves]
+    return pd.concat(columns, axis=1, join="inner").sort_index()
 
 
 def _title(curves: Sequence[Record]) -> str:
     names = " and ".join(record.system for record in curves)
-    return f"{names}: held-out {_unit(curves[0])}"
+    data = curves[0].problem["name"].partition("(")[0]
+    return f"{names} on {data}: held-out {_unit(curves[0])}"
 
 
 def markdown(curves: Sequence[Record]) -> str:
     """The page: the last values, a line for each common step, and the provenance."""
-    problem, examples = curves[0].problem, _examples(curves[0])
-    bound = "an upper bound" if curves[0].settings.get("bound") else "exact"
-    steps = _common_steps(curves)
-    tables = []
-    for group in itertools.batched(curves, CURVES_IN_A_TABLE):
-        head = (
-            "step",
-            *(f"{r.system}, {r.work['parameters']:,} weights" for r in group),
+    first, problem, examples = curves[0], curves[0].problem, _examples(curves[0])
+    bound = "an upper bound" if first.settings.get("bound") else "exact"
+    rows = _common(curves)
+    finding = []
+    for record, (_, common) in zip(curves, rows.items(), strict=True):
+        bits = _curve(record, HELD_OUT)
+        finding.append(
+            f"{record.system}: {common.iloc[-1]:.2f} {_unit(first)} at step "
+            f"{rows.index[-1]:,}, lowest {bits.min():.2f} at step {bits.idxmin():,}."
         )
-        values = [_by_step(record) for record in group]
-        lines = [(f"{step:,}", *(f"{v[step]:.4f}" for v in values)) for step in steps]
-        tables.append(markdown_table(head, lines))
-    return markdown_page(
+    for name, bits in problem.get("yardsticks", {}).items():
+        finding.append(f"{name}: {bits:.2f} on the same data.")
+    rows.columns = [f"{r.system}, {r.work['parameters']:,} weights" for r in curves]
+    return tables.markdown_page(
         f"# {_title(curves)}",
-        _finding(curves),
-        f"{_unit(curves[0]).capitalize()} of {problem[f'num_held_out_{examples}']} "
+        " ".join(finding),
+        f"{_unit(first).capitalize()} of {problem[f'num_held_out_{examples}']} "
         f"whole held-out {examples}, {bound}. {examples.capitalize()}: "
         f"{problem['source']}. "
         f"Each step trains on {problem['batch_size']} {examples}"
         + (", the same for every model." if len(curves) > 1 else "."),
-        *tables,
-        bullets(map(_note, curves)),
+        *(
+            tables.markdown_table(
+                {"step": f"{step:,}"} | {name: f"{row[name]:.4f}" for name in names}
+                for step, row in rows.iterrows()
+            )
+            for names in itertools.batched(rows.columns, CURVES_IN_A_TABLE)
+        ),
+        tables.bullets(map(_note, curves)),
     )
-
-
-def _finding(curves: Sequence[Record]) -> str:
-    last = _common_steps(curves)[-1]
-    parts = []
-    for record in curves:
-        bits = _by_step(record)
-        lowest = min(bits, key=bits.__getitem__)
-        parts.append(
-            f"{record.system}: {bits[last]:.2f} {_unit(record)} at step {last:,}, "
-            f"lowest {bits[lowest]:.2f} at step {lowest:,}."
-        )
-    parts += [
-        f"{name}: {cost:.2f} on the same data."
-        for name, cost in _baselines(curves[0]).items()
-    ]
-    return " ".join(parts)
 
 
 def _note(record: Record) -> str:
     hardware, origin = record.hardware, record.provenance
-    dirty = ", with uncommitted changes" if origin.get("dirty") else ""
     averaged = {
         True: "evaluated with EMA weights; ",
         None: "the record does not say whether EMA weights were evaluated; ",
-    }.get(record.settings.get("averaged"), "")
+    }.get(_averaged(record), "")
     data = record.work.get("data_seconds")
     waiting = "" if data is None else f", {1000 * data:.1f} ms of it loading data"
     return (
         f"{record.system}: {record.problem['model']}; {averaged}"
         f"{record.work['step_seconds']:.2f} s a step, median{waiting}; "
         f"{hardware.get('cpu')}, {hardware.get('cores')} cores, "
-        f"{str(origin.get('started_at'))[:10]}; commit {origin.get('commit')}{dirty}; "
-        f"`{' '.join(origin['argv'])}`."
+        f"{str(origin.get('started_at'))[:10]}; commit {origin.get('commit')}"
+        f"{tables.uncommitted(origin)}; `{' '.join(origin['argv'])}`."
     )
 
 
 def draw(curves: Sequence[Record], path: Path) -> None:
     """Writes the plot to `path`, a PNG: against steps, and against minutes.
 
-    The y axis has every held-out point and every baseline within FAR of the lowest of
-    them; training losses may leave it.
+    The y axis has every held-out point, every smoothed training loss below the highest
+    of them, and every baseline within FAR of the lowest.
     """
-    problem, examples = curves[0].problem, _examples(curves[0])
-    machines = dict.fromkeys(
-        f"{r.hardware.get('cpu')}, {r.hardware.get('cores')} cores" for r in curves
-    )
-    lowest = min(min(_held_out(r)) for r in curves)
-    baselines = _baselines(curves[0])
-    drawn = {k: bits for k, bits in baselines.items() if bits - lowest < FAR}
-    far = (f"{k}: {bits:.2f}" for k, bits in baselines.items() if k not in drawn)
-    caption = (
-        f"{problem[f'num_held_out_{examples}']} held-out {examples}; "
-        f"{problem['batch_size']} a training step. Data: {problem['source']}. Machine: "
-        f"{'; '.join(machines)}. Minutes are steps times the median step time."
-        + "".join(f" Not drawn: {one}." for one in far)
-    )
-    figure = plotting.new_figure(5.2, _title(curves), caption)
-    left, right = figure.subplots(1, 2, sharey=True)
-    low = min(lowest, *drawn.values()) if drawn else lowest
-    high = max(max(_held_out(r)) for r in curves)
-    high = max(high, *drawn.values()) if drawn else high
+    names = (HELD_OUT, HELD_OUT_RAW)
+    held_out = pd.concat([_curve(r, name) for r in curves for name in names])
+    baselines = {
+        name: bits
+        for name, bits in curves[0].problem.get("yardsticks", {}).items()
+        if bits - held_out.min() < FAR
+    }
+    low = min(held_out.min(), *(_smoothed(r).min() for r in curves))
+    high = max(held_out.max(), *baselines.values(), low)
     margin = 0.06 * (high - low) or 0.1
+    caption = _caption(curves, baselines)
+    figure = plotting.new_figure(HEIGHT, _title(curves), caption)
+    left, right = figure.subplots(1, 2, sharey=True)
     left.set_ylim(low - margin, high + margin)
-    _curves(left, curves, lambda record: 1.0)
-    _curves(right, curves, lambda record: record.work["step_seconds"] / 60)
-    _draw_baselines(left, drawn)
-    _draw_baselines(right, drawn, named=True)
-    plotting.finish(left, "against steps", "training step", _unit(curves[0]))
-    plotting.finish(right, "against time", "minutes", "")
-    handles, labels = left.get_legend_handles_labels()
-    rows = -(-len(handles) // 2)
-    figure.legend(
-        handles,
-        labels,
-        fontsize=8.5,
-        frameon=False,
-        ncols=2,
-        loc="upper left",
-        bbox_to_anchor=(0.06, 0.93),
-    )
+    for record, (color, line) in zip(curves, STYLES, strict=False):
+        _draw_curves(left, record, 1.0, color, line)
+        _draw_curves(right, record, record.work["step_seconds"] / 60, color, line)
+    _draw_baselines(left, baselines)
+    _draw_baselines(right, baselines, named=True)
+    unit = f"{_unit(curves[0])} (less is better)"
+    plotting.finish(left, "By training step", "training step", unit)
+    plotting.finish(right, "By training time", "minutes of training")
+    handles = left.get_legend_handles_labels()[0]
+    plotting.legend(figure, "upper left", (0.06, 0.935), 2, handles)
     figure.subplots_adjust(
         left=0.08,
         right=0.985,
-        top=0.86 - 0.042 * rows,
-        bottom=0.115 + plotting.caption_height(caption) / 5.2,
+        top=0.87 - 0.042 * -(-len(handles) // 2),
+        bottom=0.115 + plotting.caption_height(caption) / HEIGHT,
         wspace=0.06,
     )
     plotting.save(figure, path)
 
 
-def _held_out(record: Record) -> list[float]:
-    """Every held-out value of a record, of EMA and of raw weights."""
-    return [*record.work[HELD_OUT], *record.work.get(HELD_OUT_RAW, ())]
+def _caption(curves: Sequence[Record], drawn: Mapping[str, float]) -> str:
+    problem, examples = curves[0].problem, _examples(curves[0])
+    machines = dict.fromkeys(
+        f"{r.hardware.get('cpu')}, {r.hardware.get('cores')} cores" for r in curves
+    )
+    parts = [
+        f"Held out: {problem[f'num_held_out_{examples}']} {examples}. Training: the "
+        f"loss on batches of {problem['batch_size']}, pale, and its running median."
+    ]
+    if any(_averaged(r) is not False and HELD_OUT_RAW not in r.work for r in curves):
+        parts.append("Raw weights were evaluated on training batches alone.")
+    parts.append(
+        f"Data: {problem['source']}. Machine: {'; '.join(machines)}. Minutes are steps "
+        "times the median step time."
+    )
+    for name, bits in problem.get("yardsticks", {}).items():
+        if name not in drawn:
+            parts.append(f"Not drawn: {name}, {bits:.2f}.")
+    return " ".join(parts)
 
 
-def _curves(axes: Axes, curves: Sequence[Record], scale: Any) -> None:
+def _draw_curves(
+    axes: Axes, record: Record, factor: float, color: str, line: str
+) -> None:
     """Training thin, held out with markers; EMA and raw weights where both are known.
 
-    scale: from a record to what its steps are multiplied by.
+    factor: what steps are multiplied by.
     """
-    for record, (color, line) in zip(curves, STYLES, strict=False):
-        work, factor = record.work, scale(record)
-        averaged = record.settings.get("averaged")
-        weights = ", EMA weights" if averaged else ""
-        axes.plot(
-            [factor * step for step in work["train_steps"]],
-            work["train_bits_per_dim"],
-            color=color,
-            linewidth=0.7,
-            alpha=0.4,
-            label=f"{record.system}: training",
-        )
-        steps = [factor * step for step in work["held_out_steps"]]
-        axes.plot(
-            steps,
-            work[HELD_OUT],
-            line,
-            color=color,
-            linewidth=1.8,
-            markersize=4.5,
-            label=f"{record.system}: held out{weights}",
-        )
-        if HELD_OUT_RAW in work:
-            axes.plot(
-                steps,
-                work[HELD_OUT_RAW],
-                line,
-                color=color,
-                linewidth=1.0,
-                markersize=4.5,
-                markerfacecolor="white",
-                label=f"{record.system}: held out, raw weights",
-            )
+    weights = {True: ", EMA weights", False: ", raw weights", None: ""}
+    held_out = f"held out{weights[_averaged(record)]}"
+    thick: dict[str, Any] = {"linewidth": 1.8}
+    thin: dict[str, Any] = {"linewidth": 1.0, "markerfacecolor": "white"}
+    for bits, style, label, more in (
+        (_curve(record, TRAIN), "-", "", {"linewidth": 0.6, "alpha": 0.2}),
+        (_smoothed(record), "-", "training, raw weights", {"linewidth": 1.0}),
+        (_curve(record, HELD_OUT), line, held_out, thick),
+        (_curve(record, HELD_OUT_RAW), line, "held out, raw weights", thin),
+    ):
+        label = f"{record.system}: {label}" if label else ""
+        more |= {"color": color, "markersize": 4.5}
+        if not bits.empty:
+            axes.plot(factor * bits.index, bits, style, label=label, **more)
     axes.set_xlim(left=0)
 
 
 def _draw_baselines(
     axes: Axes, baselines: Mapping[str, float], *, named: bool = False
 ) -> None:
-    """Dashed lines; names of those close to each other stand above the highest."""
-    for name, bits in baselines.items():
+    """Dashed lines; the names of all stand above the highest, in its order."""
+    for bits in baselines.values():
         axes.axhline(bits, color="#777777", linewidth=0.9, linestyle=(0, (6, 3)))
-        if not named:
-            continue
-        above = [other for other in baselines.values() if 0 <= other - bits < 0.2]
-        below = [other for other in baselines.values() if 0 < bits - other < 0.2]
+    ordered = sorted(baselines.items(), key=lambda item: -item[1])
+    if ordered and named:
         axes.annotate(
-            textwrap.shorten(f"{name}, {bits:.2f}", 60, placeholder=" ..."),
-            (1.0, max(above)),
+            "\n".join(textwrap.shorten(f"{n}, {bits:.2f}", 60) for n, bits in ordered),
+            (1.0, ordered[0][1]),
             xycoords=("axes fraction", "data"),
-            xytext=(-4, 3 + 11 * len(below)),
+            xytext=(-4, 3),
             textcoords="offset points",
             horizontalalignment="right",
             verticalalignment="bottom",

@@ -3,7 +3,10 @@
 A record's own note, as it was written then, is shown for other systems alone.
 """
 
+from collections.abc import Iterable, Sequence
+
 from experiments.records.record import Record
+from experiments.report.tables import cell
 
 _STAN = (
     "compiled with PyStan's default flags, -O3 without -march=native. Where the "
@@ -79,6 +82,16 @@ NOTES = {
 }
 
 
-def note(record: Record, system: str) -> str:
-    """The note of `system` in the record's experiment; the record's for an unknown."""
-    return NOTES.get(record.experiment, {}).get(system, record.note)
+def note_lines(systems: Iterable[tuple[str, str, Sequence[Record]]]) -> Iterable[str]:
+    """A line for each note, after the labels of the systems that it is of.
+
+    systems: id, label and records.  A system that NOTES lacks has its records' notes.
+    """
+    labels: dict[str, list[str]] = {}
+    for system, label, records in systems:
+        for record in records:
+            text = NOTES.get(record.experiment, {}).get(system, record.note)
+            if text and label not in labels.setdefault(text, []):
+                labels[text].append(label)
+    for text, names in labels.items():
+        yield f"{'; '.join(names)}: {cell(text, 1000)}."

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from experiments.records.record import Record
 from experiments.report import nuts_rows
-from experiments.report.notes import note
+from experiments.report.notes import note_lines
 from experiments.report.nuts_rows import (
     ALL_CORES,
     BARE_LOOP,
@@ -18,13 +18,13 @@ from experiments.report.nuts_rows import (
     all_records,
     any_record,
 )
-from experiments.report.ratios import Spread, ratio
+from experiments.report.ratios import Spread, ratio, spread
 from experiments.report.tables import (
     NONE,
-    bullets,
     cell,
     columns,
     csv_text,
+    how_measured,
     machine,
     markdown_page,
     markdown_table,
@@ -66,6 +66,9 @@ def markdown(
 
     Raises ValueError when none of the rows has a record.
     """
+    ratios_of = "Ratios of times per leapfrog; in the last two, of times per gradient."
+    if not nuts_rows.is_papers_size(rows, paper):
+        ratios_of += f" They were set for N = {paper.rows:,}."
     return markdown_page(
         f"# {nuts_rows.title(rows)}",
         _finding(rows),
@@ -76,18 +79,15 @@ def markdown(
         "## Blocks of rows, by the size of the data",
         _size_table(sizes),
         "## Rows divided over logical devices",
+        "One chain; each device sums over its own rows. Logical devices are parts of "
+        "one CPU and say nothing about accelerators.",
         _devices_table(rows),
         "## Targets",
-        "Ratios of times per leapfrog; in the last two, of times per gradient."
-        + (_set_for(paper) if not nuts_rows.is_papers_size(rows, paper) else ""),
-        target_table(nuts_rows.outcomes(rows).values()),
+        ratios_of,
+        target_table(nuts_rows.outcomes(rows)),
         "## Published, not measured",
         _published_table(paper),
-        "## How it was measured",
-        bullets(_settings(rows, paper)),
-        bullets(DEFINITIONS),
-        "## Notes",
-        bullets(_notes(rows, paper)),
+        *how_measured(_settings(rows, paper), DEFINITIONS, _notes(rows, paper)),
     )
 
 
@@ -102,57 +102,39 @@ def csv(rows: Sequence[Row], paper: Paper) -> str:
     return csv_text(lines)
 
 
-def _set_for(paper: Paper) -> str:
-    return f" They were set for N = {paper.rows:,}."
-
-
 def _finding(rows: Sequence[Row]) -> str:
     by_id = {row.system.id: row for row in rows}
     ours = by_id[OURS[ONE_CHAIN]]
     parts = []
     if ours.ms is not None:
-        others = (by_id[name] for name in HEADLINE)
-        ratios = "; ".join(
-            f"{row.system.label}: {_over_ours(row.speedup)}"
-            for row in others
-            if row.speedup
-        )
         parts.append(f"A leapfrog of ours takes {number(ours.ms.median)} ms.")
-        if ratios:
-            parts.append(f"The others' time over ours: {ratios}.")
+        others = [by_id[name] for name in HEADLINE if by_id[name].speedup]
+        ratios = (f"{r.system.label}: {with_range(r.speedup, 'x')}" for r in others)
+        if others:
+            parts.append(f"The others' time over ours: {'; '.join(ratios)}.")
     elif ours.records:
         parts.append(f"Ours has no time: {cell(ours.failure)}.")
-    return " ".join([*parts, target_finding([*nuts_rows.outcomes(rows).values()])])
-
-
-def _over_ours(values: Spread | None) -> str:
-    return with_range(values, "x")
+    return " ".join([*parts, target_finding(nuts_rows.outcomes(rows))])
 
 
 def _settings(rows: Sequence[Row], paper: Paper) -> Iterable[str]:
-    records = all_records(rows)
     problem = any_record(rows).problem
     size = nuts_rows.data_mb(problem)
     yield (
         f"Data: {problem.get('source', 'source not recorded')}; {problem['rows']:,} "
         "rows" + (f", {number(size)} MB in float32" if size else "")
     )
-    yield f"Machine: {machine(records)}"
-    yield rounds_line(records)
-    first = next(
-        (r.records[0] for r in rows if r.system.group == ONE_CHAIN and not r.failure),
-        any_record(rows),
-    )
-    settings = first.settings
-    yield "; ".join(
-        (
-            f"Protocol: start: {settings.get('start', 'the same for every system')}",
-            f"step size {settings.get('step_size', 'not recorded')}",
-            f"metric: {settings.get('metric', 'identity')}",
-            f"tree depth at most {settings.get('max_depth', '?')}",
-            f"{settings.get('num_results', '?')} trajectories a call, repeated for "
-            f"{settings.get('min_seconds', '?')} s",
-        )
+    yield f"Machine: {machine(all_records(rows))}"
+    yield rounds_line(all_records(rows))
+    ran = (r for r in rows if r.system.group == ONE_CHAIN and not r.failure)
+    settings = any_record(list(ran)[:1] or rows).settings
+    yield (
+        f"Protocol: start: {settings.get('start', 'the same for every system')}; "
+        f"step size {settings.get('step_size', 'not recorded')}; "
+        f"metric: {settings.get('metric', 'identity')}; "
+        f"tree depth at most {settings.get('max_depth', '?')}; "
+        f"{settings.get('num_results', '?')} trajectories a call, repeated for "
+        f"{settings.get('min_seconds', '?')} s"
     )
     yield f"Published: {paper.source}"
     if not nuts_rows.is_papers_size(rows, paper):
@@ -162,128 +144,94 @@ def _settings(rows: Sequence[Row], paper: Paper) -> Iterable[str]:
         )
 
 
-def _slowest_first(rows: Iterable[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: -row.ms.median if row.ms else 0.0)
-
-
 def _one_chain_table(rows: Sequence[Row], paper: Paper) -> str:
-    head = (
-        "system",
-        "ms per leapfrog (range)",
-        "time over ours (range)",
-        "the paper's ms",
-    )
-    chosen = [row for row in rows if row.system.group in (ONE_CHAIN, BARE_LOOP)]
     lines = []
-    for row in _slowest_first(chosen):
+    for row in nuts_rows.slowest_first(rows, ONE_CHAIN, BARE_LOOP):
         published = nuts_rows.paper_row(paper, row.system.id)
         lines.append(
-            (
-                _label(row),
-                with_range(row.ms) if row.ms else cell(row.failure),
-                _ratio_cell(row, rows, row.speedup),
-                f"{published.ms:.1f}" if published else NONE,
-            )
+            {
+                "system": row.label,
+                "ms per leapfrog (range)": cell(row.failure) or with_range(row.ms),
+                "time over ours (range)": _ratio_cell(row, rows, row.speedup),
+                "the paper's ms": f"{published.ms:.1f}" if published else NONE,
+            }
         )
-    return markdown_table(head, lines)
+    return markdown_table(lines)
 
 
 def _all_cores_table(rows: Sequence[Row]) -> str:
-    head = (
-        "system",
-        "chains",
-        "ms per gradient (range)",
-        "time over ours (range)",
-        "per leapfrog used (range)",
+    return markdown_table(
+        {
+            "system": row.label,
+            "chains": str(
+                row.records[0].settings.get("num_chains", NONE) if row.records else NONE
+            ),
+            "ms per gradient (range)": cell(row.failure) or with_range(row.ms),
+            "time over ours (range)": _ratio_cell(row, rows, row.speedup),
+            "per leapfrog used (range)": _ratio_cell(
+                row, rows, row.speedup_per_leapfrog_used
+            ),
+        }
+        for row in rows
+        if row.system.group == ALL_CORES
     )
-    lines = []
-    for row in rows:
-        if row.system.group != ALL_CORES:
-            continue
-        chains = row.records[0].settings.get("num_chains", NONE) if row.records else "-"
-        lines.append(
-            (
-                _label(row),
-                str(chains),
-                with_range(row.ms) if row.ms else cell(row.failure),
-                _ratio_cell(row, rows, row.speedup),
-                _ratio_cell(row, rows, row.speedup_per_leapfrog_used),
-            )
-        )
-    return markdown_table(head, lines)
 
 
 def _size_table(sizes: Sequence[tuple[int, Row, Row]]) -> str:
     if not sizes:
         return "Not measured."
-    head = (
-        "rows of the data",
-        "MB in float32",
-        "ours, ms per leapfrog",
-        "ours, data whole",
-        "ours / data whole (range)",
-    )
     lines = []
     for num_rows, ours, whole in sizes:
         size = nuts_rows.data_mb(any_record([ours, whole]).problem)
         lines.append(
-            (
-                f"{num_rows:,}",
-                number(size) if size else NONE,
-                median(ours.ms) if ours.ms else cell(ours.failure),
-                median(whole.ms) if whole.ms else cell(whole.failure),
-                times(ratio(ours.times, whole.times)),
-            )
+            {
+                "rows of the data": f"{num_rows:,}",
+                "MB in float32": number(size) if size else NONE,
+                "ours, ms per leapfrog": cell(ours.failure) or median(ours.ms),
+                "ours, data whole": cell(whole.failure) or median(whole.ms),
+                "ours / data whole (range)": times(ratio(ours.times, whole.times)),
+            }
         )
-    return "Of the newest benchmark of each size.\n\n" + markdown_table(head, lines)
+    return "Of the newest benchmark of each size.\n\n" + markdown_table(lines)
 
 
 def _devices_table(rows: Sequence[Row]) -> str:
-    head = ("system", "ms per leapfrog (range)", "speed over one device (range)")
     of_devices = [row for row in rows if row.system.group == DEVICES]
-    one = next(row for row in of_devices if row.system.id == OURS[DEVICES])
-    lines = []
-    for row in of_devices:
-        speed = None if row is one else ratio(one.times, row.times)
-        lines.append(
-            (
-                row.system.label,
-                with_range(row.ms) if row.ms else cell(row.failure),
-                with_range(speed, "x"),
-            )
-        )
-    return (
-        "One chain; each device sums over its own rows. Logical devices are parts of "
-        "one CPU and say nothing about accelerators.\n\n" + markdown_table(head, lines)
+    one = next(row for row in of_devices if row.is_ours)
+    return markdown_table(
+        {
+            "system": row.system.label,
+            "ms per leapfrog (range)": cell(row.failure) or with_range(row.ms),
+            "speed over one device (range)": NONE
+            if row is one
+            else with_range(ratio(one.times, row.times), "x"),
+        }
+        for row in of_devices
     )
 
 
 def _published_table(paper: Paper) -> str:
-    label = {row.id: row.hardware.split(":")[0] for row in paper.table}
-    head = ("system and hardware", "ms per leapfrog") + tuple(
-        f"time over Edward2's, {label[name]}" for name in paper.ours
-    )
-    lines = [
-        (
-            f"{row.label}, {row.hardware}",
-            f"{row.ms:.1f}",
-            *(f"{number(r)}x" for r in nuts_rows.paper_ratios(paper, row)),
-        )
+    of = {row.id: row.hardware.split(":")[0] for row in paper.table}
+    heads = [f"time over Edward2's, {of[name]}" for name in paper.ours]
+    return markdown_table(
+        {
+            "system and hardware": f"{row.label}, {row.hardware}",
+            "ms per leapfrog": f"{row.ms:.1f}",
+        }
+        | {
+            head: f"{number(value)}x"
+            for head, value in zip(
+                heads, nuts_rows.paper_ratios(paper, row), strict=True
+            )
+        }
         for row in paper.table
-    ]
-    return markdown_table(head, lines)
+    )
 
 
 def _notes(rows: Sequence[Row], paper: Paper) -> Iterable[str]:
     records = all_records(rows)
     every_round = {record.round for record in records}
-    systems: dict[str, list[str]] = {}
-    for row in rows:
-        for text in dict.fromkeys(note(r, row.system.id) for r in row.records):
-            if text:
-                systems.setdefault(text, []).append(row.system.label)
-    for text, labels in systems.items():
-        yield f"{'; '.join(labels)}: {cell(text, 1000)}."
+    yield from note_lines((r.system.id, r.system.label, r.records) for r in rows)
     for row in rows:
         rounds = [record.round for record in row.records]
         if rounds and set(rounds) != every_round and not row.failure:
@@ -291,40 +239,37 @@ def _notes(rows: Sequence[Row], paper: Paper) -> Iterable[str]:
                 f"{row.system.label}: of {len(every_round)} rounds only "
                 f"{', '.join(map(str, rounds))}."
             )
-    energy = [
-        abs(r.check["energy_error_100_steps"])
-        for r in records
-        if r.check.get("energy_error_100_steps") is not None
-    ]
-    if energy:
+    energy = _largest([r.check for r in records], "energy_error_100_steps")
+    if energy is not None:
         yield (
             "Energy error of ours over 100 leapfrogs from the start, the largest of "
-            f"our rows: {max(energy):.2g}."
+            f"our rows: {energy:.2g}."
         )
     yield from origin_lines(sorted(records, key=lambda r: r.status != "ok"))
     yield from paper.notes
 
 
-def _is_ours(row: Row) -> bool:
-    return row.system.id == OURS[row.system.group]
-
-
-def _label(row: Row) -> str:
-    return f"**{row.system.label}**" if _is_ours(row) else row.system.label
+def _largest(checks: Iterable[dict[str, float]], name: str) -> float | None:
+    values = (abs(c[name]) for c in checks if c.get(name) is not None)
+    return max(values, default=None)
 
 
 def _ratio_cell(row: Row, rows: Sequence[Row], values: Spread | None) -> str:
-    if row.failure or _is_ours(row):
+    if row.failure or row.is_ours:
         return NONE
     if values is not None:
         return with_range(values, "x")
-    name = OURS[row.system.group]
-    ours = next(other for other in rows if other.system.id == name)
+    ours = next(r for r in rows if r.system.id == OURS[row.system.group])
     return f"ours: {cell(ours.failure)}" if ours.failure else "no common round"
 
 
 def _csv_measured(row: Row, paper: Paper) -> dict[str, object]:
     first = row.records[0] if row.records else None
+    timed = () if row.failure else row.records
+    counts = {
+        unit: spread(sum(r.work.get(unit) or r.work["leapfrogs"]) for r in timed)
+        for unit in ("leapfrogs", "gradients")
+    }
     reason = row.failure.removeprefix(nuts_rows.status(row)).lstrip(": ")
     return {
         "group": row.system.group,
@@ -337,10 +282,10 @@ def _csv_measured(row: Row, paper: Paper) -> dict[str, object]:
         "rounds": len(row.records),
         "unit": UNITS[row.system.group],
         **columns("ms", row.ms),
-        **columns("leapfrogs", row.work("leapfrogs")),
-        **columns("gradients", row.work("gradients")),
-        **columns("build_seconds", row.seconds("build")),
-        **columns("first_seconds", row.seconds("first")),
+        **columns("leapfrogs", counts["leapfrogs"]),
+        **columns("gradients", counts["gradients"]),
+        **columns("build_seconds", spread(r.seconds.get("build") for r in timed)),
+        **columns("first_seconds", spread(r.seconds.get("first") for r in timed)),
         "base": OURS[row.system.group],
         **columns("speedup", row.speedup),
         **columns("speedup_per_leapfrog_used", row.speedup_per_leapfrog_used),
@@ -355,16 +300,13 @@ def _csv_measured(row: Row, paper: Paper) -> dict[str, object]:
 def _csv_check(records: Sequence[Record]) -> dict[str, object]:
     """Whether the check passed in every round, and the largest errors."""
     checks = [r.check for r in records if r.status == "ok" and "passed" in r.check]
-    errors = {
-        name: max((c[name] for c in checks if c.get(name) is not None), default=None)
-        for name in ("log_prob_error", "grad_error", "grad_error_over_rounding")
-    }
-    compared = any(error is not None for error in errors.values())
+    names = ("log_prob_error", "grad_error", "grad_error_over_rounding")
+    errors = {name: _largest(checks, name) for name in names}
     result = None
     if any(not check["passed"] for check in checks):
         result = "failed"
-    elif compared:  # nothing is compared for a bare pass over the features
-        result = "passed"
+    elif any(error is not None for error in errors.values()):
+        result = "passed"  # nothing is compared for a bare pass over the features
     return {"check": result, **errors}
 
 

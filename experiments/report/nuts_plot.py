@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from experiments.report import nuts_rows, plotting, tables
 from experiments.report.nuts_rows import ALL_CORES, BARE_LOOP, ONE_CHAIN, Paper, Row
@@ -13,9 +14,13 @@ from experiments.report.plotting import LOOP, OTHER, OURS, PUBLISHED, WIDTH
 from experiments.report.ratios import Spread
 
 LEFT, RIGHT = 3.15, 1.9  # inches, for the labels and for the columns of numbers
-HEAD, FOOT, ROW = 0.55, 0.5, 0.24  # inches above and below a panel, and of a row
-# Logical devices have no place beside the paper's GPUs, and are not drawn.
-DRAWN = (ONE_CHAIN, BARE_LOOP, ALL_CORES)
+TOP, HEAD, FOOT, ROW = 0.55, 0.5, 0.5, 0.24  # of the title, a panel's ends, a row
+COLORS = {
+    "ours": OURS,
+    "other systems": OTHER,
+    "loops without a sampler": LOOP,
+    "published": PUBLISHED,
+}
 
 
 class Dot(NamedTuple):
@@ -23,18 +28,9 @@ class Dot(NamedTuple):
 
     label: str
     ms: Spread | None
-    color: str
+    kind: str  # of COLORS
     shown: str  # the time, or why there is none
     ratio: str
-
-
-class Panel(NamedTuple):
-    """Rows on one axis, the slowest first."""
-
-    title: str
-    unit: str
-    ratio_of: str  # the head of the column of ratios
-    dots: list[Dot]
 
 
 def draw(rows: Sequence[Row], paper: Paper, path: Path) -> None:
@@ -42,16 +38,21 @@ def draw(rows: Sequence[Row], paper: Paper, path: Path) -> None:
 
     Dots are medians and whiskers ranges over the rounds.  A row without a time keeps
     its place, and the caption says why.  The published times have a panel of their
-    own, and none when the problem's size is not the paper's.
+    own, and none when the problem's size is not the paper's.  Logical devices have no
+    place beside the paper's GPUs, and are not drawn.
     """
-    one_chain = _measured(rows, (ONE_CHAIN, BARE_LOOP))
-    panels = [
-        Panel("Measured: one chain", "ms per leapfrog", "x ours", one_chain),
-        Panel(
-            "Measured: many chains on all cores",
-            "ms per gradient",
-            "x ours",
-            _measured(rows, (ALL_CORES,)),
+    panels = [  # title, unit, what the ratios are of, rows
+        (
+            "Measured here: one chain",
+            "ms per leapfrog",
+            "times ours",
+            _measured(rows, ONE_CHAIN, BARE_LOOP),
+        ),
+        (
+            "Measured here: many chains on all cores",
+            "ms per gradient, one per leapfrog",
+            "times ours",
+            _measured(rows, ALL_CORES),
         ),
     ]
     if nuts_rows.is_papers_size(rows, paper):
@@ -59,112 +60,109 @@ def draw(rows: Sequence[Row], paper: Paper, path: Path) -> None:
             Dot(
                 f"{row.label}, {row.hardware.split(':')[0]}",
                 Spread(row.ms, row.ms, row.ms),
-                PUBLISHED,
+                "published",
                 f"{row.ms:.1f}",
-                f"{tables.number(nuts_rows.paper_ratios(paper, row)[0])}x",
+                tables.number(nuts_rows.paper_ratios(paper, row)[0]),
             )
             for row in sorted(paper.table, key=lambda row: -row.ms)
         ]
-        panels.append(
-            Panel(
-                "Published in the paper, on its hardware",
-                "ms per leapfrog",
-                "x Edward2, CPU",
-                published,
-            )
-        )
-    panels = [panel for panel in panels if any(dot.ms for dot in panel.dots)]
+        title = "Published in the paper, on its hardware"
+        panels.append((title, "ms per leapfrog", "times Edward2", published))
+    panels = [panel for panel in panels if any(dot.ms for dot in panel[-1])]
+    # Stan's own clock counts milliseconds: a run too short for it has a time of 0.
+    drawn = [v for *_, dots in panels for dot in dots for v in dot.ms or () if v > 0]
+    limits = min(drawn, default=1.0) / 1.3, max(drawn, default=1.0) * 1.3
     caption = _caption(rows, paper)
-    inches = [ROW * len(panel.dots) for panel in panels]
     below = plotting.caption_height(caption) + 0.15
-    height = 0.4 + sum(inches) + (HEAD + FOOT) * len(panels) + below
-    title = f"{nuts_rows.title(rows)}: time per gradient"
+    inches = [ROW * len(dots) for *_, dots in panels]
+    height = TOP + sum(inches) + (HEAD + FOOT) * len(panels) + below
+    title = f"{nuts_rows.title(rows)}: time per leapfrog (less is better)"
     figure = plotting.new_figure(height, title, caption)
-    top = height - 0.4
-    for panel, size in zip(panels, inches, strict=True):
+    kinds = {dot.kind for *_, dots in panels for dot in dots if dot.ms}
+    handles = [
+        Line2D([], [], color=color, marker="o", linestyle="", label=kind)
+        for kind, color in COLORS.items()
+        if kind in kinds
+    ]
+    plotting.legend(figure, "upper left", (0.0, 1 - 0.33 / height), 4, handles)
+    top = height - TOP
+    for (title, unit, ratio_of, dots), size in zip(panels, inches, strict=True):
         bottom = top - HEAD - size
-        axes = figure.add_axes(
-            (
-                LEFT / WIDTH,
-                bottom / height,
-                (WIDTH - LEFT - RIGHT) / WIDTH,
-                size / height,
-            )
-        )
-        _draw(axes, panel)
+        width = WIDTH - LEFT - RIGHT
+        box = (LEFT / WIDTH, bottom / height, width / WIDTH, size / height)
+        axes = figure.add_axes(box)
+        _draw_panel(axes, dots, limits, ratio_of)
+        plotting.finish(axes, "", f"{unit} (log scale)")
+        head = (bottom + size + 0.12) / height
+        figure.text(0.2 / WIDTH, head, title, fontsize=10.5, fontweight="bold")
         top = bottom - FOOT
     plotting.save(figure, path)
 
 
-def _measured(rows: Sequence[Row], groups: Sequence[str]) -> list[Dot]:
-    chosen = [row for row in rows if row.records and row.system.group in groups]
-    chosen.sort(key=lambda row: -row.ms.median if row.ms else 0.0)
+def _measured(rows: Sequence[Row], *groups: str) -> list[Dot]:
     return [
         Dot(
             row.system.label,
             row.ms,
-            _color(row),
+            _kind(row),
             nuts_rows.status(row) or tables.median(row.ms),
-            f"{tables.number(row.speedup.median)}x" if row.speedup else "",
+            tables.median(row.speedup) if row.speedup else "",
         )
-        for row in chosen
+        for row in nuts_rows.slowest_first(rows, *groups)
+        if row.records
     ]
 
 
-def _draw(axes: Axes, panel: Panel) -> None:
-    # Stan's own clock counts milliseconds: a run too short for it has a time of 0.
-    positive = [v for dot in panel.dots if dot.ms for v in dot.ms if v > 0] or [1.0]
-    low, high = min(positive) / 1.3, max(positive) * 1.3
-    for place, dot in enumerate(panel.dots):
+def _kind(row: Row) -> str:
+    if row.system.id.startswith("ppl_core"):
+        return "ours"
+    bare = row.system.group == BARE_LOOP
+    return "loops without a sampler" if bare else "other systems"
+
+
+def _draw_panel(
+    axes: Axes, dots: Sequence[Dot], limits: tuple[float, float], ratio_of: str
+) -> None:
+    for place, dot in enumerate(dots):
         if dot.ms:
-            plotting.dot(axes, place, dot.ms, dot.color)
-        _column(axes, 1.04, place, dot.shown)
-        _column(axes, 1.29, place, dot.ratio)
-    _column(axes, 1.04, -0.95, "ms")
-    _column(axes, 1.29, -0.95, panel.ratio_of)
+            plotting.dot(axes, place, dot.ms, COLORS[dot.kind])
+        _columns(axes, place, dot.shown, dot.ratio)
+    _columns(axes, -0.95, "ms", ratio_of)
     axes.set_xscale("log")
-    axes.set_xlim(low, high)
+    axes.set_xlim(limits)
     ticks = [m * 10.0**e for e in range(-6, 7) for m in (1, 2, 5)]
-    ticks = [tick for tick in ticks if low <= tick <= high]
+    ticks = [tick for tick in ticks if limits[0] <= tick <= limits[1]]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
-    plotting.finish(axes, "", f"{panel.unit} (log scale)", "")
-    plotting.name_rows(axes, [dot.label for dot in panel.dots])
-    axes.set_title(panel.title, fontsize=10.5, loc="right", pad=8)
+    plotting.name_rows(axes, [dot.label for dot in dots])
 
 
-def _column(axes: Axes, x: float, place: float, text: str) -> None:
-    axes.text(
-        x,
-        place,
-        text,
-        transform=axes.get_yaxis_transform(),
-        fontsize=plotting.TICK_SIZE,
-        verticalalignment="center",
-    )
-
-
-def _color(row: Row) -> str:
-    if row.system.id.startswith("ppl_core"):
-        return OURS
-    return LOOP if row.system.group == BARE_LOOP else OTHER
+def _columns(axes: Axes, place: float, *texts: str) -> None:
+    """Two numbers, or their heads, to the right of a row."""
+    for x, text in zip((1.04, 1.29), texts, strict=True):
+        axes.text(
+            x,
+            place,
+            text,
+            transform=axes.get_yaxis_transform(),
+            fontsize=plotting.TICK_SIZE,
+            verticalalignment="center",
+        )
 
 
 def _caption(rows: Sequence[Row], paper: Paper) -> str:
     problem = nuts_rows.any_record(rows).problem
-    records = nuts_rows.all_records(rows)
     parts = [
-        "Red: ours. Blue: other systems; pale: loops without a sampler. Dots: medians; "
-        "whiskers: range over the rounds.",
-        f"Measured on {tables.machine(records)}.",
+        "Dots: medians; whiskers: range over the rounds.",
+        f"Measured on {tables.machine(nuts_rows.all_records(rows))}.",
         f"Data: {problem.get('source', 'source not recorded')}.",
     ]
     if nuts_rows.is_papers_size(rows, paper):
         hardware = "; ".join(dict.fromkeys(row.hardware for row in paper.table))
-        parts.append(f"Green, published: {paper.source} ({hardware}).")
+        parts.append(f"Published: {paper.source} ({hardware}).")
     else:
         parts.append(f"The paper's times are for N = {paper.rows:,} and are not drawn.")
-    drawn = [row for row in rows if row.system.group in DRAWN]
+    drawn = nuts_rows.slowest_first(rows, ONE_CHAIN, BARE_LOOP, ALL_CORES)
     failures = [
         f"{row.system.label}: {textwrap.shorten(row.failure, 120, placeholder=' ...')}"
         for row in drawn

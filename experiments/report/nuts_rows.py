@@ -15,7 +15,6 @@ from experiments.report.ratios import (
     at_most,
     ratio,
     spread,
-    spread_or_none,
 )
 
 ONE_CHAIN = "one chain"
@@ -33,16 +32,6 @@ class System(NamedTuple):
     group: str  # decides the unit and which row is ours
 
 
-class Target(NamedTuple):
-    """A bound on the ratio of two rows' times."""
-
-    claim: str
-    over: str  # id of the row whose time is divided
-    under: str  # id of the row whose time it is divided by
-    bound: float
-    at_most: bool  # otherwise at least
-
-
 class Row(NamedTuple):
     """One system over all its rounds; numbers are None where `failure` says why."""
 
@@ -50,23 +39,23 @@ class Row(NamedTuple):
     records: tuple[Record, ...]  # in order of round
     failure: str  # "" when every round ran and passed its check
     times: dict[int, float]  # ms per unit of work by round, empty after a failure
-    ms: Spread | None
     speedup: Spread | None  # this row's time over that of ours
     speedup_per_leapfrog_used: Spread | None  # of ALL_CORES alone
 
-    def work(self, unit: str) -> Spread | None:
-        """Leapfrogs or gradients of a round."""
-        if self.failure:
-            return None
-        return spread(
-            sum(r.work.get(unit) or r.work["leapfrogs"]) for r in self.records
-        )
+    @property
+    def ms(self) -> Spread | None:
+        """Milliseconds per unit of work."""
+        return spread(self.times.values())
 
-    def seconds(self, clock: str) -> Spread | None:
-        """Seconds of "build" or of the "first" call."""
-        if self.failure:
-            return None
-        return spread_or_none(r.seconds.get(clock) for r in self.records)
+    @property
+    def is_ours(self) -> bool:
+        """Whether the ratios of its group are to this row."""
+        return self.system.id == OURS[self.system.group]
+
+    @property
+    def label(self) -> str:
+        """Of the system, in Markdown."""
+        return f"**{self.system.label}**" if self.is_ours else self.system.label
 
 
 class PaperRow(NamedTuple):
@@ -127,47 +116,17 @@ UNITS = {
     ALL_CORES: "ms per gradient",
     DEVICES: "ms per leapfrog",
 }
-TARGETS = (
-    Target("ours / hand-written TensorFlow", "ppl_core", "handwritten_tf", 1.03, True),
-    Target(
-        "ours / hand-written TensorFlow, hand-written gradient",
-        "ppl_core",
-        "handwritten_tf_grad",
-        1.1,
-        True,
-    ),
-    Target(
-        "ours, data whole / hand-written TensorFlow",
-        "ppl_core_whole",
-        "handwritten_tf",
-        1.03,
-        True,
-    ),
-    Target(
-        "ours, data whole / hand-written TensorFlow, hand-written gradient",
-        "ppl_core_whole",
-        "handwritten_tf_grad",
-        1.1,
-        True,
-    ),
-    Target("Stan GLM / ours", "stan_glm", "ppl_core", 10.0, False),
-    Target("PyMC float64 / ours", "pymc_float64", "ppl_core", 6.0, False),
-    Target("ours / JAX [dim, rows] loop", "ppl_core", "jax_dim_rows", 1.0, True),
-    Target("ours / one pass", "ppl_core", "one_pass", 2.3, True),
-    Target(
-        "Stan GLM, all cores / ours, 64 chains",
-        "stan_glm_all_cores",
-        "ppl_core_64_chains",
-        15.0,
-        False,
-    ),
-    Target(
-        "PyMC float64, all cores / ours, 64 chains",
-        "pymc_float64_all_cores",
-        "ppl_core_64_chains",
-        12.0,
-        False,
-    ),
+TARGETS = (  # the rows whose ratio of times is bounded, and how
+    ("ppl_core", "handwritten_tf", at_most, 1.03),
+    ("ppl_core", "handwritten_tf_grad", at_most, 1.1),
+    ("ppl_core_whole", "handwritten_tf", at_most, 1.03),
+    ("ppl_core_whole", "handwritten_tf_grad", at_most, 1.1),
+    ("stan_glm", "ppl_core", at_least, 10.0),
+    ("pymc_float64", "ppl_core", at_least, 6.0),
+    ("ppl_core", "jax_dim_rows", at_most, 1.0),
+    ("ppl_core", "one_pass", at_most, 2.3),
+    ("stan_glm_all_cores", "ppl_core_64_chains", at_least, 15.0),
+    ("pymc_float64_all_cores", "ppl_core_64_chains", at_least, 12.0),
 )
 
 
@@ -202,15 +161,59 @@ def compare(records: Sequence[Record]) -> list[Row]:
         if record.round in rounds:
             raise ValueError(f"{record.system}: round {record.round} is recorded twice")
         rounds[record.round] = record
-
     ordered = {
-        name: tuple(rounds[i] for i in sorted(rounds))
-        for name, rounds in by_system.items()
+        name: [rounds[i] for i in sorted(rounds)] for name, rounds in by_system.items()
     }
     return [
         _row(system, ordered[system.id], ordered[OURS[system.group]])
         for system in SYSTEMS
     ]
+
+
+def _problem_and_machine(record: Record) -> dict[str, Any]:
+    problem = {name: record.problem.get(name) for name in ("name", "source", "rows")}
+    return problem | {name: record.hardware.get(name) for name in ("cpu", "cores")}
+
+
+def _row(system: System, records: Sequence[Record], ours: Sequence[Record]) -> Row:
+    unit, per_used = "leapfrogs", None
+    if system.group == ALL_CORES:
+        per_used = ratio(_times(records, unit), _times(ours, unit))
+        unit = "gradients"
+    times = _times(records, unit)
+    return Row(
+        system=system,
+        records=tuple(records),
+        failure=selection.failure(records),
+        times=times,
+        speedup=ratio(times, _times(ours, unit)),
+        speedup_per_leapfrog_used=per_used,
+    )
+
+
+def _times(records: Sequence[Record], unit: str) -> dict[int, float]:
+    if selection.failure(records):
+        return {}
+    return {r.round: milliseconds_per(r, unit) for r in records}
+
+
+def milliseconds_per(record: Record, unit: str) -> float:
+    """Milliseconds of the record's timed calls per `unit` of their work.
+
+    unit: "leapfrogs" or "gradients"; a record that does not count its gradients apart
+      took one per leapfrog.
+
+    Raises ValueError when there is nothing to divide by, or not one count for each
+    call.
+    """
+    calls: list[float] = record.seconds.get("calls") or []
+    work: list[int] = record.work.get(unit) or record.work.get("leapfrogs") or []
+    if len(calls) != len(work) or not sum(work) > 0:
+        raise ValueError(
+            f"{record.system}, round {record.round}: given {len(calls)} calls and "
+            f"{unit} {work}, wanted a count above 0 for each call"
+        )
+    return 1000 * math.fsum(calls) / sum(work)
 
 
 def by_size(records: Iterable[Record]) -> list[tuple[int, Row, Row]]:
@@ -241,66 +244,17 @@ def data_mb(problem: dict[str, Any]) -> float | None:
     return float(problem["rows"] * problem["dim"] * FLOAT_BYTES / 1e6)
 
 
-def milliseconds_per(record: Record, unit: str) -> float:
-    """Milliseconds of the record's timed calls per `unit` of their work.
-
-    unit: "leapfrogs" or "gradients"; a record that does not count its gradients apart
-      took one per leapfrog.
-
-    Raises ValueError when there is nothing to divide by, or not one count for each
-    call.
-    """
-    calls: list[float] = record.seconds.get("calls") or []
-    work: list[int] = record.work.get(unit) or record.work.get("leapfrogs") or []
-    if len(calls) != len(work) or not sum(work) > 0:
-        raise ValueError(
-            f"{record.system}, round {record.round}: given {len(calls)} calls and "
-            f"{unit} {work}, wanted a count above 0 for each call"
-        )
-    return 1000 * math.fsum(calls) / sum(work)
-
-
-def _problem_and_machine(record: Record) -> dict[str, Any]:
-    problem = {name: record.problem.get(name) for name in ("name", "source", "rows")}
-    return problem | {name: record.hardware.get(name) for name in ("cpu", "cores")}
-
-
-def _row(system: System, records: Sequence[Record], ours: Sequence[Record]) -> Row:
-    failure = selection.failure(records)
-    unit = "gradients" if system.group == ALL_CORES else "leapfrogs"
-    times = {} if failure else _times(records, unit)
-    speedup = per_used = None
-    if times and not selection.failure(ours):
-        speedup = ratio(times, _times(ours, unit))
-        if system.group == ALL_CORES:
-            per_used = ratio(_times(records, "leapfrogs"), _times(ours, "leapfrogs"))
-    return Row(
-        system=system,
-        records=tuple(records),
-        failure=failure,
-        times=times,
-        ms=spread_or_none(times.values()),
-        speedup=speedup,
-        speedup_per_leapfrog_used=per_used,
-    )
-
-
-def _times(records: Sequence[Record], unit: str) -> dict[int, float]:
-    return {r.round: milliseconds_per(r, unit) for r in records}
-
-
-def outcomes(rows: Sequence[Row]) -> dict[Target, Outcome]:
+def outcomes(rows: Sequence[Row]) -> list[Outcome]:
     """How each of TARGETS came out in these rows."""
     by_id = {row.system.id: row for row in rows}
-    results = {}
-    for target in TARGETS:
-        pair = by_id[target.over], by_id[target.under]
-        reason = "; ".join(
-            f"{row.system.label}: {row.failure}" for row in pair if row.failure
+    results = []
+    for over, under, decide, bound in TARGETS:
+        pair = by_id[over], by_id[under]
+        claim = " / ".join(row.system.label for row in pair)
+        reason = "; ".join(f"{r.system.label}: {r.failure}" for r in pair if r.failure)
+        results.append(
+            decide(claim, bound, ratio(pair[0].times, pair[1].times), reason)
         )
-        measured = ratio(pair[0].times, pair[1].times)
-        decide = at_most if target.at_most else at_least
-        results[target] = decide(target.claim, target.bound, measured, reason)
     return results
 
 
@@ -310,38 +264,22 @@ def read_paper(path: Path) -> Paper:
     Raises ValueError when a row names a system that is not in SYSTEMS.
     """
     content = json.loads(path.read_text(encoding="utf-8"))
-    known = {system.id for system in SYSTEMS}
     table = []
     for row in content["table"]:
-        unknown = sorted(set(row["systems"]) - known)
+        unknown = sorted(set(row["systems"]) - {system.id for system in SYSTEMS})
         if unknown:
             raise ValueError(
                 f"{path}: {row['id']} names systems without a row: {unknown}"
             )
-        table.append(
-            PaperRow(
-                id=row["id"],
-                label=row["label"],
-                ms=row["ms_per_leapfrog"],
-                hardware=row["hardware"],
-                systems=tuple(row["systems"]),
-            )
-        )
-    return Paper(
-        source=content["source"],
-        rows=content["rows"],
-        table=tuple(table),
-        ours=tuple(content["ours"]),
-        notes=tuple(content["notes"]),
-    )
+        names = ("id", "label", "ms_per_leapfrog", "hardware", "systems")
+        table.append(PaperRow(*(row[name] for name in names)))
+    fields = {name: content[name] for name in ("source", "rows", "ours", "notes")}
+    return Paper(table=tuple(table), **fields)
 
 
 def paper_row(paper: Paper, system: str) -> PaperRow | None:
     """The published row that the row `system` is compared with, or None."""
-    for row in paper.table:
-        if system in row.systems:
-            return row
-    return None
+    return next((row for row in paper.table if system in row.systems), None)
 
 
 def paper_ratios(paper: Paper, row: PaperRow) -> list[float]:
@@ -369,6 +307,12 @@ def any_record(rows: Sequence[Row]) -> Record:
     if not records:
         raise ValueError("rows: none has a record, wanted at least one that has")
     return next((r for r in records if r.status == "ok"), records[0])
+
+
+def slowest_first(rows: Iterable[Row], *groups: str) -> list[Row]:
+    """The rows of these groups; those without a time are last."""
+    chosen = [row for row in rows if row.system.group in groups]
+    return sorted(chosen, key=lambda row: -row.ms.median if row.ms else 0.0)
 
 
 def status(row: Row) -> str:

@@ -1,4 +1,9 @@
-"""Renders each file of records into tables/ and plots/."""
+"""Renders each file of records into tables/ and plots/ of a folder.
+
+Only the newest benchmark's records are rendered, or the newest ones of each part that
+may run by itself.  Every function raises FileNotFoundError when there is no file of
+records, ValueError when it is empty, of another schema, or does not make one table.
+"""
 
 from pathlib import Path
 
@@ -18,66 +23,45 @@ from experiments.report import (
 
 
 def render_nuts(*, records_path: Path, paper_path: Path, out_dir: Path) -> None:
-    """Writes tables/nuts_speedup.{md,csv} and plots/nuts_speedup.png under `out_dir`.
-
-    Only the newest benchmark's records are rendered.  Raises FileNotFoundError when
-    there is no file of records, ValueError when it is empty, of another schema, or
-    does not make one table.
-    """
+    """Writes tables/nuts_speedup.{md,csv} and plots/nuts_speedup.png."""
     records = _records(records_path)
     rows = nuts_rows.compare(nuts_rows.newest(records))
     paper = nuts_rows.read_paper(paper_path)
     text = nuts.markdown(rows, paper, nuts_rows.by_size(records))
-    _write(out_dir, "nuts_speedup", text, nuts.csv(rows, paper))
-    nuts_plot.draw(rows, paper, _folder(out_dir, "plots") / "nuts_speedup.png")
+    plots = _write(out_dir, "nuts_speedup", text, nuts.csv(rows, paper))
+    nuts_plot.draw(rows, paper, plots / "nuts_speedup.png")
 
 
 def render_scaling(*, records_path: Path, paper_path: Path, out_dir: Path) -> None:
-    """Writes tables/scaling.{md,csv} and plots/scaling_*.png under `out_dir`.
-
-    Only the newest benchmark of each kind is rendered.  Raises as `render_nuts` does.
-    """
+    """Writes tables/scaling.{md,csv} and plots/scaling_*.png."""
     content = scaling_rows.read_page(_records(records_path), paper_path)
-    _write(out_dir, "scaling", scaling.markdown(content), scaling.csv(content))
-    scaling_plots.draw(content, _folder(out_dir, "plots"))
+    text, csv = scaling.markdown(content), scaling.csv(content)
+    scaling_plots.draw(content, _write(out_dir, "scaling", text, csv))
 
 
 def render_image_transformer(*, records_path: Path, out_dir: Path) -> None:
-    """Writes tables/image_transformer.{md,csv} under `out_dir`.
-
-    Only the newest benchmark of training and that of sampling are rendered.  Raises as
-    `render_nuts` does.
-    """
+    """Writes tables/image_transformer.{md,csv}."""
     content = image_transformer.read_page(_records(records_path))
     text = image_transformer.markdown(content)
     _write(out_dir, "image_transformer", text, image_transformer.csv(content))
 
 
 def render_vae(*, records_path: Path, out_dir: Path) -> None:
-    """Writes tables/vae.{md,csv} under `out_dir`, from the newest benchmark's records.
-
-    Raises as `render_nuts` does.
-    """
+    """Writes tables/vae.{md,csv}."""
     content = vae.read_page(_records(records_path))
     _write(out_dir, "vae", vae.markdown(content), vae.csv(content))
 
 
 def render_learning(*, records_path: Path, out_dir: Path) -> None:
-    """Writes the table and the plot of learning curves, named after their records.
-
-    Only the curves recorded together last are rendered.  Raises as `render_nuts` does.
-    """
+    """Writes the table and the plot of learning curves, named after their records."""
     command = "`python -m experiments.bench.learning_curves`"
     curves = learning.newest_curves(_records(records_path, command))
-    _write(out_dir, records_path.stem, learning.markdown(curves))
-    learning.draw(curves, _folder(out_dir, "plots") / f"{records_path.stem}.png")
+    plots = _write(out_dir, records_path.stem, learning.markdown(curves))
+    learning.draw(curves, plots / f"{records_path.stem}.png")
 
 
 def render_step_cost(*, records_path: Path, out_dir: Path) -> None:
-    """Writes tables/step_cost.md under `out_dir`, from the newest benchmark's records.
-
-    Raises as `render_nuts` does.
-    """
+    """Writes tables/step_cost.md."""
     _write(out_dir, "step_cost", step_cost.markdown(_records(records_path)))
 
 
@@ -89,15 +73,13 @@ def _records(path: Path, writer: str = "a benchmark") -> list[record.Record]:
     return record.read(path)
 
 
-def _folder(out_dir: Path, name: str) -> Path:
-    folder = out_dir / name
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _write(out_dir: Path, name: str, markdown: str, csv: str = "") -> None:
-    """Writes tables/NAME.md, and tables/NAME.csv where there is one."""
+def _write(out_dir: Path, name: str, markdown: str, csv: str = "") -> Path:
+    """Writes tables/NAME.md and, where there is one, NAME.csv; returns plots/."""
+    tables, plots = out_dir / "tables", out_dir / "plots"
     for ending, text in (("md", markdown), ("csv", csv)):
         if text:
-            path = _folder(out_dir, "tables") / f"{name}.{ending}"
+            tables.mkdir(parents=True, exist_ok=True)
+            path = tables / f"{name}.{ending}"
             path.write_text(text, encoding="utf-8", newline="\n")
+    plots.mkdir(parents=True, exist_ok=True)
+    return plots

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -11,11 +12,11 @@ from matplotlib.figure import Figure
 WIDTH = 8.0  # inches
 DPI = 140
 OURS, OTHER, LOOP, PUBLISHED = "#c8553d", "#4a6fa5", "#8fa3bf", "#2c7a4b"
-IDEAL, GRID, TEXT = "#999999", "#dddddd", "#222222"
-TITLE_SIZE, LABEL_SIZE, TICK_SIZE = 13.0, 9.5, 9.0  # points
+IDEAL, GRID = "#999999", "#dddddd"
+LABEL_SIZE, TICK_SIZE = 9.5, 9.0  # points
 
 
-def new_figure(height: float, title: str, caption: str = "") -> Figure:
+def new_figure(height: float, title: str, caption: str) -> Figure:
     """A figure with its title above and its caption below.  height: in inches."""
     figure = Figure(figsize=(WIDTH, height))
     FigureCanvasAgg(figure)
@@ -23,44 +24,41 @@ def new_figure(height: float, title: str, caption: str = "") -> Figure:
         0.12 / WIDTH,
         1 - 0.12 / height,
         title,
-        fontsize=TITLE_SIZE,
+        fontsize=min(13.0, 910 / len(title)),
         fontweight="bold",
         verticalalignment="top",
         parse_math=False,
     )
-    if caption:
-        figure.text(
-            0.12 / WIDTH,
-            0.1 / height,
-            "\n".join(caption_lines(caption)),
-            fontsize=8,
-            verticalalignment="bottom",
-            parse_math=False,  # a reason may hold a dollar sign
-            linespacing=1.3,
-        )
+    figure.text(
+        0.12 / WIDTH,
+        0.1 / height,
+        "\n".join(_caption_lines(caption)),
+        fontsize=8,
+        verticalalignment="bottom",
+        parse_math=False,  # a reason may hold a dollar sign
+        linespacing=1.3,
+    )
     return figure
 
 
-def caption_lines(caption: str) -> list[str]:
-    """The caption as lines that fit the figure's width."""
+def _caption_lines(caption: str) -> list[str]:
     return textwrap.wrap(caption, 118)
 
 
 def caption_height(caption: str) -> float:
     """The inches that the caption takes."""
-    return 0.1 + 0.155 * len(caption_lines(caption))
+    return 0.1 + 0.155 * len(_caption_lines(caption))
 
 
-def finish(axes: Axes, title: str, x: str, y: str, grid: str = "both") -> None:
-    """Title, units, ticks and grid.  grid: the axis whose values are read off."""
+def finish(axes: Axes, title: str, x: str, y: str = "") -> None:
+    """Title, units, ticks and grid."""
     axes.set_title(title, fontsize=10.5, loc="left")
     axes.set_xlabel(x, fontsize=LABEL_SIZE)
     axes.set_ylabel(y, fontsize=LABEL_SIZE)
     axes.tick_params(labelsize=TICK_SIZE)
-    axes.grid(axis=grid, color=GRID, linewidth=0.6)  # type: ignore[arg-type]
+    axes.grid(color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def name_rows(axes: Axes, labels: Sequence[str]) -> None:
@@ -77,7 +75,6 @@ def dot(
     values: tuple[float, float, float],
     color: str,
     marker: str = "o",
-    label: str | None = None,
 ) -> None:
     """A median with its range, in the row `place`.  values: low, median, high."""
     low, middle, high = values
@@ -89,7 +86,26 @@ def dot(
         color=color,
         markersize=7,
         elinewidth=1.6,
-        label=label,
+    )
+
+
+def legend(
+    owner: Axes | Figure,
+    place: Any,
+    at: tuple[float, float],
+    columns: int = 1,
+    handles: Sequence[Any] = (),
+) -> None:
+    """Of `handles`, or of an axes' own.  place: the corner that is at `at`."""
+    if isinstance(owner, Axes):
+        handles = handles or owner.get_legend_handles_labels()[0]
+    owner.legend(
+        handles=handles,
+        loc=place,
+        bbox_to_anchor=at,
+        ncols=columns,
+        fontsize=8.5,
+        frameon=False,
     )
 
 

@@ -23,16 +23,12 @@ class Outcome(NamedTuple):
     reason: str  # why it was not measured, or only in part; "" where it was
 
 
-def spread(values: Iterable[float]) -> Spread:
-    """Lowest, median and highest of at least one value."""
-    ordered = sorted(values)
+def spread(values: Iterable[float | None]) -> Spread | None:
+    """Lowest, median and highest of the values that are there; None where none is."""
+    ordered = sorted(value for value in values if value is not None)
+    if not ordered:
+        return None
     return Spread(ordered[0], statistics.median(ordered), ordered[-1])
-
-
-def spread_or_none(values: Iterable[float | None]) -> Spread | None:
-    """The spread of the values that are there, None where none is."""
-    present = [value for value in values if value is not None]
-    return spread(present) if present else None
 
 
 def ratio(over: Mapping[int, float], under: Mapping[int, float]) -> Spread | None:
@@ -41,7 +37,7 @@ def ratio(over: Mapping[int, float], under: Mapping[int, float]) -> Spread | Non
     The systems take turns within a round, so a machine that slows down from round to
     round changes both sides of a ratio alike.
     """
-    return spread_or_none(over[i] / under[i] for i in over.keys() & under.keys())
+    return spread(over[i] / under[i] for i in over.keys() & under.keys())
 
 
 def at_most(claim: str, bound: float, measured: Spread | None, reason: str) -> Outcome:
@@ -49,27 +45,22 @@ def at_most(claim: str, bound: float, measured: Spread | None, reason: str) -> O
 
     reason: why there is no ratio, where there is none; "" means no common round.
     """
-    reached = measured is not None and measured.median <= bound
-    return _outcome(claim, f"at most {bound:g}x", measured, reached, reason)
+    if measured is None:
+        reason = reason or "no common round"
+        return Outcome(claim, f"at most {bound:g}x", None, False, reason)
+    reached = measured.median <= bound
+    return Outcome(claim, f"at most {bound:g}x", measured, reached, "")
 
 
 def at_least(
-    claim: str,
-    bound: float,
-    measured: Spread | None,
-    reason: str,
-    *,
-    percent: bool = False,
+    claim: str, bound: float, measured: Spread | None, reason: str, shown: str = ""
 ) -> Outcome:
-    """Whether a ratio's median, or a share's, is no less than `bound`."""
-    reached = measured is not None and measured.median >= bound
-    shown = f"at least {bound:.0%}" if percent else f"at least {bound:g}x"
-    return _outcome(claim, shown, measured, reached, reason)
+    """Whether a median is no less than `bound`.
 
-
-def _outcome(
-    claim: str, target: str, measured: Spread | None, reached: bool, reason: str
-) -> Outcome:
-    if measured is None:
-        return Outcome(claim, target, None, False, reason or "no common round")
-    return Outcome(claim, target, measured, reached, "")
+    shown: the bound as text, where it is not that of a ratio.
+    """
+    outcome = at_most(claim, bound, measured, reason)
+    return outcome._replace(
+        target=f"at least {shown or f'{bound:g}x'}",
+        reached=measured is not None and measured.median >= bound,
+    )

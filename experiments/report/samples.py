@@ -15,12 +15,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from experiments.records import metrics
 
-ROWS = {  # the labels of an image's rows, by the name of the metric
+MEDIA = {  # by the name of the metric: the labels of an image's rows, if it is enlarged
     "samples": ("samples",),
     "reconstructions": ("original", "reconstruction"),
     "completions": ("original", "prompt", "completion"),
+    **dict.fromkeys(("sample0", "original0", "reconstruction0", "spectrograms0"), ()),
 }
-SOUNDS = ("sample0", "original0", "reconstruction0", "spectrograms0")
 GAP = 2  # white pixels between images
 LEAST_SCALE, LEAST_WIDTH = 4, 800
 FONT_SIZE = 1 / 36  # of the image's width
@@ -63,25 +63,22 @@ def write_samples(run_dir: Path, out: Path, name: str) -> list[Path]:
     Raises ValueError for a run whose last evaluation has no media.
     """
     events = metrics.read(run_dir / "metrics.jsonl")
-    evaluations = [e for e in events if e["kind"] == "held_out"]
-    last = evaluations[-1] if evaluations else {}
+    held_out = [event for event in events if event["kind"] == "held_out"]
+    last = held_out[-1] if held_out else {}
     out.mkdir(parents=True, exist_ok=True)
     written = []
-    for metric, labels in ROWS.items():
-        if metric in last:
-            path = out / f"{name}_{metric}.png"
-            with Image.open(run_dir / last[metric]) as image:
+    for metric in MEDIA.keys() & last.keys():
+        source, labels = run_dir / last[metric], MEDIA[metric]
+        path = out / f"{name}_{metric.removesuffix('0')}{source.suffix}"
+        if labels:
+            with Image.open(source) as image:
                 enlarge(image, labels).save(path, optimize=True)
-            written.append(path)
-    for metric in SOUNDS:
-        if metric in last:
-            source = run_dir / last[metric]
-            path = out / f"{name}_{metric.removesuffix('0')}{source.suffix}"
+        else:
             shutil.copyfile(source, path)
-            written.append(path)
+        written.append(path)
     if not written:
         raise ValueError(f"run_dir: no media in the last evaluation of {run_dir}")
-    return written
+    return sorted(written)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

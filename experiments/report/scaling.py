@@ -4,7 +4,7 @@ The three have tables of their own, and published points are compared with proje
 alone.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from experiments.records.record import Record
@@ -28,11 +28,13 @@ from experiments.report.tables import (
     columns,
     count,
     csv_text,
+    how_measured,
     machine,
     markdown_page,
     markdown_table,
     number,
     origin_lines,
+    with_range,
 )
 
 DEFINITIONS = (
@@ -65,18 +67,16 @@ def markdown(page: Page) -> str:
         "## Measured on this machine's cores",
         *_measured_tables(page),
         "## Counted on logical devices",
-        _counted_table(page),
+        markdown_table(map(_counted_line, page.counted))
+        if page.counted
+        else "Not counted yet.",
         "## Projected from the measured step: efficiency",
         *_projected_tables(page),
         "## Projected against the paper's points",
         *_paper_tables(page),
         "## What the projection does not explain",
         *_unexplained(page),
-        "## How it was measured",
-        bullets(_settings(page)),
-        bullets(DEFINITIONS),
-        "## Notes",
-        bullets(_notes(page)),
+        *how_measured(_settings(page), DEFINITIONS, _notes(page)),
     )
 
 
@@ -87,11 +87,7 @@ def csv(page: Page) -> str:
             *map(_csv_measured, page.measured),
             *map(_csv_counted, page.counted),
             *(line for curve in page.projected for line in _csv_projected(curve)),
-            *(
-                line
-                for curve in page.paper_projected
-                for line in _csv_paper(curve, page)
-            ),
+            *(line for c in page.paper_projected for line in _csv_paper(c, page)),
         ]
     )
 
@@ -129,8 +125,7 @@ def _settings(page: Page) -> Iterable[str]:
         for r in page.records
         if r.settings["kind"] in ("measured", "counted") and "label" in r.problem
     }
-    for label, source in models.items():
-        yield f"{label}: trained on {source}"
+    yield from (f"{label}: trained on {source}" for label, source in models.items())
     rounds = len({r.round for r in page.records if r.settings["kind"] == "measured"})
     yield f"Rounds: {rounds}; in each, every case runs once, in fresh processes"
     curves = {curve.on: curve for curve in page.projected if not curve.failure}
@@ -145,53 +140,33 @@ def _measured_tables(page: Page) -> Iterable[str]:
         yield "Not measured yet."
     for scaling in SCALINGS:
         rows = [row for row in page.measured if row.scaling == scaling]
-        if not rows:
-            continue
-        head = (
-            "model and cores",
-            "case",
-            "examples/s",
-            "efficiency (range)",
-            "communication (range)",
-        )
-        lines = [
-            (
-                f"{row.label}, {row.devices} core{'s' if row.devices > 1 else ''}",
-                CASES[row.case],
-                number(row.rate.median) if row.rate else cell(row.failure),
-                _share(row.efficiency),
-                _share(row.communication),
-            )
-            for row in rows
-        ]
-        yield f"### {scaling.capitalize()} scaling"
-        yield markdown_table(head, lines)
+        if rows:
+            yield f"### {scaling.capitalize()} scaling"
+            yield markdown_table(map(_measured_line, rows))
 
 
-def _counted_table(page: Page) -> str:
-    if not page.counted:
-        return "Not counted yet."
-    head = (
-        "model",
-        "mesh",
-        "weights and optimizer, bytes a device",
-        "activations, bytes a device",
-        "sent a step, bytes a device",
-    )
-    lines = []
-    for record in page.counted:
-        label, num = record.problem["label"], record.work.get("parameters")
-        failure = selection.failure([record])
-        lines.append(
-            (
-                f"{label}, {num:,} weights" if num else str(label),
-                record.settings["topology"],
-                cell(failure) if failure else count(record.work.get("held_bytes")),
-                count(record.work.get("activation_bytes")),
-                count(record.work.get("sent_bytes")),
-            )
-        )
-    return markdown_table(head, lines)
+def _measured_line(row: Measured) -> dict[str, str]:
+    cores = f"{row.devices} core{'s' if row.devices > 1 else ''}"
+    return {
+        "model and cores": f"{row.label}, {cores}",
+        "case": CASES[row.case],
+        "examples/s": number(row.rate.median) if row.rate else cell(row.failure),
+        "efficiency (range)": _share(row.efficiency),
+        "communication (range)": _share(row.communication),
+    }
+
+
+def _counted_line(record: Record) -> dict[str, str]:
+    label, num = record.problem["label"], record.work.get("parameters")
+    held = count(record.work.get("held_bytes"))
+    return {
+        "model": f"{label}, {num:,} weights" if num else str(label),
+        "mesh": record.settings["topology"],
+        "weights and optimizer, bytes a device": cell(selection.failure([record]))
+        or held,
+        "activations, bytes a device": count(record.work.get("activation_bytes")),
+        "sent a step, bytes a device": count(record.work.get("sent_bytes")),
+    }
 
 
 def _projected_tables(page: Page) -> Iterable[str]:
@@ -200,10 +175,8 @@ def _projected_tables(page: Page) -> Iterable[str]:
     for subject in dict.fromkeys(curve.subject for curve in page.projected):
         curves = [curve for curve in page.projected if curve.subject == subject]
         yield f"### {curves[0].label}"
-        failures = [f"{c.on}: {cell(c.failure)}" for c in curves if c.failure]
+        yield bullets(f"{c.on}: {cell(c.failure)}" for c in curves if c.failure)
         usable = [curve for curve in curves if not curve.failure]
-        if failures:
-            yield bullets(failures)
         if not usable:
             continue
         settings = usable[0].record.settings
@@ -215,47 +188,50 @@ def _projected_tables(page: Page) -> Iterable[str]:
             f"{calibration['roofline_share']:.0%} of the core's roofline, gradients of "
             f"{count(calibration['gradient_bytes'])} bytes."
         )
-        lines = []
-        for place, devices in enumerate(usable[0].record.work["devices"]):
-            rates = [curve.record.work["examples_per_second"] for curve in usable]
-            lines.append(
-                (str(devices), *(f"{r[place] / (devices * r[0]):.3f}" for r in rates))
-            )
-        yield markdown_table(("devices", *(curve.on for curve in usable)), lines)
+        efficiencies = {curve.on: curve.efficiency() for curve in usable}
+        yield markdown_table(
+            {"devices": str(devices)}
+            | {on: f"{values[place]:.3f}" for on, values in efficiencies.items()}
+            for place, devices in enumerate(usable[0].devices)
+        )
 
 
 def _paper_tables(page: Page) -> Iterable[str]:
     for model in dict.fromkeys(curve.subject for curve in page.paper_projected):
         paper = published(page, model)
         chips, rates = paper["chips"], paper["examples_per_second"]
-        work = {
-            c.variant: c.record.work for c in page.paper_projected if c.subject == model
+        points = {  # by variant and number of chips: the rate and its error
+            c.variant: dict(zip(c.devices, _rates_and_errors(c), strict=True))
+            for c in page.paper_projected
+            if c.subject == model
         }
-        head = [
-            "TPUv2 chips",
-            "published examples/s",
-            "efficiency",
-            *(f"{VARIANTS[variant]}: projected (error)" for variant in work),
-        ]
-        lines = []
-        for n, rate in zip(chips, rates, strict=True):
-            cells = [str(n), number(rate), f"{rate / n / rates[0]:.2f}"]
-            for projected in work.values():
-                place = projected["chips"].index(n)
-                value = number(projected["examples_per_second"][place])
-                cells.append(f"{value} ({_error(projected['error'][place])})")
-            lines.append(cells)
-        links = work["links"]
-        ours = [links["examples_per_second"][links["chips"].index(n)] for n in chips]
+        links = [points["links"][n][0] for n in chips]
         yield f"### {paper['label']}, the paper's Figure {paper['figure']}"
         yield (
             "Calibrated by the paper's own one-chip figure; "
             f"{paper['parameters']:,} weights ({paper['parameters_source']}), float32 "
             f"gradients. Least-squares slope: published {slope(chips, rates):.2f} "
-            f"(printed {paper['slope']:.2f}), projected {slope(chips, ours):.2f} "
+            f"(printed {paper['slope']:.2f}), projected {slope(chips, links):.2f} "
             "examples/s a chip."
         )
-        yield markdown_table(head, lines)
+        yield markdown_table(
+            {
+                "TPUv2 chips": str(n),
+                "published examples/s": number(rate),
+                "efficiency": f"{rate / n / rates[0]:.2f}",
+            }
+            | {
+                f"{VARIANTS[variant]}: projected (error)": f"{number(of_chips[n][0])} "
+                f"({_error(of_chips[n][1])})"
+                for variant, of_chips in points.items()
+            }
+            for n, rate in zip(chips, rates, strict=True)
+        )
+
+
+def _rates_and_errors(curve: Projected) -> Iterable[tuple[float, float | None]]:
+    work = curve.work
+    return zip(work["examples_per_second"], work["error"], strict=True)
 
 
 def _errors(page: Page) -> list[tuple[Projected, int, float]]:
@@ -264,9 +240,7 @@ def _errors(page: Page) -> list[tuple[Projected, int, float]]:
         (curve, chips, error)
         for curve in page.paper_projected
         if curve.variant == "links"
-        for chips, error in zip(
-            curve.record.work["chips"], curve.record.work["error"], strict=True
-        )
+        for chips, error in zip(curve.work["chips"], curve.work["error"], strict=True)
         if error is not None
     ]
 
@@ -286,65 +260,56 @@ def _unexplained(page: Page) -> Iterable[str]:
         points = (f"{c.label} on {n} chips {error:+.0%}" for c, n, error in off)
         finding += f" The others: {', '.join(points)}."
     yield finding
-    yield bullets(
-        line
-        for subject in dict.fromkeys(c.subject for c, *_ in off)
-        for line in _unexplained_lines(page, subject)
-    )
+    lines: list[str] = []
+    for subject in dict.fromkeys(c.subject for c, *_ in off):
+        curve = next(c for c, *_ in off if c.subject == subject)
+        lines += _unexplained_lines(page, curve, [n for c, n, _ in off if c is curve])
+    if off:
+        for variant in sorted({c.variant for c in page.paper_projected} - {"links"}):
+            worst = (
+                f"{_name(page, c)} "
+                f"{max((abs(e) for e in c.work['error'] if e), default=0.0):.0%}"
+                for c in page.paper_projected
+                if c.variant == variant
+            )
+            lines.append(f"Largest error with {VARIANTS[variant]}: {', '.join(worst)}.")
+    yield bullets(lines)
 
 
-def _unexplained_lines(page: Page, subject: str) -> Iterable[str]:
-    work = _paper_work(page, subject, "links")
-    name = published(page, subject)["label"].split(",")[0]
-    errors = dict(zip(work["chips"], work["error"], strict=True))
-    off = [n for n, error in errors.items() if error and abs(error) > WITHIN]
-    missing = dict(zip(work["chips"], work["unexplained_seconds"], strict=True))
-    seconds = [missing[n] for n in off]
+def _name(page: Page, curve: Projected) -> str:
+    return str(published(page, curve.subject)["label"].split(",")[0])
+
+
+def _unexplained_lines(
+    page: Page, curve: Projected, chips: Iterable[int]
+) -> Iterable[str]:
+    """What the projection leaves out at these numbers of chips."""
+    work, name = curve.work, _name(page, curve)
+    places = {n: work["chips"].index(n) for n in chips}
+    missing = [1000 * work["unexplained_seconds"][place] for place in places.values()]
     yield (
         f"{name}: all its gradients cross the published links in at most "
         f"{1000 * max(work['collective_seconds']):.1f} ms; the projected step is "
-        f"{1000 * min(seconds):.0f} to {1000 * max(seconds):.0f} ms too short at these "
-        "points."
+        f"{min(missing):.0f} to {max(missing):.0f} ms too short at these points."
     )
-    rates = dict(zip(work["chips"], work["host_bytes_per_second"], strict=True))
-    gbits = (f"{8 * rates[n] / 1e9:.0f} on {n} chips" for n in off if rates[n])
+    rates = {n: work["host_bytes_per_second"][place] for n, place in places.items()}
+    gbits = (f"{8 * rate / 1e9:.0f} on {n} chips" for n, rate in rates.items() if rate)
     yield (
         f"{name}: a ring over a network between hosts would explain them at these "
         f"rates, in Gbit/s: {', '.join(gbits)}."
     )
-    variants = {c.variant for c in page.paper_projected} - {"links"}
-    for variant in sorted(variants):
-        worst = (
-            f"{published(page, other)['label'].split(',')[0]} "
-            f"{_worst(_paper_work(page, other, variant)):.0%}"
-            for other in dict.fromkeys(c.subject for c in page.paper_projected)
-        )
-        yield f"Largest error with {VARIANTS[variant]}: {', '.join(worst)}."
-
-
-def _paper_work(page: Page, subject: str, variant: str) -> Mapping[str, Any]:
-    return next(
-        c.record.work
-        for c in page.paper_projected
-        if (c.variant, c.subject) == (variant, subject)
-    )
-
-
-def _worst(work: Mapping[str, Any]) -> float:
-    return max((abs(error) for error in work["error"] if error), default=0.0)
 
 
 def _notes(page: Page) -> Iterable[str]:
     errors = [r.check["loss_error"] for r in page.records if "loss_error" in r.check]
     if errors:
-        cases = [
-            r
+        cases = sum(
+            r.settings["kind"] == "measured" and r.settings["case"] != "probe"
             for r in page.records
-            if r.settings["kind"] == "measured" and r.settings["case"] != "probe"
-        ]
-        checked = "every case"
-        if len(errors) != len(cases):
-            checked = f"{len(errors)} of {len(cases)} runs"
+        )
+        checked = f"{len(errors)} of {cases} runs"
+        if len(errors) == cases:
+            checked = "every case"
         yield (
             f"Check: the first losses of {checked} agree with those of one device on "
             f"the same batch to {max(errors):.1e} relative."
@@ -353,10 +318,7 @@ def _notes(page: Page) -> Iterable[str]:
 
 
 def _share(values: Spread | None) -> str:
-    if values is None:
-        return NONE
-    low, middle, high = (f"{value:.3f}" for value in values)
-    return f"{middle} ({low}-{high})" if low != high else middle
+    return with_range(values, digits="{:.3f}".format)
 
 
 def _error(value: float | None) -> str:
@@ -377,14 +339,18 @@ def _csv_head(kind: str, subject: str, failure: str) -> dict[str, Any]:
     }
 
 
+def _engine(record: Record) -> str | None:
+    return str(record.settings.get("engine") or "").rpartition(".")[2] or None
+
+
 def _csv_measured(row: Measured) -> dict[str, Any]:
     return _csv_head("measured", row.subject, row.failure) | {
         "scaling": row.scaling,
         "case": row.case,
         "devices": row.devices,
-        "processes": row.processes,
-        "batch": row.batch,
-        "engine": row.engine,
+        "processes": row.record.settings["processes"],
+        "batch": row.record.settings["batch"],  # of all devices together
+        "engine": _engine(row.record),
         "rounds": row.rounds,
         **columns("examples_per_second", row.rate),
         **columns("efficiency", row.efficiency),
@@ -400,12 +366,8 @@ def _csv_counted(record: Record) -> dict[str, Any]:
     settings = record.settings
     return (
         _csv_head("counted", settings["subject"], selection.failure([record]))
-        | {
-            "topology": settings["topology"],
-            "devices": settings["devices"],
-            "batch": settings["batch"],
-            "engine": str(settings.get("engine") or "").rpartition(".")[2] or None,
-        }
+        | {name: settings[name] for name in ("topology", "devices", "batch")}
+        | {"engine": _engine(record)}
         | {name: record.work.get(name) for name in names}
     )
 
@@ -415,30 +377,24 @@ def _csv_projected(curve: Projected) -> Iterable[dict[str, Any]]:
     if curve.failure:
         yield head
         return
-    work = curve.record.work
-    rates = work["examples_per_second"]
-    for place, devices in enumerate(work["devices"]):
-        yield head | {
-            "devices": devices,
-            "examples_per_second": rates[place],
-            "efficiency": rates[place] / (devices * rates[0]),
-            "compute_seconds": work["compute_seconds"][place],
-            "collective_seconds": work["collective_seconds"][place],
-        }
+    names = ("examples_per_second", "compute_seconds", "collective_seconds")
+    efficiency = curve.efficiency()
+    for place, devices in enumerate(curve.devices):
+        values = {name: curve.work[name][place] for name in names}
+        yield head | {"devices": devices, "efficiency": efficiency[place]} | values
 
 
 def _csv_paper(curve: Projected, page: Page) -> Iterable[dict[str, Any]]:
     paper = published(page, curve.subject)
     rates = dict(zip(paper["chips"], paper["examples_per_second"], strict=True))
-    work = curve.record.work
-    for place, chips in enumerate(work["chips"]):
-        yield _csv_head("projected", f"paper/{curve.subject}", "") | {
-            "on": curve.on,
-            "variant": curve.variant,
+    head = _csv_head("projected", f"paper/{curve.subject}", "")
+    head |= {"on": curve.on, "variant": curve.variant}
+    for place, chips in enumerate(curve.work["chips"]):
+        yield head | {
             "chips": chips,
-            "examples_per_second": work["examples_per_second"][place],
-            "collective_seconds": work["collective_seconds"][place],
+            "examples_per_second": curve.work["examples_per_second"][place],
+            "collective_seconds": curve.work["collective_seconds"][place],
             "published_examples_per_second": rates.get(chips),
-            "error": work["error"][place],
-            "unexplained_seconds": work["unexplained_seconds"][place],
+            "error": curve.work["error"][place],
+            "unexplained_seconds": curve.work["unexplained_seconds"][place],
         }

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from experiments.records.record import Record
 from experiments.report import selection
-from experiments.report.ratios import Spread, ratio, spread_or_none
+from experiments.report.ratios import Spread, ratio, spread
 
 KINDS = ("measured", "counted", "projected")
 SCALINGS = ("weak", "strong")
@@ -29,19 +29,20 @@ class Measured(NamedTuple):
     """One case of one model over the rounds."""
 
     subject: str
-    label: str
-    source: str  # of the data
-    case: str
     scaling: str
+    case: str
     devices: int
-    processes: int
-    batch: int  # of all devices together
-    engine: str | None
-    rounds: int
+    record: Record  # the first, for what all rounds have in common
+    rounds: int  # without a failure
     rate: Spread | None  # examples a second
     efficiency: Spread | None
     communication: Spread | None  # share of a step
     failure: str
+
+    @property
+    def label(self) -> str:
+        """The model."""
+        return str(self.record.problem["label"])
 
 
 class Projected(NamedTuple):
@@ -52,8 +53,18 @@ class Projected(NamedTuple):
     source: str  # of the data; "" for a published model
     on: str
     variant: str  # one of VARIANTS for a published model, else ""
+    work: Mapping[str, Any]
     record: Record
     failure: str
+
+    @property
+    def devices(self) -> list[int]:
+        """The numbers of devices, or of chips for a published model."""
+        return list(self.work.get("devices") or self.work["chips"])
+
+    def efficiency(self) -> list[float]:
+        """At each number of devices."""
+        return efficiencies(self.devices, self.work["examples_per_second"])
 
 
 class Page(NamedTuple):
@@ -99,49 +110,44 @@ def published(page: Page, model: str) -> Mapping[str, Any]:
     raise ValueError(f"model: given {model!r}, wanted one of the paper's")
 
 
+def efficiencies(devices: Sequence[int], rates: Sequence[float]) -> list[float]:
+    """Each rate over that of as many times one device."""
+    return [rate / (n * rates[0]) for n, rate in zip(devices, rates, strict=True)]
+
+
 def slope(x: Sequence[float], y: Sequence[float]) -> float:
     """Of the least-squares line with an intercept, which the paper's titles print."""
     return statistics.linear_regression(x, y).slope
 
 
 def _measured(records: Sequence[Record]) -> Iterable[Measured]:
-    runs: dict[tuple[str, str, str, int], list[Record]] = {}
+    runs: dict[tuple[str, str, int, str], list[Record]] = {}
     for record in records:
         settings = record.settings
         for scaling in settings.get("scaling", ()):
-            key = (settings["subject"], scaling, settings["case"], settings["devices"])
+            key = (settings["subject"], scaling, settings["devices"], settings["case"])
             runs.setdefault(key, []).append(record)
     order = sorted(
-        runs, key=lambda k: (k[0], SCALINGS.index(k[1]), k[3], list(CASES).index(k[2]))
+        runs, key=lambda k: (k[0], SCALINGS.index(k[1]), k[2], list(CASES).index(k[3]))
     )
     for key in order:
-        subject, scaling, case, devices = key
-        group = runs[key]
-        rates = _rates(group)
-        one = _rates(runs.get((subject, scaling, "one_device", 1), ()))
-        ceiling = _rates(runs.get((subject, scaling, "independent", devices), ()))
+        subject, scaling, devices, case = key
+        failure, rounds = selection.failure(runs[key]), _rates(runs[key])
+        rates = {} if failure else rounds
+        one = _rates(runs.get((subject, scaling, 1, "one_device"), ()))
         linear = {i: devices * rate for i, rate in one.items()} if devices > 1 else {}
-        if case == "independent":
-            ceiling = {}
-        common = rates.keys() & ceiling.keys()
-        failure = selection.failure(group)
-        if failure:
-            rates, common = {}, set()
-        settings = group[0].settings
+        ceiling = _rates(runs.get((subject, scaling, devices, "independent"), ()))
+        common = rates.keys() & ceiling.keys() if case != "independent" else ()
         yield Measured(
-            subject=subject,
-            label=group[0].problem["label"],
-            source=group[0].problem["source"],
-            case=case,
-            scaling=scaling,
-            devices=devices,
-            processes=settings["processes"],
-            batch=settings["batch"],
-            engine=str(settings.get("engine") or "").rpartition(".")[2] or None,
-            rounds=len(_rates(group)),
-            rate=spread_or_none(rates.values()),
+            subject,
+            scaling,
+            case,
+            devices,
+            record=runs[key][0],
+            rounds=len(rounds),
+            rate=spread(rates.values()),
             efficiency=ratio(rates, linear),
-            communication=spread_or_none(1 - rates[i] / ceiling[i] for i in common),
+            communication=spread(1 - rates[i] / ceiling[i] for i in common),
             failure=failure,
         )
 
@@ -168,6 +174,7 @@ def _projected(record: Record) -> Projected:
         source=str(record.problem.get("source") or ""),
         on=settings["on"],
         variant=settings.get("variant", ""),
+        work=record.work,
         record=record,
         failure=selection.failure([record]),
     )

@@ -64,10 +64,19 @@ def _failure(record: Record) -> str:
     return f"{wrong}: {reason}" if reason else wrong
 
 
-def matmul_peaks(records: Iterable[Record]) -> dict[int, float]:
-    """The measured peak of matrix products by round, in flops a second."""
-    name = "matmul_flops_per_second"
-    return {r.round: r.work[name] for r in records if r.status == "ok"}
+def matmul_peaks(records: Iterable[Record], runs: Sequence[Record]) -> dict[int, float]:
+    """The peak of matrix products that `runs`' benchmark measured, by round.
+
+    In flops a second; empty where there are no runs.
+    """
+    benches = {run.provenance["bench_id"] for run in runs}
+    return {
+        r.round: r.work["matmul_flops_per_second"]
+        for r in records
+        if r.settings["mode"] == "probe"
+        and r.status == "ok"
+        and r.provenance.get("bench_id") in benches
+    }
 
 
 def disturbed(peaks: Mapping[int, float]) -> dict[int, float]:

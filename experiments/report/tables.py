@@ -1,7 +1,7 @@
 """Numbers, Markdown tables and CSV files, as every page writes them."""
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd  # type: ignore[import-untyped]
@@ -23,24 +23,29 @@ def number(value: float) -> str:
     return f"{value:.2f}" if value >= 1 else f"{value:#.3g}"
 
 
+def with_range(
+    values: Spread | None, suffix: str = "", digits: Callable[[float], str] = number
+) -> str:
+    """Median and range; the median alone where the digits shown agree."""
+    if values is None:
+        return NONE
+    low, middle, high = map(digits, values)
+    return f"{middle}{suffix}" + (f" ({low}-{high})" if low != high else "")
+
+
 def median(values: Spread | None) -> str:
     """The median alone."""
     return NONE if values is None else number(values.median)
 
 
-def with_range(values: Spread | None, suffix: str = "") -> str:
-    """Median and range; the median alone where the digits shown agree."""
-    return _shown(values, number, suffix)
-
-
 def times(values: Spread | None) -> str:
     """Median and range of ratios."""
-    return _shown(values, lambda v: f"{v:.3f}" if v < 10 else number(v), "x")
+    return with_range(values, "x", lambda v: f"{v:.3f}" if v < 10 else number(v))
 
 
 def percent(values: Spread | None) -> str:
     """Median and range of shares."""
-    return _shown(values, lambda v: f"{100 * v:.1f}", " %")
+    return with_range(values, " %", lambda v: f"{100 * v:.1f}")
 
 
 def count(value: float | None) -> str:
@@ -48,22 +53,17 @@ def count(value: float | None) -> str:
     return NONE if value is None else f"{value:,.0f}"
 
 
-def _shown(values: Spread | None, digits: Any, suffix: str) -> str:
-    if values is None:
-        return NONE
-    low, middle, high = (digits(value) for value in values)
-    return f"{middle}{suffix}" + (f" ({low}-{high})" if low != high else "")
-
-
 def cell(text: str, width: int = 160) -> str:
     """A text as one short line that a Markdown cell can hold."""
     return textwrap.shorten(text, width, placeholder=" ...").translate(_ESCAPES)
 
 
-def markdown_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, all but its first column aligned right."""
-    rule = ["---"] + ["---:"] * (len(head) - 1)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))
+def markdown_table(lines: Iterable[Mapping[str, str | None]]) -> str:
+    """A Markdown table of lines by column, all but its first column aligned right."""
+    table = pd.DataFrame(list(lines)).fillna(NONE)
+    rule = ["---"] + ["---:"] * (len(table.columns) - 1)
+    rows = (table.columns, rule, *table.to_numpy())
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
 def markdown_page(*parts: str) -> str:
@@ -76,35 +76,47 @@ def bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
+def how_measured(
+    settings: Iterable[str], definitions: Iterable[str], notes: Iterable[str]
+) -> Sequence[str]:
+    """The parts with which every benchmark's page ends."""
+    head = "## How it was measured"
+    return head, bullets(settings), bullets(definitions), "## Notes", bullets(notes)
+
+
 def target_table(outcomes: Iterable[Outcome]) -> str:
     """A line for each target and how it came out."""
-    lines = []
-    for outcome in outcomes:
-        shown = (percent if outcome.target.endswith("%") else times)(outcome.measured)
-        result = "reached" if outcome.reached else "**not reached**"
-        if outcome.reason:
-            result = f"not measured ({cell(outcome.reason)})"
-        lines.append((outcome.claim, outcome.target, shown, result))
-    return markdown_table(("what", "target", "median (range)", "result"), lines)
+    return markdown_table(
+        {
+            "what": outcome.claim,
+            "target": outcome.target,
+            "median (range)": _measured(outcome),
+            "result": f"not measured ({cell(outcome.reason)})"
+            if outcome.reason
+            else ("reached" if outcome.reached else "**not reached**"),
+        }
+        for outcome in outcomes
+    )
 
 
 def target_finding(outcomes: Sequence[Outcome]) -> str:
     """How many targets were reached, and which were not, in one sentence each."""
     measured = [outcome for outcome in outcomes if not outcome.reason]
-    reached = sum(outcome.reached for outcome in measured)
-    missed = []
-    for outcome in measured:
-        if not outcome.reached:
-            shown = (percent if outcome.target.endswith("%") else times)(
-                outcome.measured
-            )
-            missed.append(f"{outcome.claim}: {shown}, target {outcome.target}")
-    parts = [f"Targets reached: {reached} of {len(outcomes)}."]
+    missed = [
+        f"{outcome.claim}: {_measured(outcome)}, target {outcome.target}"
+        for outcome in measured
+        if not outcome.reached
+    ]
+    parts = [f"Targets reached: {len(measured) - len(missed)} of {len(outcomes)}."]
     if missed:
         parts.append(f"Not reached: {'; '.join(missed)}.")
     if len(measured) < len(outcomes):
         parts.append(f"Not measured: {len(outcomes) - len(measured)}.")
     return " ".join(parts)
+
+
+def _measured(outcome: Outcome) -> str:
+    return (percent if outcome.target.endswith("%") else times)(outcome.measured)
 
 
 def columns(name: str, values: Spread | None) -> dict[str, float | None]:
@@ -113,7 +125,7 @@ def columns(name: str, values: Spread | None) -> dict[str, float | None]:
     return {name: middle, f"{name}_low": low, f"{name}_high": high}
 
 
-def csv_text(lines: Sequence[Mapping[str, Any]]) -> str:
+def csv_text(lines: Iterable[Mapping[str, Any]]) -> str:
     """One line each; ten digits of a float, and an empty field for what is None."""
     table = pd.DataFrame([{k: _digits(v) for k, v in line.items()} for line in lines])
     return str(table.astype(object).to_csv(index=False, lineterminator="\n"))
@@ -132,15 +144,17 @@ def _digits(value: Any) -> Any:
 def machine(records: Sequence[Record]) -> str:
     """Processor, cores, threads a system, and the day of the first record."""
     hardware = records[0].hardware
-    threads = sorted({n for r in records if (n := num_threads(r)) is not None})
     parts = [
         str(hardware.get("cpu", "processor not recorded")),
         f"{hardware.get('cores', '?')} cores",
     ]
+    threads = sorted({n for r in records if (n := num_threads(r)) is not None})
     if threads:
         span = "-".join(map(str, dict.fromkeys((threads[0], threads[-1]))))
         parts.append(f"{span} threads a system")
-    return f"{', '.join(parts)}; {day(records)}"
+    starts = [r.provenance.get("started_at") for r in records]
+    day = min((str(s)[:10] for s in starts if s), default="day not recorded")
+    return f"{', '.join(parts)}; {day}"
 
 
 def num_threads(record: Record) -> int | None:
@@ -154,12 +168,6 @@ def num_threads(record: Record) -> int | None:
     return None if threads is None else int(threads)
 
 
-def day(records: Iterable[Record]) -> str:
-    """The day on which the first of the records was started."""
-    starts = [r.provenance.get("started_at") for r in records]
-    return min((str(s)[:10] for s in starts if s), default="day not recorded")
-
-
 def rounds_line(records: Iterable[Record]) -> str:
     """How often every system ran."""
     num = len({record.round for record in records})
@@ -168,16 +176,20 @@ def rounds_line(records: Iterable[Record]) -> str:
 
 def origin_lines(records: Sequence[Record]) -> Iterable[str]:
     """The load, commit and versions with which the records were made."""
-    loads = [load for r in records if (load := _load(r)) is not None]
-    if loads:
-        yield f"Load average over all runs: {with_range(spread(loads))}."
+    load = spread(map(_load, records))
+    if load:
+        yield f"Load average over all runs: {with_range(load)}."
     origin = records[0].provenance
     if origin.get("commit"):
-        dirty = ", with uncommitted changes" if origin.get("dirty") else ""
-        yield f"Commit: {origin['commit']}{dirty}."
-    versions = origin.get("versions")
-    if versions:
-        yield f"Versions: {', '.join(f'{k} {v}' for k, v in versions.items())}."
+        yield f"Commit: {origin['commit']}{uncommitted(origin)}."
+    if origin.get("versions"):
+        versions = ", ".join(f"{k} {v}" for k, v in origin["versions"].items())
+        yield f"Versions: {versions}."
+
+
+def uncommitted(origin: Mapping[str, Any]) -> str:
+    """Follows a commit whose files had been changed.  origin: a provenance."""
+    return ", with uncommitted changes" if origin.get("dirty") else ""
 
 
 def _load(record: Record) -> float | None:
@@ -185,14 +197,6 @@ def _load(record: Record) -> float | None:
     if isinstance(load, list):  # over 1, 5 and 15 minutes
         load = load[0]
     return None if load is None else float(load)
-
-
-def peak_line(peaks: Mapping[int, float]) -> str:
-    """The measured peak of matrix products; "" where there is none."""
-    if not peaks:
-        return ""
-    peak = with_range(spread(value / 1e9 for value in peaks.values()))
-    return f"Measured peak of matrix products: {peak} GFLOP/s"
 
 
 def disturbance_lines(peaks: Mapping[int, float], of: str = "") -> Iterable[str]:

@@ -1,35 +1,34 @@
 """What the pages of training steps share: rows of systems, targets, tables and CSV."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from experiments.records.record import Record
 from experiments.report import selection
-from experiments.report.ratios import (
-    Outcome,
-    Spread,
-    at_least,
-    at_most,
-    ratio,
-    spread,
-    spread_or_none,
-)
+from experiments.report.notes import note_lines
+from experiments.report.ratios import Outcome, at_least, at_most, ratio, spread
 from experiments.report.tables import (
     NONE,
     cell,
     columns,
+    disturbance_lines,
+    how_measured,
     machine,
+    markdown_page,
     markdown_table,
     number,
-    peak_line,
+    origin_lines,
     percent,
     rounds_line,
+    target_finding,
+    target_table,
     times,
     with_range,
 )
 
 OURS, BY_HAND = "ours", "handwritten_tf"
+EXAMPLES = {"audio": "clips"}  # by the record's mode; otherwise images
 DEFINITIONS = (
     "A step is timed from NumPy arrays until its loss is known. The first call, which "
     "traces and compiles, is timed apart. A round's time is the median of its steps.",
@@ -62,24 +61,61 @@ class Trained(NamedTuple):
         )
         return max(known, default=None)
 
-    def clock(self, name: str) -> Spread | None:
-        """Seconds of "build" or of the "first" call."""
-        if self.failure:
-            return None
-        return spread_or_none(r.seconds.get(name) for r in self.records)
+    def work(self, name: str) -> Any:
+        """A figure of the first record that has it; None where none has."""
+        return next((r.work[name] for r in self.records if name in r.work), None)
 
 
-def trained_row(records: Sequence[Record], peak: float | None) -> Trained:
-    """The row of a system's records.  peak: flops a second, where measured."""
-    problem, _, system = records[0].system.partition("/")
-    failure = selection.failure(records)
-    seconds = {}
-    if not failure:
-        seconds = {r.round: statistics.median(r.seconds["calls"]) for r in records}
-    mfu = {}
-    if peak and seconds:
-        mfu = {r.round: r.work["flops"] / seconds[r.round] / peak for r in records}
-    return Trained(problem, system, tuple(records), failure, seconds, mfu)
+class Sampled(NamedTuple):
+    """One sampler on images of one size over the rounds."""
+
+    problem: str
+    sampler: str
+    batch: int
+    records: tuple[Record, ...]
+    failure: str
+    seconds: dict[int, float]  # of a position, by round
+
+
+class Page(NamedTuple):
+    """The newest benchmark's records, as rows; only images' page has samplers."""
+
+    trained: tuple[Trained, ...]
+    peaks: dict[int, float]  # flops a second of the training's rounds
+    records: tuple[Record, ...]
+    sampled: tuple[Sampled, ...] = ()
+    sampling_peaks: Mapping[int, float] = {}  # and of the sampling's, often the same
+
+
+def examples(record: Record) -> str:
+    """ "images" or "clips"."""
+    return EXAMPLES.get(record.settings["mode"], "images")
+
+
+def trained_rows(
+    records: Sequence[Record], peaks: Mapping[int, float]
+) -> tuple[Trained, ...]:
+    """A row for each system.  peaks: flops a second by round, where measured."""
+    peak = max(peaks.values(), default=None)
+    rows = []
+    for system, group in selection.by_system(records).items():
+        problem, _, name = system.partition("/")
+        failure = selection.failure(group)
+        timed = [] if failure else group
+        seconds = {r.round: statistics.median(r.seconds["calls"]) for r in timed}
+        mfu = {
+            r.round: r.work["flops"] / seconds[r.round] / peak for r in timed if peak
+        }
+        rows.append(Trained(problem, name, tuple(group), failure, seconds, mfu))
+    return tuple(rows)
+
+
+def by_problem(rows: Iterable[Trained]) -> dict[str, dict[str, Trained]]:
+    """The row of each system, by problem."""
+    problems: dict[str, dict[str, Trained]] = {}
+    for row in rows:
+        problems.setdefault(row.problem, {})[row.system] = row
+    return problems
 
 
 def step_target(claim: str, over: Trained, under: Trained, bound: float) -> Outcome:
@@ -90,78 +126,124 @@ def step_target(claim: str, over: Trained, under: Trained, bound: float) -> Outc
 
 def mfu_target(row: Trained, bound: float) -> Outcome:
     """Whether a system's MFU is no less than `bound`."""
-    return at_least(
-        f"MFU, {row.problem}, {row.system}",
-        bound,
-        spread_or_none(row.mfu.values()),
-        row.failure or "no peak was measured",
-        percent=True,
-    )
+    reason = row.failure or "no peak was measured"
+    claim = f"MFU, {row.problem}, {row.system}"
+    return at_least(claim, bound, spread(row.mfu.values()), reason, f"{bound:.0%}")
 
 
 # As Markdown.
 
 
-def settings_lines(
-    records: Sequence[Record], sources: Mapping[str, str], peaks: Mapping[int, float]
-) -> list[str]:
-    """Machine, rounds, data and peak.  sources: of the data, by what they are."""
-    lines = [f"Machine: {machine(records)}", rounds_line(records)]
-    lines += [f"{what}: {source}" for what, source in sources.items()]
-    lines += [peak_line(peaks)] if peaks else []
+def markdown(
+    title: str,
+    page: Page,
+    outcomes: Sequence[Outcome],
+    *,
+    systems: Mapping[str, str],
+    problems: Mapping[str, str],
+    heading: str = "",
+    more: Sequence[str] = (),
+    definitions: Sequence[str] = (),
+    notes: Iterable[str] | None = None,
+) -> str:
+    """The whole page.
+
+    systems, problems: labels by id.  heading: before a problem in its heading.  more:
+    parts before the targets.  notes: the last ones, where they are not those of
+    `page.records` alone.
+    """
+    if notes is None:
+        notes = (*disturbance_lines(page.peaks), *origin_lines(page.records))
+    labelled = (
+        (row.system, systems.get(row.system, row.system), row.records)
+        for row in page.trained
+    )
+    return markdown_page(
+        f"# {title}",
+        target_finding(outcomes),
+        *(
+            part
+            for problem, rows in by_problem(page.trained).items()
+            for part in (
+                f"## {heading}{problem}: {problems.get(problem, problem)}",
+                *_training_parts(rows, systems),
+            )
+        ),
+        *more,
+        "## Targets",
+        target_table(outcomes),
+        *how_measured(
+            _settings_lines(page),
+            (*DEFINITIONS, *definitions),
+            (*note_lines(labelled), *notes),
+        ),
+    )
+
+
+def _settings_lines(page: Page) -> Iterable[str]:
+    """Machine, rounds, data, peak and check."""
+    yield f"Machine: {machine(page.records)}"
+    yield rounds_line(page.records)
+    sources = {
+        examples(r).capitalize(): r.problem["source"]
+        for r in page.records
+        if r.problem.get("source")
+    }
+    yield from (f"{what}: {source}" for what, source in sources.items())
+    if page.peaks:
+        peak = with_range(spread(value / 1e9 for value in page.peaks.values()))
+        yield f"Measured peak of matrix products: {peak} GFLOP/s"
     first, later = (
-        max(
-            (r.check[name] for r in records if r.check.get(name) is not None), default=0
-        )
+        max((r.check.get(name) or 0 for r in page.records), default=0)
         for name in ("bits_error", "later_error")
     )
-    lines.append(
+    yield (
         "Check: a system whose losses are not those of ours has no ratio. The largest "
         f"errors: {first:.1e} bits/dim before any update, {later:.1e} relative after it"
     )
-    return lines
 
 
-def model_line(rows: Sequence[Trained], examples: str) -> str:
-    """What all of a problem's systems train.  examples: "images", say."""
-    record = next((r for row in rows for r in row.records if r.status == "ok"), None)
+def _training_parts(
+    rows: Mapping[str, Trained], systems: Mapping[str, str]
+) -> Iterable[str]:
+    """What all of a problem's systems train, their table, and what devices pass."""
+    ran = (r for row in rows.values() for r in row.records if r.status == "ok")
+    record = next(ran, None)
     if record is None:
-        return "No system ran."
-    return (
-        f"{record.problem['model']}, {record.work['parameters']:,} parameters, "
-        f"{record.problem['batch']} {examples} a step, "
-        f"{record.work['flops'] / 1e9:,.1f} GFLOP."
-    )
-
-
-def training_table(rows: Sequence[Trained], labels: Mapping[str, str]) -> str:
-    """A line for each system of one problem.  labels: of systems."""
-    ours = next(row for row in rows if row.system == OURS)
-    head = (
-        "system",
-        "ms a step (range)",
-        "ours / it (range)",
-        "MFU",
-        "most memory, GB",
-    )
-    lines = []
-    for row in rows:
-        label = labels.get(row.system, row.system)
-        label = f"**{label}**" if row is ours else label
-        if row.failure:
-            lines.append((label, cell(row.failure), NONE, NONE, NONE))
-            continue
-        memory = row.max_rss_bytes
-        lines.append(
-            (
-                label,
-                milliseconds(row.seconds),
-                NONE if row is ours else times(ratio(ours.seconds, row.seconds)),
-                percent(spread(row.mfu.values())).split(" (")[0] if row.mfu else NONE,
-                NONE if memory is None else number(memory / 1e9),
-            )
+        yield "No system ran."
+    else:
+        yield (
+            f"{record.problem['model']}, {record.work['parameters']:,} parameters, "
+            f"{record.problem['batch']} {examples(record)} a step, "
+            f"{record.work['flops'] / 1e9:,.1f} GFLOP."
         )
-    return markdown_table(head, lines)
+    yield markdown_table(
+        _training_line(row, rows[OURS], systems.get(name, name))
+        for name, row in rows.items()
+    )
+    for row in rows.values():
+        if row.work("passed_bytes"):
+            yield (
+                f"Between its {row.work('devices')} devices "
+                f"{row.work('passed_bytes'):,} bytes pass in a step, forward, backward "
+                "and update. A device has at most "
+                f"{row.work('most_held_bytes') / 1e6:,.2f} MB of the "
+                f"{row.work('all_held_bytes') / 1e6:,.2f} MB of weights and optimizer "
+                "state."
+            )
+
+
+def _training_line(row: Trained, ours: Trained, label: str) -> dict[str, str]:
+    memory = None if row.failure else row.max_rss_bytes
+    return {
+        "system": f"**{label}**" if row is ours else label,
+        "ms a step (range)": cell(row.failure) or milliseconds(row.seconds),
+        "ours / it (range)": NONE
+        if row is ours
+        else times(ratio(ours.seconds, row.seconds)),
+        "MFU": percent(spread(row.mfu.values())).split(" (")[0],
+        "most memory, GB": NONE if memory is None else number(memory / 1e9),
+    }
 
 
 def milliseconds(seconds: Mapping[int, float]) -> str:
@@ -172,34 +254,33 @@ def milliseconds(seconds: Mapping[int, float]) -> str:
 # As CSV.
 
 
-def csv_row(row: Trained, ours: Trained | None) -> dict[str, Any]:
-    """The line of a CSV file.  ours: the row of the same problem that is ours."""
-    record = row.records[0]
-    bits: list[float | None] = record.check.get("bits_per_dim") or [None]
-    over = ratio(ours.seconds, row.seconds) if ours else None
-    batch = record.problem["batch"]
-    return {
-        "what": "training",
-        "problem": row.problem,
-        "system": row.system,
-        **csv_status(record, row.failure),
-        "batch": batch,
-        "rounds": len(row.seconds),
-        **columns("seconds", spread_or_none(row.seconds.values())),
-        **columns(
-            "examples_per_second",
-            spread_or_none(batch / s for s in row.seconds.values()),
-        ),
-        **columns("ours_over_it", over),
-        **columns("mfu", spread_or_none(row.mfu.values())),
-        **columns("build_seconds", row.clock("build")),
-        **columns("first_seconds", row.clock("first")),
-        "parameters": record.work.get("parameters"),
-        "flops": record.work.get("flops"),
-        "max_rss_bytes": row.max_rss_bytes,
-        "bits_per_dim_first": bits[0],
-        "bits_per_dim_last": bits[-1],
-    }
+def csv_rows(page: Page) -> Iterable[dict[str, Any]]:
+    """The line of a CSV file of each of `page.trained`."""
+    problems = by_problem(page.trained)
+    for row in page.trained:
+        record, timed = row.records[0], () if row.failure else row.records
+        ours = problems[row.problem][OURS]
+        bits: list[float | None] = record.check.get("bits_per_dim") or [None]
+        rates = spread(record.problem["batch"] / s for s in row.seconds.values())
+        yield {
+            "what": "training",
+            "problem": row.problem,
+            "system": row.system,
+            **csv_status(record, row.failure),
+            "batch": record.problem["batch"],
+            "rounds": len(row.seconds),
+            **columns("seconds", spread(row.seconds.values())),
+            **columns("examples_per_second", rates),
+            **columns("ours_over_it", ratio(ours.seconds, row.seconds)),
+            **columns("mfu", spread(row.mfu.values())),
+            **columns("build_seconds", spread(r.seconds.get("build") for r in timed)),
+            **columns("first_seconds", spread(r.seconds.get("first") for r in timed)),
+            "parameters": record.work.get("parameters"),
+            "flops": record.work.get("flops"),
+            "max_rss_bytes": row.max_rss_bytes,
+            "bits_per_dim_first": bits[0],
+            "bits_per_dim_last": bits[-1],
+        }
 
 
 def csv_status(record: Record, failure: str) -> dict[str, Any]:

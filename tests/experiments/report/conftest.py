@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import matplotlib.figure
 import pytest
 
 from experiments.records.record import Record
@@ -74,3 +75,13 @@ def paper_path():
 @pytest.fixture
 def paper():
     return nuts_rows.read_paper(PAPER)
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that would be written."""
+    saved = []
+    monkeypatch.setattr(
+        matplotlib.figure.Figure, "savefig", lambda self, *_, **__: saved.append(self)
+    )
+    return saved

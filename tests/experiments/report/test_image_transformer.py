@@ -3,7 +3,6 @@
 import csv
 import io
 
-import matplotlib.figure
 import pytest
 
 from experiments.records import record as record_file
@@ -325,16 +324,6 @@ def test_a_table_of_curves_has_at_most_five_columns():
     assert [head.count("|") for head in heads] == [6, 4]
 
 
-@pytest.fixture
-def figures(monkeypatch):
-    """The figures that would be written."""
-    saved = []
-    monkeypatch.setattr(
-        matplotlib.figure.Figure, "savefig", lambda self, *_, **__: saved.append(self)
-    )
-    return saved
-
-
 def test_every_curve_is_drawn_in_a_style_of_its_own(tmp_path, figures):
     curves = [curve(str(number), [7.0, 6.0 - number]) for number in range(4)]
     curves[1] = curve("1", [7.0, 5.0], settings=dict(averaged=True))
@@ -361,6 +350,25 @@ def test_ema_and_raw_weights_are_both_drawn_where_records_have_them(tmp_path, fi
     low, high = axes.get_ylim()  # of all records-out points and near baselines
     assert low < 5.5 and 7.5 < high < 8.0
     assert [7.2, 7.2] in labels.values() and [8.6, 8.6] not in labels.values()
+
+
+def test_an_old_record_has_ema_and_raw_weights_drawn(tmp_path, figures):
+    old = curve("A", [7.0, 6.0], settings={})
+    old.work["train_bits_per_dim"] = [4.0, 3.0]
+    old.provenance["commit"] = learning.AVERAGED_COMMITS[0]
+    assert "A(); evaluated with EMA weights; 0.50 s" in learning.markdown([old])
+    learning.draw([old], tmp_path / "plot.png")
+    (figure,) = figures
+    labels = {x.get_label(): list(x.get_ydata()) for x in figure.axes[0].lines}
+    assert labels["A: held out, EMA weights"] == [7.0, 6.0]
+    assert labels["A: training, raw weights"] == [4.0, 3.0]
+    low, high = figure.axes[0].get_ylim()
+    assert low < 3.0 and 7.0 < high
+    caption = " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
+    assert "Raw weights were evaluated on training batches alone." in caption
+    old.work["held_out_bits_per_dim_raw"] = [7.5, 5.5]
+    learning.draw([old], tmp_path / "plot.png")
+    assert not any("alone" in text.get_text() for text in figures[1].texts)
 
 
 @pytest.mark.parametrize(

@@ -57,3 +57,17 @@ def test_logical_devices_are_not_drawn_beside_the_papers(record, paper, tmp_path
     without = drawn(records, paper, tmp_path)
     beside = drawn([*records, record("ppl_core_2_devices")], paper, tmp_path)
     assert without.shape == beside.shape and (without == beside).all()
+
+
+def test_panels_have_one_scale_and_sorted_rows(bench, paper, tmp_path, figures):
+    nuts_plot.draw(nuts_rows.compare(bench), paper, tmp_path / "plot.png")
+    (figure,) = figures
+    assert len({axes.get_xlim() for axes in figure.axes}) == 1
+    for axes in figure.axes:
+        medians = [
+            line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"
+        ]
+        assert len(medians) > 2 and medians == sorted(medians, reverse=True)
+    texts = [text.get_text() for text in figure.texts]
+    assert "Measured here: one chain" in texts
+    assert "Published in the paper, on its hardware" in texts

@@ -307,6 +307,26 @@ def test_published_measured_and_projected_have_colors_of_their_own(bench, tmp_pa
     assert not has(other, scaling_plots.CASES["processes"])  # no stand-in measured
 
 
+def test_every_panel_has_one_scale_of_efficiency_that_holds_its_values(
+    bench, tmp_path, figures
+):
+    scaling_plots.draw(read(bench), tmp_path)
+    slow = read([*bench, *(measured(3, processes=dict(seconds=dict(calls=[0.9] * 3))))])
+    assert row(slow, "processes", "weak").efficiency.low < 0.2
+    scaling_plots.draw(slow, tmp_path)
+    transformer = [f for f in figures if "Image Transformer" in f.texts[0].get_text()]
+    for figure, low in zip(transformer, (0.6, 0.0), strict=True):
+        dots, *lines = figure.axes
+        limits = {dots.get_xlim(), *(axes.get_ylim() for axes in lines)}
+        ((least, most),) = limits
+        assert low < least + 1e-9 <= low + 0.2 and most >= 1.08
+        titles = [axes.get_title(loc="left") for axes in figure.axes]
+        assert [t.split(":")[0] for t in titles] == [
+            *("Measured here", "Published, Figure 15", "Projected")
+        ]
+        assert "made data" in titles[0] and "CelebA-HQ" in titles[1]
+
+
 def test_the_command_renders_the_page_and_twice_alike(bench, tmp_path, record):
     for line in bench:
         record_file.append(tmp_path / "records" / "scaling.jsonl", line)
