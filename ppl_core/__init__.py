@@ -2,11 +2,14 @@
 
 # ruff: noqa: F401, F403  the imports are the package's public names
 
+from ppl_core.description import describe
 from ppl_core.dimensions import coords, plate
 from ppl_core.distributions import *
 from ppl_core.distributions import make_random_variable
+from ppl_core.marginal import marginalize
 from ppl_core.posterior import Posterior, unconstrain
 from ppl_core.random_variable import RandomVariable
+from ppl_core.reparam import lift, reparam
 from ppl_core.sharded import Shard, unconstrain_shards
 from ppl_core.terms import Flat, HalfFlat, deterministic, factor
 from ppl_core.trace import forward, trace, traceable
@@ -15,6 +18,7 @@ from ppl_core.tracers import (
     condition,
     intervene,
     mask,
+    prefix,
     replay,
     scale,
     seeded,

@@ -1,6 +1,7 @@
 """Finds where a density depends on a variable by an operation without a gradient."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import tensorflow as tf
@@ -38,7 +39,7 @@ def missing_gradients(
     graph: of a function that is not used otherwise; operations are added to it.
     """
     needed = _needed_by(output)
-    reached = {name: _reached_from(tensor) for name, tensor in inputs.items()}
+    reached = {name: reached_from(tensor) for name, tensor in inputs.items()}
     anywhere = set().union(*reached.values())
     known: dict[Any, list[int]] = {}
     suspects: list[tuple[tf.Operation, list[tf.Tensor]]] = []
@@ -93,7 +94,7 @@ def _without_gradient(
             for part in lacking
             if any(part is argument for argument in arguments)
             and not any(
-                part.ref() in _reached_from(a) for a in arguments if a is not part
+                part.ref() in reached_from(a) for a in arguments if a is not part
             )
         ]
     return lacking
@@ -120,13 +121,19 @@ def _needed_by(output: tf.Tensor) -> set[object]:
     return needed
 
 
-def _reached_from(tensor: tf.Tensor) -> set[object]:
-    """The tensors that are computed from `tensor`, and itself, by reference."""
+def reached_from(
+    tensor: tf.Tensor, stop: AbstractSet[object] = frozenset()
+) -> set[object]:
+    """The tensors that are computed from `tensor`, and itself, by reference.
+
+    stop: tensors beyond which it does not look.
+    """
     reached, stack = {tensor.ref()}, [tensor]
     while stack:
         for op in stack.pop().consumers():
             for result in op.outputs:
                 if result.ref() not in reached:
                     reached.add(result.ref())
-                    stack.append(result)
+                    if result.ref() not in stop:
+                        stack.append(result)
     return reached

@@ -76,6 +76,8 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         self._mask = log_prob_mask
         self._sample_error: NotImplementedError | None = None
         self._inside = True  # known to be in the support, as draws are
+        self.drawn = value is None
+        self._marginal: tf.Tensor | None = None  # see `set_marginal`
         if value is not None:
             is_data = self.observed and not callable(value)
             self._inside = getattr(value, "inside_support", False)
@@ -137,6 +139,13 @@ class RandomVariable(tf.__internal__.CompositeTensor):
 
     def unscaled_log_prob(self, value: Any = None) -> tf.Tensor:
         """As `log_prob`, but without `log_prob_scale`: one entry's own log prob."""
+        if self._marginal is not None:
+            if value is not None:
+                raise ValueError(
+                    f"{self.label}: given a value, wanted its own: its log prob is "
+                    "that of a marginalized program"
+                )
+            return self._marginal
         distribution = self._known_distribution()
         inside = self._inside and value is None
         value = self.value if value is None else value
@@ -160,6 +169,10 @@ class RandomVariable(tf.__internal__.CompositeTensor):
             return log_prob
         self._check_weight("log_prob_mask", self._mask, log_prob)
         return tf.where(self._mask, log_prob, tf.zeros_like(log_prob))
+
+    def set_marginal(self, log_prob: tf.Tensor) -> None:
+        """Makes `log_prob` this variable's term before its scale; for `marginalize`."""
+        self._marginal = log_prob
 
     def _filled(self, value: Any) -> Any:
         """`value` with masked entries replaced by the first entry that counts.
@@ -391,7 +404,7 @@ class RandomVariableSpec(tf.TypeSpec):
         variable.name, variable.constructor_name = name, constructor_name
         variable.sample_shape = tf.TensorShape(sample_shape)
         variable.observed = observed
-        variable._inside = False
+        variable._inside, variable.drawn, variable._marginal = False, False, None
         variable.bijector, variable.dims, variable.coords = None, dims, {}
         variable._value, variable._sample_error = parts["value"], None
         variable._scale, variable._mask = parts.get("scale"), parts.get("mask")

@@ -98,8 +98,11 @@ def _values_own(distribution: type) -> Any:
             dims = shapes.name_dims(dims, plates, 0, value.shape, coords, label, name)
         options["dims"] = dims
         options["coords"] = {dim: coords[dim] for dim in dims or () if dim in coords}
-        for other in ("seed", "observed"):
-            options.pop(other, None)
+        unused = ["seed", "observed"]
+        if distribution is _Computed:
+            unused += ["log_prob_scale", "log_prob_mask"]
+        for option in unused:
+            options.pop(option, None)
         return RandomVariable(
             distribution(value),
             name=name,
@@ -121,7 +124,9 @@ def _values_own(distribution: type) -> Any:
         return value
 
     construct.__name__ = "factor" if distribution is _Factor else "deterministic"
-    vars(construct).update(to_value=to_value, makes_random_variable=True)
+    vars(construct).update(
+        to_value=to_value, makes_random_variable=True, computes_value=True
+    )
     return traceable(construct)
 
 

@@ -162,7 +162,7 @@ def intervene(**values: Any) -> Iterator[None]:
         raise ValueError(
             f"intervene: given None or a function for {invalid}, wanted a value"
         )
-    with _expecting(values, "intervene") as present:
+    with expecting(values, "intervene") as present:
 
         def replace(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
             name: Any = kwargs.get("name")
@@ -187,7 +187,7 @@ def block(*names: str) -> Iterator[None]:
     >>> list(variables)
     ['x']
     """
-    with _expecting(names, "block") as present:
+    with expecting(names, "block") as present:
 
         def hide(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
             name: Any = kwargs.get("name")
@@ -253,6 +253,29 @@ def mask(where: Any, *names: str) -> Iterator[None]:
         )
 
     with _weigh(set_mask, names, "mask"):
+        yield
+
+
+@contextlib.contextmanager
+def prefix(scope: str) -> Iterator[None]:
+    """Puts `scope` and a slash in front of the names of the block's variables.
+
+    Tracers further out, and what is given by name there, have the whole name.
+
+    >>> with ppl.tape() as variables, ppl.prefix("left"):
+    ...     x = ppl.Normal(0.0, 1.0, name="x")
+    >>> list(variables), x.name
+    (['left/x'], 'left/x')
+    """
+    if not isinstance(scope, str) or not scope:
+        raise ValueError(f"prefix: given {scope!r}, wanted a name")
+
+    def rename(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("name") is not None:
+            kwargs["name"] = f"{scope}/{kwargs['name']}"
+        return forward(construct, *args, **kwargs)
+
+    with _trace_variables(rename):
         yield
 
 
@@ -348,7 +371,7 @@ def _trace_variables(tracer: Tracer, *, records: bool = False) -> Iterator[None]
 
 
 @contextlib.contextmanager
-def _expecting(names: Iterable[str], tracer: str) -> Iterator[set[str]]:
+def expecting(names: Iterable[str], tracer: str) -> Iterator[set[str]]:
     """Yields a set for the names in the block; raises if it lacks any of `names`.
 
     An exception raised by the block itself is left as it is.
@@ -364,20 +387,29 @@ def _expecting(names: Iterable[str], tracer: str) -> Iterator[set[str]]:
 
 
 @contextlib.contextmanager
-def bind(values: Mapping[str, Any], tracer: str, observed: bool) -> Iterator[None]:
+def bind(
+    values: Mapping[str, Any],
+    tracer: str,
+    observed: bool,
+    *,
+    recompute: bool = False,
+) -> Iterator[None]:
     """Sets the named variables to `values`; `observed` says whether they are data.
+
+    recompute: whether `deterministic` variables among them are computed anew.
 
     Raises ValueError for a value of None, which would leave the variable to be drawn.
     """
     missing = sorted(name for name, value in values.items() if value is None)
     if missing:
         raise ValueError(f"{tracer}: given None for {missing}, wanted values")
-    with _expecting(values, tracer) as present:
+    with expecting(values, tracer) as present:
 
         def set_value(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
             name: Any = kwargs.get("name")
             present.add(name)
-            if name in values:
+            is_computed = recompute and hasattr(construct, "computes_value")
+            if name in values and not is_computed:
                 if kwargs.get("value") is not None:
                     raise ValueError(
                         f"{tracer}: {construct.__name__}(name={name!r}) already has a "
@@ -396,7 +428,7 @@ def _weigh(
     set_weight: Callable[[dict[str, Any]], None], names: tuple[str, ...], tracer: str
 ) -> Iterator[None]:
     """Applies `set_weight` to the arguments of the named variables, or of all."""
-    with _expecting(names, tracer) as present:
+    with expecting(names, tracer) as present:
 
         def weigh(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
             name: Any = kwargs.get("name")

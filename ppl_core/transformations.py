@@ -5,6 +5,7 @@ here take the program's arguments by position and the variables' values by name.
 are built from the tracers alone.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,8 +13,9 @@ import tensorflow as tf
 
 from ppl_core.operators import to_tensors
 from ppl_core.random_variable import RandomVariable
+from ppl_core.terms import is_deterministic, is_factor
 from ppl_core.trace import drawn_variables
-from ppl_core.tracers import bind, intervene, seeded, substitute, tape, to_seed
+from ppl_core.tracers import bind, intervene, seeded, tape, to_seed
 
 Program = Callable[..., Any]
 
@@ -61,12 +63,13 @@ def make_log_prob_parts_fn(
     observed: Mapping[str, Any] | None = None,
     dtype: tf.DType | None = None,
 ) -> Callable[..., dict[str, tf.Tensor]]:
-    """As make_log_joint_fn, but returns a [batch] Tensor for each variable, by name."""
+    """As make_log_joint_fn, but returns a [batch] Tensor for each term, by name."""
 
     def log_prob_parts(*args: Any, **values: Any) -> dict[str, tf.Tensor]:
         return {
             name: total(variable.log_prob(), dtype)
             for name, variable in _scored(program, args, values, observed).items()
+            if not is_deterministic(variable)
         }
 
     return _batched(log_prob_parts, batch_ndims)
@@ -113,10 +116,15 @@ def mutilate(program: Program, **values: Any) -> Program:
 
 
 def prior_predictive(
-    program: Program, *args: Any, num_draws: int, seed: Any
+    program: Program,
+    *args: Any,
+    num_draws: int,
+    seed: Any,
+    kwargs: Mapping[str, Any] | None = None,
 ) -> dict[str, tf.Tensor]:
     """Draws every variable of the program: a dict of name to [num_draws, ...].
 
+    kwargs: keyword arguments of the program.
     seed: [2] int32.  Draw i of a variable depends only on the seed, i and the name.
 
     >>> model = lambda: ppl.Normal([0.0, 9.0], 1.0, name="x")
@@ -124,7 +132,8 @@ def prior_predictive(
     [5, 2]
     """
     counter = tf.zeros([num_draws, 0])
-    return _predict(program, args, {}, counter, seed)
+    call = functools.partial(program, *args, **(kwargs or {}))
+    return _predict(call, {}, counter, seed)
 
 
 def posterior_predictive(
@@ -132,10 +141,13 @@ def posterior_predictive(
     *args: Any,
     draws: Mapping[str, Any],
     seed: Any,
+    kwargs: Mapping[str, Any] | None = None,
 ) -> dict[str, tf.Tensor]:
     """Draws the variables that `draws` lacks, given `draws`: name to [num_draws, ...].
 
-    draws: [num_draws, ...] by name; the program runs once for each draw.
+    draws: [num_draws, ...] by name; the program runs once for each draw, and computes
+      `deterministic` variables anew.
+    kwargs: keyword arguments of the program.
     seed: [2] int32.
 
     Raises ValueError when `draws` is empty, when its entries differ in number, or when
@@ -153,7 +165,8 @@ def posterior_predictive(
             f"posterior_predictive: given draws in numbers {counts}, wanted one number"
         )
     counter = tf.zeros([next(iter(counts.values())), 0])
-    return _predict(program, args, draws, counter, seed)
+    call = functools.partial(program, *args, **(kwargs or {}))
+    return _predict(call, draws, counter, seed)
 
 
 def align(
@@ -313,8 +326,7 @@ def _split(
 
 
 def _predict(
-    program: Program,
-    args: tuple[Any, ...],
+    program: Callable[[], Any],
     draws: dict[str, tf.Tensor],
     counter: tf.Tensor,  # [num_draws, 0]: says how many where `draws` is empty
     seed: Any,
@@ -323,13 +335,16 @@ def _predict(
 
     def predict_one(inputs: tuple[Any, ...]) -> dict[str, tf.Tensor]:
         index, given, _ = inputs
-        with tape() as variables, substitute(**given):
-            with seeded(tf.random.fold_in(seed, index)):
-                program(*args)
+        with (
+            tape() as variables,
+            bind(given, "posterior_predictive", observed=False, recompute=True),
+            seeded(tf.random.fold_in(seed, index)),
+        ):
+            program()
         return {
             name: variable.value
             for name, variable in variables.items()
-            if name not in given
+            if name not in given and not is_factor(variable)
         }
 
     @tf.function(autograph=False)
@@ -347,6 +362,8 @@ def _predict(
                 lambda part: tf.TensorSpec(part.shape[1:], part.dtype), draws
             )
         )
+        if not signature:  # nothing is left to draw
+            return {}
         return tf.map_fn(
             predict_one, (indices, draws, counter), fn_output_signature=signature
         )

@@ -1,0 +1,180 @@
+"""A table of a program's variables: what each is and what it depends on."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+
+from ppl_core.gradients import reached_from
+from ppl_core.random_variable import RandomVariable
+from ppl_core.sites import bijector_of, to_site
+from ppl_core.supports import support_of
+from ppl_core.terms import is_deterministic, is_factor
+from ppl_core.trace import Tracer, add_tracers, forward, only_tracers, trace
+from ppl_core.tracers import bind, inherited_tracers, tape
+from ppl_core.transformations import Program, label_of
+
+
+class Description(NamedTuple):
+    """One variable of a program."""
+
+    name: str
+    constructor: str
+    kind: str  # latent, data, deterministic or factor
+    shape: tuple[int, ...]
+    dtype: str
+    support: str
+    dims: tuple[str, ...] | None
+    depends_on: tuple[str, ...]  # names of variables, directly
+
+
+class Descriptions(tuple[Description, ...]):
+    """The variables of a program in order; printed, a table."""
+
+    def __str__(self) -> str:
+        header = [
+            *("name", "constructor", "kind", "shape", "dtype", "support", "dims"),
+            "depends on",
+        ]
+        rows = [header]
+        for part in self:
+            dims = "" if part.dims is None else ", ".join(part.dims)
+            rows.append(
+                [str(field) for field in part[:6]] + [dims, ", ".join(part.depends_on)]
+            )
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(
+            "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows
+        )
+
+
+def describe(
+    program: Program,
+    *args: Any,
+    observed: Mapping[str, Any] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+) -> Descriptions:
+    """Describes the variables of `program(*args, **kwargs)` in order, without drawing.
+
+    observed: data by name, as `unconstrain` takes them.
+
+    What a variable depends on is read off a graph that is discarded: the variables
+    whose values its distribution, or the computed value, is made from.
+
+    >>> def model():
+    ...     tau = ppl.HalfNormal(1.0, name="tau")
+    ...     ppl.Normal(0.0, tau, sample_shape=3, name="x")
+    >>> print(ppl.describe(model, observed={"x": [0.0, 1.0, 2.0]}))
+    name  constructor  kind    shape  dtype    support            dims  depends on
+    tau   HalfNormal   latent  ()     float32  numbers, 0 or more
+    x     Normal       data    (3,)   float32  real numbers             tau
+    """
+    observed, kwargs = dict(observed or {}), dict(kwargs or {})
+    inherited = inherited_tracers()
+    table: list[Description] = []
+
+    def run(tracer: Tracer) -> dict[str, RandomVariable]:
+        with (
+            only_tracers(()),
+            tape() as variables,
+            trace(tracer),
+            bind(observed, f"{label_of(program)}: observed", observed=True),
+            add_tracers(inherited),
+        ):
+            program(*args, **kwargs)
+        return variables
+
+    def look() -> None:
+        variables = run(_with_own_tensors)
+        values = {name: part.value for name, part in variables.items()}
+        places = {tensor.ref() for tensor in values.values() if tf.is_tensor(tensor)}
+        reached = {
+            name: reached_from(tensor, stop=places)
+            for name, tensor in values.items()
+            if tf.is_tensor(tensor)
+        }
+        for name, variable in variables.items():
+            parents = [
+                other
+                for other, tensors in reached.items()
+                if other != name and _made_from(variable).ref() in tensors
+            ]
+            table.append(_describe(name, variable, tuple(parents)))
+
+    tf.function(look, autograph=False).get_concrete_function()
+    return Descriptions(table)
+
+
+def _made_from(variable: RandomVariable) -> tf.Tensor:
+    """A tensor that depends on all that the variable is made from."""
+    if is_deterministic(variable):
+        return variable.value
+    return variable.unscaled_log_prob()
+
+
+def _with_own_tensors(construct: Any, *args: Any, **kwargs: Any) -> Any:
+    """A tracer that gives each variable a value of its own place in the graph."""
+    if not hasattr(construct, "makes_random_variable"):
+        return forward(construct, *args, **kwargs)
+    value = kwargs.get("value")
+    kwargs.setdefault("observed", value is not None)
+
+    def placed(variable: RandomVariable) -> Any:
+        if value is None:
+            return _stand_in(variable)
+        given = value(variable) if callable(value) else value
+        return tf.nest.map_structure(tf.identity, variable._to_tensors(given))
+
+    if hasattr(construct, "computes_value"):
+        kwargs["value"] = tf.identity(value)
+    else:
+        kwargs["value"] = placed
+    return forward(construct, *args, **kwargs)
+
+
+def _stand_in(variable: RandomVariable) -> tf.Tensor:
+    """A value of the variable's shape that depends on nothing."""
+    distribution = variable.distribution
+    shape = variable.sample_shape.concatenate(distribution.batch_shape)
+    shape = shape.concatenate(distribution.event_shape)
+    return tf.identity(tf.zeros(shape, distribution.dtype))
+
+
+def _describe(
+    name: str, variable: RandomVariable, parents: tuple[str, ...]
+) -> Description:
+    kind = "data" if variable.observed else "latent"
+    for is_kind in (is_deterministic, is_factor):
+        if is_kind(variable):
+            kind = is_kind.__name__.removeprefix("is_")
+    dtype = variable.distribution.dtype
+    return Description(
+        name,
+        variable.constructor_name,
+        kind,
+        tuple(variable.shape) if tf.is_tensor(variable.value) else (),
+        str(tf.nest.map_structure(lambda part: part.name, dtype)),
+        "" if kind in ("deterministic", "factor") else _support(variable),
+        variable.dims,
+        parents,
+    )
+
+
+def _support(variable: RandomVariable) -> str:
+    if variable.bijector is not None:
+        return f"values of {variable.bijector.name}"
+    rule = support_of(variable.distribution)
+    if rule is not None:
+        return rule[0].words
+    if tf.nest.is_nested(variable.distribution.dtype):
+        return "of its parts"
+    if not variable.distribution.dtype.is_floating:
+        return "whole numbers"
+    try:
+        to_site(variable)
+        bijector = bijector_of(variable)
+    except ValueError:
+        return "no bijector"
+    is_real = isinstance(bijector, tfb.Identity)
+    return "real numbers" if is_real else f"values of {bijector.name}"  # type: ignore[union-attr]

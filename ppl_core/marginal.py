@@ -1,0 +1,328 @@
+"""Finite discrete variables, summed out of a program."""
+
+import functools
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from ppl_core.gradients import reached_from
+from ppl_core.random_variable import RandomVariable
+from ppl_core.shapes import Plates
+from ppl_core.terms import is_deterministic, is_factor
+from ppl_core.trace import Tracer, forward, only_tracers, trace
+from ppl_core.tracers import Constructor, expecting, required_name
+from ppl_core.transformations import Program, label_of
+
+MAX_ASSIGNMENTS = 1000  # the program runs once for each
+_Variables = dict[str, RandomVariable]
+_Assignment = Mapping[str, tf.Tensor]
+
+
+def marginalize(program: Program, *names: str) -> Program:
+    """Returns the program with the named finite discrete variables summed out.
+
+    The log prob of the variables that depend on them becomes
+    log sum_z p(z) p(the others | z).  The first of these variables has it as its term,
+    and the others have 0, so a pointwise log likelihood is right for one such variable.
+
+    A variable of several entries must stand in a `plate`, which says that its entries
+    are independent; the sum is then taken entry by entry, at the cost of one entry.
+    What depends on it must stand in the plate as well.  The program runs once for each
+    joint value of the variables.
+
+    The returned program raises ValueError for a name that no variable has, for a
+    variable without finitely many values or with a value, for more than 1,000 joint
+    values, and where a variable that depends on the sum is drawn: predict with
+    `program` itself.
+
+    >>> def model():
+    ...     z = ppl.Bernoulli(probs=0.25, name="z")
+    ...     ppl.Normal(3.0 * tf.cast(z, tf.float32), 1.0, name="x")
+    >>> log_joint = ppl.make_log_joint_fn(ppl.marginalize(model, "z"))
+    >>> round(float(log_joint(x=0.0)), 4)
+    -1.2029
+    """
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"marginalize: given the names {names}, wanted some")
+
+    @functools.wraps(program)
+    def marginalized(*args: Any, **kwargs: Any) -> Any:
+        summed: dict[str, _Summed] = {}
+        calls: dict[str, _Call] = {}
+        with expecting(names, "marginalize") as present:
+            with trace(_first_run(names, summed, calls, present)):
+                result = program(*args, **kwargs)
+
+        def run(assignment: _Assignment) -> _Variables:
+            variables: _Variables = {}
+            with only_tracers([_later_run(assignment, calls, variables)]):
+                program(*args, **kwargs)
+            return variables
+
+        _set_marginal(f"marginalize({label_of(program)})", summed, calls, run)
+        return result
+
+    return marginalized
+
+
+class _Summed(NamedTuple):
+    """A variable that is summed out."""
+
+    label: str
+    shape: tuple[int, ...]
+    values: np.ndarray  # those that one entry may have
+    plates: Plates
+    dtype: tf.DType
+
+
+class _Call(NamedTuple):
+    """What the first run made of a variable that stays."""
+
+    result: Any
+    options: dict[str, Any]  # as the tracers further out leave them
+    is_changed: bool  # whether these changed the distribution's arguments
+
+
+_OPTIONS = ("log_prob_scale", "log_prob_mask", "plates", "coords", "dims")
+
+
+def _first_run(
+    names: tuple[str, ...],
+    summed: dict[str, _Summed],
+    calls: dict[str, _Call],
+    present: set[str],
+) -> Tracer:
+    """A tracer that finds the variables; those to be summed stand at their first value.
+
+    No other tracer sees the latter.
+    """
+
+    def find(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
+        if not hasattr(construct, "makes_random_variable"):
+            return forward(construct, *args, **kwargs)
+        name = required_name(construct, kwargs, "marginalize")
+        present.add(name)
+        label = f"marginalize: {construct.__name__}(name={name!r})"
+        if name in names:
+            # A tracer further out would have set a value or the plates on the way.
+            variable = construct(
+                *args, **kwargs | {"value": functools.partial(_at_first, label)}
+            )
+            if kwargs.get("value") is not None:
+                raise ValueError(f"{label}: given a value, wanted it without one")
+            if kwargs.get("log_prob_mask") is not None:
+                raise ValueError(f"{label}: given a mask, wanted it without one")
+            summed[name] = _Summed(
+                label,
+                tuple(variable.shape),
+                _values_of(variable.distribution, label),
+                kwargs.get("plates", ()),
+                variable.dtype,
+            )
+            return variable
+        final: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+        @functools.wraps(construct)
+        def note(*args: Any, **kwargs: Any) -> Any:
+            final.append((args, kwargs))
+            return construct(*args, **kwargs)
+
+        result = forward(note, *args, **kwargs)
+        last_args, last = final[-1] if final else (args, {})
+        given = {key: part for key, part in last.items() if key in kwargs}
+        is_changed = len(args) != len(last_args) or any(
+            a is not b
+            for a, b in zip(
+                (*args, *(kwargs[key] for key in given if key not in _SET)),
+                (*last_args, *(part for key, part in given.items() if key not in _SET)),
+                strict=False,
+            )
+        )
+        calls[name] = _Call(
+            result, {key: last[key] for key in _OPTIONS if key in last}, is_changed
+        )
+        return result
+
+    return find
+
+
+_SET = (*_OPTIONS, "value", "seed", "observed", "name")  # that tracers set
+
+
+def _later_run(
+    assignment: _Assignment, calls: Mapping[str, _Call], variables: _Variables
+) -> Tracer:
+    """A tracer that runs the program at one assignment, the others at their values."""
+
+    def assign(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
+        if not hasattr(construct, "makes_random_variable"):
+            return forward(construct, *args, **kwargs)
+        name = kwargs["name"]
+        if name in assignment:
+            kwargs["value"] = lambda _: assignment[name]
+        else:
+            call = calls[name]
+            if not isinstance(call.result, RandomVariable):  # replaced by `intervene`
+                return call.result
+            kwargs |= call.options
+            if not hasattr(construct, "computes_value"):
+                kwargs["value"] = lambda _: call.result.value
+        variables[name] = construct(*args, **kwargs)
+        return variables[name]
+
+    return assign
+
+
+def _set_marginal(
+    label: str,
+    summed: Mapping[str, _Summed],
+    calls: Mapping[str, _Call],
+    run: Callable[[_Assignment], _Variables],
+) -> None:
+    """Gives the variables that depend on the sum their terms."""
+    plates = next(iter(summed.values())).plates
+    sizes = tuple(size for _, size in plates)
+    for part in summed.values():
+        if part.plates != plates or part.shape != sizes:
+            raise ValueError(
+                f"{part.label}: given shape {part.shape} in the plates {part.plates}, "
+                f"wanted one entry for each entry of the plates {plates}, which all "
+                "summed variables share"
+            )
+    dependent = _dependent(summed, run)
+    for name in dependent:
+        call = calls[name]
+        if is_deterministic(call.result):
+            reason = "depends on it, and has no one value"
+        elif call.result.drawn:
+            reason = "depends on it and is drawn; predict with the program itself"
+        elif call.is_changed:
+            reason = "depends on it, and a tracer around changes its arguments"
+        elif call.options.get("plates", ())[: len(plates)] != plates:
+            reason = f"depends on it, and stands outside its plates {plates}"
+        elif not _same(call, calls[dependent[0]]):
+            reason = "depends on it, and has another scale than the others that do"
+        else:
+            continue
+        raise ValueError(f"{label}: {call.result.label} {reason}")
+    if not dependent:
+        return
+    counted = (*summed, *dependent)
+    terms = []
+    for values in _assignments(label, summed):
+        variables = run(values)
+        terms.append(
+            tf.add_n(
+                [
+                    _in_plates(variables[name], plates, calls.get(name))
+                    for name in counted
+                ]
+            )
+        )
+    first, *others = dependent
+    calls[first].result.set_marginal(tf.reduce_logsumexp(tf.stack(terms), axis=0))
+    for name in others:
+        calls[name].result.set_marginal(tf.zeros_like(terms[0]))
+
+
+def _in_plates(
+    variable: RandomVariable, plates: Plates, call: _Call | None
+) -> tf.Tensor:
+    """The log prob, summed over all but the dimensions of the outer plates."""
+    log_prob = variable.unscaled_log_prob()
+    inside = len(call.options.get("plates", ()) if call else plates)
+    # In front of the plates is the sample_shape; but a factor's plates come first.
+    lead = 0 if is_factor(variable) else log_prob.shape.rank - inside
+    kept = range(lead, lead + len(plates)) if plates else ()
+    axes = [axis for axis in range(log_prob.shape.rank) if axis not in kept]
+    return tf.reduce_sum(log_prob, axis=axes)
+
+
+def _same(call: _Call, other: _Call) -> bool:
+    """Whether the two variables have one scale."""
+    scales = [part.options.get("log_prob_scale") for part in (call, other)]
+    if scales[0] is scales[1]:
+        return True
+    return all(isinstance(scale, float) for scale in scales) and scales[0] == scales[1]
+
+
+def _dependent(
+    summed: Mapping[str, _Summed], run: Callable[[_Assignment], _Variables]
+) -> list[str]:
+    """The variables whose term or value depends on the summed ones, in order.
+
+    It is read off a graph that is discarded.
+    """
+    found: list[str] = []
+
+    def look(assignment: dict[str, tf.Tensor]) -> None:
+        variables = run(assignment)
+        reached: set[object] = set()
+        outputs = {
+            name: part.value if is_deterministic(part) else part.unscaled_log_prob()
+            for name, part in variables.items()
+            if name not in summed
+        }
+        for tensor in assignment.values():
+            reached |= reached_from(tensor)
+        found.extend(name for name, out in outputs.items() if out.ref() in reached)
+
+    tf.function(look, autograph=False).get_concrete_function(
+        {name: tf.TensorSpec(part.shape, part.dtype) for name, part in summed.items()}
+    )
+    return found
+
+
+def _assignments(label: str, summed: Mapping[str, _Summed]) -> list[_Assignment]:
+    """Each joint value of the summed variables, the same in all entries of a plate."""
+    count = np.prod([len(part.values) for part in summed.values()], dtype=float)
+    if count > MAX_ASSIGNMENTS:
+        raise ValueError(
+            f"{label}: given {count:.0f} joint values, wanted at most {MAX_ASSIGNMENTS}"
+        )
+    return [
+        {
+            name: tf.fill(part.shape, tf.constant(value, part.dtype))
+            for (name, part), value in zip(summed.items(), values, strict=True)
+        }
+        for values in itertools.product(*(part.values for part in summed.values()))
+    ]
+
+
+def _at_first(label: str, variable: RandomVariable) -> tf.Tensor:
+    first = _values_of(variable.distribution, label)[0]
+    shape = variable.sample_shape.concatenate(variable.distribution.batch_shape)
+    return tf.fill(shape, tf.constant(first, variable.distribution.dtype))
+
+
+def _values_of(distribution: tfd.Distribution, label: str) -> np.ndarray:
+    """The values that one entry may have.  Raises ValueError if they are not known."""
+    while isinstance(distribution, tfd.BatchBroadcast):
+        distribution = distribution.distribution
+    if isinstance(distribution, (tfd.Bernoulli, tfd.ProbitBernoulli)):
+        return np.arange(2)
+    if isinstance(distribution, (tfd.Categorical, tfd.OrderedLogistic)):
+        parameter = getattr(distribution, "logits", None)
+        if parameter is None:
+            parameter = getattr(distribution, "probs", None)
+        if parameter is None:
+            parameter = distribution.categorical_probs()
+        size = parameter.shape[-1]
+        if size is not None:
+            return np.arange(size)
+    if isinstance(distribution, (tfd.Binomial, tfd.BetaBinomial)):
+        total = tf.get_static_value(distribution.total_count)
+        if total is not None and np.ndim(total) == 0:
+            return np.arange(int(total) + 1)
+    if isinstance(distribution, tfd.FiniteDiscrete):
+        outcomes = tf.get_static_value(distribution.outcomes)
+        if outcomes is not None:
+            return np.asarray(outcomes)
+    raise ValueError(
+        f"{label}: given a {type(distribution).__name__}, wanted a Bernoulli, "
+        "Categorical or FiniteDiscrete, or a Binomial whose total_count is one number"
+    )

@@ -1,0 +1,176 @@
+"""Other forms of a program: non-centred variables, and arguments made random."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from ppl_core.distributions import make_random_variable
+from ppl_core.random_variable import RandomVariable
+from ppl_core.terms import deterministic
+from ppl_core.trace import forward, trace
+from ppl_core.tracers import Constructor, expecting
+from ppl_core.transformations import Program, label_of
+
+_LOCATION_SCALE = (
+    tfd.Normal,
+    tfd.StudentT,
+    tfd.Cauchy,
+    tfd.Laplace,
+    tfd.Logistic,
+    tfd.Gumbel,
+)
+_Base = tuple[tfd.Distribution, Callable[[tf.Tensor], tf.Tensor]]
+
+
+def reparam(program: Program, *names: str, centered: float = 0.0) -> Program:
+    """Returns the program with the named variables non-centred.
+
+    A variable x of location l and scale s becomes l + s x_base, where x_base has
+    location 0 and scale 1.  The distribution of x is the same; in a posterior with few
+    data, x_base depends less on l and s.  x is then `deterministic`.  A transformed
+    distribution (LogNormal, the multivariate normals) becomes its bijector of a base.
+
+    centered: between 0 (non-centred) and 1 (as the program has it), where x_base has
+      location `centered` l and scale s to the power `centered`.  Papaspiliopoulos et
+      al. (2007), "A general framework for the parametrization of hierarchical models".
+
+    The returned program raises ValueError for a name that no variable has, for an
+    observed variable, and for a distribution that has no such form.
+
+    >>> def model():
+    ...     tau = ppl.HalfNormal(1.0, name="tau")
+    ...     ppl.Normal(0.0, tau, name="theta")
+    >>> with ppl.tape() as variables:
+    ...     ppl.reparam(model, "theta")()
+    >>> list(variables)
+    ['tau', 'theta_base', 'theta']
+    """
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"reparam: given the names {names}, wanted some")
+    if not 0 <= centered <= 1:
+        raise ValueError(f"reparam: given {centered=}, wanted a number from 0 to 1")
+
+    @functools.wraps(program)
+    def reparametrized(*args: Any, **kwargs: Any) -> Any:
+        with expecting(names, "reparam") as present:
+
+            def change(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
+                if not hasattr(construct, "makes_random_variable"):
+                    return forward(construct, *args, **kwargs)
+                present.add(kwargs.get("name"))  # type: ignore[arg-type]
+                if kwargs.get("name") not in names:
+                    return forward(construct, *args, **kwargs)
+                return _through_base(construct, args, kwargs, centered)
+
+            with trace(change):
+                return program(*args, **kwargs)
+
+    return reparametrized
+
+
+def lift(program: Program, **priors: Callable[..., Any]) -> Program:
+    """Returns the program with the named arguments drawn from priors.
+
+    priors: by argument, a function of `name=` that makes the random variable, such as
+      a constructor or a functools.partial of one.
+
+    Raises ValueError for a name that is no argument of the program.
+
+    >>> def model(sigma):
+    ...     return ppl.Normal(0.0, sigma, name="x")
+    >>> lifted = ppl.lift(model, sigma=lambda name: ppl.HalfNormal(2.0, name=name))
+    >>> round(float(ppl.make_log_joint_fn(lifted)(sigma=1.0, x=0.0)), 3)
+    -1.963
+    """
+    parameters = inspect.signature(program).parameters
+    takes_any = any(part.kind is part.VAR_KEYWORD for part in parameters.values())
+    unknown = [name for name in priors if name not in parameters and not takes_any]
+    if unknown or not priors:
+        raise ValueError(
+            f"lift: given priors for {unknown}, wanted some for the arguments of "
+            f"{label_of(program)}, {list(parameters)}"
+        )
+
+    @functools.wraps(program)
+    def lifted(*args: Any, **kwargs: Any) -> Any:
+        drawn = {name: prior(name=name) for name, prior in priors.items()}
+        return program(*args, **kwargs, **drawn)
+
+    vars(lifted).pop("__wrapped__")  # whose signature is another one
+    return lifted
+
+
+_of_distribution = make_random_variable(lambda distribution: distribution)
+
+
+def _through_base(
+    construct: Constructor, args: tuple[Any, ...], kwargs: dict[str, Any], c: float
+) -> RandomVariable:
+    """The variable of one call as a function of its base variable."""
+    name: Any = kwargs["name"]
+    label = f"reparam: {construct.__name__}(name={name!r})"
+    if hasattr(construct, "generator"):
+        raise ValueError(f"{label}: given a variable over SciPy, wanted one of TFP")
+    if kwargs.get("value") is not None:
+        raise ValueError(f"{label}: given a value, wanted a variable without one")
+    plain = construct(*args, **kwargs | {"value": _zeros})
+    for option in ("bijector", "sample_shape", "plates"):
+        kwargs.setdefault(option, None)
+    if kwargs["bijector"] is not None:
+        raise ValueError(f"{label}: given a bijector of its own, wanted none")
+    base, to_value = _decompose(plain.distribution, c, label)
+    options = {
+        key: kwargs[key]
+        for key in ("seed", "log_prob_scale", "log_prob_mask")
+        if kwargs.get(key) is not None
+    }
+    variable = _of_distribution(
+        base,
+        name=f"{name}_base",
+        sample_shape=tuple(plain.sample_shape),
+        dims=plain.dims,
+        coords=plain.coords,
+        **options,
+    )
+    return deterministic(to_value(variable.value), name, dims=plain.dims)
+
+
+def _zeros(variable: RandomVariable) -> tf.Tensor:
+    """A value to look at the variable's distribution by."""
+    distribution = variable.distribution
+    shape = variable.sample_shape.concatenate(distribution.batch_shape)
+    return tf.zeros(shape.concatenate(distribution.event_shape), distribution.dtype)
+
+
+def _decompose(distribution: tfd.Distribution, c: float, label: str) -> _Base:
+    """The distribution as a function of a variable of its base distribution."""
+    if isinstance(distribution, _LOCATION_SCALE):
+        loc = tf.convert_to_tensor(distribution.loc)
+        scale = tf.convert_to_tensor(distribution.scale)
+        shape = distribution.batch_shape
+        base = distribution.copy(
+            loc=tf.broadcast_to(c * loc, shape), scale=tf.broadcast_to(scale**c, shape)
+        )
+        return base, lambda z: loc + scale ** (1.0 - c) * (z - c * loc)
+    if isinstance(distribution, tfd.Independent):
+        inner, to_value = _decompose(distribution.distribution, c, label)
+        return distribution.copy(distribution=inner), to_value
+    if isinstance(distribution, tfd.TransformedDistribution):
+        inner = distribution.distribution
+        to_inner: Callable[[tf.Tensor], tf.Tensor] = tf.identity
+        if isinstance(inner, _LOCATION_SCALE):
+            inner, to_inner = _decompose(inner, c, label)
+        shapes = [
+            part.batch_shape.concatenate(part.event_shape)
+            for part in (inner, distribution)
+        ]
+        if shapes[0] == shapes[1]:
+            return inner, lambda z: distribution.bijector.forward(to_inner(z))
+    raise ValueError(
+        f"{label}: given a {type(distribution).__name__}, wanted a distribution with "
+        "a location and a scale, or a transformed one"
+    )
