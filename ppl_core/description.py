@@ -66,9 +66,9 @@ def describe(
     ...     tau = ppl.HalfNormal(1.0, name="tau")
     ...     ppl.Normal(0.0, tau, sample_shape=3, name="x")
     >>> print(ppl.describe(model, observed={"x": [0.0, 1.0, 2.0]}))
-    name  constructor  kind    shape  dtype    support            dims  depends on
+    name  constructor  kind    shape  dtype    support             dims  depends on
     tau   HalfNormal   latent  ()     float32  numbers, 0 or more
-    x     Normal       data    (3,)   float32  real numbers             tau
+    x     Normal       data    (3,)   float32  real numbers              tau
     """
     observed, kwargs = dict(observed or {}), dict(kwargs or {})
     inherited = inherited_tracers()
@@ -87,6 +87,7 @@ def describe(
 
     def look() -> None:
         variables = run(_with_own_tensors)
+        made_from = {name: _made_from(part) for name, part in variables.items()}
         values = {name: part.value for name, part in variables.items()}
         places = {tensor.ref() for tensor in values.values() if tf.is_tensor(tensor)}
         reached = {
@@ -98,7 +99,7 @@ def describe(
             parents = [
                 other
                 for other, tensors in reached.items()
-                if other != name and _made_from(variable).ref() in tensors
+                if other != name and made_from[name].ref() in tensors
             ]
             table.append(_describe(name, variable, tuple(parents)))
 
@@ -138,7 +139,10 @@ def _stand_in(variable: RandomVariable) -> tf.Tensor:
     distribution = variable.distribution
     shape = variable.sample_shape.concatenate(distribution.batch_shape)
     shape = shape.concatenate(distribution.event_shape)
-    return tf.identity(tf.zeros(shape, distribution.dtype))
+    # Not a constant, which an index would read instead of depending on it.
+    return tf.raw_ops.PlaceholderWithDefault(
+        input=tf.zeros(shape, distribution.dtype), shape=shape
+    )
 
 
 def _describe(
@@ -163,7 +167,7 @@ def _describe(
 
 def _support(variable: RandomVariable) -> str:
     if variable.bijector is not None:
-        return f"values of {variable.bijector.name}"
+        return f"values of {type(variable.bijector).__name__}"
     rule = support_of(variable.distribution)
     if rule is not None:
         return rule[0].words
@@ -177,4 +181,4 @@ def _support(variable: RandomVariable) -> str:
     except ValueError:
         return "no bijector"
     is_real = isinstance(bijector, tfb.Identity)
-    return "real numbers" if is_real else f"values of {bijector.name}"  # type: ignore[union-attr]
+    return "real numbers" if is_real else f"values of {type(bijector).__name__}"

@@ -71,7 +71,7 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         self.observed = value is not None if observed is None else observed
         self.bijector = bijector
         self.dims = None if dims is None else tuple(dims)
-        self.coords = coords or {}
+        self.coords = coords if coords and dims else {}
         self._scale = log_prob_scale
         self._mask = log_prob_mask
         self._sample_error: NotImplementedError | None = None
@@ -255,10 +255,17 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         value = tf.get_static_value(self._value)
         if value is None:
             return
-        again = tf.get_static_value(bijector.forward(bijector.inverse(self._value)))
-        if again is not None and not np.allclose(value, again, rtol=1e-3, atol=1e-6):
+        try:
+            with tf.init_scope():
+                vector = bijector.inverse(tf.constant(value)).numpy()
+                # From a new tensor: TFP keeps the values that it has inverted.
+                again = bijector.forward(tf.constant(vector)).numpy()
+        except (TypeError, ValueError):  # its parameters are a tf.function's
+            return
+        if not np.allclose(value, again, rtol=1e-3, atol=1e-6):
             raise ValueError(
-                f"{self.label}: given {value}, wanted values of {bijector.name}"
+                f"{self.label}: given {value}, wanted values of "
+                f"{type(bijector).__name__}"
             )
 
     @property

@@ -104,7 +104,12 @@ def lift(program: Program, **priors: Callable[..., Any]) -> Program:
     return lifted
 
 
-_of_distribution = make_random_variable(lambda distribution: distribution)
+def _constructor_of(distribution: tfd.Distribution) -> Callable[..., RandomVariable]:
+    def make() -> tfd.Distribution:
+        return distribution
+
+    make.__name__ = type(distribution).__name__
+    return make_random_variable(make)
 
 
 def _through_base(
@@ -128,8 +133,7 @@ def _through_base(
         for key in ("seed", "log_prob_scale", "log_prob_mask")
         if kwargs.get(key) is not None
     }
-    variable = _of_distribution(
-        base,
+    variable = _constructor_of(base)(
         name=f"{name}_base",
         sample_shape=tuple(plain.sample_shape),
         dims=plain.dims,
@@ -152,10 +156,15 @@ def _decompose(distribution: tfd.Distribution, c: float, label: str) -> _Base:
         loc = tf.convert_to_tensor(distribution.loc)
         scale = tf.convert_to_tensor(distribution.scale)
         shape = distribution.batch_shape
+        if c == 0.0:  # without 0 * loc, which would depend on it
+            base_loc, base_scale = tf.zeros_like(loc), tf.ones_like(scale)
+        else:
+            base_loc, base_scale = c * loc, scale**c
         base = distribution.copy(
-            loc=tf.broadcast_to(c * loc, shape), scale=tf.broadcast_to(scale**c, shape)
+            loc=tf.broadcast_to(base_loc, shape),
+            scale=tf.broadcast_to(base_scale, shape),
         )
-        return base, lambda z: loc + scale ** (1.0 - c) * (z - c * loc)
+        return base, lambda z: loc + scale ** (1.0 - c) * (z - base_loc)
     if isinstance(distribution, tfd.Independent):
         inner, to_value = _decompose(distribution.distribution, c, label)
         return distribution.copy(distribution=inner), to_value

@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from ppl_core import flat
+
 _Array = Any  # a NumPy array, or a tensor: the rules use operators that both have
 
 
@@ -186,6 +188,7 @@ _CATEGORY = Support(
 )
 
 _SUPPORTS: dict[type, Support] = {
+    flat.HalfFlat: _POSITIVE,
     tfd.Bates: _between("low", "high"),
     tfd.Bernoulli: _BINARY,
     tfd.Beta: _UNIT,

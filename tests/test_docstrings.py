@@ -31,10 +31,14 @@ experiments.inference.chain.sample
 experiments.inference.diagnostics.constrain_draws
 experiments.inference.diagnostics.summarize
 experiments.inference.settings.SamplerSettings
+ppl_core.description.describe
 ppl_core.dimensions.coords
 ppl_core.dimensions.plate
+ppl_core.marginal.marginalize
 ppl_core.posterior.unconstrain
 ppl_core.random_variable.RandomVariable
+ppl_core.reparam.lift
+ppl_core.reparam.reparam
 ppl_core.scipy.make_log_joint_fn
 ppl_core.terms.deterministic
 ppl_core.terms.factor
@@ -43,6 +47,7 @@ ppl_core.tracers.block
 ppl_core.tracers.condition
 ppl_core.tracers.intervene
 ppl_core.tracers.mask
+ppl_core.tracers.prefix
 ppl_core.tracers.replay
 ppl_core.tracers.scale
 ppl_core.tracers.seeded

@@ -139,6 +139,8 @@ def summarize(
     max_depth: int,
     constrain: Constrain | None = None,
     names: Sequence[str] | None = None,
+    dims: Mapping[str, Sequence[str]] | None = None,
+    coords: Mapping[str, Sequence[Any]] | None = None,
 ) -> Summary:
     """The table and the run's statistics, to print or to compute with.
 
@@ -148,6 +150,7 @@ def summarize(
     max_depth: the settings' own, to count the trajectories that it cut short.
     constrain: as of `constrain_draws`; the rows are then the model's variables.
     names: of the coordinates, without `constrain`; None: x[0], x[1] and so on.
+    dims, coords: the posterior's own, for rows such as theta[Bronx].
 
     >>> noise = np.random.default_rng(0).normal(size=[4, 1000, 1])
     >>> zeros = np.zeros([4, 1000])
@@ -163,8 +166,10 @@ def summarize(
         rows = {name: samples.draws[..., i] for i, name in enumerate(names)}
     else:
         for name, values in constrain_draws(samples, constrain).items():
+            labels = _labels(values.shape[2:], (dims or {}).get(name), coords or {})
             for index in np.ndindex(values.shape[2:]):
-                label = f"[{','.join(map(str, index))}]" if index else ""
+                parts = [labels[axis][i] for axis, i in enumerate(index)]
+                label = f"[{','.join(map(str, parts))}]" if index else ""
                 rows[name + label] = values[(..., *index)]
     table = pd.DataFrame(
         [_statistics(values.astype(np.float64)) for values in rows.values()],
@@ -198,6 +203,18 @@ def summarize(
         "max_r_hat": float(free["r_hat"].max(skipna=False)),
     }
     return Summary(table, run)
+
+
+def _labels(
+    shape: tuple[int, ...],
+    dims: Sequence[str] | None,
+    coords: Mapping[str, Sequence[Any]],
+) -> list[Sequence[Any]]:
+    """The labels along each axis; without names of its own, the numbers from 0."""
+    names = dims or [""] * len(shape)
+    return [
+        coords.get(name, range(size)) for name, size in zip(names, shape, strict=True)
+    ]
 
 
 def _statistics(values: np.ndarray) -> dict[str, float]:

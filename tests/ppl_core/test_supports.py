@@ -44,6 +44,7 @@ CASES = {
     "GeneralizedPareto": (dict(loc=1.0, scale=1.0, concentration=0.2), 2.0, [0.5]),
     "Geometric": (dict(probs=0.3), 2.0, [-1.0, 1.5]),
     "HalfCauchy": (dict(loc=1.0, scale=1.0), 2.0, [0.5]),
+    "HalfFlat": ({}, 1.0, [-1.0]),
     "HalfNormal": (dict(scale=1.0), 1.0, [-1.0]),
     "HalfStudentT": (dict(df=3.0, loc=1.0, scale=1.0), 2.0, [0.5]),
     "InverseGamma": (dict(concentration=2.0, scale=1.0), 1.0, [-1.0]),

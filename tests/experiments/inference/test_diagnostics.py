@@ -146,3 +146,17 @@ def test_a_start_of_another_number_of_chains_is_an_error():
             settings=settings,
             seed=1,
         )
+
+
+def test_rows_have_the_labels_of_their_dimensions():
+    samples = made_samples(np.random.default_rng(0).normal(size=[CHAINS, DRAWS, 6]))
+    table = diagnostics.summarize(
+        samples,
+        max_depth=10,
+        constrain=lambda x: {"m": tf.reshape(x, [-1, 2, 3])},
+        dims={"m": ("year", "school")},
+        coords={"school": np.array(["A", "B", "C"])},
+    ).table
+    assert table.index.tolist() == [
+        *("m[0,A]", "m[0,B]", "m[0,C]", "m[1,A]", "m[1,B]", "m[1,C]")
+    ]
