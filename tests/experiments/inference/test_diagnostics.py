@@ -150,7 +150,7 @@ def test_a_start_of_another_number_of_chains_is_an_error():
 
 def test_rows_have_the_labels_of_their_dimensions():
     samples = made_samples(np.random.default_rng(0).normal(size=[CHAINS, DRAWS, 6]))
-    table = diagnostics.summarize(
+    table = inference.summarize(
         samples,
         max_depth=10,
         constrain=lambda x: {"m": tf.reshape(x, [-1, 2, 3])},
