@@ -1,6 +1,10 @@
-"""Our sampler on the traced program, as one of the systems compared."""
+"""Our sampler on the traced program, as one of the systems compared.
+
+Of each function `blocks` are the keyword arguments of `nuts.posterior.split_rows`.
+"""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -8,15 +12,14 @@ import tensorflow as tf
 from experiments.bench.problems import SystemDraws
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings, chain
+from experiments.inference.leapfrog import LogProbAndGrad
 from experiments.inference.samples import gradients_computed
 from experiments.nuts.posterior import posterior, split_rows, within_xla
 
 
-def note(
-    problem: RegressionProblem, *, one_block: bool = False, num_devices: int = 1
-) -> str:
+def note(problem: RegressionProblem, *, num_devices: int = 1, **blocks: Any) -> str:
     """How many blocks the rows are in, and of what size."""
-    num = len(split_rows(problem, num_devices=num_devices, one_block=one_block))
+    num = len(split_rows(problem, num_devices=num_devices, **blocks))
     megabytes = 4 * problem.rows * problem.dim / 1e6
     size = f"{problem.rows:,} rows, {megabytes:.1f} MB of features"
     if num == num_devices:
@@ -28,22 +31,23 @@ def note(
     )
 
 
+def _density(problem: RegressionProblem, **blocks: Any) -> tuple[LogProbAndGrad, bool]:
+    """The log posterior with its gradient, and whether XLA compiles it."""
+    parts = split_rows(problem, **blocks)
+    return posterior(problem, parts).log_prob_and_grad, within_xla(parts)
+
+
 def prepare(
-    problem: RegressionProblem,
-    settings: SamplerSettings,
-    seed: int,
-    *,
-    one_block: bool = False,
-    num_devices: int = 1,
+    problem: RegressionProblem, settings: SamplerSettings, seed: int, **blocks: Any
 ) -> Callable[[], SystemDraws]:
     """Traces and compiles, and returns the function that samples."""
-    blocks = split_rows(problem, num_devices=num_devices, one_block=one_block)
+    density, jit_compile = _density(problem, **blocks)
     run = chain.prepare(
-        posterior(problem, blocks).log_prob_and_grad,
+        density,
         start=np.repeat(problem.start[np.newaxis], settings.num_chains, 0),
         settings=settings,
         seed=seed,
-        jit_compile=within_xla(blocks),
+        jit_compile=jit_compile,
     )
 
     def sample() -> SystemDraws:
@@ -62,40 +66,28 @@ def log_prob_and_grad(
     points: np.ndarray,
     *,
     num_chains: int = 1,
-    one_block: bool = False,
-    num_devices: int = 1,
-    block_bytes: int | None = None,
+    **blocks: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The log posterior at `points` [points, dim] and its gradient, as NumPy.
 
     num_chains: points evaluated at once.
     """
-    blocks = split_rows(
-        problem, num_devices=num_devices, one_block=one_block, block_bytes=block_bytes
-    )
+    density, jit_compile = _density(problem, **blocks)
     return chain.evaluate(
-        posterior(problem, blocks).log_prob_and_grad,
-        points,
-        num_chains=num_chains,
-        jit_compile=within_xla(blocks),
+        density, points, num_chains=num_chains, jit_compile=jit_compile
     )
 
 
 def energy_error(
-    problem: RegressionProblem,
-    settings: SamplerSettings,
-    seed: int,
-    *,
-    one_block: bool = False,
-    num_devices: int = 1,
+    problem: RegressionProblem, settings: SamplerSettings, seed: int, **blocks: Any
 ) -> float:
     """The largest energy error of 100 leapfrogs of one chain from the start."""
-    blocks = split_rows(problem, num_devices=num_devices, one_block=one_block)
+    density, jit_compile = _density(problem, **blocks)
     errors = chain.energy_error(
-        posterior(problem, blocks).log_prob_and_grad,
+        density,
         seed=tf.constant([0, seed]),
         start=problem.start[np.newaxis],
         step_size=settings.step_size,
-        jit_compile=within_xla(blocks),
+        jit_compile=jit_compile,
     )
     return float(np.abs(errors).max())

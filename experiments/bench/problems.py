@@ -1,5 +1,6 @@
-"""What compared systems take and return, NumPy only."""
+"""What compared systems take, return and raise."""
 
+import importlib.util
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -35,3 +36,14 @@ class Training(NamedTuple):
 
 class Unavailable(Exception):
     """A system that cannot run here (not installed, no compiler); the text says why."""
+
+
+def require(module: str, *, package: str = "", target: str = "peers") -> None:
+    """Raises Unavailable when a module is not installed.
+
+    package: that has the module, if it has another name.
+    target: of make, which installs it.
+    """
+    if importlib.util.find_spec(module) is None:
+        package = package or module
+        raise Unavailable(f"not installed: pip install {package} (make {target})")

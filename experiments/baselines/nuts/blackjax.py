@@ -1,13 +1,13 @@
 """BlackJAX's NUTS over a log density in JAX, as one of the systems compared."""
 
-import importlib.util
 import itertools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from experiments.bench.problems import SystemDraws, Unavailable
+from experiments.baselines.nuts.density import evaluate_jax
+from experiments.bench.problems import SystemDraws, require
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 from experiments.inference.samples import gradients_computed
@@ -22,10 +22,7 @@ def prepare(
 
     Several chains run as one batch, in which every chain waits for the longest tree:
     `SystemDraws.gradients` counts all gradients computed.  Each call has its own random
-    stream.
-
-    Raises:
-      Unavailable: BlackJAX is not installed.
+    stream.  Raises Unavailable without BlackJAX.
     """
     density, x, y = _density(problem)
     import blackjax
@@ -51,7 +48,10 @@ def prepare(
             each = jax.random.split(key, settings.num_results)
             return jax.lax.scan(draw, kernel.init(start), each)[1]
 
-        return jax.vmap(chain)(keys) if len(keys) > 1 else _alone(chain, keys)
+        if len(keys) > 1:
+            return jax.vmap(chain)(keys)
+        # Without a batch axis, under which loops mask every update.
+        return jax.tree.map(lambda leaf: leaf[None], chain(keys[0]))
 
     def split(call: int) -> Any:
         key = jax.random.fold_in(jax.random.key(seed), call)
@@ -74,31 +74,14 @@ def prepare(
 def log_prob_and_grad(
     problem: RegressionProblem, points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the density BlackJAX is given, and its gradient at `points`, in float32.
-
-    Raises:
-      Unavailable: BlackJAX is not installed.
-    """
-    density, x, y = _density(problem)
-    import jax
-
-    value_and_grad = jax.jit(jax.value_and_grad(density))
-    results = [value_and_grad(point, x, y) for point in points.astype(np.float32)]
-    log_probs, grads = zip(*results, strict=True)
-    return np.array(log_probs, np.float64), np.stack(grads).astype(np.float64)
-
-
-def _alone(chain: Callable, keys: Any) -> Any:
-    """Runs the only chain without a batch axis, under which loops mask every update."""
-    import jax
-
-    return jax.tree.map(lambda leaf: leaf[None], chain(keys[0]))
+    """BlackJAX's density and its gradient.  Raises as `prepare` does."""
+    density, *data = _density(problem)
+    return evaluate_jax(density, tuple(data), points)
 
 
 def _density(problem: RegressionProblem) -> tuple[Callable, Any, Any]:
-    """Returns the log density as a function of (coeffs, x, y), and x and y."""
-    if importlib.util.find_spec("blackjax") is None:
-        raise Unavailable("not installed: pip install blackjax (make peers)")
+    """The log density as a function of (coeffs, x, y), and x and y."""
+    require("blackjax")
     import jax.numpy as jnp
     from jax.scipy import stats
 

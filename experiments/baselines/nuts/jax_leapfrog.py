@@ -1,13 +1,13 @@
 """A bare leapfrog loop in JAX, float32: a yardstick of speed, not a sampler."""
 
-import importlib.util
 import itertools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from experiments.bench.problems import SystemDraws, Unavailable
+from experiments.baselines.nuts.density import evaluate_jax
+from experiments.bench.problems import SystemDraws, require
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 
@@ -27,11 +27,9 @@ def prepare(
     A "draw" is the position after another LEAPFROGS_PER_DRAW steps; the momentum is
     drawn anew for each call, not for each draw, and the chains run one after another.
 
-    Args:
-      layout: "dim_rows" stores the features [dim, rows], "rows_dim" [rows, dim].
+    layout: "dim_rows" stores the features [dim, rows], "rows_dim" [rows, dim].
 
-    Raises:
-      Unavailable: JAX is not installed.
+    Raises Unavailable without JAX.
     """
     density, x, y = _density(problem, layout)
     import jax
@@ -79,26 +77,16 @@ def prepare(
 def log_prob_and_grad(
     problem: RegressionProblem, points: np.ndarray, *, layout: str = "dim_rows"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the loop's log density, without its constants, and gradient at `points`.
-
-    Raises:
-      Unavailable: JAX is not installed.
-    """
-    density, x, y = _density(problem, layout)
-    import jax
-
-    value_and_grad = jax.jit(jax.value_and_grad(density))
-    results = [value_and_grad(point, x, y) for point in points.astype(np.float32)]
-    log_probs, grads = zip(*results, strict=True)
-    return np.array(log_probs, np.float64), np.stack(grads).astype(np.float64)
+    """The loop's density and its gradient.  Raises as `prepare` does."""
+    density, *data = _density(problem, layout)
+    return evaluate_jax(density, tuple(data), points)
 
 
 def _density(problem: RegressionProblem, layout: str) -> tuple[Callable, Any, Any]:
-    """Returns the log density as a function of (coeffs, x, y), and x and y."""
+    """The log density as a function of (coeffs, x, y), and x and y."""
     if layout not in ("dim_rows", "rows_dim"):
         raise ValueError(f"layout: given {layout!r}, wanted 'dim_rows' or 'rows_dim'")
-    if importlib.util.find_spec("jax") is None:
-        raise Unavailable("not installed: pip install jax (make peers)")
+    require("jax")
     import jax
     import jax.numpy as jnp
 

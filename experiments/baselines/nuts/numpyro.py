@@ -3,14 +3,14 @@
 The kernel runs in a scan that is compiled once: MCMC.run would compile at each call.
 """
 
-import importlib.util
 import itertools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from experiments.bench.problems import SystemDraws, Unavailable
+from experiments.baselines.nuts.density import evaluate_jax
+from experiments.bench.problems import SystemDraws, require
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 from experiments.inference.samples import gradients_computed
@@ -25,10 +25,7 @@ def prepare(
 
     Several chains run as one batch, in which every chain waits for the longest tree:
     `SystemDraws.gradients` counts all gradients computed.  Each call has its own random
-    stream.
-
-    Raises:
-      Unavailable: NumPyro is not installed.
+    stream.  Raises Unavailable without NumPyro.
     """
     program, x, y = _program(problem)
     import jax
@@ -81,29 +78,19 @@ def prepare(
 def log_prob_and_grad(
     problem: RegressionProblem, points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns NumPyro's log density and gradient at `points`, computed in float32.
-
-    Raises:
-      Unavailable: NumPyro is not installed.
-    """
-    program, x, y = _program(problem)
-    import jax
+    """NumPyro's density and its gradient.  Raises as `prepare` does."""
+    program, *data = _program(problem)
     from numpyro.infer.util import log_density
 
-    @jax.jit
-    @jax.value_and_grad
-    def value_and_grad(coeffs: Any, x: Any, y: Any) -> Any:
-        return log_density(program, (x, y), {}, {"coeffs": coeffs})[0]
+    def density(coeffs: Any, *data: Any) -> Any:
+        return log_density(program, data, {}, {"coeffs": coeffs})[0]
 
-    results = [value_and_grad(point, x, y) for point in points.astype(np.float32)]
-    log_probs, grads = zip(*results, strict=True)
-    return np.array(log_probs, np.float64), np.stack(grads).astype(np.float64)
+    return evaluate_jax(density, tuple(data), points)
 
 
 def _program(problem: RegressionProblem) -> tuple[Callable, Any, Any]:
-    """Returns the NumPyro program and its two arguments."""
-    if importlib.util.find_spec("numpyro") is None:
-        raise Unavailable("not installed: pip install numpyro (make peers)")
+    """The NumPyro program and its two arguments."""
+    require("numpyro")
     import jax.numpy as jnp
     import numpyro
     import numpyro.distributions as dist

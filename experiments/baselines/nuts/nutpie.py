@@ -1,8 +1,6 @@
 """nutpie's NUTS over the PyMC model, as one of the systems compared."""
 
 import ctypes
-import importlib.util
-import itertools
 import os
 import warnings
 from collections.abc import Callable
@@ -10,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from experiments.baselines.nuts.density import call_seeds
 from experiments.baselines.nuts.pymc import build_model
-from experiments.bench.problems import SystemDraws, Unavailable
+from experiments.bench.problems import SystemDraws, require
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 
@@ -29,19 +28,18 @@ def prepare(
 
     The step size is fixed and exact.  The metric cannot be: nutpie sets it from the
     gradient at the start and once more after the one warm-up draw that it insists on.
-    That draw is handed back as the first, so that all that is timed is counted. Under
+    That draw is the first that is returned, so that all that is timed is counted. Under
     that metric the step is far too short on a large problem and every tree reaches its
-    greatest depth, so that depth is held to MAX_DEPTH here.
+    greatest depth, which is MAX_DEPTH here.
 
-    Raises:
-      Unavailable: nutpie is not installed.
+    Raises Unavailable without nutpie, and as `pymc.build_model` does.
     """
     compiled = _compile(problem)
     import nutpie
 
-    calls = itertools.count(1)
+    seeds = call_seeds(seed)
 
-    def run(seed_of_call: int) -> SystemDraws:
+    def sample() -> SystemDraws:
         with warnings.catch_warnings():
             # ArviZ supposes that more chains than draws are a mistake.
             warnings.filterwarnings("ignore", "Found chain dimension to be longer")
@@ -51,7 +49,7 @@ def prepare(
                 tune=1,
                 chains=settings.num_chains,
                 cores=min(settings.num_chains, len(os.sched_getaffinity(0))),
-                seed=seed_of_call,
+                seed=next(seeds),
                 save_warmup=True,
                 progress_bar=False,
                 maxdepth=min(settings.max_depth, MAX_DEPTH),
@@ -69,21 +67,13 @@ def prepare(
             leapfrogs=stats["n_steps"].astype(np.int64),
         )
 
-    def sample() -> SystemDraws:
-        stream = np.random.SeedSequence((seed, next(calls)))
-        return run(int(stream.generate_state(1)[0]))
-
     return sample
 
 
 def log_prob_and_grad(
     problem: RegressionProblem, points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the log density that nutpie compiled, and its gradient, at `points`.
-
-    Raises:
-      Unavailable: nutpie is not installed.
-    """
+    """The density that nutpie compiled and its gradient.  Raises as `prepare` does."""
     compiled = _compile(problem)
     density = compiled.compiled_logp_func.ctypes
     log_probs, grads = np.empty(len(points)), np.empty(points.shape)
@@ -102,8 +92,7 @@ def log_prob_and_grad(
 
 
 def _compile(problem: RegressionProblem) -> Any:
-    if importlib.util.find_spec("nutpie") is None:
-        raise Unavailable("not installed: pip install nutpie (make peers)")
+    require("nutpie")
     import nutpie
 
     return nutpie.compile_pymc_model(
@@ -115,7 +104,7 @@ def _compile(problem: RegressionProblem) -> Any:
 
 
 def _joined(trace: Any, group: str, settings: SamplerSettings) -> dict[str, np.ndarray]:
-    """Returns the group's variables, [chains, draws, ...], the warm-up draw first."""
+    """The group's variables, [chains, draws, ...], the warm-up draw first."""
     groups = [trace[f"warmup_{group}"]]
     if settings.num_results > 1:
         groups.append(trace[group])

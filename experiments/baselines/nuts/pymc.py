@@ -1,7 +1,5 @@
 """PyMC's own NUTS as one of the systems compared: NumPy in, NumPy out."""
 
-import importlib.util
-import itertools
 import os
 import sys
 import warnings
@@ -10,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.bench.problems import SystemDraws, Unavailable
+from experiments.baselines.nuts.density import call_seeds, stack
+from experiments.bench.problems import SystemDraws, require
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 
@@ -29,11 +28,7 @@ def prepare(
     `SystemDraws.seconds` is the time inside PyMC's transitions by its own counter,
     summed over the chains and divided by the cores that they keep busy.  It excludes
     the set-up of a call, the start of processes and idle cores.  Each call has its own
-    random stream.
-
-    Raises:
-      Unavailable: PyMC is not installed.
-      RuntimeError: this process has loaded PyTensor with another floatX.
+    random stream.  Raises as `build_model` does.
     """
     model = build_model(problem, dtype=dtype)
     import pymc as pm
@@ -51,11 +46,15 @@ def prepare(
             initial_point=start,
         )
 
-    def run(seed_of_call: int) -> Any:
+    # The density is compiled at its first call; one gradient is enough for that.
+    step._logp_dlogp_func(pm.blocking.DictToArrayBijection.map(start))
+    seeds = call_seeds(seed)
+
+    def sample() -> SystemDraws:
         with warnings.catch_warnings():
             # ArviZ supposes that more chains than draws are a mistake.
             warnings.filterwarnings("ignore", "Found chain dimension to be longer")
-            return pm.sample(
+            trace = pm.sample(
                 model=model,
                 step=step,
                 nuts_sampler="pymc",
@@ -64,21 +63,18 @@ def prepare(
                 chains=settings.num_chains,
                 cores=cores,
                 initvals=start,
-                random_seed=seed_of_call,
+                random_seed=next(seeds),
                 compute_convergence_checks=False,
                 progressbar=False,
                 quiet=True,
             )
 
-    # The density is compiled at its first call; one gradient is enough for that.
-    step._logp_dlogp_func(pm.blocking.DictToArrayBijection.map(start))
-    calls = itertools.count()
-
-    def sample() -> SystemDraws:
-        stream = np.random.SeedSequence((seed, next(calls)))
-        trace = run(int(stream.generate_state(1)[0]))
         stats = trace["sample_stats"]
-        _check_step_size(stats["step_size"].values, settings)
+        used = stats["step_size"].values
+        if not np.allclose(used, settings.step_size, rtol=1e-12, atol=0):
+            raise RuntimeError(
+                f"PyMC's step size: {used}, wanted {settings.step_size} at every draw"
+            )
         seconds = stats["perf_counter_diff"].values.sum(axis=1)  # [chains]
         return SystemDraws(
             values=trace["posterior"]["coeffs"].values,
@@ -92,36 +88,27 @@ def prepare(
 def log_prob_and_grad(
     problem: RegressionProblem, points: np.ndarray, *, dtype: str = "float64"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns PyMC's log density and gradient at `points`, computed in `dtype`.
-
-    Raises:
-      Unavailable: PyMC is not installed.
-      RuntimeError: this process has loaded PyTensor with another floatX.
-    """
+    """PyMC's density and its gradient in `dtype`.  Raises as `build_model` does."""
     model = build_model(problem, dtype=dtype)
     from pymc.blocking import DictToArrayBijection
 
     density = model.logp_dlogp_function(ravel_inputs=True)
     density.set_extra_values({})
-    results = [
+    return stack(
         density(DictToArrayBijection.map({"coeffs": point.astype(dtype)}))
         for point in points
-    ]
-    log_probs, grads = zip(*results, strict=True)
-    return np.array(log_probs, np.float64), np.stack(grads).astype(np.float64)
+    )
 
 
 def build_model(problem: RegressionProblem, *, dtype: str) -> Any:
-    """Returns the pymc.Model of the problem, whose data and coeffs have `dtype`.
+    """The pymc.Model of the problem, whose data and coeffs have `dtype`.
 
-    Raises:
-      Unavailable: PyMC is not installed.
-      RuntimeError: this process has loaded PyTensor with another floatX.
+    Raises Unavailable without PyMC, and RuntimeError in a process that has loaded
+    PyTensor with another floatX.
     """
     if dtype not in ("float64", "float32"):
         raise ValueError(f"dtype: given {dtype!r}, wanted 'float64' or 'float32'")
-    if importlib.util.find_spec("pymc") is None:
-        raise Unavailable("not installed: pip install pymc (make setup)")
+    require("pymc", target="setup")
     if "pytensor" not in sys.modules:
         flags = os.environ.get("PYTENSOR_FLAGS", "")  # inherited by chains' processes
         os.environ["PYTENSOR_FLAGS"] = f"{flags},floatX={dtype}".lstrip(",")
@@ -139,11 +126,3 @@ def build_model(problem: RegressionProblem, *, dtype: str) -> Any:
         coeffs = pm.Normal("coeffs", 0.0, 1.0, shape=problem.dim)
         pm.Bernoulli("labels", logit_p=x @ coeffs, observed=problem.labels)
     return model
-
-
-def _check_step_size(used: np.ndarray, settings: SamplerSettings) -> None:
-    """Raises RuntimeError when PyMC used another step size than the one asked."""
-    if not np.allclose(used, settings.step_size, rtol=1e-12, atol=0):
-        raise RuntimeError(
-            f"PyMC's step size: {used}, wanted {settings.step_size} at every draw"
-        )

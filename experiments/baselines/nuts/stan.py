@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import importlib.machinery
 import importlib.util
-import itertools
 import json
 import math
 import multiprocessing
@@ -27,7 +26,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.bench.problems import SystemDraws, Unavailable
+from experiments.baselines.nuts.density import call_seeds, stack
+from experiments.bench.problems import SystemDraws, Unavailable, require
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 
@@ -36,7 +36,7 @@ NOTE = (
     "already, the build is loading it and the data"
 )
 PROGRAMS = {"plain": "logistic.stan", "glm": "logistic_glm.stan"}
-BUILD = Path(__file__).resolve().parents[2] / "build" / "stan"
+BUILD = Path(__file__).resolve().parents[3] / "build" / "stan"
 
 # A step so long that its first leapfrog diverges, whatever the data, and above
 # 1e7, where Stan leaves out its search for a reasonable step size.
@@ -44,7 +44,7 @@ WILD_STEP = 1e8
 
 
 class ChainResult(NamedTuple):
-    """What one chain's process hands back."""
+    """What one chain's process returns."""
 
     process: int
     seconds: float  # sampling, by Stan's own clock
@@ -64,17 +64,15 @@ def prepare(
     The chains run in processes of their own, one a core. `SystemDraws.seconds` is the
     sampling time of a process by Stan's clock, of which a millisecond is the
     resolution: the mean over the processes, so that a core that has no chain left is
-    not charged to Stan.  Every call draws from a stream of its own.
+    not charged to Stan.  Each call has its own random stream.
 
-    Raises:
-      Unavailable: PyStan is not installed, or there is no compiler to build with.
+    Raises as `compiled_module` does.
     """
     pool = _start_pool(problem, program, settings.num_chains)
-    calls = itertools.count()
+    seeds = call_seeds(seed)
 
     def sample() -> SystemDraws:
-        stream = np.random.SeedSequence((seed, next(calls)))
-        seed_of_call = int(stream.generate_state(1)[0] >> 1)  # Stan wants an int32
+        seed_of_call = next(seeds) >> 1  # Stan wants an int32
         jobs = [
             pool.submit(_sample_chain, problem.start, settings, seed_of_call, chain)
             for chain in range(1, settings.num_chains + 1)
@@ -95,30 +93,22 @@ def prepare(
 def log_prob_and_grad(
     problem: RegressionProblem, points: np.ndarray, *, program: str = "glm"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns Stan's log density, without its constants, and its gradient at `points`.
-
-    Raises:
-      Unavailable: PyStan is not installed, or there is no compiler to build with.
-    """
+    """Stan's density and its gradient.  Raises as `compiled_module` does."""
     with _start_pool(problem, program, len(points)) as pool:
-        results = list(pool.map(_evaluate, np.asarray(points, np.float64)))
-    log_probs, grads = zip(*results, strict=True)
-    return np.array(log_probs), np.stack(grads)
+        return stack(pool.map(_evaluate, np.asarray(points, np.float64)))
 
 
 def compiled_module(program: str) -> Path:
-    """Returns the extension module of a program, compiling it when BUILD lacks it.
+    """The extension module of a program, which is compiled when BUILD lacks it.
 
     The file's name holds a hash of program, httpstan, platform and interpreter, so one
     compilation serves every later process.
 
-    Raises:
-      Unavailable: PyStan is not installed, or there is no compiler to build with.
+    Raises Unavailable without PyStan or a compiler.
     """
     if program not in PROGRAMS:
         raise ValueError(f"program: given {program!r}, wanted one of {list(PROGRAMS)}")
-    if importlib.util.find_spec("stan") is None:
-        raise Unavailable("not installed: pip install pystan (make setup)")
+    require("stan", package="pystan", target="setup")
     import httpstan.models
 
     code = Path(__file__).with_name(PROGRAMS[program]).read_text()
@@ -161,13 +151,13 @@ def _compile(code: str, target: Path) -> None:
 
     with tempfile.TemporaryDirectory(dir=target.parent) as cache:
         httpstan.cache.cache_directory = lambda: Path(cache)
-        for attempt in itertools.count(1):
+        for attempt in range(5):
             try:
                 asyncio.run(httpstan.models.build_services_extension_module(code))
                 break
             except subprocess.TimeoutExpired:
                 # httpstan gives the translator one second: little on a busy machine.
-                if attempt == 5:
+                if attempt == 4:
                     raise
         (module,) = Path(cache).glob(f"models/*/*{target.suffixes[-1]}")
         os.replace(module, target)
@@ -176,7 +166,7 @@ def _compile(code: str, target: Path) -> None:
 def _start_pool(
     problem: RegressionProblem, program: str, num_jobs: int
 ) -> concurrent.futures.ProcessPoolExecutor:
-    """Returns worker processes, at most one a core, that hold module and data."""
+    """Worker processes, at most one a core, that hold module and data."""
     module = compiled_module(program)
     pool = _processes(
         min(num_jobs, len(os.sched_getaffinity(0))),
@@ -209,9 +199,9 @@ def _load(module: Path, features: np.ndarray, labels: np.ndarray) -> None:
 
 
 def _split_data(data: dict[str, Any]) -> tuple:
-    """Returns names, values and shapes of reals, then of integers, column-major.
+    """Names, values and shapes of reals, then of integers, column-major.
 
-    Takes the place of httpstan's function of that name, whose answer it gives.
+    It replaces httpstan's function of that name and returns the same.
     """
     arrays = {name.encode(): np.asarray(value) for name, value in data.items()}
     parts: list[Any] = []
@@ -224,7 +214,6 @@ def _split_data(data: dict[str, Any]) -> tuple:
 
 
 def _evaluate(point: np.ndarray) -> tuple[float, np.ndarray]:
-    """Returns log density and gradient at one point."""
     log_prob = _module.log_prob(_data, point, True)
     return log_prob, np.array(_module.log_prob_grad(_data, point, True))
 
@@ -265,7 +254,7 @@ def _sample_chain(
 
 
 def _run_service(**arguments: Any) -> list[dict[str, Any]]:
-    """Calls Stan's sampler and returns the messages of its four writers.
+    """The messages of the four writers of Stan's sampler.
 
     Raises RuntimeError with Stan's own words when the sampler reports an error.
     """
