@@ -1,19 +1,16 @@
 """Renders every table and plot: `python -m experiments.report`."""
 
 import argparse
-import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments.report import learning, page
+from experiments.report.page import RESULTS
 
-RESULTS = Path(__file__).resolve().parents[2] / "results"
 RENDERERS: dict[str, Callable[..., None]] = {  # by the name of the file of records
-    "nuts": functools.partial(page.render_nuts, paper_path=RESULTS / "paper.json"),
-    "scaling": functools.partial(
-        page.render_scaling, paper_path=RESULTS / "paper_scaling.json"
-    ),
+    "nuts": page.render_nuts,
+    "scaling": page.render_scaling,
     "image_transformer": page.render_image_transformer,
     **{name: page.render_learning for name in learning.EXPERIMENTS},
     "vae": page.render_vae,

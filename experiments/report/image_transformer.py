@@ -5,28 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from experiments.records.record import Record
-from experiments.report import selection, training_steps
+from experiments.report import selection, tables, training_steps
 from experiments.report.ratios import Outcome, at_least, at_most, ratio, spread
-from experiments.report.tables import (
-    NONE,
-    cell,
-    columns,
-    csv_text,
-    disturbance_lines,
-    markdown_table,
-    number,
-    origin_lines,
-)
 from experiments.report.training_steps import (
     BY_HAND,
     OURS,
     Page,
-    Sampled,
-    Trained,
+    Row,
     by_problem,
-    csv_status,
-    mfu_target,
-    milliseconds,
     step_target,
 )
 
@@ -54,12 +40,12 @@ NAIVE_OVER_CACHED = 100.0  # at least, on this image:
 SMALL, LARGE = "crops64", "paper256"
 LARGE_OVER_SMALL = 1.1  # at most, of a position's time
 SAMPLING = (
-    "A position is one place of all images of the batch, with its three channels. Of a "
-    "large image only the first positions are drawn; a position's cost does not depend "
-    "on its place.",
-    "The naive sampler computes the outputs of every position for each position that "
-    "it draws. It is timed at a few positions and extrapolated to the image. XLA "
-    "compiles the cached loop; TensorFlow alone compiles the naive position.",
+    "A position is one pixel of every image in the batch, with its three channels. Of "
+    "a large image only the first positions are drawn: a position's cost does not "
+    "depend on its place.",
+    "The naive sampler computes the outputs of all positions for each position that it "
+    "draws. It is timed at a few positions, and the time of an image is extrapolated. "
+    "XLA compiles the cached loop; TensorFlow alone compiles the naive position.",
 )
 
 
@@ -79,63 +65,48 @@ def read_page(records: Sequence[Record]) -> Page:
     sampling = [r for r in newest if r.settings["mode"] != "train"]
     peaks = selection.matmul_peaks(records, training)
     return Page(
-        trained=training_steps.trained_rows(training, peaks),
+        trained=training_steps.make_rows(training, peaks),
         peaks=peaks,
         records=(*training, *sampling),
-        sampled=tuple(map(_sampled, selection.by_system(sampling).values())),
+        sampled=training_steps.make_rows(sampling),
         sampling_peaks=selection.matmul_peaks(records, sampling),
     )
-
-
-def _sampled(records: Sequence[Record]) -> Sampled:
-    problem, _, rest = records[0].system.partition("/")
-    sampler, _, batch = rest.partition("_")
-    failure = selection.failure(records)
-    seconds = {
-        r.round: sum(r.seconds["calls"]) / sum(r.work["positions"])
-        for r in ([] if failure else records)
-    }
-    return Sampled(problem, sampler, int(batch), tuple(records), failure, seconds)
 
 
 def outcomes(page: Page) -> list[Outcome]:
     """How each target came out."""
     results = []
-    for problem, rows in by_problem(page.trained).items():
+    for problem, rows in by_problem(page).items():
         for by_hand in (BY_HAND, WITH_KERNELS):
             if by_hand in rows:
                 claim = f"step, {problem}: ours / {SYSTEMS[by_hand]}"
                 over = step_target(claim, rows[OURS], rows[by_hand], STEP_OVER_BY_HAND)
                 results.append(over)
         results.append(_against_peers(problem, rows))
-        results.append(mfu_target(rows[OURS], MFU))
-    samplers = {(row.problem, row.sampler, row.batch): row for row in page.sampled}
-    for batch in sorted({row.batch for row in page.sampled}):
+        results.append(training_steps.mfu_target(rows[OURS], MFU))
+    samplers = {(row.problem, *_sampler(row)): row for row in page.sampled}
+    for batch in sorted({batch for *_, batch in samplers}):
         small = samplers.get((SMALL, CACHED, batch))
         naive = samplers.get((SMALL, NAIVE, batch))
         large = samplers.get((LARGE, CACHED, batch))
         if small and naive:
-            results.append(
-                at_least(
-                    f"sampling {batch} of {SMALL}: naive, extrapolated / ours",
-                    NAIVE_OVER_CACHED,
-                    ratio(naive.seconds, small.seconds),
-                    naive.failure or small.failure,
-                )
-            )
+            claim = f"sampling {batch} of {SMALL}: naive, extrapolated / ours"
+            measured = ratio(naive.seconds, small.seconds)
+            reason = naive.failure or small.failure
+            results.append(at_least(claim, NAIVE_OVER_CACHED, measured, reason))
         if small and large:
-            results.append(
-                at_most(
-                    f"a position of {batch} images: {LARGE} / {SMALL}",
-                    LARGE_OVER_SMALL,
-                    ratio(large.seconds, small.seconds),
-                    large.failure or small.failure,
-                )
-            )
+            claim = f"a position of {batch} images: {LARGE} / {SMALL}"
+            results.append(step_target(claim, large, small, LARGE_OVER_SMALL))
     return results
 
 
-def _against_peers(problem: str, rows: Mapping[str, Trained]) -> Outcome:
+def _sampler(row: Row) -> tuple[str, int]:
+    """CACHED or NAIVE, and the images at once."""
+    sampler, _, batch = row.system.partition("_")
+    return sampler, int(batch)
+
+
+def _against_peers(problem: str, rows: Mapping[str, Row]) -> Outcome:
     """Against the fastest of Keras 3 and Flax; a result only if all of them ran."""
     peers = {
         name: rows[name] for of in FAMILIES.values() for name in of if name in rows
@@ -158,11 +129,7 @@ def _against_peers(problem: str, rows: Mapping[str, Trained]) -> Outcome:
 
 def markdown(page: Page) -> str:
     """The whole page."""
-    sampling = (
-        ("## Sampling", markdown_table(map(_sampling_line, page.sampled)))
-        if page.sampled
-        else ()
-    )
+    sampling = tables.markdown_table(map(_sampling_line, page.sampled))
     return training_steps.markdown(
         "The Image Transformer: training step and sampler",
         page,
@@ -170,56 +137,61 @@ def markdown(page: Page) -> str:
         systems=SYSTEMS,
         problems=PROBLEMS,
         heading="Training, ",
-        more=sampling,
+        more=("## Sampling", sampling) if page.sampled else (),
         definitions=SAMPLING if page.sampled else (),
         notes=_notes(page),
     )
 
 
-def _sampling_line(row: Sampled) -> dict[str, str]:
-    image = NONE
+def _sampling_line(row: Row) -> dict[str, str | None]:
+    sampler, batch = _sampler(row)
+    image, time = None, training_steps.milliseconds(row.seconds)
     if not row.failure:
         positions = row.records[0].work["positions_of_image"]
-        image = number(positions * statistics.median(row.seconds.values()))
+        image = tables.number(positions * statistics.median(row.seconds.values()))
     return {
         "image": row.problem,
-        "sampler": SAMPLERS.get(row.sampler, row.sampler),
-        "images at once": str(row.batch),
-        "ms a position (range)": cell(row.failure) or milliseconds(row.seconds),
+        "sampler": SAMPLERS.get(sampler, sampler),
+        "images at once": str(batch),
+        "ms per position (range)": tables.cell(row.failure) or time,
         "whole image, s (extrapolated)": image,
     }
 
 
 def _notes(page: Page) -> Iterable[str]:
     if page.trained and page.sampled and page.peaks == page.sampling_peaks:
-        yield from disturbance_lines(page.peaks)
+        yield from tables.disturbance_lines(page.peaks)
     else:
-        yield from disturbance_lines(page.peaks, " of training")
-        yield from disturbance_lines(page.sampling_peaks, " of sampling")
-    yield from origin_lines(page.records)
+        yield from tables.disturbance_lines(page.peaks, " of training")
+        yield from tables.disturbance_lines(page.sampling_peaks, " of sampling")
+    yield from tables.origin_lines(page.records)
     if len({r.provenance["bench_id"] for r in page.records}) > 1:
         yield "Sampling is from another benchmark than training:"
-        yield from origin_lines([r for row in page.sampled for r in row.records])
+        yield from tables.origin_lines([r for s in page.sampled for r in s.records])
 
 
 def csv(page: Page) -> str:
     """One line for each system, or sampler, and problem."""
-    lines = (*training_steps.csv_rows(page), *map(_csv_sampled, page.sampled))
-    return csv_text(lines)
+    sampled = map(_csv_sampled, page.sampled)
+    return tables.csv_text((*training_steps.csv_rows(page), *sampled))
 
 
-def _csv_sampled(row: Sampled) -> dict[str, Any]:
+def _csv_sampled(row: Row) -> dict[str, Any]:
     first = (r.seconds.get("first") for r in row.records if not row.failure)
-    timed = (sum(r.work.get("positions", [])) for r in row.records)
+    sampler, batch = _sampler(row)
     return {
         "what": "sampling, seconds of a position",
         "problem": row.problem,
-        "system": row.sampler,
-        **csv_status(row.records[0], row.failure),
-        "batch": row.batch,
+        "system": sampler,
+        **training_steps.csv_status(row.records[0], row.failure),
+        "batch": batch,
         "rounds": len(row.seconds),
-        **columns("seconds", spread(row.seconds.values())),
-        **columns("first_seconds", spread(first)),
-        **columns("positions_timed", spread(timed)),
+        **tables.columns(
+            seconds=spread(row.seconds.values()),
+            first_seconds=spread(first),
+            positions_timed=spread(
+                sum(r.work.get("positions", [])) for r in row.records
+            ),
+        ),
         "positions_of_image": row.records[0].work.get("positions_of_image"),
     }

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import pandas as pd  # type: ignore[import-untyped]
 from matplotlib.axes import Axes
 
@@ -31,11 +32,7 @@ TRAIN = "train_bits_per_dim"  # of raw weights, on training batches
 HELD_OUT = "held_out_bits_per_dim"  # of the EMA where there is one
 HELD_OUT_RAW = "held_out_bits_per_dim_raw"  # without the EMA, where it was evaluated
 # Commits whose records lack settings["averaged"]; their configs kept an EMA.
-AVERAGED_COMMITS = (
-    "49f3120b3da9ac73334d5d66e580ff99487702bb",
-    "bf4c446a402baed503eb17ec11631ee3ee40f238",
-    "f2539e9694a6ed0555162a5a4c9eaf9d8000f76c",
-)
+AVERAGED_COMMITS = ("49f3120", "bf4c446", "f2539e9")
 
 
 def newest_curves(records: Sequence[Record]) -> list[Record]:
@@ -83,8 +80,8 @@ def _unit(record: Record) -> str:
 
 def _averaged(record: Record) -> bool | None:
     """Whether EMA weights were evaluated; None where that is not known."""
-    known = record.provenance.get("commit") in AVERAGED_COMMITS or None
-    return record.settings.get("averaged", known)
+    known = str(record.provenance.get("commit")).startswith(AVERAGED_COMMITS)
+    return record.settings.get("averaged", known or None)
 
 
 def _curve(record: Record, name: str) -> pd.Series:
@@ -157,13 +154,14 @@ def _note(record: Record) -> str:
     waiting = "" if data is None else f", {1000 * data:.1f} ms of it loading data"
     return (
         f"{record.system}: {record.problem['model']}; {averaged}"
-        f"{record.work['step_seconds']:.2f} s a step, median{waiting}; "
+        f"{record.work['step_seconds']:.2f} s per step (median){waiting}; "
         f"{hardware.get('cpu')}, {hardware.get('cores')} cores, "
         f"{str(origin.get('started_at'))[:10]}; commit {origin.get('commit')}"
         f"{tables.uncommitted(origin)}; `{' '.join(origin['argv'])}`."
     )
 
 
+@matplotlib.rc_context(plotting.STYLE)
 def draw(curves: Sequence[Record], path: Path) -> None:
     """Writes the plot to `path`, a PNG: against steps, and against minutes.
 
@@ -190,10 +188,11 @@ def draw(curves: Sequence[Record], path: Path) -> None:
     _draw_baselines(left, baselines)
     _draw_baselines(right, baselines, named=True)
     unit = f"{_unit(curves[0])} (less is better)"
-    plotting.finish(left, "By training step", "training step", unit)
-    plotting.finish(right, "By training time", "minutes of training")
+    left.set(title="By training step", xlabel="training step", ylabel=unit)
+    right.set(title="By training time", xlabel="minutes of training")
     handles = left.get_legend_handles_labels()[0]
-    plotting.legend(figure, "upper left", (0.06, 0.935), 2, handles)
+    corner = (0.06, 0.935)
+    figure.legend(handles=handles, ncols=2, loc="upper left", bbox_to_anchor=corner)
     figure.subplots_adjust(
         left=0.08,
         right=0.985,
@@ -201,7 +200,7 @@ def draw(curves: Sequence[Record], path: Path) -> None:
         bottom=0.115 + plotting.caption_height(caption) / HEIGHT,
         wspace=0.06,
     )
-    plotting.save(figure, path)
+    figure.savefig(path)
 
 
 def _caption(curves: Sequence[Record], drawn: Mapping[str, float]) -> str:
@@ -263,7 +262,7 @@ def _draw_baselines(
             xycoords=("axes fraction", "data"),
             xytext=(-4, 3),
             textcoords="offset points",
-            horizontalalignment="right",
-            verticalalignment="bottom",
+            ha="right",
+            va="bottom",
             fontsize=8.5,
         )

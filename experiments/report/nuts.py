@@ -1,59 +1,29 @@
 """The NUTS page: Markdown to read, and CSV to compute with."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from experiments.records.record import Record
-from experiments.report import nuts_rows
+from experiments.report import nuts_rows, tables
 from experiments.report.notes import note_lines
-from experiments.report.nuts_rows import (
-    ALL_CORES,
-    BARE_LOOP,
-    DEVICES,
-    ONE_CHAIN,
-    OURS,
-    UNITS,
-    Paper,
-    PaperRow,
-    Row,
-    all_records,
-    any_record,
-)
+from experiments.report.nuts_rows import Paper, Row
 from experiments.report.ratios import Spread, ratio, spread
-from experiments.report.tables import (
-    NONE,
-    cell,
-    columns,
-    csv_text,
-    how_measured,
-    machine,
-    markdown_page,
-    markdown_table,
-    median,
-    num_threads,
-    number,
-    origin_lines,
-    rounds_line,
-    target_finding,
-    target_table,
-    times,
-    with_range,
-)
 
 HEADLINE = ("stan_glm", "pymc_float64", "handwritten_tf")  # of the first sentence
 DEFINITIONS = (
     "One leapfrog is one gradient in every system. A time is the seconds of the timed "
-    "calls over their leapfrogs. The build is timed apart, and so is the first call "
-    "of TensorFlow's rows and of the bare loops, which compiles; the first call of the "
-    "others is timed like the later ones.",
+    "calls over their leapfrogs. The build is timed separately. So is the first call "
+    "of TensorFlow's rows and of the bare loops, which compiles; the first call of "
+    "the others counts like the later ones.",
     "A ratio is taken within each round; median and range are over the rounds.",
-    "All cores: seconds of the whole machine over the gradients of all chains. Chains "
-    "of one batch run in lock-step. 'Per leapfrog used' excludes gradients computed "
-    "for chains that had already finished. Stan and PyMC are charged for the cores "
-    "that their chains keep busy, not for an idle one.",
+    "All cores: seconds of the whole machine over the gradients of all chains. The "
+    "chains of a batch run in lock-step. 'Per leapfrog used' excludes gradients "
+    "computed for chains that had already finished. Stan and PyMC are charged only for "
+    "the cores that their chains keep busy.",
     "Check: log density (up to a constant) and gradient are compared with a reference "
-    "at random points before any ratio is taken. The CSV has the largest errors over "
-    "all rows of the data, relative to the largest value; the gradient's error over "
-    "that which rounding allows decides.",
+    "at random points before any ratio is taken. The CSV has the largest errors on the "
+    "whole data, relative to the largest value. What decides is the gradient's error "
+    "over that of rounding.",
 )
 
 
@@ -68,8 +38,11 @@ def markdown(
     """
     ratios_of = "Ratios of times per leapfrog; in the last two, of times per gradient."
     if not nuts_rows.is_papers_size(rows, paper):
-        ratios_of += f" They were set for N = {paper.rows:,}."
-    return markdown_page(
+        ratios_of += f" They were set for N = {paper['rows']:,}."
+    by_size = "Not measured."
+    if sizes:
+        by_size = "Of the newest benchmark of each size.\n\n" + _size_table(sizes)
+    return tables.markdown_page(
         f"# {nuts_rows.title(rows)}",
         _finding(rows),
         "## One chain, the paper's start and step size",
@@ -77,17 +50,17 @@ def markdown(
         "## All cores, many chains",
         _all_cores_table(rows),
         "## Blocks of rows, by the size of the data",
-        _size_table(sizes),
+        by_size,
         "## Rows divided over logical devices",
         "One chain; each device sums over its own rows. Logical devices are parts of "
         "one CPU and say nothing about accelerators.",
         _devices_table(rows),
         "## Targets",
         ratios_of,
-        target_table(nuts_rows.outcomes(rows)),
+        tables.target_table(nuts_rows.outcomes(rows)),
         "## Published, not measured",
         _published_table(paper),
-        *how_measured(_settings(rows, paper), DEFINITIONS, _notes(rows, paper)),
+        *tables.how_measured(_settings(rows, paper), DEFINITIONS, _notes(rows, paper)),
     )
 
 
@@ -98,138 +71,146 @@ def csv(rows: Sequence[Row], paper: Paper) -> str:
     ratios alike.
     """
     lines = [_csv_measured(row, paper) for row in rows]
-    lines += [_csv_published(row, paper) for row in paper.table if not row.systems]
-    return csv_text(lines)
+    lines += [
+        _csv_published(row, paper) for row in paper["table"] if not row["systems"]
+    ]
+    return tables.csv_text(lines)
 
 
 def _finding(rows: Sequence[Row]) -> str:
     by_id = {row.system.id: row for row in rows}
-    ours = by_id[OURS[ONE_CHAIN]]
+    ours, others = (
+        by_id[nuts_rows.OURS[nuts_rows.ONE_CHAIN]],
+        [by_id[name] for name in HEADLINE],
+    )
     parts = []
     if ours.ms is not None:
-        parts.append(f"A leapfrog of ours takes {number(ours.ms.median)} ms.")
-        others = [by_id[name] for name in HEADLINE if by_id[name].speedup]
-        ratios = (f"{r.system.label}: {with_range(r.speedup, 'x')}" for r in others)
-        if others:
+        ratios = [
+            f"{row.system.label}: {tables.with_range(row.speedup, 'x')}"
+            for row in others
+            if row.speedup
+        ]
+        parts.append(f"A leapfrog of ours takes {tables.median(ours.ms)} ms.")
+        if ratios:
             parts.append(f"The others' time over ours: {'; '.join(ratios)}.")
     elif ours.records:
-        parts.append(f"Ours has no time: {cell(ours.failure)}.")
-    return " ".join([*parts, target_finding(nuts_rows.outcomes(rows))])
+        parts.append(f"Ours has no time: {tables.cell(ours.failure)}.")
+    return " ".join([*parts, tables.target_finding(nuts_rows.outcomes(rows))])
 
 
 def _settings(rows: Sequence[Row], paper: Paper) -> Iterable[str]:
-    problem = any_record(rows).problem
+    problem, records = nuts_rows.any_record(rows).problem, nuts_rows.all_records(rows)
     size = nuts_rows.data_mb(problem)
     yield (
         f"Data: {problem.get('source', 'source not recorded')}; {problem['rows']:,} "
-        "rows" + (f", {number(size)} MB in float32" if size else "")
+        "rows" + (f", {tables.number(size)} MB in float32" if size else "")
     )
-    yield f"Machine: {machine(all_records(rows))}"
-    yield rounds_line(all_records(rows))
-    ran = (r for r in rows if r.system.group == ONE_CHAIN and not r.failure)
-    settings = any_record(list(ran)[:1] or rows).settings
+    yield f"Machine: {tables.machine(records)}"
+    yield tables.rounds_line(records)
+    ran = [r for r in rows if r.system.group == nuts_rows.ONE_CHAIN and not r.failure]
+    settings = nuts_rows.any_record(ran[:1] or rows).settings
     yield (
         f"Protocol: start: {settings.get('start', 'the same for every system')}; "
         f"step size {settings.get('step_size', 'not recorded')}; "
         f"metric: {settings.get('metric', 'identity')}; "
         f"tree depth at most {settings.get('max_depth', '?')}; "
-        f"{settings.get('num_results', '?')} trajectories a call, repeated for "
+        f"{settings.get('num_results', '?')} trajectories per call, repeated for "
         f"{settings.get('min_seconds', '?')} s"
     )
-    yield f"Published: {paper.source}"
+    yield f"Published: {paper['source']}"
     if not nuts_rows.is_papers_size(rows, paper):
         yield (
-            f"The paper's times are for N = {paper.rows:,} and do not compare with "
+            f"The paper's times are for N = {paper['rows']:,} and do not compare with "
             "those of this smaller run"
         )
 
 
 def _one_chain_table(rows: Sequence[Row], paper: Paper) -> str:
     lines = []
-    for row in nuts_rows.slowest_first(rows, ONE_CHAIN, BARE_LOOP):
+    for row in nuts_rows.slowest_first(rows, *nuts_rows.OF_ONE_CHAIN):
         published = nuts_rows.paper_row(paper, row.system.id)
         lines.append(
             {
                 "system": row.label,
-                "ms per leapfrog (range)": cell(row.failure) or with_range(row.ms),
+                "ms per leapfrog (range)": _time(row),
                 "time over ours (range)": _ratio_cell(row, rows, row.speedup),
-                "the paper's ms": f"{published.ms:.1f}" if published else NONE,
+                "the paper's ms": f"{published['ms_per_leapfrog']:.1f}"
+                if published
+                else None,
             }
         )
-    return markdown_table(lines)
+    return tables.markdown_table(lines)
 
 
 def _all_cores_table(rows: Sequence[Row]) -> str:
-    return markdown_table(
-        {
-            "system": row.label,
-            "chains": str(
-                row.records[0].settings.get("num_chains", NONE) if row.records else NONE
-            ),
-            "ms per gradient (range)": cell(row.failure) or with_range(row.ms),
-            "time over ours (range)": _ratio_cell(row, rows, row.speedup),
-            "per leapfrog used (range)": _ratio_cell(
-                row, rows, row.speedup_per_leapfrog_used
-            ),
-        }
-        for row in rows
-        if row.system.group == ALL_CORES
-    )
+    lines = []
+    for row in rows:
+        if row.system.group == nuts_rows.ALL_CORES:
+            chains = [r.settings.get("num_chains") for r in row.records[:1]]
+            used = row.speedup_per_leapfrog_used
+            lines.append(
+                {
+                    "system": row.label,
+                    "chains": str(chains[0]) if any(chains) else None,
+                    "ms per gradient (range)": _time(row),
+                    "time over ours (range)": _ratio_cell(row, rows, row.speedup),
+                    "per leapfrog used (range)": _ratio_cell(row, rows, used),
+                }
+            )
+    return tables.markdown_table(lines)
 
 
 def _size_table(sizes: Sequence[tuple[int, Row, Row]]) -> str:
-    if not sizes:
-        return "Not measured."
     lines = []
     for num_rows, ours, whole in sizes:
-        size = nuts_rows.data_mb(any_record([ours, whole]).problem)
+        size = nuts_rows.data_mb(nuts_rows.any_record([ours, whole]).problem)
         lines.append(
             {
                 "rows of the data": f"{num_rows:,}",
-                "MB in float32": number(size) if size else NONE,
-                "ours, ms per leapfrog": cell(ours.failure) or median(ours.ms),
-                "ours, data whole": cell(whole.failure) or median(whole.ms),
-                "ours / data whole (range)": times(ratio(ours.times, whole.times)),
+                "MB in float32": tables.number(size) if size else None,
+                "ours, ms per leapfrog": _time(ours, tables.median),
+                "ours, data whole": _time(whole, tables.median),
+                "ours / data whole (range)": tables.times(
+                    ratio(ours.times, whole.times)
+                ),
             }
         )
-    return "Of the newest benchmark of each size.\n\n" + markdown_table(lines)
+    return tables.markdown_table(lines)
 
 
 def _devices_table(rows: Sequence[Row]) -> str:
-    of_devices = [row for row in rows if row.system.group == DEVICES]
+    of_devices = [row for row in rows if row.system.group == nuts_rows.DEVICES]
     one = next(row for row in of_devices if row.is_ours)
-    return markdown_table(
+    return tables.markdown_table(
         {
             "system": row.system.label,
-            "ms per leapfrog (range)": cell(row.failure) or with_range(row.ms),
-            "speed over one device (range)": NONE
-            if row is one
-            else with_range(ratio(one.times, row.times), "x"),
+            "ms per leapfrog (range)": _time(row),
+            "speed over one device (range)": tables.with_range(
+                None if row is one else ratio(one.times, row.times), "x"
+            ),
         }
         for row in of_devices
     )
 
 
 def _published_table(paper: Paper) -> str:
-    of = {row.id: row.hardware.split(":")[0] for row in paper.table}
-    heads = [f"time over Edward2's, {of[name]}" for name in paper.ours]
-    return markdown_table(
-        {
-            "system and hardware": f"{row.label}, {row.hardware}",
-            "ms per leapfrog": f"{row.ms:.1f}",
-        }
-        | {
-            head: f"{number(value)}x"
-            for head, value in zip(
-                heads, nuts_rows.paper_ratios(paper, row), strict=True
-            )
-        }
-        for row in paper.table
-    )
+    of = {row["id"]: row["hardware"].split(":")[0] for row in paper["table"]}
+    heads = [f"time over Edward2's, {of[name]}" for name in paper["ours"]]
+    lines = []
+    for row in paper["table"]:
+        ratios = (f"{tables.number(r)}x" for r in nuts_rows.paper_ratios(paper, row))
+        lines.append(
+            {
+                "system and hardware": f"{row['label']}, {row['hardware']}",
+                "ms per leapfrog": f"{row['ms_per_leapfrog']:.1f}",
+                **dict(zip(heads, ratios, strict=True)),
+            }
+        )
+    return tables.markdown_table(lines)
 
 
 def _notes(rows: Sequence[Row], paper: Paper) -> Iterable[str]:
-    records = all_records(rows)
+    records = nuts_rows.all_records(rows)
     every_round = {record.round for record in records}
     yield from note_lines((r.system.id, r.system.label, r.records) for r in rows)
     for row in rows:
@@ -242,11 +223,11 @@ def _notes(rows: Sequence[Row], paper: Paper) -> Iterable[str]:
     energy = _largest([r.check for r in records], "energy_error_100_steps")
     if energy is not None:
         yield (
-            "Energy error of ours over 100 leapfrogs from the start, the largest of "
-            f"our rows: {energy:.2g}."
+            "Largest energy error of ours over 100 leapfrogs from the start: "
+            f"{energy:.2g}."
         )
-    yield from origin_lines(sorted(records, key=lambda r: r.status != "ok"))
-    yield from paper.notes
+    yield from tables.origin_lines(sorted(records, key=lambda r: r.status != "ok"))
+    yield from paper["notes"]
 
 
 def _largest(checks: Iterable[dict[str, float]], name: str) -> float | None:
@@ -254,45 +235,54 @@ def _largest(checks: Iterable[dict[str, float]], name: str) -> float | None:
     return max(values, default=None)
 
 
-def _ratio_cell(row: Row, rows: Sequence[Row], values: Spread | None) -> str:
+def _time(row: Row, shown: Callable[[Spread | None], str] = tables.with_range) -> str:
+    return tables.cell(row.failure) or shown(row.ms)
+
+
+def _ratio_cell(row: Row, rows: Sequence[Row], values: Spread | None) -> str | None:
     if row.failure or row.is_ours:
-        return NONE
+        return None
     if values is not None:
-        return with_range(values, "x")
-    ours = next(r for r in rows if r.system.id == OURS[row.system.group])
-    return f"ours: {cell(ours.failure)}" if ours.failure else "no common round"
+        return tables.with_range(values, "x")
+    ours = next(r for r in rows if r.system.id == nuts_rows.OURS[row.system.group])
+    return f"ours: {tables.cell(ours.failure)}" if ours.failure else "no common round"
 
 
 def _csv_measured(row: Row, paper: Paper) -> dict[str, object]:
     first = row.records[0] if row.records else None
-    timed = () if row.failure else row.records
-    counts = {
-        unit: spread(sum(r.work.get(unit) or r.work["leapfrogs"]) for r in timed)
+    problem, hardware = (first.problem, first.hardware) if first else ({}, {})
+    timed, status = () if row.failure else row.records, nuts_rows.status(row)
+    leapfrogs, gradients = (
+        spread(sum(r.work.get(unit) or r.work["leapfrogs"]) for r in timed)
         for unit in ("leapfrogs", "gradients")
-    }
-    reason = row.failure.removeprefix(nuts_rows.status(row)).lstrip(": ")
+    )
     return {
         "group": row.system.group,
         "system": row.system.id,
         "label": row.system.label,
-        "status": nuts_rows.status(row) or "measured",
-        "reason": " ".join(reason.split()) or None,
-        "rows": first.problem["rows"] if first else None,
-        "data_mb": nuts_rows.data_mb(first.problem) if first else None,
+        "status": status or "measured",
+        "reason": " ".join(row.failure.removeprefix(status).lstrip(": ").split())
+        or None,
+        "rows": problem.get("rows"),
+        "data_mb": nuts_rows.data_mb(problem),
         "rounds": len(row.records),
-        "unit": UNITS[row.system.group],
-        **columns("ms", row.ms),
-        **columns("leapfrogs", counts["leapfrogs"]),
-        **columns("gradients", counts["gradients"]),
-        **columns("build_seconds", spread(r.seconds.get("build") for r in timed)),
-        **columns("first_seconds", spread(r.seconds.get("first") for r in timed)),
-        "base": OURS[row.system.group],
-        **columns("speedup", row.speedup),
-        **columns("speedup_per_leapfrog_used", row.speedup_per_leapfrog_used),
+        "unit": nuts_rows.UNITS[row.system.group],
+        **tables.columns(
+            ms=row.ms,
+            leapfrogs=leapfrogs,
+            gradients=gradients,
+            build_seconds=spread(r.seconds.get("build") for r in timed),
+            first_seconds=spread(r.seconds.get("first") for r in timed),
+        ),
+        "base": nuts_rows.OURS[row.system.group],
+        **tables.columns(
+            speedup=row.speedup,
+            speedup_per_leapfrog_used=row.speedup_per_leapfrog_used,
+        ),
         **_csv_check(row.records),
-        "cpu": first.hardware.get("cpu") if first else None,
-        "cores": first.hardware.get("cores") if first else None,
-        "threads": num_threads(first) if first else None,
+        "cpu": hardware.get("cpu"),
+        "cores": hardware.get("cores"),
+        "threads": tables.num_threads(first) if first else None,
         **_csv_paper(nuts_rows.paper_row(paper, row.system.id), paper),
     }
 
@@ -310,23 +300,21 @@ def _csv_check(records: Sequence[Record]) -> dict[str, object]:
     return {"check": result, **errors}
 
 
-def _csv_published(row: PaperRow, paper: Paper) -> dict[str, object]:
+def _csv_published(row: Mapping[str, Any], paper: Paper) -> dict[str, object]:
     return {
-        "group": ONE_CHAIN,
-        "system": row.id,
-        "label": row.label,
+        "group": nuts_rows.ONE_CHAIN,
+        "system": row["id"],
+        "label": row["label"],
         "status": "published, not measured",
-        "rows": paper.rows,
-        "unit": UNITS[ONE_CHAIN],
+        "rows": paper["rows"],
+        "unit": nuts_rows.UNITS[nuts_rows.ONE_CHAIN],
         **_csv_paper(row, paper),
     }
 
 
-def _csv_paper(row: PaperRow | None, paper: Paper) -> dict[str, object]:
-    ratios = nuts_rows.paper_ratios(paper, row) if row else [None] * len(paper.ours)
-    return {
-        "paper_label": row.label if row else None,
-        "paper_ms": row.ms if row else None,
-        "paper_hardware": row.hardware if row else None,
-        **{f"paper_ratio_to_{n}": r for n, r in zip(paper.ours, ratios, strict=True)},
-    }
+def _csv_paper(row: Mapping[str, Any] | None, paper: Paper) -> dict[str, object]:
+    ratios = nuts_rows.paper_ratios(paper, row) if row else [None] * len(paper["ours"])
+    names = {"label": "label", "ms": "ms_per_leapfrog", "hardware": "hardware"}
+    about = {f"paper_{name}": (row or {}).get(key) for name, key in names.items()}
+    of = [f"paper_ratio_to_{name}" for name in paper["ours"]]
+    return about | dict(zip(of, ratios, strict=True))

@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from experiments.report import nuts_rows, plotting, tables
-from experiments.report.nuts_rows import ALL_CORES, BARE_LOOP, ONE_CHAIN, Paper, Row
-from experiments.report.plotting import LOOP, OTHER, OURS, PUBLISHED, WIDTH
+from experiments.report.nuts_rows import ALL_CORES, BARE_LOOP, OF_ONE_CHAIN, Paper, Row
+from experiments.report.plotting import LOOP, OTHER, OURS, PUBLISHED
 from experiments.report.ratios import Spread
 
-LEFT, RIGHT = 3.15, 1.9  # inches, for the labels and for the columns of numbers
-TOP, HEAD, FOOT, ROW = 0.55, 0.5, 0.5, 0.24  # of the title, a panel's ends, a row
+LEFT, RIGHT = 0.394, 0.238  # of the width, for the labels and the columns of numbers
+TOP, HEAD, FOOT, ROW = 0.55, 0.5, 0.5, 0.24  # inches: title, a panel's ends, a row
 COLORS = {
     "ours": OURS,
     "other systems": OTHER,
@@ -33,6 +34,7 @@ class Dot(NamedTuple):
     ratio: str
 
 
+@matplotlib.rc_context(plotting.STYLE)
 def draw(rows: Sequence[Row], paper: Paper, path: Path) -> None:
     """Writes the plot of `rows` to `path`, a PNG.
 
@@ -41,62 +43,50 @@ def draw(rows: Sequence[Row], paper: Paper, path: Path) -> None:
     own, and none when the problem's size is not the paper's.  Logical devices have no
     place beside the paper's GPUs, and are not drawn.
     """
-    panels = [  # title, unit, what the ratios are of, rows
-        (
-            "Measured here: one chain",
-            "ms per leapfrog",
-            "times ours",
-            _measured(rows, ONE_CHAIN, BARE_LOOP),
+    panels = {  # by title: unit, what the ratios are of, rows
+        "Measured here: one chain": (
+            *("ms per leapfrog", "times ours"),
+            _measured(rows, *OF_ONE_CHAIN),
         ),
-        (
-            "Measured here: many chains on all cores",
-            "ms per gradient, one per leapfrog",
-            "times ours",
+        "Measured here: many chains on all cores": (
+            *("ms per gradient", "times ours"),
             _measured(rows, ALL_CORES),
         ),
-    ]
-    if nuts_rows.is_papers_size(rows, paper):
-        published = [
-            Dot(
-                f"{row.label}, {row.hardware.split(':')[0]}",
-                Spread(row.ms, row.ms, row.ms),
-                "published",
-                f"{row.ms:.1f}",
-                tables.number(nuts_rows.paper_ratios(paper, row)[0]),
-            )
-            for row in sorted(paper.table, key=lambda row: -row.ms)
-        ]
-        title = "Published in the paper, on its hardware"
-        panels.append((title, "ms per leapfrog", "times Edward2", published))
-    panels = [panel for panel in panels if any(dot.ms for dot in panel[-1])]
+        "Published in the paper, on its hardware": (
+            *("ms per leapfrog", "times Edward2"),
+            _published(paper) if nuts_rows.is_papers_size(rows, paper) else [],
+        ),
+    }
+    panels = {t: panel for t, panel in panels.items() if any(d.ms for d in panel[-1])}
+    every = [dot for *_, dots in panels.values() for dot in dots]
     # Stan's own clock counts milliseconds: a run too short for it has a time of 0.
-    drawn = [v for *_, dots in panels for dot in dots for v in dot.ms or () if v > 0]
+    drawn = [v for dot in every for v in dot.ms or () if v > 0]
     limits = min(drawn, default=1.0) / 1.3, max(drawn, default=1.0) * 1.3
     caption = _caption(rows, paper)
     below = plotting.caption_height(caption) + 0.15
-    inches = [ROW * len(dots) for *_, dots in panels]
-    height = TOP + sum(inches) + (HEAD + FOOT) * len(panels) + below
+    height = TOP + ROW * len(every) + (HEAD + FOOT) * len(panels) + below
     title = f"{nuts_rows.title(rows)}: time per leapfrog (less is better)"
     figure = plotting.new_figure(height, title, caption)
-    kinds = {dot.kind for *_, dots in panels for dot in dots if dot.ms}
+    kinds = {dot.kind for dot in every if dot.ms}
     handles = [
         Line2D([], [], color=color, marker="o", linestyle="", label=kind)
         for kind, color in COLORS.items()
         if kind in kinds
     ]
-    plotting.legend(figure, "upper left", (0.0, 1 - 0.33 / height), 4, handles)
+    corner = (0.0, 1 - 0.33 / height)
+    figure.legend(handles=handles, ncols=4, loc="upper left", bbox_to_anchor=corner)
     top = height - TOP
-    for (title, unit, ratio_of, dots), size in zip(panels, inches, strict=True):
+    for title, (unit, ratio_of, dots) in panels.items():
+        size = ROW * len(dots)
         bottom = top - HEAD - size
-        width = WIDTH - LEFT - RIGHT
-        box = (LEFT / WIDTH, bottom / height, width / WIDTH, size / height)
+        box = (LEFT, bottom / height, 1 - LEFT - RIGHT, size / height)
         axes = figure.add_axes(box)
         _draw_panel(axes, dots, limits, ratio_of)
-        plotting.finish(axes, "", f"{unit} (log scale)")
+        axes.set_xlabel(f"{unit} (log scale)")
         head = (bottom + size + 0.12) / height
-        figure.text(0.2 / WIDTH, head, title, fontsize=10.5, fontweight="bold")
+        figure.text(0.025, head, title, fontsize=10.5, fontweight="bold")
         top = bottom - FOOT
-    plotting.save(figure, path)
+    figure.savefig(path)
 
 
 def _measured(rows: Sequence[Row], *groups: str) -> list[Dot]:
@@ -113,6 +103,16 @@ def _measured(rows: Sequence[Row], *groups: str) -> list[Dot]:
     ]
 
 
+def _published(paper: Paper) -> list[Dot]:
+    dots = []
+    for row in sorted(paper["table"], key=lambda row: -row["ms_per_leapfrog"]):
+        ms = row["ms_per_leapfrog"]
+        label = f"{row['label']}, {row['hardware'].split(':')[0]}"
+        ratio = tables.number(nuts_rows.paper_ratios(paper, row)[0])
+        dots.append(Dot(label, Spread(ms, ms, ms), "published", f"{ms:.1f}", ratio))
+    return dots
+
+
 def _kind(row: Row) -> str:
     if row.system.id.startswith("ppl_core"):
         return "ours"
@@ -125,7 +125,7 @@ def _draw_panel(
 ) -> None:
     for place, dot in enumerate(dots):
         if dot.ms:
-            plotting.dot(axes, place, dot.ms, COLORS[dot.kind])
+            plotting.dot(axes, place, dot.ms, fmt="o", color=COLORS[dot.kind])
         _columns(axes, place, dot.shown, dot.ratio)
     _columns(axes, -0.95, "ms", ratio_of)
     axes.set_xscale("log")
@@ -140,14 +140,7 @@ def _draw_panel(
 def _columns(axes: Axes, place: float, *texts: str) -> None:
     """Two numbers, or their heads, to the right of a row."""
     for x, text in zip((1.04, 1.29), texts, strict=True):
-        axes.text(
-            x,
-            place,
-            text,
-            transform=axes.get_yaxis_transform(),
-            fontsize=plotting.TICK_SIZE,
-            verticalalignment="center",
-        )
+        axes.text(x, place, text, transform=axes.get_yaxis_transform(), va="center")
 
 
 def _caption(rows: Sequence[Row], paper: Paper) -> str:
@@ -158,11 +151,13 @@ def _caption(rows: Sequence[Row], paper: Paper) -> str:
         f"Data: {problem.get('source', 'source not recorded')}.",
     ]
     if nuts_rows.is_papers_size(rows, paper):
-        hardware = "; ".join(dict.fromkeys(row.hardware for row in paper.table))
-        parts.append(f"Published: {paper.source} ({hardware}).")
+        hardware = "; ".join(dict.fromkeys(row["hardware"] for row in paper["table"]))
+        parts.append(f"Published: {paper['source']} ({hardware}).")
     else:
-        parts.append(f"The paper's times are for N = {paper.rows:,} and are not drawn.")
-    drawn = nuts_rows.slowest_first(rows, ONE_CHAIN, BARE_LOOP, ALL_CORES)
+        parts.append(
+            f"The paper's times are for N = {paper['rows']:,} and are not drawn."
+        )
+    drawn = nuts_rows.slowest_first(rows, *OF_ONE_CHAIN, ALL_CORES)
     failures = [
         f"{row.system.label}: {textwrap.shorten(row.failure, 120, placeholder=' ...')}"
         for row in drawn

@@ -2,25 +2,19 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.records.record import Record
 from experiments.report import selection
-from experiments.report.ratios import (
-    Outcome,
-    Spread,
-    at_least,
-    at_most,
-    ratio,
-    spread,
-)
+from experiments.report.ratios import Outcome, Spread, at_least, at_most, ratio, spread
 
 ONE_CHAIN = "one chain"
 BARE_LOOP = "bare loop"
 ALL_CORES = "all cores"
 DEVICES = "logical devices"
+OF_ONE_CHAIN = (ONE_CHAIN, BARE_LOOP)
 FLOAT_BYTES = 4  # ours, hand-written TensorFlow and JAX hold the features in float32
 
 
@@ -58,25 +52,7 @@ class Row(NamedTuple):
         return f"**{self.system.label}**" if self.is_ours else self.system.label
 
 
-class PaperRow(NamedTuple):
-    """A row of the paper's table."""
-
-    id: str
-    label: str
-    ms: float  # per leapfrog
-    hardware: str
-    systems: tuple[str, ...]  # ids of our rows that it is compared with
-
-
-class Paper(NamedTuple):
-    """The published table."""
-
-    source: str
-    rows: int  # observations
-    table: tuple[PaperRow, ...]
-    ours: tuple[str, ...]  # ids of the rows that its ratios are against
-    notes: tuple[str, ...]
-
+Paper = Mapping[str, Any]  # the published table, as results/paper.json has it
 
 SYSTEMS = (
     System("stan_plain", "Stan, plain program", ONE_CHAIN),
@@ -221,20 +197,18 @@ def by_size(records: Iterable[Record]) -> list[tuple[int, Row, Row]]:
 
     Of the newest benchmark of that size that has both, the smallest size first.
     """
-    sizes: dict[int, dict[str, list[Record]]] = {}
+    found: dict[tuple[int, str], list[Record]] = {}
     for record in records:
         if record.system in ("ppl_core", "ppl_core_whole"):
-            benches = sizes.setdefault(record.problem["rows"], {})
-            benches.setdefault(record.provenance["bench_id"], []).append(record)
-    pairs = []
-    for num_rows in sorted(sizes):
-        for bench in reversed(sizes[num_rows].values()):
-            rows = {row.system.id: row for row in compare(bench)}
-            ours, whole = rows["ppl_core"], rows["ppl_core_whole"]
-            if ours.records and whole.records:
-                pairs.append((num_rows, ours, whole))
-                break
-    return pairs
+            key = (record.problem["rows"], record.provenance["bench_id"])
+            found.setdefault(key, []).append(record)
+    pairs = {}
+    for (num_rows, _), bench in found.items():
+        rows = {row.system.id: row for row in compare(bench)}
+        ours, whole = rows["ppl_core"], rows["ppl_core_whole"]
+        if ours.records and whole.records:
+            pairs[num_rows] = (num_rows, ours, whole)
+    return [pairs[num_rows] for num_rows in sorted(pairs)]
 
 
 def data_mb(problem: dict[str, Any]) -> float | None:
@@ -263,34 +237,30 @@ def read_paper(path: Path) -> Paper:
 
     Raises ValueError when a row names a system that is not in SYSTEMS.
     """
-    content = json.loads(path.read_text(encoding="utf-8"))
-    table = []
+    content: Paper = json.loads(path.read_text(encoding="utf-8"))
     for row in content["table"]:
         unknown = sorted(set(row["systems"]) - {system.id for system in SYSTEMS})
         if unknown:
             raise ValueError(
                 f"{path}: {row['id']} names systems without a row: {unknown}"
             )
-        names = ("id", "label", "ms_per_leapfrog", "hardware", "systems")
-        table.append(PaperRow(*(row[name] for name in names)))
-    fields = {name: content[name] for name in ("source", "rows", "ours", "notes")}
-    return Paper(table=tuple(table), **fields)
+    return content
 
 
-def paper_row(paper: Paper, system: str) -> PaperRow | None:
+def paper_row(paper: Paper, system: str) -> Mapping[str, Any] | None:
     """The published row that the row `system` is compared with, or None."""
-    return next((row for row in paper.table if system in row.systems), None)
+    return next((row for row in paper["table"] if system in row["systems"]), None)
 
 
-def paper_ratios(paper: Paper, row: PaperRow) -> list[float]:
-    """The time of `row` over that of each of `paper.ours`, in the paper."""
-    ms = {other.id: other.ms for other in paper.table}
-    return [row.ms / ms[name] for name in paper.ours]
+def paper_ratios(paper: Paper, row: Mapping[str, Any]) -> list[float]:
+    """The time of `row` over that of each of the paper's own rows."""
+    ms = {other["id"]: other["ms_per_leapfrog"] for other in paper["table"]}
+    return [row["ms_per_leapfrog"] / ms[name] for name in paper["ours"]]
 
 
 def is_papers_size(rows: Sequence[Row], paper: Paper) -> bool:
     """Whether the paper's times are of as much data as these."""
-    return bool(any_record(rows).problem["rows"] == paper.rows)
+    return bool(any_record(rows).problem["rows"] == paper["rows"])
 
 
 def all_records(rows: Sequence[Row]) -> list[Record]:

@@ -21,8 +21,12 @@ from experiments.report import (
     vae,
 )
 
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 
-def render_nuts(*, records_path: Path, paper_path: Path, out_dir: Path) -> None:
+
+def render_nuts(
+    *, records_path: Path, out_dir: Path, paper_path: Path = RESULTS / "paper.json"
+) -> None:
     """Writes tables/nuts_speedup.{md,csv} and plots/nuts_speedup.png."""
     records = _records(records_path)
     rows = nuts_rows.compare(nuts_rows.newest(records))
@@ -32,7 +36,12 @@ def render_nuts(*, records_path: Path, paper_path: Path, out_dir: Path) -> None:
     nuts_plot.draw(rows, paper, plots / "nuts_speedup.png")
 
 
-def render_scaling(*, records_path: Path, paper_path: Path, out_dir: Path) -> None:
+def render_scaling(
+    *,
+    records_path: Path,
+    out_dir: Path,
+    paper_path: Path = RESULTS / "paper_scaling.json",
+) -> None:
     """Writes tables/scaling.{md,csv} and plots/scaling_*.png."""
     content = scaling_rows.read_page(_records(records_path), paper_path)
     text, csv = scaling.markdown(content), scaling.csv(content)

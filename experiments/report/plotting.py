@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -12,32 +11,36 @@ from matplotlib.figure import Figure
 WIDTH = 8.0  # inches
 DPI = 140
 OURS, OTHER, LOOP, PUBLISHED = "#c8553d", "#4a6fa5", "#8fa3bf", "#2c7a4b"
-IDEAL, GRID = "#999999", "#dddddd"
-LABEL_SIZE, TICK_SIZE = 9.5, 9.0  # points
+IDEAL = "#999999"
+STYLE: dict[Any, Any] = {  # for matplotlib.rc_context
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.labelsize": 9.5,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10.5,
+    "font.size": 9,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "savefig.dpi": DPI,
+    "text.parse_math": False,  # a reason may hold a dollar sign
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+}
 
 
 def new_figure(height: float, title: str, caption: str) -> Figure:
     """A figure with its title above and its caption below.  height: in inches."""
     figure = Figure(figsize=(WIDTH, height))
     FigureCanvasAgg(figure)
-    figure.text(
-        0.12 / WIDTH,
-        1 - 0.12 / height,
-        title,
-        fontsize=min(13.0, 910 / len(title)),
-        fontweight="bold",
-        verticalalignment="top",
-        parse_math=False,
-    )
-    figure.text(
-        0.12 / WIDTH,
-        0.1 / height,
-        "\n".join(_caption_lines(caption)),
-        fontsize=8,
-        verticalalignment="bottom",
-        parse_math=False,  # a reason may hold a dollar sign
-        linespacing=1.3,
-    )
+    size = min(13.0, 910 / len(title))
+    top_left, bottom_left = (0.015, 1 - 0.12 / height), (0.015, 0.1 / height)
+    figure.text(*top_left, title, fontsize=size, fontweight="bold", va="top")
+    lines = "\n".join(_caption_lines(caption))
+    figure.text(*bottom_left, lines, fontsize=8, va="bottom", linespacing=1.3)
     return figure
 
 
@@ -50,17 +53,6 @@ def caption_height(caption: str) -> float:
     return 0.1 + 0.155 * len(_caption_lines(caption))
 
 
-def finish(axes: Axes, title: str, x: str, y: str = "") -> None:
-    """Title, units, ticks and grid."""
-    axes.set_title(title, fontsize=10.5, loc="left")
-    axes.set_xlabel(x, fontsize=LABEL_SIZE)
-    axes.set_ylabel(y, fontsize=LABEL_SIZE)
-    axes.tick_params(labelsize=TICK_SIZE)
-    axes.grid(color=GRID, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
 def name_rows(axes: Axes, labels: Sequence[str]) -> None:
     """Names the rows of a plot of dots, the first at the top."""
     axes.set_ylim(len(labels) - 0.5, -0.5)
@@ -70,45 +62,9 @@ def name_rows(axes: Axes, labels: Sequence[str]) -> None:
 
 
 def dot(
-    axes: Axes,
-    place: float,
-    values: tuple[float, float, float],
-    color: str,
-    marker: str = "o",
+    axes: Axes, place: float, values: tuple[float, float, float], **style: Any
 ) -> None:
     """A median with its range, in the row `place`.  values: low, median, high."""
     low, middle, high = values
-    axes.errorbar(
-        [middle],
-        [place],
-        xerr=[[middle - low], [high - middle]],
-        fmt=marker,
-        color=color,
-        markersize=7,
-        elinewidth=1.6,
-    )
-
-
-def legend(
-    owner: Axes | Figure,
-    place: Any,
-    at: tuple[float, float],
-    columns: int = 1,
-    handles: Sequence[Any] = (),
-) -> None:
-    """Of `handles`, or of an axes' own.  place: the corner that is at `at`."""
-    if isinstance(owner, Axes):
-        handles = handles or owner.get_legend_handles_labels()[0]
-    owner.legend(
-        handles=handles,
-        loc=place,
-        bbox_to_anchor=at,
-        ncols=columns,
-        fontsize=8.5,
-        frameon=False,
-    )
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Writes a PNG."""
-    figure.savefig(path, dpi=DPI)
+    error = [[middle - low], [high - middle]]
+    axes.errorbar([middle], [place], xerr=error, markersize=7, elinewidth=1.6, **style)

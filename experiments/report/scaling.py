@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from experiments.records.record import Record
-from experiments.report import selection
+from experiments.report import selection, tables
 from experiments.report.ratios import Spread
 from experiments.report.scaling_rows import (
     CASES,
@@ -18,78 +18,60 @@ from experiments.report.scaling_rows import (
     Measured,
     Page,
     Projected,
-    published,
+    efficiency,
+    points,
     slope,
-)
-from experiments.report.tables import (
-    NONE,
-    bullets,
-    cell,
-    columns,
-    count,
-    csv_text,
-    how_measured,
-    machine,
-    markdown_page,
-    markdown_table,
-    number,
-    origin_lines,
-    with_range,
 )
 
 DEFINITIONS = (
-    "Measured: steps on this machine's cores, one thread a device, every process "
+    "Measured: steps on this machine's cores, one thread per device, every process "
     "pinned to its cores. Values are medians over the rounds with their range; a ratio "
     "is taken within each round.",
     "Weak scaling gives every device the same batch; strong scaling divides one batch. "
-    "Efficiency: the rate over that of as many times one device's, with that batch.",
+    "Efficiency: the rate over the number of devices times the rate of one device. "
+    "That device has the batch of one (weak) or the whole batch (strong).",
     "Communication: how much longer a step is than that of as many independent "
     "processes in the same round, as a share of the step. It includes waiting for the "
     "slowest device.",
-    "Counted: bytes and operations of the programs on logical devices of one CPU; "
-    "their time is not shown. Activations: what the backward pass reads of the forward "
-    "pass of one batch shard, countable where the shard is on one device. Sent: what a "
-    "ring all-reduce would send. Meshes beyond this machine's memory are counted on "
-    "fewer batch shards ('stepped on' in the CSV), and the bytes sent are scaled to "
-    "the full mesh. Counted models may be smaller than measured ones; the table has "
-    "their weights.",
-    "Projected: compute takes the share of the roofline that the measured step of one "
-    "core reached, on every hardware (an assumption); then one all-reduce follows, "
-    "which no compute hides.",
+    "Counted: bytes and operations of the programs on logical devices of one CPU; no "
+    "time is shown. Activations are what the backward pass reads of the forward pass "
+    "of one batch shard; they can be counted where that shard is on one device. Bytes "
+    "sent are those of a ring all-reduce. Meshes beyond this machine's memory are "
+    "counted on fewer batch shards ('stepped on' in the CSV), and the bytes sent are "
+    "scaled to the full mesh. Counted models may be smaller than measured ones; the "
+    "table has their weights.",
+    "Projected: on every hardware, compute reaches the share of the roofline that the "
+    "measured step of one core reached (an assumption). One all-reduce follows, which "
+    "does not overlap with compute.",
 )
 
 
 def markdown(page: Page) -> str:
     """The whole page."""
-    return markdown_page(
+    counted = tables.markdown_table(map(_counted_line, page.counted))
+    return tables.markdown_page(
         "# Scaling over devices",
         _finding(page),
         "## Measured on this machine's cores",
         *_measured_tables(page),
         "## Counted on logical devices",
-        markdown_table(map(_counted_line, page.counted))
-        if page.counted
-        else "Not counted yet.",
+        counted if page.counted else "Not counted yet.",
         "## Projected from the measured step: efficiency",
         *_projected_tables(page),
         "## Projected against the paper's points",
         *_paper_tables(page),
         "## What the projection does not explain",
         *_unexplained(page),
-        *how_measured(_settings(page), DEFINITIONS, _notes(page)),
+        *tables.how_measured(_settings(page), DEFINITIONS, _notes(page)),
     )
 
 
 def csv(page: Page) -> str:
     """One line for each row of any table, `kind` first; a line is of one kind alone."""
-    return csv_text(
-        [
-            *map(_csv_measured, page.measured),
-            *map(_csv_counted, page.counted),
-            *(line for curve in page.projected for line in _csv_projected(curve)),
-            *(line for c in page.paper_projected for line in _csv_paper(c, page)),
-        ]
-    )
+    lines = [*map(_csv_measured, page.measured), *map(_csv_counted, page.counted)]
+    for curve in (*page.projected, *page.paper_projected):
+        lines += _csv_projected(curve, page)
+    return tables.csv_text(lines)
 
 
 # Markdown.
@@ -119,7 +101,7 @@ def _finding(page: Page) -> str:
 
 
 def _settings(page: Page) -> Iterable[str]:
-    yield f"Machine: {machine(page.records)}"
+    yield f"Machine: {tables.machine(page.records)}"
     models = {
         r.problem["label"]: r.problem["source"]
         for r in page.records
@@ -142,7 +124,7 @@ def _measured_tables(page: Page) -> Iterable[str]:
         rows = [row for row in page.measured if row.scaling == scaling]
         if rows:
             yield f"### {scaling.capitalize()} scaling"
-            yield markdown_table(map(_measured_line, rows))
+            yield tables.markdown_table(map(_measured_line, rows))
 
 
 def _measured_line(row: Measured) -> dict[str, str]:
@@ -150,22 +132,28 @@ def _measured_line(row: Measured) -> dict[str, str]:
     return {
         "model and cores": f"{row.label}, {cores}",
         "case": CASES[row.case],
-        "examples/s": number(row.rate.median) if row.rate else cell(row.failure),
+        "examples/s": tables.cell(row.failure) or tables.median(row.rate),
         "efficiency (range)": _share(row.efficiency),
         "communication (range)": _share(row.communication),
     }
 
 
-def _counted_line(record: Record) -> dict[str, str]:
-    label, num = record.problem["label"], record.work.get("parameters")
-    held = count(record.work.get("held_bytes"))
+def _counted_line(record: Record) -> dict[str, str | None]:
+    label, work = record.problem["label"], record.work
+    names = ("held_bytes", "activation_bytes", "sent_bytes")
+    held, activations, sent = (
+        None if work.get(name) is None else f"{work[name]:,.0f}" for name in names
+    )
+    num = work.get("parameters")
     return {
         "model": f"{label}, {num:,} weights" if num else str(label),
         "mesh": record.settings["topology"],
-        "weights and optimizer, bytes a device": cell(selection.failure([record]))
+        "weights and optimizer, bytes per device": tables.cell(
+            selection.failure([record])
+        )
         or held,
-        "activations, bytes a device": count(record.work.get("activation_bytes")),
-        "sent a step, bytes a device": count(record.work.get("sent_bytes")),
+        "activations, bytes per device": activations,
+        "sent per step, bytes per device": sent,
     }
 
 
@@ -174,64 +162,56 @@ def _projected_tables(page: Page) -> Iterable[str]:
         yield "Not projected yet."
     for subject in dict.fromkeys(curve.subject for curve in page.projected):
         curves = [curve for curve in page.projected if curve.subject == subject]
+        failures = [c for c in curves if c.failure]
+        usable = {c.on: c.efficiency() for c in curves if not c.failure}
         yield f"### {curves[0].label}"
-        yield bullets(f"{c.on}: {cell(c.failure)}" for c in curves if c.failure)
-        usable = [curve for curve in curves if not curve.failure]
-        if not usable:
-            continue
-        settings = usable[0].record.settings
-        calibration = settings["calibration"]
-        yield (
-            "From the measured step of one core, batch "
-            f"{settings['batch_per_device']}: "
-            f"{calibration['step_seconds']:.3g} s, "
-            f"{calibration['roofline_share']:.0%} of the core's roofline, gradients of "
-            f"{count(calibration['gradient_bytes'])} bytes."
-        )
-        efficiencies = {curve.on: curve.efficiency() for curve in usable}
-        yield markdown_table(
-            {"devices": str(devices)}
-            | {on: f"{values[place]:.3f}" for on, values in efficiencies.items()}
-            for place, devices in enumerate(usable[0].devices)
-        )
+        yield tables.bullets(f"{c.on}: {tables.cell(c.failure)}" for c in failures)
+        if usable:
+            settings = next(c for c in curves if not c.failure).record.settings
+            calibration = settings["calibration"]
+            yield (
+                "From the measured step of one core, batch "
+                f"{settings['batch_per_device']}: "
+                f"{calibration['step_seconds']:.3g} s, "
+                f"{calibration['roofline_share']:.0%} of the core's roofline, "
+                f"gradients of {calibration['gradient_bytes']:,.0f} bytes."
+            )
+            yield tables.markdown_table(
+                {"devices": str(devices)}
+                | {on: f"{values[devices]:.3f}" for on, values in usable.items()}
+                for devices in next(iter(usable.values()))
+            )
 
 
 def _paper_tables(page: Page) -> Iterable[str]:
-    for model in dict.fromkeys(curve.subject for curve in page.paper_projected):
-        paper = published(page, model)
-        chips, rates = paper["chips"], paper["examples_per_second"]
-        points = {  # by variant and number of chips: the rate and its error
-            c.variant: dict(zip(c.devices, _rates_and_errors(c), strict=True))
-            for c in page.paper_projected
-            if c.subject == model
-        }
-        links = [points["links"][n][0] for n in chips]
+    for subject in dict.fromkeys(curve.subject for curve in page.paper_projected):
+        curves = [c for c in page.paper_projected if c.subject == subject]
+        rates = {c.variant: c.column("examples_per_second") for c in curves}
+        errors = {c.variant: c.column("error") for c in curves}
+        paper = page.published(curves[0])
+        published = points(paper)
+        links = {n: rates["links"][n] for n in published}
         yield f"### {paper['label']}, the paper's Figure {paper['figure']}"
         yield (
             "Calibrated by the paper's own one-chip figure; "
             f"{paper['parameters']:,} weights ({paper['parameters_source']}), float32 "
-            f"gradients. Least-squares slope: published {slope(chips, rates):.2f} "
-            f"(printed {paper['slope']:.2f}), projected {slope(chips, links):.2f} "
-            "examples/s a chip."
+            f"gradients. Least-squares slope: published {slope(published):.2f} "
+            f"(printed {paper['slope']:.2f}), projected {slope(links):.2f} "
+            "examples/s per chip."
         )
-        yield markdown_table(
+        yield tables.markdown_table(
             {
                 "TPUv2 chips": str(n),
-                "published examples/s": number(rate),
-                "efficiency": f"{rate / n / rates[0]:.2f}",
+                "published examples/s": tables.number(rate),
+                "efficiency": f"{efficiency(published)[n]:.2f}",
             }
             | {
-                f"{VARIANTS[variant]}: projected (error)": f"{number(of_chips[n][0])} "
-                f"({_error(of_chips[n][1])})"
-                for variant, of_chips in points.items()
+                f"{VARIANTS[variant]}: projected (error)": f"{tables.number(of[n])} "
+                f"({_error(errors[variant][n])})"
+                for variant, of in rates.items()
             }
-            for n, rate in zip(chips, rates, strict=True)
+            for n, rate in published.items()
         )
-
-
-def _rates_and_errors(curve: Projected) -> Iterable[tuple[float, float | None]]:
-    work = curve.work
-    return zip(work["examples_per_second"], work["error"], strict=True)
 
 
 def _errors(page: Page) -> list[tuple[Projected, int, float]]:
@@ -240,7 +220,7 @@ def _errors(page: Page) -> list[tuple[Projected, int, float]]:
         (curve, chips, error)
         for curve in page.paper_projected
         if curve.variant == "links"
-        for chips, error in zip(curve.work["chips"], curve.work["error"], strict=True)
+        for chips, error in curve.column("error").items()
         if error is not None
     ]
 
@@ -257,46 +237,47 @@ def _unexplained(page: Page) -> Iterable[str]:
         f"are within {WITHIN:.0%}, the one-chip points among them by construction."
     )
     if off:
-        points = (f"{c.label} on {n} chips {error:+.0%}" for c, n, error in off)
-        finding += f" The others: {', '.join(points)}."
+        named = (f"{c.label} on {n} chips {error:+.0%}" for c, n, error in off)
+        finding += f" The others: {', '.join(named)}."
     yield finding
     lines: list[str] = []
     for subject in dict.fromkeys(c.subject for c, *_ in off):
         curve = next(c for c, *_ in off if c.subject == subject)
-        lines += _unexplained_lines(page, curve, [n for c, n, _ in off if c is curve])
-    if off:
-        for variant in sorted({c.variant for c in page.paper_projected} - {"links"}):
-            worst = (
-                f"{_name(page, c)} "
-                f"{max((abs(e) for e in c.work['error'] if e), default=0.0):.0%}"
-                for c in page.paper_projected
-                if c.variant == variant
-            )
-            lines.append(f"Largest error with {VARIANTS[variant]}: {', '.join(worst)}.")
-    yield bullets(lines)
+        chips = [n for c, n, _ in off if c is curve]
+        lines += _unexplained_lines(curve, chips, _name(page, curve))
+    worst: dict[str, list[str]] = {}
+    for c in page.paper_projected if off else ():
+        largest = max((abs(e) for e in c.record.work["error"] if e), default=0.0)
+        worst.setdefault(c.variant, []).append(f"{_name(page, c)} {largest:.0%}")
+    for variant in sorted(worst.keys() - {"links"}):
+        models = ", ".join(worst[variant])
+        lines.append(f"Largest error with {VARIANTS[variant]}: {models}.")
+    yield tables.bullets(lines)
 
 
 def _name(page: Page, curve: Projected) -> str:
-    return str(published(page, curve.subject)["label"].split(",")[0])
+    return str(page.published(curve)["label"].split(",")[0])
 
 
 def _unexplained_lines(
-    page: Page, curve: Projected, chips: Iterable[int]
+    curve: Projected, chips: Iterable[int], name: str
 ) -> Iterable[str]:
     """What the projection leaves out at these numbers of chips."""
-    work, name = curve.work, _name(page, curve)
-    places = {n: work["chips"].index(n) for n in chips}
-    missing = [1000 * work["unexplained_seconds"][place] for place in places.values()]
-    yield (
-        f"{name}: all its gradients cross the published links in at most "
-        f"{1000 * max(work['collective_seconds']):.1f} ms; the projected step is "
-        f"{min(missing):.0f} to {max(missing):.0f} ms too short at these points."
+    seconds, rates = (
+        {n: curve.column(column)[n] for n in chips}
+        for column in ("unexplained_seconds", "host_bytes_per_second")
     )
-    rates = {n: work["host_bytes_per_second"][place] for n, place in places.items()}
+    missing = [1000 * value for value in seconds.values()]
     gbits = (f"{8 * rate / 1e9:.0f} on {n} chips" for n, rate in rates.items() if rate)
     yield (
-        f"{name}: a ring over a network between hosts would explain them at these "
-        f"rates, in Gbit/s: {', '.join(gbits)}."
+        f"{name}: all its gradients cross the published links in at most "
+        f"{1000 * max(curve.record.work['collective_seconds']):.1f} ms; the "
+        f"projected step is {min(missing):.0f} to {max(missing):.0f} ms too short at "
+        "these points."
+    )
+    yield (
+        f"{name}: a ring all-reduce over a network between hosts would explain them at "
+        f"these rates, in Gbit/s: {', '.join(gbits)}."
     )
 
 
@@ -308,31 +289,30 @@ def _notes(page: Page) -> Iterable[str]:
             for r in page.records
         )
         checked = f"{len(errors)} of {cases} runs"
-        if len(errors) == cases:
-            checked = "every case"
         yield (
-            f"Check: the first losses of {checked} agree with those of one device on "
-            f"the same batch to {max(errors):.1e} relative."
+            f"Check: the first losses of "
+            f"{'every case' if len(errors) == cases else checked} agree with those of "
+            f"one device on the same batch to {max(errors):.1e} relative."
         )
-    yield from origin_lines(page.records)
+    yield from tables.origin_lines(page.records)
 
 
 def _share(values: Spread | None) -> str:
-    return with_range(values, digits="{:.3f}".format)
+    return tables.with_range(values, digits="{:.3f}".format)
 
 
 def _error(value: float | None) -> str:
     if value is None:
-        return NONE
+        return tables.NONE
     return f"**{value:+.1%}**" if abs(value) > WITHIN else f"{value:+.1%}"
 
 
 # CSV.
 
 
-def _csv_head(kind: str, subject: str, failure: str) -> dict[str, Any]:
+def _csv_head(record: Record, subject: str, failure: str) -> dict[str, Any]:
     return {
-        "kind": kind,
+        "kind": record.settings["kind"],
         "subject": subject,
         "status": "failed" if failure else "ok",
         "reason": failure or None,
@@ -344,7 +324,7 @@ def _engine(record: Record) -> str | None:
 
 
 def _csv_measured(row: Measured) -> dict[str, Any]:
-    return _csv_head("measured", row.subject, row.failure) | {
+    return _csv_head(row.record, row.subject, row.failure) | {
         "scaling": row.scaling,
         "case": row.case,
         "devices": row.devices,
@@ -352,9 +332,11 @@ def _csv_measured(row: Measured) -> dict[str, Any]:
         "batch": row.record.settings["batch"],  # of all devices together
         "engine": _engine(row.record),
         "rounds": row.rounds,
-        **columns("examples_per_second", row.rate),
-        **columns("efficiency", row.efficiency),
-        **columns("communication", row.communication),
+        **tables.columns(
+            examples_per_second=row.rate,
+            efficiency=row.efficiency,
+            communication=row.communication,
+        ),
     }
 
 
@@ -365,36 +347,28 @@ def _csv_counted(record: Record) -> dict[str, Any]:
     ).split()
     settings = record.settings
     return (
-        _csv_head("counted", settings["subject"], selection.failure([record]))
+        _csv_head(record, settings["subject"], selection.failure([record]))
         | {name: settings[name] for name in ("topology", "devices", "batch")}
         | {"engine": _engine(record)}
         | {name: record.work.get(name) for name in names}
     )
 
 
-def _csv_projected(curve: Projected) -> Iterable[dict[str, Any]]:
-    head = _csv_head("projected", curve.subject, curve.failure) | {"on": curve.on}
+def _csv_projected(curve: Projected, page: Page) -> Iterable[dict[str, Any]]:
+    """A line for each number of devices, or of chips beside the published rate."""
+    subject, devices, head = curve.subject, "devices", {"on": curve.on}
+    columns = ["examples_per_second", "compute_seconds", "collective_seconds"]
+    if curve.variant:
+        subject, devices = f"paper/{subject}", "chips"
+        head["variant"] = curve.variant
+        columns[1:2] = ["error", "unexplained_seconds"]
+    head = _csv_head(curve.record, subject, curve.failure) | head
     if curve.failure:
         yield head
         return
-    names = ("examples_per_second", "compute_seconds", "collective_seconds")
-    efficiency = curve.efficiency()
-    for place, devices in enumerate(curve.devices):
-        values = {name: curve.work[name][place] for name in names}
-        yield head | {"devices": devices, "efficiency": efficiency[place]} | values
-
-
-def _csv_paper(curve: Projected, page: Page) -> Iterable[dict[str, Any]]:
-    paper = published(page, curve.subject)
-    rates = dict(zip(paper["chips"], paper["examples_per_second"], strict=True))
-    head = _csv_head("projected", f"paper/{curve.subject}", "")
-    head |= {"on": curve.on, "variant": curve.variant}
-    for place, chips in enumerate(curve.work["chips"]):
-        yield head | {
-            "chips": chips,
-            "examples_per_second": curve.work["examples_per_second"][place],
-            "collective_seconds": curve.work["collective_seconds"][place],
-            "published_examples_per_second": rates.get(chips),
-            "error": curve.work["error"][place],
-            "unexplained_seconds": curve.work["unexplained_seconds"][place],
-        }
+    values = {"efficiency": curve.efficiency()}
+    if curve.variant:
+        values = {"published_examples_per_second": points(page.published(curve))}
+    values |= {name: curve.column(name) for name in columns}
+    for n in curve.devices:
+        yield head | {devices: n} | {name: of.get(n) for name, of in values.items()}

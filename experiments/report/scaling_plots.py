@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
@@ -19,10 +20,12 @@ from experiments.report.scaling_rows import (
     Measured,
     Page,
     Projected,
-    efficiencies,
+    efficiency,
+    points,
 )
 
 PROJECTED, SUPPOSED = "#c8553d", "#d9a066"
+COMPUTED = {"links": PROJECTED, "hosts": SUPPOSED}
 CASES = {"one_process": "#4a6fa5", "processes": "#7d5ba6", "independent": "#b8860b"}
 ON = (PROJECTED, "#8a5a44", "#4a6fa5")
 MARKERS = {"weak": "o", "strong": "s"}
@@ -36,16 +39,17 @@ def figure_names(page: Page) -> list[str]:
     return [f"scaling_{model['id']}.png" for model in page.paper["models"]]
 
 
+@matplotlib.rc_context(plotting.STYLE)
 def draw(page: Page, folder: Path) -> None:
     """Writes one PNG for each of the paper's models; an empty panel says why."""
     for model, name in zip(page.paper["models"], figure_names(page), strict=True):
-        subject, chips = model["subject"], model["chips"]
+        subject, published = model["subject"], efficiency(points(model))
         rows = [r for r in page.measured if r.subject == subject and r.efficiency]
         curves = [c for c in page.projected if c.subject == subject and not c.failure]
         of_paper = [c for c in page.paper_projected if c.subject == model["id"]]
-        points = efficiencies(chips, model["examples_per_second"])
-        every = [value for row in rows for value in row.efficiency or ()] + points
-        every += [v for curve in (*curves, *of_paper) for v in curve.efficiency()]
+        every = [value for row in rows for value in row.efficiency or ()]
+        for by_devices in (published, *(c.efficiency() for c in curves + of_paper)):
+            every += by_devices.values()
         limits = min(LIMITS[0], min(every) - 0.02), max(LIMITS[1], max(every) + 0.02)
         caption = (
             f"Measured on {tables.machine(page.records)}, pinned, one thread per "
@@ -56,27 +60,23 @@ def draw(page: Page, folder: Path) -> None:
         )
         title = f"Scaling efficiency: {model['label'].split(',')[0]}"
         figure = plotting.new_figure(HEIGHT, title, caption)
-        measured = figure.add_axes((0.36, 0.69, 0.61, 0.2))
-        _draw_measured(measured, rows, limits)
-        published = figure.add_axes((0.08, 0.165, 0.41, 0.31))
-        lines = [
-            (c, {"links": PROJECTED, "hosts": SUPPOSED}[c.variant]) for c in of_paper
-        ]
-        published.plot(
-            chips, points, "D", color=PUBLISHED, markersize=6.5, label="published"
-        )
+        _draw_measured(figure.add_axes((0.36, 0.69, 0.61, 0.2)), rows, limits)
+        axes = figure.add_axes((0.08, 0.165, 0.41, 0.31))
+        chips, values = list(published), list(published.values())
+        axes.plot(chips, values, "D", c=PUBLISHED, ms=6.5, label="published")
+        lines = [(curve, COMPUTED[curve.variant]) for curve in of_paper]
         title = f"Published, Figure {model['figure']}: {model['label']}"
-        _draw_lines(published, title, "TPUv2 chips", chips, lines, limits)
-        projected = figure.add_axes((0.57, 0.165, 0.41, 0.31))
+        _draw_lines(axes, title, "TPUv2 chips", chips, lines, limits)
+        axes = figure.add_axes((0.57, 0.165, 0.41, 0.31))
         if curves:
             lines = list(zip(curves, ON, strict=False))
             source = f", on {curves[0].source}" if curves[0].source else ""
             title = f"Projected: {curves[0].label}{source}"
             ticks = curves[0].devices[::3]
-            _draw_lines(projected, title, "devices", ticks, lines, limits)
+            _draw_lines(axes, title, "devices", ticks, lines, limits)
         else:
-            _empty(projected, "Projected", "not projected")
-        plotting.save(figure, folder / name)
+            _empty(axes, "Projected", "not projected")
+        figure.savefig(folder / name)
 
 
 def _draw_measured(
@@ -93,23 +93,19 @@ def _draw_measured(
         assert row.efficiency is not None
         place = places.index((row.devices, order.index(row.case)))
         shift = 0.13 if row.scaling == "strong" else -0.13
-        color, marker = CASES[row.case], MARKERS[row.scaling]
-        plotting.dot(axes, place + shift, row.efficiency, color, marker)
+        style = {"color": CASES[row.case], "fmt": MARKERS[row.scaling]}
+        plotting.dot(axes, place + shift, row.efficiency, **style)
     title = f"Measured here: {rows[0].label}, on {rows[0].record.problem['source']}"
-    plotting.finish(axes, textwrap.fill(title, 62), EFFICIENCY)
-    axes.set_xlim(limits)
-    names = [LABELS[order[case]].replace(" (the ceiling)", "") for _, case in places]
-    plotting.name_rows(
-        axes,
-        [
-            f"{textwrap.fill(name, 37)}\n({devices} cores)"
-            for name, (devices, _) in zip(names, places, strict=True)
-        ],
-    )
+    axes.set(title=textwrap.fill(title, 62), xlabel=EFFICIENCY, xlim=limits)
+    labels = [
+        f"{LABELS[order[case]].removesuffix(' (the ceiling)')}\n({devices} cores)"
+        for devices, case in places
+    ]
+    plotting.name_rows(axes, labels)
     for scaling in dict.fromkeys(row.scaling for row in rows):
         label = f"{scaling} scaling"
         axes.plot([], [], MARKERS[scaling], color="#555555", label=label)
-    plotting.legend(axes, "upper right", (1.0, -0.26), 2)
+    axes.legend(loc="upper right", bbox_to_anchor=(1.0, -0.26), ncols=2)
 
 
 def _draw_lines(
@@ -123,26 +119,17 @@ def _draw_lines(
     """Projected efficiency over the number of devices.  lines: with their colours."""
     axes.axhline(1.0, color=IDEAL, linewidth=1.0)
     for curve, color in lines:
-        label = curve.on
-        if curve.variant:
-            label = f"projected: {VARIANTS[curve.variant]}"
-        axes.plot(
-            curve.devices,
-            curve.efficiency(),
-            "--",
-            color=color,
-            linewidth=1.8,
-            label=textwrap.fill(label, 38),
-        )
+        label = f"projected: {VARIANTS[curve.variant]}" if curve.variant else curve.on
+        values, label = list(curve.efficiency().values()), textwrap.fill(label, 38)
+        axes.plot(curve.devices, values, "--", c=color, lw=1.8, label=label)
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(ticks), [str(n) for n in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
-    plotting.finish(axes, textwrap.fill(title, 44), x, EFFICIENCY)
-    axes.set_ylim(limits)
-    plotting.legend(axes, "lower left", (0.0, 0.0))
+    axes.set(title=textwrap.fill(title, 44), xlabel=x, ylabel=EFFICIENCY, ylim=limits)
+    axes.legend(loc="lower left")
 
 
 def _empty(axes: Axes, title: str, reason: str) -> None:
-    axes.set_title(title, fontsize=10.5, loc="left")
-    axes.text(0.5, 0.5, reason, ha="center", transform=axes.transAxes, fontsize=10)
+    axes.set_title(title)
+    axes.text(0.5, 0.5, reason, ha="center", transform=axes.transAxes)
     axes.set_axis_off()

@@ -15,14 +15,11 @@ SCALINGS = ("weak", "strong")
 WITHIN = 0.15  # target: a projection's largest error at a published point
 CASES = {
     "one_device": "one device",
-    "one_process": "one process, a logical device a core",
-    "processes": "several processes, one a core",
+    "one_process": "one process, a logical device per core",
+    "processes": "several processes, one per core",
     "independent": "independent processes (the ceiling)",
 }
-VARIANTS = {
-    "links": "published links",
-    "hosts": "10 Gbit/s between hosts (assumed)",
-}
+VARIANTS = {"links": "published links", "hosts": "10 Gbit/s between hosts (assumed)"}
 
 
 class Measured(NamedTuple):
@@ -53,18 +50,21 @@ class Projected(NamedTuple):
     source: str  # of the data; "" for a published model
     on: str
     variant: str  # one of VARIANTS for a published model, else ""
-    work: Mapping[str, Any]
     record: Record
     failure: str
 
     @property
     def devices(self) -> list[int]:
         """The numbers of devices, or of chips for a published model."""
-        return list(self.work.get("devices") or self.work["chips"])
+        return list(self.record.work.get("devices") or self.record.work["chips"])
 
-    def efficiency(self) -> list[float]:
-        """At each number of devices."""
-        return efficiencies(self.devices, self.work["examples_per_second"])
+    def column(self, name: str) -> dict[int, Any]:
+        """The record's work of that name, by number of devices."""
+        return dict(zip(self.devices, self.record.work[name], strict=True))
+
+    def efficiency(self) -> dict[int, float]:
+        """The rate at each number of devices over that of as many times one."""
+        return efficiency(self.column("examples_per_second"))
 
 
 class Page(NamedTuple):
@@ -76,6 +76,11 @@ class Page(NamedTuple):
     paper_projected: tuple[Projected, ...]
     paper: Mapping[str, Any]
     records: tuple[Record, ...]
+
+    def published(self, curve: Projected) -> Mapping[str, Any]:
+        """The paper's model that a curve is of; raises KeyError for an unknown one."""
+        models = {model["id"]: model for model in self.paper["models"]}
+        return dict(models[curve.subject])
 
 
 def read_page(records: Sequence[Record], paper_path: Path) -> Page:
@@ -102,22 +107,20 @@ def read_page(records: Sequence[Record], paper_path: Path) -> Page:
     )
 
 
-def published(page: Page, model: str) -> Mapping[str, Any]:
-    """The paper's model of that id; raises ValueError for an unknown one."""
-    for entry in page.paper["models"]:
-        if entry["id"] == model:
-            return dict(entry)
-    raise ValueError(f"model: given {model!r}, wanted one of the paper's")
+def points(model: Mapping[str, Any]) -> dict[int, float]:
+    """The published rate by number of chips."""
+    return dict(zip(model["chips"], model["examples_per_second"], strict=True))
 
 
-def efficiencies(devices: Sequence[int], rates: Sequence[float]) -> list[float]:
-    """Each rate over that of as many times one device."""
-    return [rate / (n * rates[0]) for n, rate in zip(devices, rates, strict=True)]
+def efficiency(rates: Mapping[int, float]) -> dict[int, float]:
+    """Each rate over that of as many times one device.  rates: by devices."""
+    one = next(iter(rates.values()))
+    return {devices: rate / (devices * one) for devices, rate in rates.items()}
 
 
-def slope(x: Sequence[float], y: Sequence[float]) -> float:
+def slope(points: Mapping[int, float]) -> float:
     """Of the least-squares line with an intercept, which the paper's titles print."""
-    return statistics.linear_regression(x, y).slope
+    return statistics.linear_regression(list(points), list(points.values())).slope
 
 
 def _measured(records: Sequence[Record]) -> Iterable[Measured]:
@@ -174,7 +177,6 @@ def _projected(record: Record) -> Projected:
         source=str(record.problem.get("source") or ""),
         on=settings["on"],
         variant=settings.get("variant", ""),
-        work=record.work,
         record=record,
         failure=selection.failure([record]),
     )

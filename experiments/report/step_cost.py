@@ -3,17 +3,8 @@
 from collections.abc import Sequence
 
 from experiments.records.record import Record
-from experiments.report import selection
+from experiments.report import selection, tables
 from experiments.report.ratios import at_least, at_most, ratio, spread
-from experiments.report.tables import (
-    NONE,
-    markdown_page,
-    markdown_table,
-    target_finding,
-    target_table,
-    times,
-    with_range,
-)
 
 OURS = "ours"
 SYSTEMS = {
@@ -40,42 +31,39 @@ def markdown(records: Sequence[Record]) -> str:
         name: {r.round: r.seconds["step"] for r in rows[name] if not failure}
         for name, failure in failures.items()
     }
-    ratios = {name: ratio(seconds[OURS], seconds[name]) for name in SYSTEMS}
+    others = ("by_hand", "by_hand_fused")
+    ratios = {name: ratio(seconds[OURS], seconds[name]) for name in others}
     mfu = {
         name: spread(flops / s / peak for s in by_round.values())
         for name, by_round in seconds.items()
     }
-    targets = [
-        at_most(
-            f"step: ours / {SYSTEMS[name]}",
-            RATIO,
-            ratios[name],
-            failures[OURS] or failures[name],
-        )
-        for name in ("by_hand", "by_hand_fused")
-    ]
+    targets = []
+    for name, measured in ratios.items():
+        reason = failures[OURS] or failures[name]
+        claim = f"step: ours / {SYSTEMS[name]}"
+        targets.append(at_most(claim, RATIO, measured, reason))
     targets.append(at_least("MFU, ours", MFU, mfu[OURS], failures[OURS], f"{MFU:.0%}"))
-    return markdown_page(
+    return tables.markdown_page(
         "# What engine and training loop cost",
-        target_finding(targets),
-        markdown_table(
+        tables.target_finding(targets),
+        tables.markdown_table(
             {
                 "system": label,
-                "s a step (range)": failures[name]
-                or with_range(spread(seconds[name].values())),
-                "ours / it (range)": NONE if name == OURS else times(ratios[name]),
-                "MFU": f"{share.median:.0%}" if (share := mfu[name]) else NONE,
-                "last loss": NONE
+                "s per step (range)": tables.cell(failures[name])
+                or tables.with_range(spread(seconds[name].values())),
+                "ours / this system (range)": tables.times(ratios.get(name)),
+                "MFU": f"{share.median:.0%}" if (share := mfu[name]) else None,
+                "last loss": None
                 if failures[name]
                 else f"{rows[name][0].check['loss']:.5f}",
             }
             for name, label in SYSTEMS.items()
         ),
-        target_table(targets),
+        tables.target_table(targets),
         f"{first.hardware['cpu']}, {first.hardware['cores']} cores, one device; "
         f"{str(first.provenance['started_at'])[:10]}; {first.problem['name']} "
         f"({first.problem['source']}), {first.problem['parameters']:,} parameters, "
-        f"{first.settings['batch']} examples a step; {len(rows[OURS])} rounds of "
-        f"{first.settings['steps']} steps of each system. MFU is over the measured "
-        f"peak of matrix products, {peak / 1e9:.0f} GFLOP/s.",
+        f"{first.settings['batch']} examples per step; {len(rows[OURS])} rounds of "
+        f"{first.settings['steps']} steps of each system. MFU: over the measured peak "
+        f"of matrix products, {peak / 1e9:.0f} GFLOP/s.",
     )

@@ -48,11 +48,6 @@ def percent(values: Spread | None) -> str:
     return with_range(values, " %", lambda v: f"{100 * v:.1f}")
 
 
-def count(value: float | None) -> str:
-    """A whole number, its thousands apart."""
-    return NONE if value is None else f"{value:,.0f}"
-
-
 def cell(text: str, width: int = 160) -> str:
     """A text as one short line that a Markdown cell can hold."""
     return textwrap.shorten(text, width, placeholder=" ...").translate(_ESCAPES)
@@ -119,10 +114,13 @@ def _measured(outcome: Outcome) -> str:
     return (percent if outcome.target.endswith("%") else times)(outcome.measured)
 
 
-def columns(name: str, values: Spread | None) -> dict[str, float | None]:
-    """Median and range as three columns of a CSV file; None where there is none."""
-    low, middle, high = values or (None, None, None)
-    return {name: middle, f"{name}_low": low, f"{name}_high": high}
+def columns(**values: Spread | None) -> dict[str, float | None]:
+    """Of each name median, low and high as CSV columns; None where there is none."""
+    named: dict[str, float | None] = {}
+    for name, spread_ in values.items():
+        low, middle, high = spread_ or (None, None, None)
+        named |= {name: middle, f"{name}_low": low, f"{name}_high": high}
+    return named
 
 
 def csv_text(lines: Iterable[Mapping[str, Any]]) -> str:
@@ -142,19 +140,18 @@ def _digits(value: Any) -> Any:
 
 
 def machine(records: Sequence[Record]) -> str:
-    """Processor, cores, threads a system, and the day of the first record."""
+    """Processor, cores, threads per system, and the day of the first record."""
     hardware = records[0].hardware
     parts = [
         str(hardware.get("cpu", "processor not recorded")),
         f"{hardware.get('cores', '?')} cores",
     ]
-    threads = sorted({n for r in records if (n := num_threads(r)) is not None})
+    threads = [n for r in records if (n := num_threads(r)) is not None]
     if threads:
-        span = "-".join(map(str, dict.fromkeys((threads[0], threads[-1]))))
-        parts.append(f"{span} threads a system")
-    starts = [r.provenance.get("started_at") for r in records]
-    day = min((str(s)[:10] for s in starts if s), default="day not recorded")
-    return f"{', '.join(parts)}; {day}"
+        span = dict.fromkeys((min(threads), max(threads)))
+        parts.append(f"{'-'.join(map(str, span))} threads per system")
+    starts = [str(s)[:10] for r in records if (s := r.provenance.get("started_at"))]
+    return f"{', '.join(parts)}; {min(starts, default='day not recorded')}"
 
 
 def num_threads(record: Record) -> int | None:

@@ -3,17 +3,9 @@
 from collections.abc import Sequence
 
 from experiments.records.record import Record
-from experiments.report import selection, training_steps
+from experiments.report import selection, tables, training_steps
 from experiments.report.ratios import Outcome
-from experiments.report.tables import csv_text
-from experiments.report.training_steps import (
-    BY_HAND,
-    OURS,
-    Page,
-    by_problem,
-    mfu_target,
-    step_target,
-)
+from experiments.report.training_steps import BY_HAND, OURS, Page, step_target
 
 CORES = "ours_cores"
 SYSTEMS = {
@@ -32,13 +24,14 @@ STEP_OVER_BY_HAND = 1.02  # at most, of the VQ-VAE
 MFU = 0.45  # at least, of the VQ-VAE
 CORES_OVER_ONE = 1.3  # at most, of audio
 DEFINITIONS = (
-    "All systems use the same random draws: ours makes them in its step, the others "
-    "get them. While the prior trains, a ratio includes its hand-written gradients; "
-    "before, it is what the language and the training loop cost.",
-    "The VQ-VAE's bits/dim here are the training loss, commitment and means of drawn "
-    "codes included. They compare systems and bound nothing.",
-    "Bytes passed: of the tensors that one logical device makes and another reads, "
-    "each counted once, in the traced step.",
+    "All systems use the same random draws. Ours makes them within its step; the "
+    "others are given them. While the prior trains, a ratio includes the prior's "
+    "hand-written gradients; before that, it is the cost of the language and the "
+    "training loop.",
+    "The VQ-VAE's bits/dim here are its training loss, with the commitment loss and "
+    "the means of drawn codes. They compare systems and are no bound.",
+    "Bytes passed: the sizes of the tensors that one logical device makes and another "
+    "reads in the traced step, each counted once.",
 )
 
 
@@ -52,20 +45,20 @@ def read_page(records: Sequence[Record]) -> Page:
         raise ValueError(f"records: given {len(records)}, wanted training runs")
     newest = selection.newest(runs)
     peaks = selection.matmul_peaks(records, newest)
-    return Page(training_steps.trained_rows(newest, peaks), peaks, tuple(newest))
+    return Page(training_steps.make_rows(newest, peaks), peaks, tuple(newest))
 
 
 def outcomes(page: Page) -> list[Outcome]:
     """How each target came out."""
     results = []
-    for problem, rows in by_problem(page.trained).items():
+    for problem, rows in training_steps.by_problem(page).items():
         ours = rows[OURS]
         if training_steps.examples(ours.records[0]) == "images":
             if BY_HAND in rows:
                 claim = f"step, {problem}: ours / {SYSTEMS[BY_HAND]}"
                 by_hand = rows[BY_HAND]
                 results.append(step_target(claim, ours, by_hand, STEP_OVER_BY_HAND))
-            results.append(mfu_target(ours, MFU))
+            results.append(training_steps.mfu_target(ours, MFU))
         elif CORES in rows:
             devices = rows[CORES].work("devices") or "several"
             claim = f"step, {problem}: {devices} logical devices / one"
@@ -88,7 +81,7 @@ def markdown(page: Page) -> str:
 def csv(page: Page) -> str:
     """One line for each system and problem."""
     names = ("devices", "passed_bytes", "most_held_bytes", "all_held_bytes")
-    return csv_text(
+    return tables.csv_text(
         line | {name: row.work(name) for name in names}
         for row, line in zip(page.trained, training_steps.csv_rows(page), strict=True)
     )

@@ -303,7 +303,7 @@ def test_two_runs_become_curves_a_table_and_a_plot(tmp_path, capsys):
         assert made.work["data_seconds"] == 0.0025
     text = (tmp_path / "tables" / "image_transformer_learning.md").read_text()
     assert "| 4 | 7.6000 | 7.6000 |" in text and "PixelCNN, 12 weights" in text
-    assert "0.50 s a step, median, 2.5 ms of it loading data" in text
+    assert "0.50 s per step (median), 2.5 ms of it loading data" in text
     plot = tmp_path / "plots" / "image_transformer_learning.png"
     assert plot.read_bytes().startswith(b"\x89PNG")
 

@@ -225,7 +225,7 @@ def test_the_papers_table_gives_the_papers_ratios(paper):
         [2.94, 20.7, 87.4], 1e-2
     )
     assert nuts_rows.paper_ratios(paper, pymc)[-1] == pytest.approx(32.5, 1e-2)
-    assert nuts_rows.paper_row(paper, "ppl_core").ms == 68.4
+    assert nuts_rows.paper_row(paper, "ppl_core")["ms_per_leapfrog"] == 68.4
     assert nuts_rows.paper_row(paper, "nutpie") is None
 
 

@@ -282,7 +282,7 @@ def test_runs_without_losses_of_one_device_are_not_counted_as_checked(bench):
 def test_the_slopes_of_the_papers_titles_come_out_of_its_points():
     content = read(from_paper())
     for model in content.paper["models"]:
-        slope = scaling_rows.slope(model["chips"], model["examples_per_second"])
+        slope = scaling_rows.slope(scaling_rows.points(model))
         assert slope == pytest.approx(model["slope"], abs=0.01)
 
 

@@ -100,7 +100,7 @@ def test_the_page_has_times_ratios_and_the_bytes_passed():
     text = report.markdown(report.read_page([*a_round(1), *a_round(2, slower=1.1)]))
     assert "| **ours, one device** | 1,050 (1,000-1,100) | - | 57.3 % |" in text
     assert "57.3 % (54.5-60.0)" in text and "0.800x" in text
-    assert "4 clips a step" in text and "4 images a step" in text
+    assert "4 clips per step" in text and "4 images per step" in text
     assert "Between its 17 devices 1,234,567 bytes pass in a step" in text
     assert "at most 1.00 MB of the 9.00 MB" in text
     assert "Images: made images" in text and "Clips: made audio" in text
