@@ -1,7 +1,7 @@
 """The Image Transformer's page: its training step, and its sampler."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.records.record import Record
@@ -139,13 +139,12 @@ def markdown(page: Page) -> str:
         heading="Training, ",
         more=("## Sampling", sampling) if page.sampled else (),
         definitions=SAMPLING if page.sampled else (),
-        notes=_notes(page),
     )
 
 
 def _sampling_line(row: Row) -> dict[str, str | None]:
     sampler, batch = _sampler(row)
-    image, time = None, training_steps.milliseconds(row.seconds)
+    image = None
     if not row.failure:
         positions = row.records[0].work["positions_of_image"]
         image = tables.number(positions * statistics.median(row.seconds.values()))
@@ -153,21 +152,9 @@ def _sampling_line(row: Row) -> dict[str, str | None]:
         "image": row.problem,
         "sampler": SAMPLERS.get(sampler, sampler),
         "images at once": str(batch),
-        "ms per position (range)": tables.cell(row.failure) or time,
+        "ms per position (range)": row.time,
         "whole image, s (extrapolated)": image,
     }
-
-
-def _notes(page: Page) -> Iterable[str]:
-    if page.trained and page.sampled and page.peaks == page.sampling_peaks:
-        yield from tables.disturbance_lines(page.peaks)
-    else:
-        yield from tables.disturbance_lines(page.peaks, " of training")
-        yield from tables.disturbance_lines(page.sampling_peaks, " of sampling")
-    yield from tables.origin_lines(page.records)
-    if len({r.provenance["bench_id"] for r in page.records}) > 1:
-        yield "Sampling is from another benchmark than training:"
-        yield from tables.origin_lines([r for s in page.sampled for r in s.records])
 
 
 def csv(page: Page) -> str:
@@ -179,19 +166,9 @@ def csv(page: Page) -> str:
 def _csv_sampled(row: Row) -> dict[str, Any]:
     first = (r.seconds.get("first") for r in row.records if not row.failure)
     sampler, batch = _sampler(row)
-    return {
-        "what": "sampling, seconds of a position",
-        "problem": row.problem,
-        "system": sampler,
-        **training_steps.csv_status(row.records[0], row.failure),
-        "batch": batch,
-        "rounds": len(row.seconds),
-        **tables.columns(
-            seconds=spread(row.seconds.values()),
-            first_seconds=spread(first),
-            positions_timed=spread(
-                sum(r.work.get("positions", [])) for r in row.records
-            ),
-        ),
+    timed = spread(sum(r.work.get("positions", [])) for r in row.records)
+    what = "sampling, seconds of a position"
+    return training_steps.csv_head(row, what, sampler, batch) | {
+        **tables.columns(first_seconds=spread(first), positions_timed=timed),
         "positions_of_image": row.records[0].work.get("positions_of_image"),
     }

@@ -16,14 +16,14 @@ DEFINITIONS = (
     "of TensorFlow's rows and of the bare loops, which compiles; the first call of "
     "the others counts like the later ones.",
     "A ratio is taken within each round; median and range are over the rounds.",
-    "All cores: seconds of the whole machine over the gradients of all chains. The "
-    "chains of a batch run in lock-step. 'Per leapfrog used' excludes gradients "
-    "computed for chains that had already finished. Stan and PyMC are charged only for "
-    "the cores that their chains keep busy.",
+    "All cores: seconds of the whole machine over the gradients of all chains, which "
+    "run in lock-step within a batch. 'Per leapfrog used' excludes gradients computed "
+    "for chains that had already finished. Stan and PyMC are charged only for the "
+    "cores that their chains keep busy.",
     "Check: log density (up to a constant) and gradient are compared with a reference "
     "at random points before any ratio is taken. The CSV has the largest errors on the "
-    "whole data, relative to the largest value. What decides is the gradient's error "
-    "over that of rounding.",
+    "whole data, relative to the largest value; the gradient's error over that of "
+    "rounding decides.",
 )
 
 
@@ -39,18 +39,26 @@ def markdown(
     ratios_of = "Ratios of times per leapfrog; in the last two, of times per gradient."
     if not nuts_rows.is_papers_size(rows, paper):
         ratios_of += f" They were set for N = {paper['rows']:,}."
-    by_size = "Not measured."
-    if sizes:
-        by_size = "Of the newest benchmark of each size.\n\n" + _size_table(sizes)
+    by_size = tables.markdown_table(_size_line(*size) for size in sizes)
     return tables.markdown_page(
         f"# {nuts_rows.title(rows)}",
         _finding(rows),
         "## One chain, the paper's start and step size",
-        _one_chain_table(rows, paper),
+        tables.markdown_table(
+            _line(row) | {"the paper's ms": _published_ms(paper, row)}
+            for row in nuts_rows.slowest_first(rows, *nuts_rows.OF_ONE_CHAIN)
+        ),
         "## All cores, many chains",
-        _all_cores_table(rows),
+        tables.markdown_table(
+            {"system": row.label, "chains": _chains(row)}
+            | _line(row)
+            | {"per leapfrog used (range)": _ratio(row, row.speedup_per_leapfrog_used)}
+            for row in rows
+            if row.system.group == nuts_rows.ALL_CORES
+        ),
         "## Blocks of rows, by the size of the data",
-        by_size,
+        "Of the newest benchmark of each size." if sizes else "Not measured.",
+        by_size if sizes else "",
         "## Rows divided over logical devices",
         "One chain; each device sums over its own rows. Logical devices are parts of "
         "one CPU and say nothing about accelerators.",
@@ -70,28 +78,26 @@ def csv(rows: Sequence[Row], paper: Paper) -> str:
     Times are medians over the rounds with `_low` and `_high` beside them; counts and
     ratios alike.
     """
-    lines = [_csv_measured(row, paper) for row in rows]
-    lines += [
-        _csv_published(row, paper) for row in paper["table"] if not row["systems"]
-    ]
-    return tables.csv_text(lines)
+    published = [row for row in paper["table"] if not row["systems"]]
+    return tables.csv_text(
+        [
+            *(_csv_measured(row, paper) for row in rows),
+            *(_csv_published(row, paper) for row in published),
+        ]
+    )
 
 
 def _finding(rows: Sequence[Row]) -> str:
     by_id = {row.system.id: row for row in rows}
-    ours, others = (
-        by_id[nuts_rows.OURS[nuts_rows.ONE_CHAIN]],
-        [by_id[name] for name in HEADLINE],
-    )
+    ours = by_id[nuts_rows.OURS[nuts_rows.ONE_CHAIN]]
+    others = [by_id[name] for name in HEADLINE if by_id[name].speedup]
     parts = []
     if ours.ms is not None:
-        ratios = [
-            f"{row.system.label}: {tables.with_range(row.speedup, 'x')}"
-            for row in others
-            if row.speedup
-        ]
         parts.append(f"A leapfrog of ours takes {tables.median(ours.ms)} ms.")
-        if ratios:
+        if others:
+            ratios = (
+                f"{row.system.label}: {_ratio(row, row.speedup)}" for row in others
+            )
             parts.append(f"The others' time over ours: {'; '.join(ratios)}.")
     elif ours.records:
         parts.append(f"Ours has no time: {tables.cell(ours.failure)}.")
@@ -125,57 +131,45 @@ def _settings(rows: Sequence[Row], paper: Paper) -> Iterable[str]:
         )
 
 
-def _one_chain_table(rows: Sequence[Row], paper: Paper) -> str:
-    lines = []
-    for row in nuts_rows.slowest_first(rows, *nuts_rows.OF_ONE_CHAIN):
-        published = nuts_rows.paper_row(paper, row.system.id)
-        lines.append(
-            {
-                "system": row.label,
-                "ms per leapfrog (range)": _time(row),
-                "time over ours (range)": _ratio_cell(row, rows, row.speedup),
-                "the paper's ms": f"{published['ms_per_leapfrog']:.1f}"
-                if published
-                else None,
-            }
-        )
-    return tables.markdown_table(lines)
+def _line(row: Row) -> dict[str, str | None]:
+    return {
+        "system": row.label,
+        f"{nuts_rows.UNITS[row.system.group]} (range)": _time(row),
+        "time over ours (range)": _ratio(row, row.speedup),
+    }
 
 
-def _all_cores_table(rows: Sequence[Row]) -> str:
-    lines = []
-    for row in rows:
-        if row.system.group == nuts_rows.ALL_CORES:
-            chains = [r.settings.get("num_chains") for r in row.records[:1]]
-            used = row.speedup_per_leapfrog_used
-            lines.append(
-                {
-                    "system": row.label,
-                    "chains": str(chains[0]) if any(chains) else None,
-                    "ms per gradient (range)": _time(row),
-                    "time over ours (range)": _ratio_cell(row, rows, row.speedup),
-                    "per leapfrog used (range)": _ratio_cell(row, rows, used),
-                }
-            )
-    return tables.markdown_table(lines)
+def _time(row: Row, shown: Callable[[Spread | None], str] = tables.with_range) -> str:
+    return tables.cell(row.failure) or shown(row.ms)
 
 
-def _size_table(sizes: Sequence[tuple[int, Row, Row]]) -> str:
-    lines = []
-    for num_rows, ours, whole in sizes:
-        size = nuts_rows.data_mb(nuts_rows.any_record([ours, whole]).problem)
-        lines.append(
-            {
-                "rows of the data": f"{num_rows:,}",
-                "MB in float32": tables.number(size) if size else None,
-                "ours, ms per leapfrog": _time(ours, tables.median),
-                "ours, data whole": _time(whole, tables.median),
-                "ours / data whole (range)": tables.times(
-                    ratio(ours.times, whole.times)
-                ),
-            }
-        )
-    return tables.markdown_table(lines)
+def _ratio(row: Row, values: Spread | None) -> str | None:
+    if row.failure or row.is_ours:
+        return None
+    if values is None and row.failure_of_ours:
+        return f"ours: {tables.cell(row.failure_of_ours)}"
+    return tables.with_range(values, "x") if values else "no common round"
+
+
+def _published_ms(paper: Paper, row: Row) -> str | None:
+    ms = nuts_rows.paper_row(paper, row.system.id).get("ms_per_leapfrog")
+    return None if ms is None else f"{ms:.1f}"
+
+
+def _chains(row: Row) -> str | None:
+    chains = row.records[0].settings.get("num_chains") if row.records else None
+    return None if chains is None else str(chains)
+
+
+def _size_line(num_rows: int, ours: Row, whole: Row) -> dict[str, str | None]:
+    size = nuts_rows.data_mb(nuts_rows.any_record([ours, whole]).problem)
+    return {
+        "rows of the data": f"{num_rows:,}",
+        "MB in float32": tables.number(size) if size else None,
+        "ours, ms per leapfrog": _time(ours, tables.median),
+        "ours, data whole": _time(whole, tables.median),
+        "ours / data whole (range)": tables.times(ratio(ours.times, whole.times)),
+    }
 
 
 def _devices_table(rows: Sequence[Row]) -> str:
@@ -222,10 +216,8 @@ def _notes(rows: Sequence[Row], paper: Paper) -> Iterable[str]:
             )
     energy = _largest([r.check for r in records], "energy_error_100_steps")
     if energy is not None:
-        yield (
-            "Largest energy error of ours over 100 leapfrogs from the start: "
-            f"{energy:.2g}."
-        )
+        where = "over 100 leapfrogs from the start"
+        yield f"Largest energy error of ours {where}: {energy:.2g}."
     yield from tables.origin_lines(sorted(records, key=lambda r: r.status != "ok"))
     yield from paper["notes"]
 
@@ -235,23 +227,11 @@ def _largest(checks: Iterable[dict[str, float]], name: str) -> float | None:
     return max(values, default=None)
 
 
-def _time(row: Row, shown: Callable[[Spread | None], str] = tables.with_range) -> str:
-    return tables.cell(row.failure) or shown(row.ms)
-
-
-def _ratio_cell(row: Row, rows: Sequence[Row], values: Spread | None) -> str | None:
-    if row.failure or row.is_ours:
-        return None
-    if values is not None:
-        return tables.with_range(values, "x")
-    ours = next(r for r in rows if r.system.id == nuts_rows.OURS[row.system.group])
-    return f"ours: {tables.cell(ours.failure)}" if ours.failure else "no common round"
-
-
 def _csv_measured(row: Row, paper: Paper) -> dict[str, object]:
     first = row.records[0] if row.records else None
     problem, hardware = (first.problem, first.hardware) if first else ({}, {})
     timed, status = () if row.failure else row.records, nuts_rows.status(row)
+    reason = " ".join(row.failure.removeprefix(status).lstrip(": ").split())
     leapfrogs, gradients = (
         spread(sum(r.work.get(unit) or r.work["leapfrogs"]) for r in timed)
         for unit in ("leapfrogs", "gradients")
@@ -261,8 +241,7 @@ def _csv_measured(row: Row, paper: Paper) -> dict[str, object]:
         "system": row.system.id,
         "label": row.system.label,
         "status": status or "measured",
-        "reason": " ".join(row.failure.removeprefix(status).lstrip(": ").split())
-        or None,
+        "reason": reason or None,
         "rows": problem.get("rows"),
         "data_mb": nuts_rows.data_mb(problem),
         "rounds": len(row.records),
@@ -312,9 +291,9 @@ def _csv_published(row: Mapping[str, Any], paper: Paper) -> dict[str, object]:
     }
 
 
-def _csv_paper(row: Mapping[str, Any] | None, paper: Paper) -> dict[str, object]:
-    ratios = nuts_rows.paper_ratios(paper, row) if row else [None] * len(paper["ours"])
+def _csv_paper(row: Mapping[str, Any], paper: Paper) -> dict[str, object]:
     names = {"label": "label", "ms": "ms_per_leapfrog", "hardware": "hardware"}
-    about = {f"paper_{name}": (row or {}).get(key) for name, key in names.items()}
+    about = {f"paper_{name}": row.get(key) for name, key in names.items()}
+    ratios = nuts_rows.paper_ratios(paper, row) if row else [None] * len(paper["ours"])
     of = [f"paper_ratio_to_{name}" for name in paper["ours"]]
     return about | dict(zip(of, ratios, strict=True))

@@ -43,22 +43,15 @@ def draw(rows: Sequence[Row], paper: Paper, path: Path) -> None:
     own, and none when the problem's size is not the paper's.  Logical devices have no
     place beside the paper's GPUs, and are not drawn.
     """
-    panels = {  # by title: unit, what the ratios are of, rows
-        "Measured here: one chain": (
-            *("ms per leapfrog", "times ours"),
-            _measured(rows, *OF_ONE_CHAIN),
-        ),
-        "Measured here: many chains on all cores": (
-            *("ms per gradient", "times ours"),
-            _measured(rows, ALL_CORES),
-        ),
-        "Published in the paper, on its hardware": (
-            *("ms per leapfrog", "times Edward2"),
-            _published(paper) if nuts_rows.is_papers_size(rows, paper) else [],
-        ),
-    }
-    panels = {t: panel for t, panel in panels.items() if any(d.ms for d in panel[-1])}
-    every = [dot for *_, dots in panels.values() for dot in dots]
+    one, many = _measured(rows, *OF_ONE_CHAIN), _measured(rows, ALL_CORES)
+    published = _published(paper) if nuts_rows.is_papers_size(rows, paper) else []
+    panels = [  # title, unit, what the ratios are of, rows
+        ("Measured here: one chain", "leapfrog", "times ours", one),
+        ("Measured here: many chains on all cores", "gradient", "times ours", many),
+        ("Published, on the paper's hardware", "leapfrog", "times Edward2", published),
+    ]
+    panels = [panel for panel in panels if any(dot.ms for dot in panel[-1])]
+    every = [dot for *_, dots in panels for dot in dots]
     # Stan's own clock counts milliseconds: a run too short for it has a time of 0.
     drawn = [v for dot in every for v in dot.ms or () if v > 0]
     limits = min(drawn, default=1.0) / 1.3, max(drawn, default=1.0) * 1.3
@@ -76,13 +69,13 @@ def draw(rows: Sequence[Row], paper: Paper, path: Path) -> None:
     corner = (0.0, 1 - 0.33 / height)
     figure.legend(handles=handles, ncols=4, loc="upper left", bbox_to_anchor=corner)
     top = height - TOP
-    for title, (unit, ratio_of, dots) in panels.items():
+    for title, unit, ratio_of, dots in panels:
         size = ROW * len(dots)
         bottom = top - HEAD - size
         box = (LEFT, bottom / height, 1 - LEFT - RIGHT, size / height)
         axes = figure.add_axes(box)
         _draw_panel(axes, dots, limits, ratio_of)
-        axes.set_xlabel(f"{unit} (log scale)")
+        axes.set_xlabel(f"ms per {unit} (log scale)")
         head = (bottom + size + 0.12) / height
         figure.text(0.025, head, title, fontsize=10.5, fontweight="bold")
         top = bottom - FOOT

@@ -33,6 +33,7 @@ class Row(NamedTuple):
     records: tuple[Record, ...]  # in order of round
     failure: str  # "" when every round ran and passed its check
     times: dict[int, float]  # ms per unit of work by round, empty after a failure
+    failure_of_ours: str
     speedup: Spread | None  # this row's time over that of ours
     speedup_per_leapfrog_used: Spread | None  # of ALL_CORES alone
 
@@ -137,13 +138,9 @@ def compare(records: Sequence[Record]) -> list[Row]:
         if record.round in rounds:
             raise ValueError(f"{record.system}: round {record.round} is recorded twice")
         rounds[record.round] = record
-    ordered = {
-        name: [rounds[i] for i in sorted(rounds)] for name, rounds in by_system.items()
-    }
-    return [
-        _row(system, ordered[system.id], ordered[OURS[system.group]])
-        for system in SYSTEMS
-    ]
+    ordered = {name: sorted(of.items()) for name, of in by_system.items()}
+    records_of = {name: [r for _, r in rounds] for name, rounds in ordered.items()}
+    return [_row(s, records_of[s.id], records_of[OURS[s.group]]) for s in SYSTEMS]
 
 
 def _problem_and_machine(record: Record) -> dict[str, Any]:
@@ -162,6 +159,7 @@ def _row(system: System, records: Sequence[Record], ours: Sequence[Record]) -> R
         records=tuple(records),
         failure=selection.failure(records),
         times=times,
+        failure_of_ours=selection.failure(ours),
         speedup=ratio(times, _times(ours, unit)),
         speedup_per_leapfrog_used=per_used,
     )
@@ -226,9 +224,8 @@ def outcomes(rows: Sequence[Row]) -> list[Outcome]:
         pair = by_id[over], by_id[under]
         claim = " / ".join(row.system.label for row in pair)
         reason = "; ".join(f"{r.system.label}: {r.failure}" for r in pair if r.failure)
-        results.append(
-            decide(claim, bound, ratio(pair[0].times, pair[1].times), reason)
-        )
+        measured = ratio(pair[0].times, pair[1].times)
+        results.append(decide(claim, bound, measured, reason))
     return results
 
 
@@ -247,9 +244,9 @@ def read_paper(path: Path) -> Paper:
     return content
 
 
-def paper_row(paper: Paper, system: str) -> Mapping[str, Any] | None:
-    """The published row that the row `system` is compared with, or None."""
-    return next((row for row in paper["table"] if system in row["systems"]), None)
+def paper_row(paper: Paper, system: str) -> Mapping[str, Any]:
+    """The published row that the row `system` is compared with; {} without one."""
+    return next((row for row in paper["table"] if system in row["systems"]), {})
 
 
 def paper_ratios(paper: Paper, row: Mapping[str, Any]) -> list[float]:

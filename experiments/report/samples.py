@@ -82,20 +82,17 @@ def write_samples(run_dir: Path, out: Path, name: str) -> list[Path]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Writes the samples of the runs named on the command line."""
+    """Writes the samples of the run named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run_dir", type=Path, nargs="+")
+    parser.add_argument("run_dir", type=Path)
     parser.add_argument(
         "--name", help="start of the files' names, by default the run's"
     )
     parser.add_argument("--out", type=Path, default=Path("results/samples"))
     parsed = parser.parse_args(arguments)
-    if parsed.name and len(parsed.run_dir) > 1:
-        parser.error(f"--name: given {len(parsed.run_dir)} runs, wanted one")
-    for run_dir in parsed.run_dir:
-        name = parsed.name or run_dir.resolve().name
-        for path in write_samples(run_dir, parsed.out, name):
-            print(path)
+    name = parsed.name or parsed.run_dir.resolve().name
+    for path in write_samples(parsed.run_dir, parsed.out, name):
+        print(path)
 
 
 if __name__ == "__main__":

@@ -74,20 +74,13 @@ def csv(page: Page) -> str:
     return tables.csv_text(lines)
 
 
-# Markdown.
-
-
 def _finding(page: Page) -> str:
-    parts = []
-    for label, devices in dict.fromkeys((r.label, r.devices) for r in page.measured):
-        cells = [
-            f"{_share(row.efficiency)}, {CASES[row.case]}"
-            for row in page.measured
-            if (row.label, row.devices, row.scaling) == (label, devices, "weak")
-            and row.efficiency
-        ]
-        if cells:
-            parts.append(f"- {label}, {devices} cores: {'; '.join(cells)}")
+    cases: dict[str, list[str]] = {}
+    for row in page.measured:
+        if row.scaling == "weak" and row.efficiency:
+            of = cases.setdefault(f"{row.label}, {row.devices} cores", [])
+            of.append(f"{_share(row.efficiency)}, {CASES[row.case]}")
+    parts = [f"- {model}: {'; '.join(texts)}" for model, texts in cases.items()]
     if parts:
         parts.insert(0, "Weak scaling efficiency, median and range over the rounds:\n")
     errors = _errors(page)
@@ -139,21 +132,16 @@ def _measured_line(row: Measured) -> dict[str, str]:
 
 
 def _counted_line(record: Record) -> dict[str, str | None]:
-    label, work = record.problem["label"], record.work
+    label, num = record.problem["label"], record.work.get("parameters")
     names = ("held_bytes", "activation_bytes", "sent_bytes")
-    held, activations, sent = (
-        None if work.get(name) is None else f"{work[name]:,.0f}" for name in names
-    )
-    num = work.get("parameters")
+    work = {n: f"{v:,.0f}" for n in names if (v := record.work.get(n)) is not None}
+    held = tables.cell(selection.failure([record])) or work.get("held_bytes")
     return {
         "model": f"{label}, {num:,} weights" if num else str(label),
         "mesh": record.settings["topology"],
-        "weights and optimizer, bytes per device": tables.cell(
-            selection.failure([record])
-        )
-        or held,
-        "activations, bytes per device": activations,
-        "sent per step, bytes per device": sent,
+        "weights and optimizer, bytes per device": held,
+        "activations, bytes per device": work.get("activation_bytes"),
+        "sent per step, bytes per device": work.get("sent_bytes"),
     }
 
 
@@ -162,10 +150,10 @@ def _projected_tables(page: Page) -> Iterable[str]:
         yield "Not projected yet."
     for subject in dict.fromkeys(curve.subject for curve in page.projected):
         curves = [curve for curve in page.projected if curve.subject == subject]
-        failures = [c for c in curves if c.failure]
+        failures = {c.on: tables.cell(c.failure) for c in curves if c.failure}
         usable = {c.on: c.efficiency() for c in curves if not c.failure}
         yield f"### {curves[0].label}"
-        yield tables.bullets(f"{c.on}: {tables.cell(c.failure)}" for c in failures)
+        yield tables.bullets(f"{on}: {reason}" for on, reason in failures.items())
         if usable:
             settings = next(c for c in curves if not c.failure).record.settings
             calibration = settings["calibration"]
@@ -241,10 +229,9 @@ def _unexplained(page: Page) -> Iterable[str]:
         finding += f" The others: {', '.join(named)}."
     yield finding
     lines: list[str] = []
-    for subject in dict.fromkeys(c.subject for c, *_ in off):
-        curve = next(c for c, *_ in off if c.subject == subject)
+    for curve in page.paper_projected:
         chips = [n for c, n, _ in off if c is curve]
-        lines += _unexplained_lines(curve, chips, _name(page, curve))
+        lines += _unexplained_lines(curve, chips, _name(page, curve)) if chips else ()
     worst: dict[str, list[str]] = {}
     for c in page.paper_projected if off else ():
         largest = max((abs(e) for e in c.record.work["error"] if e), default=0.0)
@@ -289,10 +276,10 @@ def _notes(page: Page) -> Iterable[str]:
             for r in page.records
         )
         checked = f"{len(errors)} of {cases} runs"
+        checked = "every case" if len(errors) == cases else checked
         yield (
-            f"Check: the first losses of "
-            f"{'every case' if len(errors) == cases else checked} agree with those of "
-            f"one device on the same batch to {max(errors):.1e} relative."
+            f"Check: the first losses of {checked} agree with those of one device on "
+            f"the same batch to {max(errors):.1e} relative."
         )
     yield from tables.origin_lines(page.records)
 
@@ -305,9 +292,6 @@ def _error(value: float | None) -> str:
     if value is None:
         return tables.NONE
     return f"**{value:+.1%}**" if abs(value) > WITHIN else f"{value:+.1%}"
-
-
-# CSV.
 
 
 def _csv_head(record: Record, subject: str, failure: str) -> dict[str, Any]:

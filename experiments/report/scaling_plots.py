@@ -70,8 +70,8 @@ def draw(page: Page, folder: Path) -> None:
         axes = figure.add_axes((0.57, 0.165, 0.41, 0.31))
         if curves:
             lines = list(zip(curves, ON, strict=False))
-            source = f", on {curves[0].source}" if curves[0].source else ""
-            title = f"Projected: {curves[0].label}{source}"
+            data = curves[0].record.problem.get("source", "data not recorded")
+            title = f"Projected: {curves[0].label}, on {data}"
             ticks = curves[0].devices[::3]
             _draw_lines(axes, title, "devices", ticks, lines, limits)
         else:

@@ -47,7 +47,6 @@ class Projected(NamedTuple):
 
     subject: str
     label: str
-    source: str  # of the data; "" for a published model
     on: str
     variant: str  # one of VARIANTS for a published model, else ""
     record: Record
@@ -174,7 +173,6 @@ def _projected(record: Record) -> Projected:
     return Projected(
         subject=settings.get("subject") or settings["model"],
         label=record.problem.get("label") or record.problem["name"],
-        source=str(record.problem.get("source") or ""),
         on=settings["on"],
         variant=settings.get("variant", ""),
         record=record,

@@ -5,9 +5,7 @@ from typing import Any
 
 from experiments.records.record import Record
 
-DISTURBED = (
-    0.8  # a round's matmul peak below this part of the best round's is disturbed
-)
+DISTURBED = 0.8  # of the best round's matmul peak, below which a round is disturbed
 
 
 def newest(

@@ -136,9 +136,6 @@ def _digits(value: Any) -> Any:
     return str(value) if isinstance(value, int) else value
 
 
-# What every page says of its records.
-
-
 def machine(records: Sequence[Record]) -> str:
     """Processor, cores, threads per system, and the day of the first record."""
     hardware = records[0].hardware

@@ -10,7 +10,6 @@ from experiments.report.notes import note_lines
 from experiments.report.ratios import Outcome, Spread, at_least, at_most, ratio, spread
 
 OURS, BY_HAND = "ours", "handwritten_tf"
-EXAMPLES = {"audio": "clips"}  # by the record's mode; otherwise images
 DEFINITIONS = (
     "A step's time runs from NumPy arrays to a known loss. The first call traces and "
     "compiles, and is timed separately. A round's time is the median of its steps.",
@@ -36,6 +35,12 @@ class Row(NamedTuple):
     peak: float | None  # flops a second, where measured
 
     @property
+    def time(self) -> str:
+        """Milliseconds, or why there are none, as a table's cell."""
+        ms = spread(1000 * value for value in self.seconds.values())
+        return tables.cell(self.failure) or tables.with_range(ms)
+
+    @property
     def mfu(self) -> Spread | None:
         """Of a step."""
         return spread(
@@ -47,8 +52,7 @@ class Row(NamedTuple):
     @property
     def max_rss_bytes(self) -> int | None:
         """The most memory that a process had over the rounds; None: not recorded."""
-        known = (r.work.get("max_rss_bytes") for r in self.records)
-        return max((value for value in known if value is not None), default=None)
+        return max(r.work.get("max_rss_bytes", 0) for r in self.records) or None
 
     def work(self, name: str) -> Any:
         """A figure of the first record that has it; None where none has."""
@@ -67,7 +71,7 @@ class Page(NamedTuple):
 
 def examples(record: Record) -> str:
     """ "images" or "clips"."""
-    return EXAMPLES.get(record.settings["mode"], "images")
+    return "clips" if record.settings["mode"] == "audio" else "images"
 
 
 def make_rows(
@@ -113,9 +117,6 @@ def mfu_target(row: Row, bound: float) -> Outcome:
     return at_least(claim, bound, row.mfu, reason, f"{bound:.0%}")
 
 
-# As Markdown.
-
-
 def markdown(
     title: str,
     page: Page,
@@ -126,19 +127,12 @@ def markdown(
     heading: str = "",
     more: Sequence[str] = (),
     definitions: Sequence[str] = (),
-    notes: Iterable[str] | None = None,
 ) -> str:
     """The whole page.
 
     systems, problems: labels by id.  heading: before a problem in its heading.  more:
-    parts before the targets.  notes: the last ones, where they are not those of
-    `page.records` alone.
+    parts before the targets.
     """
-    if notes is None:
-        disturbed = tables.disturbance_lines(page.peaks)
-        notes = (*disturbed, *tables.origin_lines(page.records))
-    labelled = ((r.system, systems.get(r.system, r.system), r) for r in page.trained)
-    of_systems = note_lines((name, label, row.records) for name, label, row in labelled)
     parts = []
     for problem, rows in by_problem(page).items():
         parts.append(f"## {heading}{problem}: {problems.get(problem, problem)}")
@@ -151,12 +145,12 @@ def markdown(
         "## Targets",
         tables.target_table(outcomes),
         *tables.how_measured(
-            _settings_lines(page), (*DEFINITIONS, *definitions), (*of_systems, *notes)
+            _settings(page), (*DEFINITIONS, *definitions), _notes(page, systems)
         ),
     )
 
 
-def _settings_lines(page: Page) -> Iterable[str]:
+def _settings(page: Page) -> Iterable[str]:
     """Machine, rounds, data, peak and check."""
     yield f"Machine: {tables.machine(page.records)}"
     yield tables.rounds_line(page.records)
@@ -178,6 +172,22 @@ def _settings_lines(page: Page) -> Iterable[str]:
         f"differences: {first:.1e} bits/dim before any update, {later:.1e} relative "
         "after it"
     )
+
+
+def _notes(page: Page, systems: Mapping[str, str]) -> Iterable[str]:
+    yield from note_lines(
+        (row.system, systems.get(row.system, row.system), row.records)
+        for row in page.trained
+    )
+    if not page.sampled or page.peaks == page.sampling_peaks:
+        yield from tables.disturbance_lines(page.peaks)
+    else:
+        yield from tables.disturbance_lines(page.peaks, " of training")
+        yield from tables.disturbance_lines(page.sampling_peaks, " of sampling")
+    yield from tables.origin_lines(page.records)
+    if len({r.provenance["bench_id"] for r in page.records}) > 1:
+        yield "Sampling is from another benchmark than training:"
+        yield from tables.origin_lines([r for s in page.sampled for r in s.records])
 
 
 def _training_parts(
@@ -217,19 +227,11 @@ def _training_line(row: Row, ours: Row, label: str) -> dict[str, str | None]:
     over = None if row is ours else ratio(ours.seconds, row.seconds)
     return {
         "system": f"**{label}**" if row is ours else label,
-        "ms per step (range)": tables.cell(row.failure) or milliseconds(row.seconds),
+        "ms per step (range)": row.time,
         "ours / this system (range)": tables.times(over),
         "MFU": tables.percent(row.mfu).split(" (")[0],
         "peak memory, GB": None if memory is None else tables.number(memory / 1e9),
     }
-
-
-def milliseconds(seconds: Mapping[int, float]) -> str:
-    """Median and range over the rounds."""
-    return tables.with_range(spread(1000 * value for value in seconds.values()))
-
-
-# As CSV.
 
 
 def csv_rows(page: Page) -> Iterable[dict[str, Any]]:
@@ -239,15 +241,8 @@ def csv_rows(page: Page) -> Iterable[dict[str, Any]]:
         record, timed = row.records[0], () if row.failure else row.records
         batch = record.problem["batch"]
         bits: list[float | None] = record.check.get("bits_per_dim") or [None]
-        yield {
-            "what": "training",
-            "problem": row.problem,
-            "system": row.system,
-            **csv_status(record, row.failure),
-            "batch": batch,
-            "rounds": len(row.seconds),
+        yield csv_head(row, "training", row.system, batch) | {
             **tables.columns(
-                seconds=spread(row.seconds.values()),
                 examples_per_second=spread(batch / s for s in row.seconds.values()),
                 ours_over_it=ratio(problems[row.problem][OURS].seconds, row.seconds),
                 mfu=row.mfu,
@@ -262,9 +257,15 @@ def csv_rows(page: Page) -> Iterable[dict[str, Any]]:
         }
 
 
-def csv_status(record: Record, failure: str) -> dict[str, Any]:
-    """Whether a row has numbers, and the reason where it has none."""
+def csv_head(row: Row, what: str, system: str, batch: int) -> dict[str, Any]:
+    """What the line of any row begins with."""
     return {
-        "status": record.status if failure else "ok",
-        "reason": " ".join(failure.split()) or None,
+        "what": what,
+        "problem": row.problem,
+        "system": system,
+        "status": row.records[0].status if row.failure else "ok",
+        "reason": " ".join(row.failure.split()) or None,
+        "batch": batch,
+        "rounds": len(row.seconds),
+        **tables.columns(seconds=spread(row.seconds.values())),
     }

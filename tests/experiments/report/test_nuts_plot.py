@@ -70,4 +70,4 @@ def test_panels_have_one_scale_and_sorted_rows(bench, paper, tmp_path, figures):
         assert len(medians) > 2 and medians == sorted(medians, reverse=True)
     texts = [text.get_text() for text in figure.texts]
     assert "Measured here: one chain" in texts
-    assert "Published in the paper, on its hardware" in texts
+    assert "Published, on the paper's hardware" in texts

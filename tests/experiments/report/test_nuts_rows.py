@@ -226,7 +226,7 @@ def test_the_papers_table_gives_the_papers_ratios(paper):
     )
     assert nuts_rows.paper_ratios(paper, pymc)[-1] == pytest.approx(32.5, 1e-2)
     assert nuts_rows.paper_row(paper, "ppl_core")["ms_per_leapfrog"] == 68.4
-    assert nuts_rows.paper_row(paper, "nutpie") is None
+    assert nuts_rows.paper_row(paper, "nutpie") == {}
 
 
 def test_the_paper_may_not_name_an_unknown_system(paper_path, tmp_path):
