@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from ppl_core import densities, shapes
+from ppl_core import densities, edges, shapes
+from ppl_core.mending import mend
 from ppl_core.random_variable import RandomVariable
 from ppl_core.trace import traceable
 
@@ -50,6 +51,7 @@ def make_random_variable(
         except TypeError:  # TFP's, for parameters of several dtypes
             args, kwargs = _as_one_dtype(args, kwargs)
             distribution = make_distribution(*args, **kwargs)
+        distribution = mend(distribution)
         if options.get("plates") or options.get("dims") is not None:
             label = f"{construct.__name__}(name={name!r})"
             distribution, options = shapes.expand(distribution, name, options, label)
@@ -96,20 +98,20 @@ BatchConcat = make_random_variable(tfd.BatchConcat)
 BatchReshape = make_random_variable(tfd.BatchReshape)
 Bates = make_random_variable(tfd.Bates)
 Bernoulli = make_random_variable(densities.Bernoulli)
-Beta = make_random_variable(tfd.Beta)
+Beta = make_random_variable(edges.Beta)
 BetaBinomial = make_random_variable(tfd.BetaBinomial)
-BetaQuotient = make_random_variable(tfd.BetaQuotient)
+BetaQuotient = make_random_variable(edges.BetaQuotient)
 Binomial = make_random_variable(densities.Binomial)
 Blockwise = make_random_variable(tfd.Blockwise)
 Categorical = make_random_variable(tfd.Categorical)
 Cauchy = make_random_variable(tfd.Cauchy)
-Chi = make_random_variable(tfd.Chi)
-Chi2 = make_random_variable(tfd.Chi2)
+Chi = make_random_variable(edges.Chi)
+Chi2 = make_random_variable(edges.Chi2)
 CholeskyLKJ = make_random_variable(tfd.CholeskyLKJ)
 ContinuousBernoulli = make_random_variable(tfd.ContinuousBernoulli)
 DeterminantalPointProcess = make_random_variable(tfd.DeterminantalPointProcess)
 Deterministic = make_random_variable(tfd.Deterministic)
-Dirichlet = make_random_variable(tfd.Dirichlet)
+Dirichlet = make_random_variable(edges.Dirichlet)
 DirichletMultinomial = make_random_variable(tfd.DirichletMultinomial)
 DoublesidedMaxwell = make_random_variable(tfd.DoublesidedMaxwell)
 Empirical = make_random_variable(tfd.Empirical)
@@ -120,8 +122,8 @@ Exponential = make_random_variable(tfd.Exponential)
 ExponentiallyModifiedGaussian = make_random_variable(tfd.ExponentiallyModifiedGaussian)
 FiniteDiscrete = make_random_variable(tfd.FiniteDiscrete)
 FlatDirichlet = make_random_variable(densities.FlatDirichlet)
-Gamma = make_random_variable(tfd.Gamma)
-GammaGamma = make_random_variable(tfd.GammaGamma)
+Gamma = make_random_variable(edges.Gamma)
+GammaGamma = make_random_variable(edges.GammaGamma)
 GaussianProcess = make_random_variable(tfd.GaussianProcess)
 GaussianProcessRegressionModel = make_random_variable(
     tfd.GaussianProcessRegressionModel
@@ -153,13 +155,13 @@ JointDistributionSequential = make_random_variable(tfd.JointDistributionSequenti
 JointDistributionSequentialAutoBatched = make_random_variable(
     tfd.JointDistributionSequentialAutoBatched
 )
-Kumaraswamy = make_random_variable(tfd.Kumaraswamy)
+Kumaraswamy = make_random_variable(edges.Kumaraswamy)
 LKJ = make_random_variable(densities.LKJ)
 LambertWDistribution = make_random_variable(tfd.LambertWDistribution)
 LambertWNormal = make_random_variable(tfd.LambertWNormal)
 Laplace = make_random_variable(tfd.Laplace)
 LinearGaussianStateSpaceModel = make_random_variable(tfd.LinearGaussianStateSpaceModel)
-LogLogistic = make_random_variable(tfd.LogLogistic)
+LogLogistic = make_random_variable(edges.LogLogistic)
 LogNormal = make_random_variable(tfd.LogNormal)
 Logistic = make_random_variable(tfd.Logistic)
 LogitNormal = make_random_variable(tfd.LogitNormal)
@@ -189,7 +191,7 @@ MultivariateStudentTLinearOperator = make_random_variable(
     tfd.MultivariateStudentTLinearOperator
 )
 NegativeBinomial = make_random_variable(tfd.NegativeBinomial)
-NoncentralChi2 = make_random_variable(tfd.NoncentralChi2)
+NoncentralChi2 = make_random_variable(edges.NoncentralChi2)
 Normal = make_random_variable(tfd.Normal)
 NormalInverseGaussian = make_random_variable(tfd.NormalInverseGaussian)
 OneHotCategorical = make_random_variable(tfd.OneHotCategorical)
@@ -229,7 +231,7 @@ VariationalGaussianProcess = make_random_variable(tfd.VariationalGaussianProcess
 VectorDeterministic = make_random_variable(tfd.VectorDeterministic)
 VonMises = make_random_variable(tfd.VonMises)
 VonMisesFisher = make_random_variable(tfd.VonMisesFisher)
-Weibull = make_random_variable(tfd.Weibull)
+Weibull = make_random_variable(edges.Weibull)
 WishartLinearOperator = make_random_variable(densities.WishartLinearOperator)
 WishartTriL = make_random_variable(densities.WishartTriL)
 ZeroInflatedNegativeBinomial = make_random_variable(tfd.ZeroInflatedNegativeBinomial)

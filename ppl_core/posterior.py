@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from ppl_core import preimages
 from ppl_core.gradients import has_loops_or_branches, missing_gradients
 from ppl_core.random_variable import RandomVariable
 from ppl_core.sites import Site, bijector_of, find_sites
@@ -90,9 +91,10 @@ def unconstrain(
 
     def run(
         coordinates: Mapping[str, tf.Tensor],
-    ) -> tuple[dict[str, RandomVariable], list[tf.Tensor]]:
-        """The program at one point: its variables and the log determinants."""
+    ) -> tuple[dict[str, RandomVariable], list[tf.Tensor], list[preimages.Pair]]:
+        """The program at one point: its variables, log determinants and preimages."""
         log_dets: list[tf.Tensor] = []
+        pairs: list[preimages.Pair] = []
 
         def value_at(site: Site) -> Callable[..., tf.Tensor]:
             def value(variable: RandomVariable) -> tf.Tensor:
@@ -104,13 +106,14 @@ def unconstrain(
                 )
                 # A log det that is constant over some dimensions lacks them.
                 log_dets.append(tf.broadcast_to(log_det, site.log_det_shape))
+                pairs.append((x, y, bijector))
                 return x
 
             vars(value)["inside_support"] = True
             return value
 
         latents = {site.name: value_at(site) for site in sites}
-        return evaluate({**latents, **observed}), log_dets
+        return evaluate({**latents, **observed}), log_dets, pairs
 
     def evaluate(values: Mapping[str, Any]) -> dict[str, RandomVariable]:
         """The variables of the program at these values, none of them drawn."""
@@ -131,12 +134,13 @@ def unconstrain(
 
     def terms_at(coordinates: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
         """The log prob's two terms: of the data, and of the latent variables."""
-        variables, log_dets = run(coordinates)
+        variables, log_dets, pairs = run(coordinates)
         latent: list[tf.Tensor] = [*log_dets]
         data: list[tf.Tensor] = []
-        for name, variable in variables.items():
-            if include_prior or name not in names:
-                (latent if name in names else data).append(variable.log_prob())
+        with preimages.known(pairs):
+            for name, variable in variables.items():
+                if include_prior or name not in names:
+                    (latent if name in names else data).append(variable.log_prob())
         terms = [data, latent] if include_prior else [data]
         return [
             add(total(log_prob, dtype) for log_prob in log_probs)
@@ -163,7 +167,7 @@ def unconstrain(
         return log_prob, tf.cast(grad, vector.dtype)
 
     def constrain_one(vector: tf.Tensor) -> dict[str, tf.Tensor]:
-        variables, _ = run(coordinates_of(vector))
+        variables, _, _ = run(coordinates_of(vector))
         return {name: variables[name].value for name in (*names, *found.deterministic)}
 
     def unconstrain_one(values: Mapping[str, tf.Tensor]) -> tf.Tensor:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from ppl_core import data, operators, shapes, supports
+from ppl_core import data, operators, preimages, shapes, supports
 from ppl_core.trace import data_are_checked, note_draw
 
 
@@ -188,10 +188,14 @@ class RandomVariable(tf.__internal__.CompositeTensor):
             return value  # too long a mask is an error, once the log prob is known
         entries = tf.shape(value)[:ndims]
         where = tf.broadcast_to(where, entries)
-        events = tf.reshape(value, tf.concat([[-1], tf.shape(value)[ndims:]], 0))
-        first = events[tf.argmax(tf.cast(tf.reshape(where, [-1]), tf.int32))]
+        first = tf.argmax(tf.cast(tf.reshape(where, [-1]), tf.int32))
         where = tf.reshape(where, tf.concat([entries, [1] * event_ndims], 0))
-        return tf.where(where, value, first)
+
+        def fill(part: tf.Tensor) -> tf.Tensor:
+            events = tf.reshape(part, tf.concat([[-1], tf.shape(part)[ndims:]], 0))
+            return tf.where(where, part, events[first])
+
+        return preimages.moved(value, fill)
 
     def _check_weight(self, what: str, weight: Any, log_prob: tf.Tensor) -> None:
         """Raises ValueError for a weight that would count an entry several times."""
