@@ -108,9 +108,8 @@ def _sampler(row: Row) -> tuple[str, int]:
 
 def _against_peers(problem: str, rows: Mapping[str, Row]) -> Outcome:
     """Against the fastest of Keras 3 and Flax; a result only if all of them ran."""
-    peers = {
-        name: rows[name] for of in FAMILIES.values() for name in of if name in rows
-    }
+    names = (name for of in FAMILIES.values() for name in of if name in rows)
+    peers = {name: rows[name] for name in names}
     ran = [row for row in peers.values() if row.seconds]
     missing = [SYSTEMS[name] for name, row in peers.items() if not row.seconds]
     missing += [name for name, of in FAMILIES.items() if not peers.keys() & set(of)]

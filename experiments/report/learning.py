@@ -65,9 +65,8 @@ def newest_curves(records: Sequence[Record]) -> list[Record]:
 
 def _trained_on(record: Record) -> dict[str, Any]:
     names = ("source", f"num_held_out_{_examples(record)}", "batch_size")
-    return {name: record.problem[name] for name in names} | {
-        "seed": record.settings.get("seed")
-    }
+    seed = {"seed": record.settings.get("seed")}
+    return {name: record.problem[name] for name in names} | seed
 
 
 def _examples(record: Record) -> str:
@@ -191,15 +190,10 @@ def draw(curves: Sequence[Record], path: Path) -> None:
     left.set(title="By training step", xlabel="training step", ylabel=unit)
     right.set(title="By training time", xlabel="minutes of training")
     handles = left.get_legend_handles_labels()[0]
-    corner = (0.06, 0.935)
+    corner, rows = (0.06, 0.935), -(-len(handles) // 2)
     figure.legend(handles=handles, ncols=2, loc="upper left", bbox_to_anchor=corner)
-    figure.subplots_adjust(
-        left=0.08,
-        right=0.985,
-        top=0.87 - 0.042 * -(-len(handles) // 2),
-        bottom=0.115 + plotting.caption_height(caption) / HEIGHT,
-        wspace=0.06,
-    )
+    top, bottom = 0.87 - 0.042 * rows, plotting.caption_height(caption) / HEIGHT + 0.115
+    figure.subplots_adjust(left=0.08, right=0.985, top=top, bottom=bottom, wspace=0.06)
     figure.savefig(path)
 
 
@@ -208,20 +202,17 @@ def _caption(curves: Sequence[Record], drawn: Mapping[str, float]) -> str:
     machines = dict.fromkeys(
         f"{r.hardware.get('cpu')}, {r.hardware.get('cores')} cores" for r in curves
     )
-    parts = [
+    raw = all(_averaged(r) is False or HELD_OUT_RAW in r.work for r in curves)
+    caption = (
         f"Held out: {problem[f'num_held_out_{examples}']} {examples}. Training: the "
-        f"loss on batches of {problem['batch_size']}, pale, and its running median."
-    ]
-    if any(_averaged(r) is not False and HELD_OUT_RAW not in r.work for r in curves):
-        parts.append("Raw weights were evaluated on training batches alone.")
-    parts.append(
+        f"loss on batches of {problem['batch_size']}, pale, and its running median. "
+        f"{'' if raw else 'Raw weights were evaluated on training batches alone. '}"
         f"Data: {problem['source']}. Machine: {'; '.join(machines)}. Minutes are steps "
         "times the median step time."
     )
     for name, bits in problem.get("yardsticks", {}).items():
-        if name not in drawn:
-            parts.append(f"Not drawn: {name}, {bits:.2f}.")
-    return " ".join(parts)
+        caption += "" if name in drawn else f" Not drawn: {name}, {bits:.2f}."
+    return caption
 
 
 def _draw_curves(
@@ -233,18 +224,16 @@ def _draw_curves(
     """
     weights = {True: ", EMA weights", False: ", raw weights", None: ""}
     held_out = f"held out{weights[_averaged(record)]}"
-    thick: dict[str, Any] = {"linewidth": 1.8}
-    thin: dict[str, Any] = {"linewidth": 1.0, "markerfacecolor": "white"}
     for bits, style, label, more in (
-        (_curve(record, TRAIN), "-", "", {"linewidth": 0.6, "alpha": 0.2}),
-        (_smoothed(record), "-", "training, raw weights", {"linewidth": 1.0}),
-        (_curve(record, HELD_OUT), line, held_out, thick),
-        (_curve(record, HELD_OUT_RAW), line, "held out, raw weights", thin),
+        (_curve(record, TRAIN), "-", "", {"lw": 0.6, "alpha": 0.2}),
+        (_smoothed(record), "-", "training, raw weights", {"lw": 1}),
+        (_curve(record, HELD_OUT), line, held_out, {"lw": 1.8}),
+        (_curve(record, HELD_OUT_RAW), line, "held out, raw weights", {"mfc": "white"}),
     ):
         label = f"{record.system}: {label}" if label else ""
-        more |= {"color": color, "markersize": 4.5}
+        options: dict[str, Any] = {"lw": 1, "ms": 4.5, "color": color} | more
         if not bits.empty:
-            axes.plot(factor * bits.index, bits, style, label=label, **more)
+            axes.plot(factor * bits.index, bits, style, label=label, **options)
     axes.set_xlim(left=0)
 
 
@@ -253,16 +242,10 @@ def _draw_baselines(
 ) -> None:
     """Dashed lines; the names of all stand above the highest, in its order."""
     for bits in baselines.values():
-        axes.axhline(bits, color="#777777", linewidth=0.9, linestyle=(0, (6, 3)))
+        axes.axhline(bits, color="#777777", lw=0.9, linestyle=(0, (6, 3)))
     ordered = sorted(baselines.items(), key=lambda item: -item[1])
     if ordered and named:
-        axes.annotate(
-            "\n".join(textwrap.shorten(f"{n}, {bits:.2f}", 60) for n, bits in ordered),
-            (1.0, ordered[0][1]),
-            xycoords=("axes fraction", "data"),
-            xytext=(-4, 3),
-            textcoords="offset points",
-            ha="right",
-            va="bottom",
-            fontsize=8.5,
-        )
+        names = (textwrap.shorten(f"{name}, {bits:.2f}", 60) for name, bits in ordered)
+        place = axes.get_yaxis_transform()
+        style: dict[str, Any] = {"transform": place, "ha": "right", "va": "bottom"}
+        axes.text(0.99, ordered[0][1], "\n".join(names), fontsize=8.5, **style)

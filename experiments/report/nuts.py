@@ -78,13 +78,9 @@ def csv(rows: Sequence[Row], paper: Paper) -> str:
     Times are medians over the rounds with `_low` and `_high` beside them; counts and
     ratios alike.
     """
-    published = [row for row in paper["table"] if not row["systems"]]
-    return tables.csv_text(
-        [
-            *(_csv_measured(row, paper) for row in rows),
-            *(_csv_published(row, paper) for row in published),
-        ]
-    )
+    lines = [_csv_measured(row, paper) for row in rows]
+    apart = [row for row in paper["table"] if not row["systems"]]
+    return tables.csv_text(lines + [_csv_published(row, paper) for row in apart])
 
 
 def _finding(rows: Sequence[Row]) -> str:

@@ -156,9 +156,7 @@ def _caption(rows: Sequence[Row], paper: Paper) -> str:
         for row in drawn
         if row.records and row.failure
     ]
-    if failures:
-        parts.append(f"Without a time: {'; '.join(failures)}.")
     absent = [row.system.label for row in drawn if not row.records]
-    if absent:
-        parts.append(f"Not run: {'; '.join(absent)}.")
+    for what, names in (("Without a time", failures), ("Not run", absent)):
+        parts += [f"{what}: {'; '.join(names)}."] if names else []
     return " ".join(parts)

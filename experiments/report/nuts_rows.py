@@ -55,6 +55,7 @@ class Row(NamedTuple):
 
 Paper = Mapping[str, Any]  # the published table, as results/paper.json has it
 
+_BY_HAND_GRADIENT = "hand-written TensorFlow, hand-written gradient"
 SYSTEMS = (
     System("stan_plain", "Stan, plain program", ONE_CHAIN),
     System("stan_glm", "Stan, bernoulli_logit_glm", ONE_CHAIN),
@@ -62,11 +63,7 @@ SYSTEMS = (
     System("pymc_float32", "PyMC, float32", ONE_CHAIN),
     System("tfp_nuts", "TFP NoUTurnSampler", ONE_CHAIN),
     System("handwritten_tf", "hand-written TensorFlow, autodiff", ONE_CHAIN),
-    System(
-        "handwritten_tf_grad",
-        "hand-written TensorFlow, hand-written gradient",
-        ONE_CHAIN,
-    ),
+    System("handwritten_tf_grad", _BY_HAND_GRADIENT, ONE_CHAIN),
     System("ppl_core_whole", "ours, data whole", ONE_CHAIN),
     System("ppl_core", "ours", ONE_CHAIN),
     System("numpyro", "NumPyro", ONE_CHAIN),
@@ -87,12 +84,8 @@ OURS = {
     ALL_CORES: "ppl_core_64_chains",
     DEVICES: "ppl_core_1_device",
 }
-UNITS = {
-    ONE_CHAIN: "ms per leapfrog",
-    BARE_LOOP: "ms per leapfrog",  # of one_pass: per pass
-    ALL_CORES: "ms per gradient",
-    DEVICES: "ms per leapfrog",
-}
+UNITS = dict.fromkeys((ONE_CHAIN, BARE_LOOP, DEVICES), "ms per leapfrog")
+UNITS[ALL_CORES] = "ms per gradient"
 TARGETS = (  # the rows whose ratio of times is bounded, and how
     ("ppl_core", "handwritten_tf", at_most, 1.03),
     ("ppl_core", "handwritten_tf_grad", at_most, 1.1),
@@ -211,9 +204,8 @@ def by_size(records: Iterable[Record]) -> list[tuple[int, Row, Row]]:
 
 def data_mb(problem: dict[str, Any]) -> float | None:
     """Megabytes (10^6 bytes) of the features in float32, where their size is known."""
-    if "dim" not in problem:
-        return None
-    return float(problem["rows"] * problem["dim"] * FLOAT_BYTES / 1e6)
+    size = problem.get("dim") and problem["rows"] * problem["dim"] * FLOAT_BYTES
+    return size and float(size / 1e6)
 
 
 def outcomes(rows: Sequence[Row]) -> list[Outcome]:

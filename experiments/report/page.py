@@ -22,11 +22,10 @@ from experiments.report import (
 )
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
+PAPER, PAPER_SCALING = RESULTS / "paper.json", RESULTS / "paper_scaling.json"
 
 
-def render_nuts(
-    *, records_path: Path, out_dir: Path, paper_path: Path = RESULTS / "paper.json"
-) -> None:
+def render_nuts(*, records_path: Path, out_dir: Path, paper_path: Path = PAPER) -> None:
     """Writes tables/nuts_speedup.{md,csv} and plots/nuts_speedup.png."""
     records = _records(records_path)
     rows = nuts_rows.compare(nuts_rows.newest(records))
@@ -37,10 +36,7 @@ def render_nuts(
 
 
 def render_scaling(
-    *,
-    records_path: Path,
-    out_dir: Path,
-    paper_path: Path = RESULTS / "paper_scaling.json",
+    *, records_path: Path, out_dir: Path, paper_path: Path = PAPER_SCALING
 ) -> None:
     """Writes tables/scaling.{md,csv} and plots/scaling_*.png."""
     content = scaling_rows.read_page(_records(records_path), paper_path)

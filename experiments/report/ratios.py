@@ -45,11 +45,9 @@ def at_most(claim: str, bound: float, measured: Spread | None, reason: str) -> O
 
     reason: why there is no ratio, where there is none; "" means no common round.
     """
-    if measured is None:
-        reason = reason or "no common round"
-        return Outcome(claim, f"at most {bound:g}x", None, False, reason)
-    reached = measured.median <= bound
-    return Outcome(claim, f"at most {bound:g}x", measured, reached, "")
+    reached = measured is not None and measured.median <= bound
+    reason = "" if measured else reason or "no common round"
+    return Outcome(claim, f"at most {bound:g}x", measured, reached, reason)
 
 
 def at_least(
@@ -59,8 +57,7 @@ def at_least(
 
     shown: the bound as text, where it is not that of a ratio.
     """
+    target = f"at least {shown or f'{bound:g}x'}"
+    reached = measured is not None and measured.median >= bound
     outcome = at_most(claim, bound, measured, reason)
-    return outcome._replace(
-        target=f"at least {shown or f'{bound:g}x'}",
-        reached=measured is not None and measured.median >= bound,
-    )
+    return outcome._replace(target=target, reached=reached)

@@ -83,13 +83,10 @@ def _finding(page: Page) -> str:
     parts = [f"- {model}: {'; '.join(texts)}" for model, texts in cases.items()]
     if parts:
         parts.insert(0, "Weak scaling efficiency, median and range over the rounds:\n")
-    errors = _errors(page)
-    if errors:
-        within = sum(abs(error) <= WITHIN for *_, error in errors)
-        parts.append(
-            f"- Projection with published links: {within} of {len(errors)} of the "
-            f"paper's points within {WITHIN:.0%}"
-        )
+    if errors := [abs(error) for *_, error in _errors(page)]:
+        within = f"{sum(error <= WITHIN for error in errors)} of {len(errors)}"
+        line = f"{within} of the paper's points within {WITHIN:.0%}"
+        parts.append(f"- Projection with published links: {line}")
     return "\n".join(parts)
 
 
@@ -103,9 +100,8 @@ def _settings(page: Page) -> Iterable[str]:
     yield from (f"{label}: trained on {source}" for label, source in models.items())
     rounds = len({r.round for r in page.records if r.settings["kind"] == "measured"})
     yield f"Rounds: {rounds}; in each, every case runs once, in fresh processes"
-    curves = {curve.on: curve for curve in page.projected if not curve.failure}
-    for name, curve in curves.items():
-        yield f"{name}: {curve.record.settings['source']}"
+    on = {c.on: c.record.settings["source"] for c in page.projected if not c.failure}
+    yield from (f"{name}: {source}" for name, source in on.items())
     paper = page.paper
     yield f"Published: {paper['source']}; {paper['hardware']}; {paper['protocol']}"
 

@@ -5,8 +5,9 @@ efficiency, and each panel's title names its data.
 """
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -51,6 +52,7 @@ def draw(page: Page, folder: Path) -> None:
         for by_devices in (published, *(c.efficiency() for c in curves + of_paper)):
             every += by_devices.values()
         limits = min(LIMITS[0], min(every) - 0.02), max(LIMITS[1], max(every) + 0.02)
+        scale: dict[str, Any] = {"ylabel": EFFICIENCY, "ylim": limits}
         caption = (
             f"Measured on {tables.machine(page.records)}, pinned, one thread per "
             "device. Dots: medians; whiskers: range over the rounds. Published "
@@ -64,16 +66,15 @@ def draw(page: Page, folder: Path) -> None:
         axes = figure.add_axes((0.08, 0.165, 0.41, 0.31))
         chips, values = list(published), list(published.values())
         axes.plot(chips, values, "D", c=PUBLISHED, ms=6.5, label="published")
-        lines = [(curve, COMPUTED[curve.variant]) for curve in of_paper]
+        _draw_lines(axes, ((c, COMPUTED[c.variant]) for c in of_paper), chips)
         title = f"Published, Figure {model['figure']}: {model['label']}"
-        _draw_lines(axes, title, "TPUv2 chips", chips, lines, limits)
+        axes.set(title=textwrap.fill(title, 44), xlabel="TPUv2 chips", **scale)
         axes = figure.add_axes((0.57, 0.165, 0.41, 0.31))
         if curves:
-            lines = list(zip(curves, ON, strict=False))
+            _draw_lines(axes, zip(curves, ON, strict=False), curves[0].devices[::3])
             data = curves[0].record.problem.get("source", "data not recorded")
             title = f"Projected: {curves[0].label}, on {data}"
-            ticks = curves[0].devices[::3]
-            _draw_lines(axes, title, "devices", ticks, lines, limits)
+            axes.set(title=textwrap.fill(title, 44), xlabel="devices", **scale)
         else:
             _empty(axes, "Projected", "not projected")
         figure.savefig(folder / name)
@@ -109,12 +110,7 @@ def _draw_measured(
 
 
 def _draw_lines(
-    axes: Axes,
-    title: str,
-    x: str,
-    ticks: Sequence[int],
-    lines: Sequence[tuple[Projected, str]],
-    limits: tuple[float, float],
+    axes: Axes, lines: Iterable[tuple[Projected, str]], ticks: Sequence[int]
 ) -> None:
     """Projected efficiency over the number of devices.  lines: with their colours."""
     axes.axhline(1.0, color=IDEAL, linewidth=1.0)
@@ -125,7 +121,6 @@ def _draw_lines(
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(ticks), [str(n) for n in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set(title=textwrap.fill(title, 44), xlabel=x, ylabel=EFFICIENCY, ylim=limits)
     axes.legend(loc="lower left")
 
 

@@ -81,17 +81,14 @@ def how_measured(
 
 def target_table(outcomes: Iterable[Outcome]) -> str:
     """A line for each target and how it came out."""
-    return markdown_table(
-        {
-            "what": outcome.claim,
-            "target": outcome.target,
-            "median (range)": _measured(outcome),
-            "result": f"not measured ({cell(outcome.reason)})"
-            if outcome.reason
-            else ("reached" if outcome.reached else "**not reached**"),
-        }
-        for outcome in outcomes
-    )
+    lines = []
+    for outcome in outcomes:
+        result = "reached" if outcome.reached else "**not reached**"
+        if outcome.reason:
+            result = f"not measured ({cell(outcome.reason)})"
+        line = {"what": outcome.claim, "target": outcome.target}
+        lines.append(line | {"median (range)": _measured(outcome), "result": result})
+    return markdown_table(lines)
 
 
 def target_finding(outcomes: Sequence[Outcome]) -> str:

@@ -163,10 +163,9 @@ def _settings(page: Page) -> Iterable[str]:
     if page.peaks:
         peak = tables.with_range(spread(value / 1e9 for value in page.peaks.values()))
         yield f"Measured peak of matrix products: {peak} GFLOP/s"
-    first, later = (
-        max((r.check.get(name) or 0 for r in page.records), default=0)
-        for name in ("bits_error", "later_error")
-    )
+    checks = [record.check for record in page.records]
+    first = max(check.get("bits_error") or 0 for check in checks)
+    later = max(check.get("later_error") or 0 for check in checks)
     yield (
         "Check: a system whose losses differ from ours has no ratio. The largest "
         f"differences: {first:.1e} bits/dim before any update, {later:.1e} relative "
@@ -210,15 +209,12 @@ def _training_parts(
     )
     for row in rows.values():
         if row.work("passed_bytes"):
-            most, every = (
-                f"{row.work(name) / 1e6:,.2f} MB"
-                for name in ("most_held_bytes", "all_held_bytes")
-            )
+            most, every = row.work("most_held_bytes"), row.work("all_held_bytes")
             yield (
                 f"Between its {row.work('devices')} devices "
                 f"{row.work('passed_bytes'):,} bytes pass in a step, forward, backward "
-                f"and update. A device has at most {most} of the {every} of weights "
-                "and optimizer state."
+                f"and update. A device has at most {most / 1e6:,.2f} MB of the "
+                f"{every / 1e6:,.2f} MB of weights and optimizer state."
             )
 
 
