@@ -17,7 +17,10 @@ def to_tensor(value: Any, dtype: tf.DType, label: str) -> tf.Tensor:
     Raises ValueError, with the index and the value, for missing entries (of masked
     arrays and pandas) and for numbers that `dtype` cannot hold.
     """
-    if not tf.is_tensor(value):
+    if isinstance(value, tf.Tensor):
+        if value.dtype == dtype:
+            return value
+    elif not tf.is_tensor(value):
         value = _check_present(value, label)
     if dtype.is_integer or dtype.is_bool:
         value = _to_whole(value, dtype, label)

@@ -192,7 +192,7 @@ def unconstrain(
         }
 
     def to_vectors(values: Mapping[str, Any]) -> tf.Tensor:
-        vectors = vectorized(unconstrain_one, to_tensors(values), one_by_one=one_by_one)
+        vectors = unconstrain_all(to_tensors(values))
         if tf.executing_eagerly():
             for name, part in coordinates_of(vectors).items():
                 if not np.isfinite(part).all():
@@ -202,34 +202,50 @@ def unconstrain(
                     )
         return vectors
 
-    def mapped(fn: Callable[[tf.Tensor], Any], vectors: Any) -> Any:
-        if not isinstance(vectors, np.ndarray):  # which has a dtype of its own
-            vectors = tf.convert_to_tensor(vectors, dtype_hint=sites[0].dtype)
-        vectors = tf.convert_to_tensor(vectors)
-        rank = vectors.shape.rank
-        if rank not in (None, 0, 2) and vectors.shape[-1] == sum(sizes):
-            flat = tf.reshape(vectors, [-1, sum(sizes)])
-            return tf.nest.map_structure(
-                lambda part: tf.reshape(
-                    part, tf.concat([tf.shape(vectors)[:-1], tf.shape(part)[1:]], 0)
-                ),
-                mapped(fn, flat),
-            )
-        if not vectors.shape.is_compatible_with([None, sum(sizes)]):
-            raise ValueError(
-                f"{label_of(program)}: given vectors of shape {tuple(vectors.shape)}, "
-                f"wanted [chains, {sum(sizes)}]"
-            )
-        return vectorized(fn, vectors, one_by_one=one_by_one)
+    def over_chains(fn: Callable[[tf.Tensor], Any]) -> Callable[[Any], Any]:
+        """`fn` of one vector as a function of vectors with any leading axes."""
+        evaluate_all = traced(fn)
 
+        def evaluate_chains(vectors: Any) -> Any:
+            if not isinstance(vectors, np.ndarray):  # which has a dtype of its own
+                vectors = tf.convert_to_tensor(vectors, dtype_hint=sites[0].dtype)
+            vectors = tf.convert_to_tensor(vectors)
+            rank = vectors.shape.rank
+            if rank not in (None, 0, 2) and vectors.shape[-1] == sum(sizes):
+                flat = tf.reshape(vectors, [-1, sum(sizes)])
+                return tf.nest.map_structure(
+                    lambda part: tf.reshape(
+                        part,
+                        tf.concat([tf.shape(vectors)[:-1], tf.shape(part)[1:]], 0),
+                    ),
+                    evaluate_all(flat),
+                )
+            if not vectors.shape.is_compatible_with([None, sum(sizes)]):
+                raise ValueError(
+                    f"{label_of(program)}: given vectors of shape "
+                    f"{tuple(vectors.shape)}, wanted [chains, {sum(sizes)}]"
+                )
+            return evaluate_all(vectors)
+
+        return evaluate_chains
+
+    def traced(fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """`fn` over the first axis; called eagerly, traced once for each shape."""
+
+        def evaluate_all(arguments: Any) -> Any:
+            return vectorized(fn, arguments, one_by_one=one_by_one)
+
+        return tf.function(evaluate_all, autograph=False)
+
+    unconstrain_all = traced(unconstrain_one)
     one_by_one = _inspect_density(label_of(program), sites, terms_at)
     return Posterior(
         dim=sum(sizes),
         names=names,
         sizes=sizes,
-        log_prob=lambda vectors: mapped(log_prob_of_one, vectors),
-        log_prob_and_grad=lambda vectors: mapped(log_prob_and_grad_of_one, vectors),
-        constrain=lambda vectors: mapped(constrain_one, vectors),
+        log_prob=over_chains(log_prob_of_one),
+        log_prob_and_grad=over_chains(log_prob_and_grad_of_one),
+        constrain=over_chains(constrain_one),
         unconstrain=to_vectors,
         deterministic=found.deterministic,
         dims=found.dims,

@@ -79,14 +79,14 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         self.drawn = value is None
         self._marginal: tf.Tensor | None = None  # see `set_marginal`
         if value is not None:
-            is_data = self.observed and not callable(value)
-            self._inside = getattr(value, "inside_support", False)
-            if callable(value):
+            is_function = callable(value)
+            self._inside = is_function and hasattr(value, "inside_support")
+            if is_function:
                 value = value(self)
             self._value = self._to_tensors(value)
             if data_are_checked():
                 self._inside = True
-            elif is_data:
+            elif self.observed and not is_function:
                 self._inside = supports.check_data(
                     distribution, self._value, log_prob_mask, self.label
                 )
@@ -152,7 +152,7 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         if self._mask is not None:
             value = self._filled(value)
         wrong = None
-        if not inside and not tf.nest.is_nested(distribution.dtype):
+        if not inside and isinstance(distribution.dtype, tf.DType):
             value = tf.convert_to_tensor(value, dtype_hint=distribution.dtype)
             wrong = supports.outside(distribution, value)
             if (
@@ -233,18 +233,11 @@ class RandomVariable(tf.__internal__.CompositeTensor):
 
     def _to_tensors(self, value: Any) -> Any:
         """`value` as tensors of the distribution's dtype, checked for their shape."""
-
-        def convert(dtype: tf.DType, part: Any) -> tf.Tensor:
-            if isinstance(part, RandomVariable):
-                part = part.value
-            return data.to_tensor(part, dtype, self.label)
-
         dtype = self.distribution.dtype
-        if tf.nest.is_nested(dtype):  # a joint distribution checks its own parts
-            return tf.nest.map_structure(convert, dtype, value, check_types=False)
-        value = convert(dtype, value)
-        shape = self.sample_shape.concatenate(self.distribution.batch_shape)
-        shape = shape.concatenate(self.distribution.event_shape)
+        if not isinstance(dtype, tf.DType):  # a joint distribution checks its own parts
+            return tf.nest.map_structure(self._convert, dtype, value, check_types=False)
+        value = self._convert(dtype, value)
+        shape = shapes.value_shape(self.distribution, self.sample_shape)
         if not shape.is_compatible_with(value.shape):
             raise ValueError(
                 f"{self.label}: given a value of shape {value.shape}, wanted "
@@ -253,6 +246,11 @@ class RandomVariable(tf.__internal__.CompositeTensor):
                 f"event {self.distribution.event_shape}"
             )
         return value
+
+    def _convert(self, dtype: tf.DType, part: Any) -> tf.Tensor:
+        if isinstance(part, RandomVariable):
+            part = part.value
+        return data.to_tensor(part, dtype, self.label)
 
     def _check_image(self, bijector: tfb.Bijector) -> None:
         """Raises ValueError for data that are no values of the bijector."""

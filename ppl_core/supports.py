@@ -58,11 +58,13 @@ def check_data(
 
     Raises ValueError for NaN and for data outside, with the first such index and value.
     """
-    array = tf.get_static_value(value)
+    if not isinstance(value, tf.Tensor):
+        return False
+    array = value.numpy() if hasattr(value, "numpy") else tf.get_static_value(value)
+    if array is None:
+        return False
     if mask is not None:
         mask = tf.get_static_value(tf.convert_to_tensor(mask))
-    if array is None or not isinstance(value, tf.Tensor):
-        return False
     rule = support_of(distribution)
     if value.dtype.is_floating:
         _refuse(np.isnan(array), array, mask, label, "numbers")
@@ -92,6 +94,8 @@ def outside(distribution: tfd.Distribution, value: tf.Tensor) -> tf.Tensor | Non
 def _refuse(
     wrong: np.ndarray, array: np.ndarray, mask: Any, label: str, words: str
 ) -> None:
+    if mask is None and not wrong.any():
+        return
     wrong = np.asarray(wrong)
     if mask is not None:
         counted = np.asarray(mask)
