@@ -1,7 +1,6 @@
 """What compared systems take, return and raise."""
 
-import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -35,15 +34,13 @@ class Training(NamedTuple):
 
 
 class Unavailable(Exception):
-    """A system that cannot run here (not installed, no compiler); the text says why."""
+    """A system that cannot run here, for want of a compiler, say; the text says why."""
 
 
-def require(module: str, *, package: str = "", target: str = "peers") -> None:
-    """Raises Unavailable when a module is not installed.
+Draws = Callable[[int], Mapping[str, np.ndarray]]  # a step's random numbers, by name
 
-    package: that has the module, if it has another name.
-    target: of make, which installs it.
-    """
-    if importlib.util.find_spec(module) is None:
-        package = package or module
-        raise Unavailable(f"not installed: pip install {package} (make {target})")
+
+def no_draws(number: int) -> Mapping[str, np.ndarray]:
+    """The random numbers of a step that draws none."""
+    del number
+    return {}

@@ -16,6 +16,7 @@ from typing import Any
 from experiments.bench.problems import Unavailable
 
 MAX_REASON = 300  # characters
+PEERS = ("jax", "flax", "optax", "numpyro", "blackjax", "nutpie")  # make peers
 
 
 def run(module: str, task: dict[str, Any]) -> dict[str, Any]:
@@ -26,6 +27,9 @@ def run(module: str, task: dict[str, Any]) -> dict[str, Any]:
     except Unavailable as reason:
         return {"status": "skipped", "reason": str(reason)}
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in PEERS:
+            reason = f"not installed: pip install {error.name} (make peers)"
+            return {"status": "skipped", "reason": reason}
         traceback.print_exc()
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return {"status": "failed", "reason": text[:MAX_REASON]}

@@ -5,6 +5,7 @@ engine, less what the program's hand-written gradients of attention and layer no
 `handwritten_tf_kernels` has these gradients too.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,75 +13,44 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from experiments.baselines.adam_tf import fused_adam
-from experiments.baselines.image_transformer import supported
+from experiments.baselines import transformer_sizes
+from experiments.baselines.training_tf import below, make_training
+from experiments.baselines.transformer_sizes import TransformerSizes, attention_bias
 from experiments.bench.problems import AdamSettings, Training
 
 NOTE = "plain operations and autodiff; Adam by TensorFlow's fused kernel"
-MASKED = -1e9
+
+Weights = Mapping[str, Any]
 
 
 def prepare(
     sizes: Any,
     weights: Mapping[str, np.ndarray],
     adam: AdamSettings,
-    *,
-    kernels: tuple[Callable, Callable] | None = None,
+    **kernels: Callable,
 ) -> Training:
     """Training of a model of `image_transformer.Sizes`, from these weights.
 
-    kernels: replacements of `attention` and `layer_norm`; None: these.
+    kernels: of `layers`, if others.
 
-    Raises ValueError for sizes that `supported.num_blocks` refuses.
+    Raises ValueError for sizes that `transformer_sizes.of_image_transformer` refuses.
     """
-    w = {name: tf.Variable(array) for name, array in weights.items()}
-    update = fused_adam(w, adam)
+    transformer = transformer_sizes.of_image_transformer(sizes)
+    stack = functools.partial(layers, sizes=transformer, **kernels)
     nats = dmol_nats if sizes.likelihood == "dmol" else categorical_nats
-    bias = attention_bias(sizes)
-    attend, norm = kernels or (attention, layer_norm)
 
-    @tf.function
-    def step(image: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            parameters = outputs(w, sizes, image, bias, attend, norm)
-            loss = tf.reduce_mean(nats(parameters, image))
-        update(tape.gradient(loss, w))
-        return loss
+    def loss(w: Weights, state: Any, image: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        return tf.reduce_mean(nats(outputs(w, sizes, image, stack), image)), state
 
-    return Training(
-        step=lambda image: float(step(tf.constant(image))),
-        weights=lambda: {name: v.numpy() for name, v in w.items()},
-    )
+    return make_training(weights, adam, loss)
 
 
-def attention_bias(sizes: Any) -> np.ndarray:
-    """The bias of a block's scores, [size, 2 size]: MASKED, or 0 if visible.
-
-    The first half of the keys are those of the block before, all of them visible; the
-    second half are the block's own, visible up to the query.
-
-    Raises ValueError as `prepare` does.
-    """
-    supported.num_blocks(sizes)
-    own = np.triu(np.full((sizes.block, sizes.block), MASKED, np.float32), 1)
-    return np.concatenate([np.zeros_like(own), own], 1)
-
-
-def outputs(
-    w: Mapping[str, Any],
-    sizes: Any,
-    image: tf.Tensor,
-    bias: np.ndarray,
-    attend: Callable,
-    norm: Callable,
-) -> tf.Tensor:
+def outputs(w: Weights, sizes: Any, image: tf.Tensor, stack: Callable) -> tf.Tensor:
     """Each position's outputs given the values before it: [batch, positions, outputs].
 
-    image: [batch, height, width, 3] int32; bias: see `attention_bias`; attend, norm:
-    `attention` and `layer_norm`, or others that are called alike.
+    image: [batch, height, width, 3] int32.
     """
     batch = image.shape[0]
-    root = math.sqrt(sizes.hidden)
     if sizes.likelihood == "dmol":
         values = tf.reshape(image, (batch, -1, 3))
         scaled = tf.cast(values, tf.float32) / 127.5 - 1
@@ -88,23 +58,39 @@ def outputs(
     else:
         channel = 256 * np.arange(3, dtype=np.int32)
         rows = tf.reshape(image + channel, (batch, -1))
-        x = tf.gather(w["embedding"], rows) * root
-    x = tf.pad(x[:, :-1], [[0, 0], [1, 0], [0, 0]])
+        x = tf.gather(w["embedding"], rows) * math.sqrt(sizes.hidden)
+    return dense(stack(w, x[:, :-1]), w["outputs"], w.get("outputs_bias"))
+
+
+def layers(
+    w: Weights,
+    x: tf.Tensor,
+    sizes: TransformerSizes,
+    attend: Callable | None = None,
+    norm: Callable | None = None,
+) -> tf.Tensor:
+    """All layers on embedded values, for the position after each.
+
+    x: [batch, positions - 1, hidden].  Returns [batch, positions, hidden].
+    attend, norm: instead of `attention` and `layer_norm`, and called like them.
+    """
+    attend, norm = attend or attention, norm or layer_norm
+    x = tf.pad(x, [[0, 0], [1, 0], [0, 0]])
     signal = w["row"][:, tf.newaxis] + w["column"]
-    x += root * tf.reshape(signal, (-1, sizes.hidden))
+    x += math.sqrt(sizes.hidden) * tf.reshape(signal, (-1, sizes.hidden))
+    length = x.shape[1]
+    if length % sizes.block:  # whole blocks: no position attends to later ones
+        x = tf.pad(x, [[0, 0], [0, -length % sizes.block], [0, 0]])
+    bias = attention_bias(sizes.block)
     for number in range(sizes.layers):
-        own = {
-            name.partition("/")[2]: v
-            for name, v in w.items()
-            if name.startswith(f"layer{number}/")
-        }
+        own = below(w, f"layer{number}")
         query, key, value = (dense(x, own[n]) for n in ("query", "key", "value"))
         update = dense(attend(sizes, query, key, value, bias), own["out"])
         x = norm(x + update, own["attention/scale"], own["attention/bias"])
         inner = tf.nn.relu(dense(x, own["filter_in"], own["filter_in_bias"]))
         update = dense(inner, own["filter_out"], own["filter_out_bias"])
         x = norm(x + update, own["filter/scale"], own["filter/bias"])
-    return dense(x, w["outputs"], w.get("outputs_bias"))
+    return x[:, :length] if length % sizes.block else x
 
 
 def dense(x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
@@ -119,7 +105,11 @@ def dense(x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor | None = None) -> tf.
 
 
 def attention(
-    sizes: Any, query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, bias: np.ndarray
+    sizes: TransformerSizes,
+    query: tf.Tensor,
+    key: tf.Tensor,
+    value: tf.Tensor,
+    bias: np.ndarray,
 ) -> tf.Tensor:
     """Attention of every position to its block and the one before.
 
@@ -163,9 +153,9 @@ def layer_norm(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
 def categorical_nats(logits: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
     """Of each image: [batch].
 
-    logits: [batch, positions, 256]; image: [batch, height, width, 3] int32.
+    logits: [batch, positions, values]; image: their labels, int32, of any shape.
     """
-    labels = tf.reshape(image, (image.shape[0], -1))
+    labels = tf.reshape(image, (-1, logits.shape[1]))
     each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     return tf.reduce_sum(each, -1)
 
@@ -179,11 +169,11 @@ def dmol_nats(outputs: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
     with the logarithm of a bin's mass as the sum of those of three factors.
     """
     mixtures = outputs.shape[-1] // 10
-    batch, positions = outputs.shape[:2]
-    x = tf.cast(tf.reshape(image, (batch, positions, 3, 1)), tf.float32)
+    positions = outputs.shape[1]
+    x = tf.cast(tf.reshape(image, (-1, positions, 3, 1)), tf.float32)
     at = x / 127.5 - 1
     logits = outputs[..., :mixtures]
-    rest = tf.reshape(outputs[..., mixtures:], (batch, positions, 3, 3, mixtures))
+    rest = tf.reshape(outputs[..., mixtures:], (-1, positions, 3, 3, mixtures))
     means, log_scales, coefficients = tf.unstack(rest, axis=2)
     log_scales = tf.maximum(log_scales, -7.0)
     c = tf.tanh(coefficients)

@@ -32,5 +32,5 @@ def prepare(
     ) -> tf.Tensor:
         return local_attention(query, key, value, blocks=blocks, heads=sizes.heads)
 
-    kernels = (attention, network.layer_norm)
-    return handwritten_tf.prepare(sizes, weights, adam, kernels=kernels)
+    kernels = {"attend": attention, "norm": network.layer_norm}
+    return handwritten_tf.prepare(sizes, weights, adam, **kernels)

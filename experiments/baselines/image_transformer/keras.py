@@ -9,11 +9,18 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from experiments.baselines.image_transformer import supported
+from experiments.baselines.image_transformer.handwritten_tf import (
+    categorical_nats,
+    dmol_nats,
+)
+from experiments.baselines.transformer_sizes import (
+    TransformerSizes,
+    attention_bias,
+    of_image_transformer,
+)
 from experiments.bench.problems import AdamSettings, Training
 
 NOTE = "layers of Keras 3 and keras.ops on TensorFlow, Keras's Adam"
-MASKED = -1e9
 
 
 def prepare(
@@ -27,11 +34,11 @@ def prepare(
 
     jit_compile: by XLA, as in Keras's `compile`.
 
-    Raises ValueError for sizes that `supported.num_blocks` refuses.
+    Raises ValueError for sizes that `transformer_sizes.of_image_transformer` refuses.
     """
     model = ImageTransformer(sizes)
-    shape = (1, sizes.height, sizes.width, 3)
-    model(ops.zeros(shape, "int32"))
+    model(ops.zeros((1, sizes.height, sizes.width, 3), "int32"))
+    nats = dmol_nats if sizes.likelihood == "dmol" else categorical_nats
     variables = model.by_name()
     for name, array in weights.items():
         variables[name].assign(array)
@@ -39,7 +46,7 @@ def prepare(
         optimizer=Adam(
             adam.rate, beta_1=adam.beta1, beta_2=adam.beta2, epsilon=adam.epsilon
         ),
-        loss=dmol_nats if sizes.likelihood == "dmol" else categorical_nats,
+        loss=lambda image, outputs: nats(outputs, ops.cast(image, "int32")),
         jit_compile=jit_compile,
     )
 
@@ -77,8 +84,9 @@ class ImageTransformer(keras.Model):
             self.merge = keras.layers.Dense(sizes.hidden, "relu")
         else:
             self.embedding = keras.layers.Embedding(3 * 256, sizes.hidden)
-        self.positions = Positions(sizes)
-        self.blocks = [Layer(sizes) for _ in range(sizes.layers)]
+        transformer = of_image_transformer(sizes)
+        self.positions = Positions(transformer)
+        self.blocks = [Layer(transformer) for _ in range(sizes.layers)]
         num_outputs = 10 * sizes.num_mixtures if self.dmol else 256
         self.outputs_of = keras.layers.Dense(num_outputs, use_bias=not self.dmol)
         self.root = math.sqrt(sizes.hidden)
@@ -120,12 +128,13 @@ class Positions(keras.layers.Layer):
     [batch, positions, hidden] to the same.
     """
 
-    def __init__(self, sizes: Any) -> None:
+    def __init__(self, sizes: TransformerSizes) -> None:
         super().__init__()
-        columns = sizes.width * (1 if sizes.likelihood == "dmol" else 3)
         self.root = math.sqrt(sizes.hidden)
-        self.row = self.add_weight(shape=(sizes.height, sizes.hidden), name="row")
-        self.column = self.add_weight(shape=(columns, sizes.hidden), name="column")
+        self.row = self.add_weight(shape=(sizes.rows, sizes.hidden), name="row")
+        self.column = self.add_weight(
+            shape=(sizes.columns, sizes.hidden), name="column"
+        )
 
     def call(self, x: Any) -> Any:
         signal = ops.expand_dims(self.row, 1) + self.column
@@ -138,7 +147,7 @@ class Layer(keras.layers.Layer):
     [batch, positions, hidden] to the same.
     """
 
-    def __init__(self, sizes: Any) -> None:
+    def __init__(self, sizes: TransformerSizes) -> None:
         super().__init__()
 
         def dense(size: int) -> keras.layers.Layer:
@@ -159,20 +168,15 @@ class Layer(keras.layers.Layer):
 
     def by_name(self) -> dict[str, Any]:
         """The layer's variables by their names in the model."""
-        return {
-            "query": self.query.kernel,
-            "key": self.key.kernel,
-            "value": self.value.kernel,
-            "out": self.out.kernel,
-            "attention/scale": self.after_attention.gamma,
-            "attention/bias": self.after_attention.beta,
-            "filter_in": self.filter_in.kernel,
-            "filter_in_bias": self.filter_in.bias,
-            "filter_out": self.filter_out.kernel,
-            "filter_out_bias": self.filter_out.bias,
-            "filter/scale": self.after_filter.gamma,
-            "filter/bias": self.after_filter.beta,
-        }
+        variables = {}
+        for name in ("query", "key", "value", "out", "filter_in", "filter_out"):
+            variables[name] = getattr(self, name).kernel
+        for name in ("filter_in", "filter_out"):
+            variables[f"{name}_bias"] = getattr(self, name).bias
+        for name in ("attention", "filter"):
+            variables[f"{name}/scale"] = getattr(self, f"after_{name}").gamma
+            variables[f"{name}/bias"] = getattr(self, f"after_{name}").beta
+        return variables
 
 
 class LocalAttention(keras.layers.Layer):
@@ -182,18 +186,19 @@ class LocalAttention(keras.layers.Layer):
     then the same, and small, for all other blocks.
     """
 
-    def __init__(self, sizes: Any) -> None:
+    def __init__(self, sizes: TransformerSizes) -> None:
         super().__init__()
-        self.sizes, self.num_blocks = sizes, supported.num_blocks(sizes)
-        own = np.triu(np.full((sizes.block, sizes.block), MASKED, np.float32), 1)
-        self.bias = np.concatenate([np.zeros_like(own), own], 1)  # [size, 2 size]
+        self.sizes, self.bias = sizes, attention_bias(sizes.block)
 
     def call(self, query: Any, key: Any, value: Any) -> Any:
         """[batch, positions, ...] each to [batch, positions, value_size]."""
         heads, size = self.sizes.heads, self.sizes.block
+        positions = query.shape[1]
 
         def split(y: Any) -> Any:  # [batch, blocks, heads, size, depth]
-            y = ops.reshape(y, (-1, self.num_blocks, size, heads, y.shape[-1] // heads))
+            y = ops.reshape(
+                y, (-1, positions // size, size, heads, y.shape[-1] // heads)
+            )
             return ops.transpose(y, (0, 1, 3, 2, 4))
 
         def with_previous(y: Any) -> Any:  # of all blocks but the first
@@ -210,52 +215,4 @@ class LocalAttention(keras.layers.Layer):
             query[:, 1:], with_previous(key), with_previous(value), self.bias
         )
         output = ops.transpose(ops.concatenate([first, later], 1), (0, 1, 3, 2, 4))
-        return ops.reshape(output, (-1, self.num_blocks * size, self.sizes.value_size))
-
-
-def categorical_nats(image: Any, logits: Any) -> Any:
-    """Of each image: [batch].
-
-    image: [batch, height, width, 3] int32; logits: [batch, positions, 256].
-    """
-    labels = ops.reshape(image, ops.shape(logits)[:2])
-    each = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-    return ops.sum(each, -1)
-
-
-def dmol_nats(image: Any, outputs: Any) -> Any:
-    """Of each image: [batch].
-
-    image: [batch, height, width, 3] int32; outputs: [batch, positions, 10 mixtures].
-
-    A discretised mixture of logistics, Salimans et al. (2017), PixelCNN++, section 2,
-    with the logarithm of a bin's mass as the sum of those of three factors.
-    """
-    mixtures = outputs.shape[-1] // 10
-    positions = outputs.shape[1]
-    x = ops.cast(ops.reshape(image, (-1, positions, 3, 1)), "float32")
-    at = x / 127.5 - 1
-    logits = outputs[..., :mixtures]
-    rest = ops.reshape(outputs[..., mixtures:], (-1, positions, 3, 3, mixtures))
-    means, log_scales, coefficients = rest[:, :, 0], rest[:, :, 1], rest[:, :, 2]
-    log_scales = ops.maximum(log_scales, -7.0)
-    c = ops.tanh(coefficients)
-    red, green = at[:, :, 0], at[:, :, 1]
-    means = means + ops.stack(
-        [
-            ops.zeros_like(c[:, :, 0]),
-            c[:, :, 0] * red,
-            c[:, :, 1] * red + c[:, :, 2] * green,
-        ],
-        2,
-    )
-    inverse = ops.exp(-log_scales)
-    upper = (at + 1 / 255 - means) * inverse
-    lower = (at - 1 / 255 - means) * inverse
-    below = ops.where(x < 255, ops.log_sigmoid(upper), 0.0)
-    above = ops.where(x > 0, ops.log_sigmoid(-lower), 0.0)
-    inside = ops.logical_and(x > 0, x < 255)
-    between = ops.where(inside, ops.log(-ops.expm1(-2 / 255 * inverse)), 0.0)
-    log_probs = ops.sum(below + above + between, 2)
-    mixed = ops.logsumexp(log_probs + ops.log_softmax(logits), -1)
-    return -ops.sum(mixed, -1)
+        return ops.reshape(output, (-1, positions, self.sizes.value_size))

@@ -4,10 +4,14 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import blackjax
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.scipy import stats
 
 from experiments.baselines.nuts.density import evaluate_jax
-from experiments.bench.problems import SystemDraws, require
+from experiments.bench.problems import SystemDraws
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 from experiments.inference.samples import gradients_computed
@@ -22,13 +26,9 @@ def prepare(
 
     Several chains run as one batch, in which every chain waits for the longest tree:
     `SystemDraws.gradients` counts all gradients computed.  Each call has its own random
-    stream.  Raises Unavailable without BlackJAX.
+    stream.
     """
     density, x, y = _density(problem)
-    import blackjax
-    import jax
-    import jax.numpy as jnp
-
     start = jnp.asarray(problem.start)
 
     @jax.jit
@@ -74,16 +74,13 @@ def prepare(
 def log_prob_and_grad(
     problem: RegressionProblem, points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """BlackJAX's density and its gradient.  Raises as `prepare` does."""
+    """The density that BlackJAX is given and its gradient, in float32."""
     density, *data = _density(problem)
     return evaluate_jax(density, tuple(data), points)
 
 
 def _density(problem: RegressionProblem) -> tuple[Callable, Any, Any]:
     """The log density as a function of (coeffs, x, y), and x and y."""
-    require("blackjax")
-    import jax.numpy as jnp
-    from jax.scipy import stats
 
     def density(coeffs: Any, x: Any, y: Any) -> Any:
         logits = x @ coeffs  # [rows]

@@ -24,7 +24,7 @@ def evaluate_jax(
     density: Callable, data: tuple[Any, ...], points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """A density in JAX, of coefficients and data, and its gradient in float32."""
-    import jax
+    import jax  # here, because Stan and PyMC do without it
 
     value_and_grad = jax.jit(jax.value_and_grad(density))
     return stack(value_and_grad(point, *data) for point in points.astype(np.float32))

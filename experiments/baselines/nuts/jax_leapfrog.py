@@ -4,10 +4,12 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.baselines.nuts.density import evaluate_jax
-from experiments.bench.problems import SystemDraws, require
+from experiments.bench.problems import SystemDraws
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 
@@ -28,13 +30,8 @@ def prepare(
     drawn anew for each call, not for each draw, and the chains run one after another.
 
     layout: "dim_rows" stores the features [dim, rows], "rows_dim" [rows, dim].
-
-    Raises Unavailable without JAX.
     """
     density, x, y = _density(problem, layout)
-    import jax
-    import jax.numpy as jnp
-
     step_size = jnp.float32(settings.step_size)
     value_and_grad = jax.value_and_grad(density)
 
@@ -77,7 +74,7 @@ def prepare(
 def log_prob_and_grad(
     problem: RegressionProblem, points: np.ndarray, *, layout: str = "dim_rows"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The loop's density and its gradient.  Raises as `prepare` does."""
+    """The loop's density, without its constants, and its gradient, in float32."""
     density, *data = _density(problem, layout)
     return evaluate_jax(density, tuple(data), points)
 
@@ -86,9 +83,6 @@ def _density(problem: RegressionProblem, layout: str) -> tuple[Callable, Any, An
     """The log density as a function of (coeffs, x, y), and x and y."""
     if layout not in ("dim_rows", "rows_dim"):
         raise ValueError(f"layout: given {layout!r}, wanted 'dim_rows' or 'rows_dim'")
-    require("jax")
-    import jax
-    import jax.numpy as jnp
 
     def density(coeffs: Any, x: Any, y: Any) -> Any:
         logits = coeffs @ x if layout == "dim_rows" else x @ coeffs  # [rows]

@@ -7,10 +7,16 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from numpyro.infer import NUTS, init_to_value
+from numpyro.infer.util import log_density
 
 from experiments.baselines.nuts.density import evaluate_jax
-from experiments.bench.problems import SystemDraws, require
+from experiments.bench.problems import SystemDraws
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 from experiments.inference.samples import gradients_computed
@@ -25,12 +31,9 @@ def prepare(
 
     Several chains run as one batch, in which every chain waits for the longest tree:
     `SystemDraws.gradients` counts all gradients computed.  Each call has its own random
-    stream.  Raises Unavailable without NumPyro.
+    stream.
     """
     program, x, y = _program(problem)
-    import jax
-    from numpyro.infer import NUTS, init_to_value
-
     kernel = NUTS(
         program,
         step_size=settings.step_size,
@@ -78,9 +81,8 @@ def prepare(
 def log_prob_and_grad(
     problem: RegressionProblem, points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """NumPyro's density and its gradient.  Raises as `prepare` does."""
+    """NumPyro's density and its gradient, in float32."""
     program, *data = _program(problem)
-    from numpyro.infer.util import log_density
 
     def density(coeffs: Any, *data: Any) -> Any:
         return log_density(program, data, {}, {"coeffs": coeffs})[0]
@@ -90,10 +92,6 @@ def log_prob_and_grad(
 
 def _program(problem: RegressionProblem) -> tuple[Callable, Any, Any]:
     """The NumPyro program and its two arguments."""
-    require("numpyro")
-    import jax.numpy as jnp
-    import numpyro
-    import numpyro.distributions as dist
 
     def program(x: Any, y: Any) -> None:
         prior = dist.Normal(0.0, 1.0).expand([x.shape[1]]).to_event(1)

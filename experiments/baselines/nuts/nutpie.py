@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import nutpie
 
 from experiments.baselines.nuts.density import call_seeds
 from experiments.baselines.nuts.pymc import build_model
-from experiments.bench.problems import SystemDraws, require
+from experiments.bench.problems import SystemDraws
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 
@@ -32,11 +33,9 @@ def prepare(
     that metric the step is far too short on a large problem and every tree reaches its
     greatest depth, which is MAX_DEPTH here.
 
-    Raises Unavailable without nutpie, and as `pymc.build_model` does.
+    Raises as `pymc.build_model` does.
     """
     compiled = _compile(problem)
-    import nutpie
-
     seeds = call_seeds(seed)
 
     def sample() -> SystemDraws:
@@ -92,9 +91,6 @@ def log_prob_and_grad(
 
 
 def _compile(problem: RegressionProblem) -> Any:
-    require("nutpie")
-    import nutpie
-
     return nutpie.compile_pymc_model(
         build_model(problem, dtype="float64"),
         initial_points={"coeffs": problem.start.astype(np.float64)},

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from experiments.baselines.nuts.density import call_seeds, stack
-from experiments.bench.problems import SystemDraws, require
+from experiments.bench.problems import SystemDraws
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 
@@ -103,12 +103,10 @@ def log_prob_and_grad(
 def build_model(problem: RegressionProblem, *, dtype: str) -> Any:
     """The pymc.Model of the problem, whose data and coeffs have `dtype`.
 
-    Raises Unavailable without PyMC, and RuntimeError in a process that has loaded
-    PyTensor with another floatX.
+    Raises RuntimeError in a process that has loaded PyTensor with another floatX.
     """
     if dtype not in ("float64", "float32"):
         raise ValueError(f"dtype: given {dtype!r}, wanted 'float64' or 'float32'")
-    require("pymc", target="setup")
     if "pytensor" not in sys.modules:
         flags = os.environ.get("PYTENSOR_FLAGS", "")  # inherited by chains' processes
         os.environ["PYTENSOR_FLAGS"] = f"{flags},floatX={dtype}".lstrip(",")

@@ -24,10 +24,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import httpstan.cache
+import httpstan.models
+import httpstan.utils
 import numpy as np
 
 from experiments.baselines.nuts.density import call_seeds, stack
-from experiments.bench.problems import SystemDraws, Unavailable, require
+from experiments.bench.problems import SystemDraws, Unavailable
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 
@@ -104,13 +107,10 @@ def compiled_module(program: str) -> Path:
     The file's name holds a hash of program, httpstan, platform and interpreter, so one
     compilation serves every later process.
 
-    Raises Unavailable without PyStan or a compiler.
+    Raises Unavailable without a compiler.
     """
     if program not in PROGRAMS:
         raise ValueError(f"program: given {program!r}, wanted one of {list(PROGRAMS)}")
-    require("stan", package="pystan", target="setup")
-    import httpstan.models
-
     code = Path(__file__).with_name(PROGRAMS[program]).read_text()
     name = httpstan.models.calculate_model_name(code).removeprefix("models/")
     suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
@@ -146,9 +146,6 @@ def _processes(num: int, **initializer: Any) -> concurrent.futures.ProcessPoolEx
 
 def _compile(code: str, target: Path) -> None:
     """Builds the extension module as PyStan does and moves it to `target` when done."""
-    import httpstan.cache
-    import httpstan.models
-
     with tempfile.TemporaryDirectory(dir=target.parent) as cache:
         httpstan.cache.cache_directory = lambda: Path(cache)
         for attempt in range(5):
@@ -185,8 +182,6 @@ _data: dict[str, Any]
 
 def _load(module: Path, features: np.ndarray, labels: np.ndarray) -> None:
     """Loads the compiled module and the data into this worker process."""
-    import httpstan.utils
-
     global _module, _data
     # httpstan hands the C++ side a Python list of boxed numbers, which at half a
     # million rows is most of the start-up; a buffer is read three times as fast.

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from experiments.baselines.adam_tf import fused_adam
-from experiments.baselines.vae.draws import Draws, step_with_draws
-from experiments.bench.problems import AdamSettings, Training
+from experiments.baselines.training_tf import below, make_training
+from experiments.bench.problems import AdamSettings, Draws, Training
 
 NOTE = (
     "plain layers on one device and autodiff; Adam by TensorFlow's fused kernel; its "
@@ -40,22 +39,13 @@ def prepare(
 
     A step takes clips [clips, length] of 16-bit integers.
     """
-    w = {name: tf.Variable(array) for name, array in weights.items()}
-    update = fused_adam(w, adam)
 
-    @tf.function
-    def step(
-        clips: tf.Tensor, dequantization: tf.Tensor, noise: tf.Tensor
-    ) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(nats(w, sizes, clips, dequantization, noise))
-        update(tape.gradient(loss, w))
-        return loss
+    def loss(
+        w: Weights, state: Any, clips: Any, dequantization: Any, noise: Any
+    ) -> tuple[tf.Tensor, Any]:
+        return tf.reduce_mean(nats(w, sizes, clips, dequantization, noise)), state
 
-    return Training(
-        step=step_with_draws(step, draws),
-        weights=lambda: {name: v.numpy() for name, v in w.items()},
-    )
+    return make_training(weights, adam, loss, draws=draws)
 
 
 def nats(
@@ -68,7 +58,7 @@ def nats(
     """The negative evidence lower bound of each clip: [clips]."""
     audio = (tf.cast(clips, tf.float32) + dequantization - 0.5) / FULL_SCALE
     outputs = coder(
-        under(w, "compressor"), tf.asinh(INPUT_GAIN * audio) / 4, CODER_BLOCK
+        below(w, "compressor"), tf.asinh(INPUT_GAIN * audio) / 4, CODER_BLOCK
     )
     mean = bounded(outputs[..., 0], LATENT_LIMIT)
     log_scale = bounded(outputs[..., 1], LATENT_LOG_SCALE)
@@ -83,7 +73,7 @@ def nats(
         log_det + logistic(x / LOGISTIC_SCALE) - x.shape[1] * math.log(LOGISTIC_SCALE)
     )
 
-    outputs = coder(under(w, "upsampler"), z, CODER_BLOCK // 2)
+    outputs = coder(below(w, "upsampler"), z, CODER_BLOCK // 2)
     shift, log_scale = outputs[..., 0], bounded(outputs[..., 1], LOG_SCALE)
     x, log_det = through(w, sizes, "decoder", audio, last=adaptive(w, sizes))
     log_det -= 0.5 * tf.reduce_sum(tf.math.log1p(x**2), -1)  # of asinh
@@ -102,11 +92,6 @@ def logistic(x: tf.Tensor) -> tf.Tensor:
 def bounded(x: tf.Tensor, limit: float) -> tf.Tensor:
     """A smooth map of the line to (-limit, limit)."""
     return limit * tf.tanh(x / limit)
-
-
-def under(w: Weights, name: str) -> dict[str, Any]:
-    """The weights below a name."""
-    return {n.removeprefix(f"{name}/"): v for n, v in w.items() if n.startswith(name)}
 
 
 def through(
@@ -131,7 +116,7 @@ def through(
         inverses = []
         for at, part, edge in zip(columns, parts, before, strict=True):
             column = sizes.num_splits - 1 - at if backwards else at
-            own = under(w, f"{name}/flow{number}/part{column}")
+            own = below(w, f"{name}/flow{number}/part{column}")
             shift, log_scale = of_row(own, sizes, tf.concat([edge, part], -1))
             inverses.append((part - shift) * tf.exp(-log_scale))
             log_det -= tf.reduce_sum(log_scale, -1)
@@ -143,7 +128,7 @@ def through(
 
 def row(w: Weights, sizes: Any, name: str) -> Callable:
     """The aggregating flow's network on latents."""
-    own = under(w, f"{name}/flow{sizes.num_flows}/part0")
+    own = below(w, f"{name}/flow{sizes.num_flows}/part0")
     receptive_field = sizes.block_size * sizes.context_blocks
     return lambda y: of_row(own, sizes, tf.pad(y, ((0, 0), (receptive_field, 0))))
 
@@ -184,7 +169,7 @@ def before_each(x: tf.Tensor, taps: int) -> tf.Tensor:
 
 def adaptive(w: Weights, sizes: Any) -> Callable:
     """The aggregating flow's network on audio."""
-    own = under(w, f"decoder/flow{sizes.num_flows}/part0")
+    own = below(w, f"decoder/flow{sizes.num_flows}/part0")
 
     def network(y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         batch, block = y.shape[0], sizes.refit_every

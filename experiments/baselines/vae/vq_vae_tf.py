@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from experiments.baselines.adam_tf import fused_adam
+from experiments.baselines import transformer_sizes
 from experiments.baselines.image_transformer import handwritten_tf as transformer
-from experiments.baselines.vae.draws import Draws, step_with_draws
-from experiments.bench.problems import AdamSettings, Training
+from experiments.baselines.training_tf import below, make_training
+from experiments.bench.problems import AdamSettings, Draws, Training
 from experiments.vq_vae import cosine_basis
 
 NOTE = (
@@ -22,6 +22,8 @@ NOTE = (
 )
 USAGE_DECAY, PATIENCE = 0.99, 100  # by which unused codes are found
 INITIAL_LOG_SCALE, INITIAL_COEFFICIENTS = -3.0, (2.0, 0.0, 2.0)  # of mixtures
+
+Weights = Mapping[str, Any]
 
 
 def prepare(
@@ -41,29 +43,18 @@ def prepare(
     implemented.
     """
     check(sizes, codebook)
-    w = {name: tf.Variable(array) for name, array in weights.items()}
-    variables = {name: tf.Variable(array) for name, array in state.items()}
-    update = fused_adam(w, adam)
 
-    @tf.function
-    def step(image: tf.Tensor, uniform: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
-        before = {name: v.read_value() for name, v in variables.items()}
-        with tf.GradientTape() as tape:
-            loss, statistics = loss_of(w, before, sizes, codebook, image, uniform)
-        gradients = tape.gradient(loss, w, unconnected_gradients="zero")
-        update(gradients)
-        for name, value in averaged(codebook, before, *statistics, chosen).items():
-            variables[name].assign(value)
-        return loss
+    def loss(
+        w: Weights, before: Any, image: Any, uniform: Any, chosen: Any
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        nats, statistics = loss_of(w, before, sizes, codebook, image, uniform)
+        return nats, averaged(codebook, before, *statistics, chosen)
 
-    def values() -> dict[str, np.ndarray]:
-        return {name: v.numpy() for name, v in (w | variables).items()}
-
-    return Training(step=step_with_draws(step, draws), weights=values)
+    return make_training(weights, adam, loss, state=state, draws=draws)
 
 
 def loss_of(
-    w: Mapping[str, Any],
+    w: Weights,
     state: Mapping[str, tf.Tensor],
     sizes: Any,
     codebook: Any,
@@ -103,16 +94,10 @@ def check(sizes: Any, codebook: Any) -> None:
         raise ValueError(
             f"num_samples: given {codebook.num_samples}, wanted 1 or more: soft EM"
         )
-    side = sizes.size // math.prod(sizes.strides)
-    codes = side * side * sizes.codes_per_position
-    if codes < 2 * sizes.prior_block:
-        raise ValueError(
-            f"prior_block: given {sizes.prior_block}, wanted two blocks or more of the "
-            f"{codes} codes"
-        )
+    transformer_sizes.of_prior(sizes)
 
 
-def encoded(w: Mapping[str, Any], sizes: Any, image: tf.Tensor) -> tf.Tensor:
+def encoded(w: Weights, sizes: Any, image: tf.Tensor) -> tf.Tensor:
     """The vectors to be quantised: [vectors, dim].  image: [batch, size, size, 3]."""
     x = tf.cast(image, tf.float32) / 127.5 - 1
     for number, stride in enumerate(sizes.strides):
@@ -135,9 +120,7 @@ def encoded(w: Mapping[str, Any], sizes: Any, image: tf.Tensor) -> tf.Tensor:
     return x
 
 
-def decoded(
-    w: Mapping[str, Any], sizes: Any, vectors: tf.Tensor, batch: int
-) -> tf.Tensor:
+def decoded(w: Weights, sizes: Any, vectors: tf.Tensor, batch: int) -> tf.Tensor:
     """The parameters of the pixels' distributions: [batch, size, size, outputs].
 
     vectors: [vectors, dim], of all of the batch.
@@ -186,7 +169,7 @@ def as_means(sizes: Any) -> np.ndarray:
     return np.concatenate([before, means, after], 1)
 
 
-def residuals(w: Mapping[str, Any], sizes: Any, name: str, x: tf.Tensor) -> tf.Tensor:
+def residuals(w: Weights, sizes: Any, name: str, x: tf.Tensor) -> tf.Tensor:
     """The residual layers after a convolution, of two convolutions each.
 
     x: [batch, rows, columns, channels], the shape of the result too.
@@ -278,53 +261,17 @@ def pixel_nats(sizes: Any, outputs: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
     return transformer.dmol_nats(outputs, image)
 
 
-def prior_nats(
-    w: Mapping[str, Any], sizes: Any, codebook: Any, codes: tf.Tensor
-) -> tf.Tensor:
+def prior_nats(w: Weights, sizes: Any, codebook: Any, codes: tf.Tensor) -> tf.Tensor:
     """The nats of each image's codes, [batch], by an Image Transformer.
 
     codes: [batch, codes of an image].
     """
-    own = {
-        name.removeprefix("prior/"): v
-        for name, v in w.items()
-        if name.startswith("prior/")
-    }
-    layers = _PriorSizes(sizes)
-    length, root = codes.shape[1], math.sqrt(layers.hidden)
+    own, prior = below(w, "prior"), transformer_sizes.of_prior(sizes)
+    length = codes.shape[1]
     rows = codes + codebook.num_codes * (
         np.arange(length, dtype=np.int32) % sizes.codes_per_position
     )
-    x = tf.gather(own["embedding"], rows[:, :-1]) * root
-    x = tf.pad(x, [[0, 0], [1, 0], [0, 0]])
-    signal = own["row"][:, tf.newaxis] + own["column"]
-    x += root * tf.reshape(signal, (length, layers.hidden))
-    # Padded to whole blocks at the end, where no code attends to it.
-    x = tf.pad(x, [[0, 0], [0, -length % layers.block], [0, 0]])
-    dense = transformer.dense
-    later = np.triu(np.full((layers.block,) * 2, transformer.MASKED, np.float32), 1)
-    bias = np.concatenate([np.zeros_like(later), later], 1)
-    for number in range(sizes.prior_layers):
-        head = f"layer{number}/"
-        of = {n.removeprefix(head): v for n, v in own.items() if n.startswith(head)}
-        query, key, value = (dense(x, of[n]) for n in ("query", "key", "value"))
-        update = dense(
-            transformer.attention(layers, query, key, value, bias), of["out"]
-        )
-        x = transformer.layer_norm(
-            x + update, of["attention/scale"], of["attention/bias"]
-        )
-        inner = tf.nn.relu(dense(x, of["filter_in"], of["filter_in_bias"]))
-        update = dense(inner, of["filter_out"], of["filter_out_bias"])
-        x = transformer.layer_norm(x + update, of["filter/scale"], of["filter/bias"])
-    logits = dense(x[:, :length], own["outputs"], own["outputs_bias"])
+    x = tf.gather(own["embedding"], rows[:, :-1]) * math.sqrt(prior.hidden)
+    x = transformer.layers(own, x, prior)
+    logits = transformer.dense(x, own["outputs"], own["outputs_bias"])
     return transformer.categorical_nats(logits, codes)
-
-
-class _PriorSizes:
-    """The sizes that `handwritten_tf.attention` reads."""
-
-    def __init__(self, sizes: Any) -> None:
-        self.heads, self.hidden = sizes.prior_heads, sizes.prior_hidden
-        self.block = sizes.prior_block
-        self.key_size = self.value_size = sizes.prior_hidden // 2

@@ -1,7 +1,6 @@
 """What the compared systems say when they cannot run, and when they are misused."""
 
 import importlib
-import importlib.util
 import shutil
 import sys
 import types
@@ -10,7 +9,8 @@ import httpstan.utils
 import numpy as np
 import pytest
 
-from experiments.baselines.nuts import jax_leapfrog, pymc, stan
+from experiments.baselines.nuts import pymc, stan
+from experiments.bench import worker
 from experiments.bench.problems import Unavailable
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
@@ -23,23 +23,33 @@ PROBLEM = RegressionProblem(
     start=np.zeros(2, np.float32),
 )
 SETTINGS = SamplerSettings(step_size=0.1)
-MODULES = ("stan", "pymc", "nutpie", "numpyro", "blackjax", "jax_leapfrog")
+OF_PEERS = [f"nuts.{name}" for name in ("nutpie", "numpyro", "blackjax")]
+OF_PEERS += ["nuts.jax_leapfrog", "image_transformer.flax", "vae.vq_vae_flax"]
 
 
-@pytest.fixture(params=MODULES)
-def system_not_installed(request, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    return importlib.import_module(f"experiments.baselines.nuts.{request.param}")
+def result_of(monkeypatch, load):
+    """What a worker writes when its task calls this function."""
+    tasks = types.ModuleType("tasks")
+    tasks.MODES = {"load": lambda task: load()}
+    monkeypatch.setitem(sys.modules, "tasks", tasks)
+    return worker.run("tasks", {"mode": "load"})
 
 
-def test_prepare_says_what_to_install(system_not_installed):
-    with pytest.raises(Unavailable, match="not installed: pip install"):
-        system_not_installed.prepare(PROBLEM, SETTINGS, 0)
+@pytest.mark.parametrize("system", OF_PEERS)
+def test_a_system_that_is_not_installed_is_skipped_and_says_how(monkeypatch, system):
+    name = f"experiments.baselines.{system}"
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    for peer in worker.PEERS:
+        monkeypatch.setitem(sys.modules, peer, None)  # as if it were not there
+    result = result_of(monkeypatch, lambda: importlib.import_module(name))
+    assert result["status"] == "skipped"
+    assert "not installed: pip install" in result["reason"]
+    assert "make peers" in result["reason"]
 
 
-def test_log_prob_and_grad_says_what_to_install(system_not_installed):
-    with pytest.raises(Unavailable, match="not installed: pip install"):
-        system_not_installed.log_prob_and_grad(PROBLEM, np.zeros((1, 2)))
+def test_a_missing_package_that_is_no_peer_is_a_failure(monkeypatch):
+    result = result_of(monkeypatch, lambda: importlib.import_module("no_such_package"))
+    assert result["status"] == "failed" and "no_such_package" in result["reason"]
 
 
 def test_stan_without_a_compiler_says_so(monkeypatch, tmp_path):
@@ -55,6 +65,12 @@ def test_an_unknown_variant_names_the_known_ones():
         stan.prepare(PROBLEM, SETTINGS, 0, program="fast")
     with pytest.raises(ValueError, match="'float16'.*float64"):
         pymc.prepare(PROBLEM, SETTINGS, 0, dtype="float16")
+
+
+def test_an_unknown_layout_names_the_known_ones():
+    pytest.importorskip("jax")
+    from experiments.baselines.nuts import jax_leapfrog
+
     with pytest.raises(ValueError, match="'dims'.*dim_rows"):
         jax_leapfrog.prepare(PROBLEM, SETTINGS, 0, layout="dims")
 

@@ -38,7 +38,11 @@ from experiments.bench.problems import Unavailable
 
 if __name__ == "__main__":
     module, variant, folder = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
-    system = importlib.import_module(f"experiments.baselines.nuts.{module}")
+    try:
+        system = importlib.import_module(f"experiments.baselines.nuts.{module}")
+    except ModuleNotFoundError as reason:
+        print("UNAVAILABLE", reason)
+        sys.exit(0)
     data = dict(np.load(f"{folder}/problem.npz"))
     points = data.pop("points")
     problem = RegressionProblem(name="tiny", source="synthetic", **data)
