@@ -44,7 +44,7 @@ def ran(command, seconds=300):
     """
     forks = multiprocessing.get_context("forkserver")
     forks.set_forkserver_preload(list(PRELOADED))
-    start = {"PYTHONPATH": str(REPO), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    start = {"PYTHONPATH": str(REPO), "TF_CPP_MIN_LOG_LEVEL": "3"}
     with mock.patch.dict(os.environ, start):
         multiprocessing.forkserver.ensure_running()
     with tempfile.TemporaryDirectory() as folder:

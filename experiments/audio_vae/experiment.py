@@ -1,7 +1,6 @@
 """The experiment: train an audio VAE on clips, evaluate it, sample from it."""
 
 import functools
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,67 +17,44 @@ from experiments.datasets.audio import (
     num_held_out_batches,
     training_batches,
 )
-from experiments.engines.selection import make_engine
+from experiments.engines.experiment import experiment
 from experiments.records import media
 from experiments.training import train_step
-from experiments.training.checks import check_count
-from experiments.training.optimizers import Optimizer
+from experiments.training.checks import check_count, check_memory
 
 
+@experiment
 def train(
     *,
-    run_dir: Path,
     seed: int,
     sizes: Sizes,
     audio: Audio,
-    optimizer: Optimizer,
-    loop: training.LoopSettings,
-    step: training.StepSettings,
     batch_size: int,
     num_held_out: int | None = None,
     num_samples: int = 2,
-    mesh: str = "batch:1",
-    device_type: str | None = None,
-    mode: str = "train",
-    resume: bool = False,
-    init_from: str | None = None,
-    dry_run: bool = False,
-) -> dict[str, Any]:
+) -> training.Task:
     """Trains an audio VAE; returns the summary.
 
     Bits per sample, written as `bits_per_dim`, are of held-out clips: an upper bound
     that includes the bits of the latents.
 
-    batch_size: clips of all devices and processes together.
     num_held_out: clips that evaluation uses, in whole batches; None: all that make
       whole batches.
     num_samples: clips sampled, and held-out clips reconstructed from their latents, at
       every evaluation; 0: none.
-    mesh: "batch:2" splits the batch over devices; "core:17" gives each core of the
-      model's virtual topology a device, and "batch:2,core:17" has two copies of it.
-    device_type: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
-    mode: "train"; "evaluate" computes metrics on the held-out clips, and "sample"
-      writes what evaluation shows, both with the weights of `init_from`.
-    resume: continues from the latest checkpoint in `run_dir`.
-    init_from: a run folder or a checkpoint, whose weights a new run starts from.
-    dry_run: checks all arguments, and returns {} without a run.
 
-    Writes checkpoints/, best/, metrics.jsonl, media/ with WAV files and spectrograms,
-    TensorBoard events with both, and summary.json to `run_dir`.
-
-    Raises ValueError for what the machine, the model or the clips cannot do, before any
-    work, and what `training.loop.train` raises.  Tran et al. (2018), section 2.2 and
-    figures 3 and 4.
+    The other arguments, and what is written, are those of `engines.experiment.run`.
+    Mesh "core:17" gives each core of the model's virtual topology a device, and
+    "batch:2,core:17" has two copies of it.  Tran et al. (2018), section 2.2 and figures
+    3 and 4.
     """
-    topology = training.check_arguments(
-        mesh=mesh, batch_size=batch_size, optimizer=optimizer, step=step, loop=loop
-    )
     if sizes.length != audio.length:
         raise ValueError(
             f"sizes: a model of {sizes.length} samples, wanted the {audio.length} of "
             f"{audio.name}"
         )
     check_count("num_samples", num_samples, minimum=0)
+    check_memory("num_samples", num_samples, 4 * audio.length)
     data = training.process_data(
         audio.name,
         batch_size,
@@ -87,34 +63,17 @@ def train(
         num_held_out_batches=num_held_out_batches(audio, batch_size, num_held_out),
     )
     show = functools.partial(_show, sizes, audio, seed, num_samples)
-    task = training.Task(
+    return training.Task(
         model=program.model(sizes),
         data=data,
         source=audio.source,
         data_kind="audio",
         unit="clips",
+        placement=network.placement(sizes),
         yardsticks=functools.partial(
             _yardsticks, audio, batch_size, data.num_held_out_batches
         ),
         make_show=lambda: show() if num_samples else None,
-    )
-    return training.run_task(
-        task,
-        functools.partial(
-            make_engine,
-            optimizer=optimizer,
-            topology=topology,
-            settings=step,
-            device_type=device_type,
-            placement=network.placement(sizes),
-        ),
-        run_dir=run_dir,
-        seed=seed,
-        loop_settings=loop,
-        mode=mode,
-        resume=resume,
-        init_from=init_from,
-        dry_run=dry_run,
     )
 
 

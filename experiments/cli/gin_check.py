@@ -12,6 +12,7 @@ import secrets
 import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -159,8 +160,8 @@ def _import(module: str, where: str) -> types.ModuleType:
             raise  # the module is there; what it imports is not
         if "." not in missing:
             for folder in (Path(where.rpartition(":")[0]).resolve().parent, Path.cwd()):
-                beside = (folder / f"{missing}.py", folder / missing / "__init__.py")
-                if any(map(Path.is_file, beside)) and str(folder) not in sys.path:
+                found = PathFinder.find_spec(missing, [str(folder)])
+                if found is not None and str(folder) not in sys.path:
                     sys.path.append(str(folder))
                     return _import(module, where)
         parent, _, name = missing.rpartition(".")
@@ -355,9 +356,9 @@ def _check_call(
                 f"{binding.where}: {binding.name} is %gin.REQUIRED; give it a value, "
                 f"such as --gin_param={binding.name}=..."
             )
-        value = _literal(binding.value, bindings)
-        if name in types_of and not any(_names_in(value)):
-            check_type(binding, value, types_of[name])
+        settled_one = settled(binding, bindings)
+        if name in types_of and not any(_names_in(settled_one.value)):
+            check_type(settled_one, settled_one.value, types_of[name])
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     for name, parameter in (_signature(target) or {}).items() if called else ():
         lacks = parameter.default is parameter.empty and parameter.kind not in variadic
@@ -376,12 +377,15 @@ def check_type(binding: Binding, value: Any, annotation: Any) -> None:
         )
 
 
-def _literal(value: Any, bindings: Bindings, depth: int = 8) -> Any:
-    """`value`, or what its macro stands for."""
-    while isinstance(value, Macro) and value != REQUIRED and depth:
-        bound = effective(bindings, value.name, gin.config.macro)
-        value, depth = bound["value"].value if bound else REQUIRED, depth - 1
-    return value
+def settled(binding: Binding, bindings: Bindings, depth: int = 8) -> Binding:
+    """The binding with what its macro stands for, and where that is written."""
+    while isinstance(binding.value, Macro) and binding.value != REQUIRED and depth:
+        bound = effective(bindings, binding.value.name, gin.config.macro)
+        if "value" not in bound:
+            return binding._replace(value=REQUIRED)
+        where, _, value, _ = bound["value"]
+        binding, depth = binding._replace(where=where, value=value), depth - 1
+    return binding
 
 
 # What the errors say.

@@ -6,6 +6,7 @@ one: gin has no public way to print a part of its config.
 
 import contextlib
 import copy
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,9 +24,10 @@ from experiments.cli.gin_check import (
     check_type,
     effective,
     parameters_of,
+    settled,
 )
 from experiments.cli.messages import REPO, UsageError, raised_by_us, reason, text_of
-from experiments.cli.statements import Statement
+from experiments.cli.statements import Statement, include_folders
 
 # What a constructor or a data loader raises for what it was given.
 MISTAKES = (ValueError, TypeError, OSError, MemoryError, OverflowError)
@@ -49,13 +51,18 @@ def parse_config(
     # gin keeps imports file by file; on the command line every one of them is seen.
     head = ["from __gin__ import dynamic_registration"]
     head += [line for line in imports if line != head[0]]
+    for folder in include_folders(files):
+        gin.add_config_file_search_path(str(folder))
+    logging.disable()  # gin reports each folder where an included file is not
     try:
-        with contextlib.chdir(REPO):  # `include` paths start at the repository
+        with contextlib.chdir(REPO):
             gin.parse_config_files_and_bindings(
                 [str(file) for file in files], [*head, *params]
             )
     except Exception as error:
         raise UsageError(f"gin: {reason(error)}") from error
+    finally:
+        logging.disable(logging.NOTSET)
     for name in checked.unread:  # the text would be refused for them as a config
         gin.config._CONFIG.pop((name, "gin.macro"), None)
     return str(gin.config_str())
@@ -102,19 +109,26 @@ def mistake(error: Exception, checked: Checked, outer: Binding | None = None) ->
     head, colon, rest = text.partition(":")
     makers = re.findall(r"\n  In call to configurable '([^']+)'", str(error))
     makers = makers or [checked.root.__name__]
+
+    def rank(target: Any) -> int:
+        """0 for who refused it; 1 for what stands beside the experiment."""
+        if getattr(target, "__name__", "") in makers:
+            return 0
+        packages = (getattr(one, "__module__", "") for one in (target, checked.root))
+        return 2 - (len({name.rpartition(".")[0] for name in packages}) == 1)
+
     found = [
-        (parameter, bound[-1])
-        for maker in makers
+        (rank(target), parameter, settled(bound[-1], checked.bindings))
         for (_, target), parameters in checked.bindings.items()
-        if getattr(target, "__name__", "") == maker
         for parameter, bound in parameters.items()
     ]
-    for parameter, binding in found:
-        if colon and parameter == head:
+    found.sort(key=lambda one: one[0])
+    for far, parameter, binding in found:
+        if colon and parameter == head and (outer is None or not far):
             return f"{binding.where}: {binding.name}:{rest}"
-    for _, binding in found:
-        if isinstance(binding.value, str) and binding.value and binding.value in text:
-            return f"{binding.where}: {binding.name}: {text}"
+    for far, _, (where, name, value, _) in found:
+        if not far and isinstance(value, str) and value and value in text:
+            return f"{where}: {name}: {text}"
     return f"{outer.where}: {outer.name}: {text}" if outer else text
 
 

@@ -105,11 +105,7 @@ def _main(program: str, argv: list[str], stop: signals.Stop) -> int:
         params = [*options.gin_param, f"seed={checked.seed}"]
         params += _flag_params(options, checked)
         config = gin_values.parse_config(files, params, statements, checked)
-        if process is None and not options.dry_run:
-            return _supervise(
-                program, options, files, folder, seed=checked.seed, stop=stop
-            )
-        os.environ.update(processes.to_environment(process or processes.SINGLE))
+        os.environ.update(processes.to_environment(process or _stand_in(options)))
         values = gin_values.construct(checked)
     job = Job(program, argv, options, folder, config, checked, stop, values)
     if "dry_run" in (gin_check.parameters_of(checked.root) or ()):
@@ -117,6 +113,8 @@ def _main(program: str, argv: list[str], stop: signals.Stop) -> int:
     if options.dry_run:
         print(config, end="")
         return SUCCESS
+    if process is None:
+        return _supervise(job, files)
     os.environ[processes.CONFIG_DIGEST] = hashlib.sha256(config.encode()).hexdigest()
     if not first:
         return _run_beside(job)
@@ -250,7 +248,7 @@ def _say_what_changed(job: Job) -> None:
         before = (job.folder / "config.gin").read_text()
     except OSError:
         return
-    if text := gin_values.changed(before, job.config):
+    if before and (text := gin_values.changed(before, job.config)):
         say(job.program, f"other settings than the run had so far: {text}")
 
 
@@ -325,23 +323,22 @@ def _run_beside(job: Job) -> int:
         return FAILED
 
 
-def _supervise(
-    program: str,
-    options: argparse.Namespace,
-    files: Sequence[Path],
-    folder: Path,
-    *,
-    seed: int,
-    stop: signals.Stop,
-) -> int:
+def _stand_in(options: argparse.Namespace) -> processes.Process:
+    """The first of the processes that are to be started, for checks before that."""
+    count = options.num_processes or int(os.environ[processes.COUNT])
+    return processes.Process(0, count, tuple(f"to-be:{i + 1}" for i in range(count)))
+
+
+def _supervise(job: Job, files: Sequence[Path]) -> int:
     """Starts the processes here, each with this command and its own place."""
+    program, options, stop = job.program, job.options, job.stop
 
     def command(resume: bool) -> list[str]:
         ends = f"sys.exit(main.main({program!r}))"
         code = f"import sys; from experiments.cli import main; {ends}"
         argv = [f"--gin_config={file}" for file in files]
         argv += [f"--gin_param={param}" for param in options.gin_param]
-        argv += [f"--workdir={folder}", f"--seed={seed}"]
+        argv += [f"--workdir={job.folder}", f"--seed={job.checked.seed}"]
         if options.resume or resume:
             argv.append("--resume")
         elif options.overwrite:
@@ -351,11 +348,12 @@ def _supervise(
             argv.append(f"--init_from={options.init_from}")
         return [sys.executable, "-P", "-c", code, *argv]
 
+    job.values.clear()  # data that the processes load for themselves
     stop.raises = False
     return supervisor.supervise(
         command,
-        count=options.num_processes or int(os.environ[processes.COUNT]),
-        folder=folder,
+        count=processes.current().count,
+        folder=job.folder,
         max_restarts=options.max_restarts,
         final=(USAGE, INACCURATE),
         interrupted=INTERRUPTED,

@@ -5,11 +5,13 @@ import dis
 import os
 import re
 import sys
+import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
 PACKAGES = (REPO / "experiments", REPO / "ppl_core")
+INSTALLED = [sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")]
 SUCCESS, FAILED, USAGE, INACCURATE, INTERRUPTED = 0, 1, 2, 3, 75
 CODES = """\
    0  done
@@ -27,7 +29,8 @@ class UsageError(Exception):
 
 def say(program: str, text: str) -> None:
     """Prints one line on standard error, behind the program's name."""
-    print(f"{program}: {printable(text)}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"{program}: {printable(text)}\n")  # at once: two threads say
+    sys.stderr.flush()
 
 
 def printable(text: str) -> str:
@@ -66,8 +69,8 @@ def reason(error: BaseException) -> str:
 def raised_by_us(error: BaseException) -> bool:
     """Whether a `raise` statement in our own packages raised the error.
 
-    Its text then says what is wrong.  What Python or a library raises may be a bug, and
-    needs its traceback.
+    A ValueError may also come from a user's own module.  Its text then says what is
+    wrong.  What Python or a library raises may be a bug, and needs its traceback.
     """
     trace = error.__traceback__
     if trace is None:
@@ -75,6 +78,8 @@ def raised_by_us(error: BaseException) -> bool:
     while trace.tb_next is not None:
         trace = trace.tb_next
     code = trace.tb_frame.f_code
-    if not any(Path(code.co_filename).is_relative_to(path) for path in PACKAGES):
-        return False
-    return code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    file = Path(code.co_filename)
+    ours = any(file.is_relative_to(path) for path in PACKAGES)
+    if isinstance(error, ValueError) and file.is_file():
+        ours = ours or not any(file.is_relative_to(path) for path in INSTALLED)
+    return ours and code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]

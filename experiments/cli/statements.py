@@ -63,7 +63,8 @@ def read_statements(files: Sequence[Path], params: Sequence[str]) -> list[Statem
     itself, for a binding that is not one, and for a config that only changes another
     where it is given without that one, or before it.
     """
-    by_file = [list(_statements_of(file, included=())) for file in files]
+    folders = include_folders(files)
+    by_file = [list(_statements_of(file, folders, included=())) for file in files]
     bindings = []
     for param in params:
         where = f"{COMMAND_LINE}={param}"
@@ -104,7 +105,9 @@ def _names_experiment(statement: Statement) -> bool:
     )
 
 
-def _statements_of(path: Path, *, included: tuple[Path, ...]) -> Iterator[Statement]:
+def _statements_of(
+    path: Path, folders: Sequence[Path], *, included: tuple[Path, ...]
+) -> Iterator[Statement]:
     name = shown(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -116,17 +119,23 @@ def _statements_of(path: Path, *, included: tuple[Path, ...]) -> Iterator[Statem
         if not isinstance(parsed, config_parser.IncludeStatement):
             yield Statement(where, name, parsed)
             continue
-        target = (REPO / parsed.filename).resolve()  # where gin looks, too
-        if not target.is_file():
+        places = [(folder / parsed.filename).resolve() for folder in folders]
+        target = next(filter(Path.is_file, places), None)
+        if target is None:
             known = [str(p.relative_to(REPO)) for p in REPO.glob("configs/**/*.gin")]
             hint = nearest(parsed.filename, known)
             raise UsageError(
                 f"{where}: include {parsed.filename!r}: there is no such file "
-                f"(paths start at the repository){hint}"
+                f"(paths start at the repository or at the config's folder){hint}"
             )
         if target in (*included, path):
             raise UsageError(f"{where}: include {parsed.filename!r} includes itself")
-        yield from _statements_of(target, included=(*included, path))
+        yield from _statements_of(target, folders, included=(*included, path))
+
+
+def include_folders(files: Sequence[Path]) -> list[Path]:
+    """Where `include` looks: in the repository, and beside the given files."""
+    return [REPO, *dict.fromkeys(file.parent for file in files)]
 
 
 def _parsed(text: str, name: str, *, path: Path | None) -> Iterator[tuple[int, Any]]:

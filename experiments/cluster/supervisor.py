@@ -72,7 +72,7 @@ def supervise(
             say(f"{count} processes at {', '.join(addresses)}")
             stop.on_second = functools.partial(_end_now, clients, folder, interrupted)
             died, codes = _watch(clients, (*final, interrupted), stop)
-        if died is None:
+        if died is None or set(codes.values()) & set(final):
             return _together(codes, final, interrupted)
         index, code = died
         reason = f"process {index} {_how(code)}"

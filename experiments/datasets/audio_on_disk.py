@@ -20,6 +20,7 @@ from experiments.datasets.files import (
     Cache,
     FileList,
     check_apart,
+    check_reading,
     check_share,
     list_files,
 )
@@ -83,6 +84,7 @@ def audio_files(
     """
     form = Form(length, rate, short, mix_channels)
     check_form(form)
+    check_reading(cache_bytes, num_threads)
     cache = Cache(cache_bytes)
     place = Path(path)
 
@@ -99,6 +101,13 @@ def audio_files(
         check_sounds(label, cut_clips)
         return cut_clips
 
+    try:
+        re.compile(held_out_match or "")
+    except re.error as error:
+        raise ValueError(
+            f"held_out_match: given {held_out_match!r}, wanted a regular expression: "
+            f"{error}"
+        ) from error
     if held_out_path is not None and held_out_match is not None:
         raise ValueError(
             f"held_out_match: given {held_out_match!r}, and held_out_path "
@@ -159,4 +168,4 @@ def _sides(
 
 
 def _hash(name: str) -> bytes:
-    return hashlib.sha256(name.encode()).digest()
+    return hashlib.sha256(name.encode(errors="surrogateescape")).digest()

@@ -18,7 +18,12 @@ from experiments.datasets.audio_decoding import (
     header_of,
     to_samples,
 )
-from experiments.datasets.files import CACHE_BYTES, Cache, CorruptFileError
+from experiments.datasets.files import (
+    CACHE_BYTES,
+    Cache,
+    CorruptFileError,
+    check_reading,
+)
 from experiments.datasets.tfds_files import (
     PreparedDataset,
     Records,
@@ -64,6 +69,7 @@ def tfds_audio(
     """
     form = Form(length, rate, short, mix_channels)
     check_form(form)
+    check_reading(cache_bytes, num_threads)
     dataset = prepared_dataset(
         builder=builder,
         training=training,

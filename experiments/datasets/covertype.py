@@ -226,6 +226,8 @@ def load_covertype(
                 f"num_rows: given {num_rows!r}, wanted None or a whole number from 1 "
                 f"to {ROWS}"
             )
+    if seed < 0:
+        raise ValueError(f"seed: given {seed}, wanted 0 or more")
     arrays = load_compact(path)
     source = "UCI Covertype, doi:10.24432/C50K5N"
     rows = np.arange(ROWS)

@@ -15,12 +15,7 @@ import numpy as np
 from PIL import Image
 
 from experiments.datasets.files import CorruptFileError, MissingDataError
-from experiments.datasets.image_decoding import (
-    BROKEN,
-    Fit,
-    check_fit,
-    check_large_enough,
-)
+from experiments.datasets.image_decoding import BROKEN, Fit, check_fit
 from experiments.datasets.images import Images, Split
 
 KIND = "natural-image crops"
@@ -144,6 +139,10 @@ def _sums(photograph: _Photograph, least: int) -> np.ndarray:
     except BROKEN as error:
         raise CorruptFileError(f"{path}: damaged ({error})") from error
     height, width, _ = pixels.shape
-    check_large_enough(str(path), height, width, Fit(least))
+    if min(height, width) < least:
+        raise ValueError(
+            f"size: given {least} at the smallest scale, wanted at most the {height} x "
+            f"{width} pixels of {photograph.file}"
+        )
     table = pixels.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32)
     return np.pad(table, [(1, 0), (1, 0), (0, 0)])

@@ -3,6 +3,7 @@
 import concurrent.futures
 import io
 import lzma
+import os
 import threading
 import zipfile
 import zlib
@@ -140,8 +141,8 @@ def list_files(path: Path, suffixes: Sequence[str], kind: str) -> FileList:
     if not names:
         raise ValueError(f"{path}: no {kind} among its {len(sizes)} files")
 
-    def label(number: int) -> str:
-        return f"{path}/{names[number]}"
+    def label(number: int) -> str:  # a name may be in another encoding than UTF-8
+        return os.fsencode(path / names[number]).decode(errors="backslashreplace")
 
     def open_number(number: int) -> BinaryIO:
         try:
@@ -167,7 +168,8 @@ def existing(path: Path) -> Path:
 
 def name_with_checksum(path: Path, contents: Sequence[str]) -> str:
     """The last part of the path, and a checksum of its contents."""
-    return f"{path.name} {zlib.crc32('\n'.join(contents).encode()):08x}"
+    text = "\n".join(contents).encode(errors="surrogateescape")
+    return f"{path.name} {zlib.crc32(text):08x}"
 
 
 def check_apart(training: Iterable[Part], held_out: Iterable[Part]) -> None:
@@ -183,6 +185,14 @@ def check_apart(training: Iterable[Part], held_out: Iterable[Part]) -> None:
                 raise ValueError(
                     f"{part.label}: is to be trained on and held out{also}"
                 )
+
+
+def check_reading(cache_bytes: int, num_threads: int) -> None:
+    """Raises ValueError for a negative cache size, and for no threads."""
+    if cache_bytes < 0:
+        raise ValueError(f"cache_bytes: given {cache_bytes}, wanted 0 or more")
+    if num_threads < 1:
+        raise ValueError(f"num_threads: given {num_threads}, wanted 1 or more")
 
 
 def check_share(share: float) -> None:

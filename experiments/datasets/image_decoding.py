@@ -54,14 +54,6 @@ def check_fit(fit: Fit) -> None:
         raise ValueError(f"fit: given {fit.how!r}, wanted one of {FITS}")
 
 
-def check_reading(cache_bytes: int, num_threads: int) -> None:
-    """Raises ValueError for a negative cache size, and for no threads."""
-    if cache_bytes < 0:
-        raise ValueError(f"cache_bytes: given {cache_bytes}, wanted 0 or more")
-    if num_threads < 1:
-        raise ValueError(f"num_threads: given {num_threads}, wanted 1 or more")
-
-
 def check_large_enough(label: str, height: int, width: int, fit: Fit) -> None:
     """Raises ValueError, naming the image, if it is smaller than `fit.size`."""
     if min(height, width) < fit.size:

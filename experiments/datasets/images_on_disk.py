@@ -15,6 +15,7 @@ from experiments.datasets.files import (
     FileList,
     Part,
     check_apart,
+    check_reading,
     check_share,
     existing,
     list_files,
@@ -25,7 +26,6 @@ from experiments.datasets.image_decoding import (
     check_colour,
     check_fit,
     check_large_enough,
-    check_reading,
     decoded,
     fitted,
 )

@@ -6,13 +6,18 @@ from typing import BinaryIO
 
 import numpy as np
 
-from experiments.datasets.files import CACHE_BYTES, Cache, CorruptFileError, Encoded
+from experiments.datasets.files import (
+    CACHE_BYTES,
+    Cache,
+    CorruptFileError,
+    Encoded,
+    check_reading,
+)
 from experiments.datasets.image_decoding import (
     Fit,
     check_colour,
     check_fit,
     check_large_enough,
-    check_reading,
     decoded,
 )
 from experiments.datasets.images import Images

@@ -91,9 +91,9 @@ def check_placement(
     other = [name for name, _ in topology.dims if name not in ("batch", placement.dim)]
     if size != placement.num_cores or other:
         raise ValueError(
-            f"topology {topology}: wanted {placement.dim!r} of {placement.num_cores} "
-            f"({placement.description}), 'batch' for copies of it, and no other "
-            "dimension"
+            f"mesh: given {str(topology)!r}, wanted {placement.dim!r} of "
+            f"{placement.num_cores} ({placement.description}), 'batch' for copies of "
+            "it, and no other dimension"
         )
     for name, supported in (
         ("jit_compile", False),  # XLA would compile all cores' parts for one device
@@ -102,8 +102,8 @@ def check_placement(
     ):
         if getattr(settings, name) != supported:
             raise ValueError(
-                f"{name}: topology {topology} cannot {getattr(settings, name)!r}, "
-                f"wanted {supported!r}"
+                f"{name}: given {getattr(settings, name)!r} with mesh "
+                f"{str(topology)!r}, wanted {supported!r}"
             )
 
 

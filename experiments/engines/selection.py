@@ -17,7 +17,13 @@ from experiments.training.engine import Engine, StepSettings
 from experiments.training.model import Model, check_state
 from experiments.training.optimizers import Optimizer
 from experiments.training.state import sharding
-from experiments.training.topology import Topology, local_devices, resolve_device_type
+from experiments.training.topology import (
+    Topology,
+    check_devices,
+    local_devices,
+    num_devices,
+    resolve_device_type,
+)
 
 GROUP_KEYS = 1_000_000  # reserved for each strategy of a process
 
@@ -41,64 +47,85 @@ def make_engine(
     do not divide over the processes, if a weight has no rule or does not divide by it,
     and for settings that the engine does not support.
     """
-    check_state(model)
+    check_engine(
+        model, topology, settings, device_type=device_type, placement=placement
+    )
     optimizer = optimizer._replace(trainable_from=model.trainable_from)
-    dims = {name for name, size in topology.dims if size > 1}
-    if model.state and not dims <= {"batch"}:
-        raise ValueError(
-            f"topology {topology}: {model.name} has the state {sorted(model.state)}, "
-            "which is whole on every device; wanted 'batch' alone"
-        )
-    if placement is not None and {name for name, _ in topology.dims} - {"batch"}:
-        return _manually_placed(
-            model, optimizer, topology, settings, placement, device_type
-        )
-    sharding(model, topology)
-    count = processes.current().count
-    if topology.num_devices % count:
-        raise ValueError(
-            f"topology {topology}: {topology.num_devices} devices do not divide over "
-            f"{count} processes"
-        )
-    if dims <= {"batch"}:
-        if count > 1:
-            strategy = _multi_worker_strategy(topology, device_type)
-        elif topology.num_devices > 1:
-            strategy = _local_strategy(topology, device_type)
-        else:
-            (device,) = local_devices(1, device_type)
-            return SingleDevice(model, optimizer, topology, settings, device)
-        return Replicated(model, optimizer, topology, settings, strategy)
-    if count > 1:
-        raise ValueError(
-            f"topology {topology} over {count} processes: several processes share "
-            "'batch' alone; other dimensions want all devices in one process"
-        )
-    if settings.jit_compile:
-        raise ValueError(
-            f"jit_compile: topology {topology} cannot, wanted False; DTensor lowers "
-            "the step itself"
-        )
-    devices = local_devices(topology.num_devices, device_type)
-    return Sharded(model, optimizer, topology, settings, devices)
+    if _is_placed(topology, placement):
+        devices = local_devices(topology.num_devices, device_type)
+        return ManuallyPlaced(model, optimizer, topology, settings, placement, devices)
+    if not _is_batch_alone(topology):
+        devices = local_devices(topology.num_devices, device_type)
+        return Sharded(model, optimizer, topology, settings, devices)
+    if processes.current().count > 1:
+        strategy = _multi_worker_strategy(topology, device_type)
+    elif topology.num_devices > 1:
+        strategy = _local_strategy(topology, device_type)
+    else:
+        (device,) = local_devices(1, device_type)
+        return SingleDevice(model, optimizer, topology, settings, device)
+    return Replicated(model, optimizer, topology, settings, strategy)
 
 
-def _manually_placed(
+def check_engine(
     model: Model,
-    optimizer: Optimizer,
     topology: Topology,
     settings: StepSettings,
-    placement: Placement,
-    device_type: str | None,
-) -> Engine:
-    check_placement(topology, settings, placement)
-    if (count := processes.current().count) > 1:
+    *,
+    device_type: str | None = None,
+    placement: Placement | None = None,
+) -> None:
+    """Raises what `make_engine` does, and starts no device."""
+    check_state(model)
+    count = processes.current().count
+    if model.state and not _is_batch_alone(topology):
         raise ValueError(
-            f"topology {topology} over {count} processes: {placement.dim!r} wants all "
-            "devices in one process"
+            f"mesh: given {str(topology)!r}, wanted 'batch' alone: {model.name} has "
+            f"the state {sorted(model.state)}, which is whole on every device"
         )
-    devices = local_devices(topology.num_devices, device_type)
-    return ManuallyPlaced(model, optimizer, topology, settings, placement, devices)
+    placed = _is_placed(topology, placement)
+    if placed:
+        check_placement(topology, settings, placement)
+    else:
+        sharding(model, topology)
+    if topology.num_devices % count:
+        raise ValueError(
+            f"mesh: given {str(topology)!r}, wanted devices that divide over the "
+            f"{count} processes"
+        )
+    if count > 1 and (placed or not _is_batch_alone(topology)):
+        raise ValueError(
+            f"mesh: given {str(topology)!r} over {count} processes, wanted 'batch' "
+            "alone: other dimensions want all devices in one process"
+        )
+    if settings.jit_compile and not _is_batch_alone(topology):
+        raise ValueError(
+            f"jit_compile: given True with mesh {str(topology)!r}, wanted False: "
+            "DTensor lowers the step itself"
+        )
+    kind = resolve_device_type(device_type)
+    available = num_devices(kind)
+    if count > 1 and kind == "TPU":
+        raise ValueError(
+            f"mesh: given {count} processes on TPUs, wanted one for the whole slice"
+        )
+    if count > 1 and topology.num_devices // count != (available or 1):
+        raise ValueError(
+            f"mesh: given {str(topology)!r}, {topology.num_devices // count} devices "
+            f"in each of {count} processes, wanted the {available or 1} of kind {kind} "
+            "that each has"
+        )
+    in_slice = kind == "TPU" and topology.num_devices > 1 and os.environ.get("TPU_NAME")
+    if count == 1 and not in_slice:  # most devices of a slice are on other hosts
+        check_devices(topology.num_devices, kind)
+
+
+def _is_placed(topology: Topology, placement: Placement | None) -> bool:
+    return placement is not None and bool(dict(topology.dims).keys() - {"batch"})
+
+
+def _is_batch_alone(topology: Topology) -> bool:
+    return {name for name, size in topology.dims if size > 1} <= {"batch"}
 
 
 def _local_strategy(
@@ -114,20 +141,12 @@ def _local_strategy(
 
 
 def _tpu_strategy(topology: Topology) -> tf.distribute.Strategy:
-    """Over all cores of this host's TPU, or of the pod slice that TPU_NAME names.
-
-    Most devices of a slice are on other hosts.
-    """
-    if not tf.config.list_physical_devices("TPU") and not os.environ.get("TPU_NAME"):
-        raise ValueError(
-            f"topology {topology}: wanted {topology.num_devices} of kind TPU, this "
-            "machine has 0 and TPU_NAME names no slice"
-        )
+    """Over all cores of this host's TPU, or of the pod slice that TPU_NAME names."""
     strategy = tf.distribute.TPUStrategy(processes.connect_tpu())
     if strategy.num_replicas_in_sync != topology.num_devices:
         raise ValueError(
-            f"topology {topology}: wanted all {strategy.num_replicas_in_sync} cores "
-            "of the TPU"
+            f"mesh: given {str(topology)!r}, wanted all "
+            f"{strategy.num_replicas_in_sync} cores of the TPU"
         )
     return strategy
 
@@ -139,26 +158,13 @@ def _multi_worker_strategy(
 
     Must be created before TensorFlow initialises its devices.
     """
-    process = processes.current()
-    device_type = resolve_device_type(device_type)
+    process, kind = processes.current(), resolve_device_type(device_type)
     local = topology.num_devices // process.count
-    if device_type == "TPU":
-        raise ValueError(
-            f"topology {topology}: given {process.count} processes on TPUs, wanted one "
-            "for the whole slice"
-        )
-    on_cpu = device_type == "CPU"
-    available = 1 if on_cpu else len(tf.config.list_physical_devices(device_type))
-    if local != available:
-        raise ValueError(
-            f"topology {topology}: {local} devices in each of {process.count} "
-            f"processes, wanted the {available} of kind {device_type} that each has"
-        )
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({"worker": list(process.addresses)}),
         task_type="worker",
         task_id=process.index,
-        num_accelerators={} if on_cpu else {device_type: available},
+        num_accelerators={} if kind == "CPU" else {kind: local},
         rpc_layer="grpc",
     )
     return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)

@@ -1,7 +1,6 @@
 """The experiment: train an Image Transformer on images, evaluate it, sample from it."""
 
 import functools
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,46 +13,35 @@ from experiments.datasets.images import (
     num_held_out_batches,
     training_batches,
 )
-from experiments.engines.selection import make_engine
+from experiments.engines.experiment import experiment
 from experiments.image_transformer import likelihood, network, program, sampling
 from experiments.image_transformer.network import Sizes
 from experiments.records.media import Image
 from experiments.training import train_step
-from experiments.training.checks import check_count
+from experiments.training.checks import check_count, check_memory
 from experiments.training.model import Model
-from experiments.training.optimizers import Optimizer
 
 NUM_VALUES = 256  # of images of 8 bits
 GAP = 2  # white pixels between the pictures of a grid
 HIDDEN_GREY = 128  # of the pixels that a completion does not see
 
 
+@experiment
 def train(
     *,
-    run_dir: Path,
     seed: int,
     sizes: Sizes,
     images: Images,
-    optimizer: Optimizer,
-    loop: training.LoopSettings,
-    step: training.StepSettings,
     batch_size: int,
     model: Model | None = None,
     num_held_out: int | None = None,
     num_samples: int = 4,
     temperature: float = 1.0,
-    mesh: str = "batch:1",
-    device_type: str | None = None,
-    mode: str = "train",
-    resume: bool = False,
-    init_from: str | None = None,
-    dry_run: bool = False,
-) -> dict[str, Any]:
+) -> training.Task:
     """Trains an Image Transformer; returns the summary.
 
     Bits per dimension are of whole held-out images, exact under the model.
 
-    batch_size: images of all devices and processes together.
     model: another model to train, on images of these sizes, without samples; None: the
       Image Transformer of these sizes.
     num_held_out: images that evaluation uses, in whole batches; None: all that make
@@ -61,27 +49,14 @@ def train(
     num_samples: images sampled at every evaluation, and held-out images completed from
       the first half of their positions; 0: none.
     temperature: of the samples.
-    mesh: its dimensions and their sizes, such as "batch:4,model:2".
-    device_type: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
-    mode: "train"; "evaluate" computes metrics on the held-out images, and "sample"
-      writes what evaluation shows, both with the weights of `init_from`.
-    resume: continues from the latest checkpoint in `run_dir`.
-    init_from: a run folder or a checkpoint, whose weights a new run starts from.
-    dry_run: checks all arguments, and returns {} without a run.
 
-    Writes checkpoints/, best/, metrics.jsonl, media/ with samples and completions,
-    TensorBoard events with both, and summary.json to `run_dir`.
-
-    Raises ValueError for what the machine, the model or the images cannot do, before
-    any work, and what `training.loop.train` raises.  Tran et al. (2018), section 4.1.
+    The other arguments, and what is written, are those of `engines.experiment.run`.
+    Tran et al. (2018), section 4.1.
     """
-    topology = training.check_arguments(
-        mesh=mesh, batch_size=batch_size, optimizer=optimizer, step=step, loop=loop
-    )
     _check_fit(sizes, images, model)
     _check_samples(images, model, num_samples, temperature)
     show = functools.partial(_show, sizes, images, seed, num_samples, temperature)
-    task = training.Task(
+    return training.Task(
         model=model or program.model(sizes),
         data=training.process_data(
             images.name,
@@ -94,23 +69,6 @@ def train(
         data_kind="images",
         unit="images",
         make_show=lambda: show() if num_samples else None,
-    )
-    return training.run_task(
-        task,
-        functools.partial(
-            make_engine,
-            optimizer=optimizer,
-            topology=topology,
-            settings=step,
-            device_type=device_type,
-        ),
-        run_dir=run_dir,
-        seed=seed,
-        loop_settings=loop,
-        mode=mode,
-        resume=resume,
-        init_from=init_from,
-        dry_run=dry_run,
     )
 
 
@@ -142,6 +100,7 @@ def _check_samples(
 ) -> None:
     sampling.check_temperature(temperature)
     check_count("num_samples", num_samples, minimum=0)
+    check_memory("num_samples", num_samples, 4 * 3 * images.size**2)
     if model is not None and num_samples:
         raise ValueError(
             f"num_samples: given {num_samples}, wanted 0 with another model than the "

@@ -1,13 +1,13 @@
 """What every sampler is configured with, and checks of such values."""
 
 import dataclasses
-import math
 import os
 from typing import Any
 
 import numpy as np
 
 MAX_DEPTH = 30  # a trajectory's leapfrogs are counted in int32
+STATE_ARRAYS = 16  # of a chain in a transition, besides two for each doubling
 STATISTICS_BYTES = 33  # of a draw, besides its coordinates: see Samples
 
 
@@ -40,7 +40,7 @@ class SamplerSettings:
     10
     >>> SamplerSettings(step_size=-0.1)
     Traceback (most recent call last):
-    ValueError: step_size: given -0.1, wanted a finite number above 0
+    ValueError: step_size: given -0.1, wanted a finite number above 0, as float32
     """
 
     step_size: float  # leapfrog step, in units of the unconstrained coordinates
@@ -51,9 +51,11 @@ class SamplerSettings:
     def __post_init__(self) -> None:
         step = self.step_size
         is_number = isinstance(step, int | float | np.floating | np.integer)
-        if not is_number or isinstance(step, bool) or not 0 < step < math.inf:
+        bounds = np.finfo(np.float32)
+        fits = is_number and float(bounds.tiny) <= step <= float(bounds.max)
+        if not fits or isinstance(step, bool):
             raise ValueError(
-                f"step_size: given {step!r}, wanted a finite number above 0"
+                f"step_size: given {step!r}, wanted a finite number above 0, as float32"
             )
         check_count("max_depth", self.max_depth, highest=MAX_DEPTH)
         check_count("num_results", self.num_results)
@@ -67,6 +69,8 @@ class SamplerSettings:
         """
         num_draws = int(self.num_chains) * int(self.num_results)
         needed = num_draws * (4 * dim + STATISTICS_BYTES)
+        arrays = STATE_ARRAYS + 2 * int(self.max_depth)
+        needed += int(self.num_chains) * arrays * 4 * dim
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if needed > memory:
             counts = {"num_results": self.num_results, "num_chains": self.num_chains}

@@ -13,8 +13,14 @@ from experiments.cluster import processes
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings, Samples, chain, diagnostics
 from experiments.inference.samples import concatenate, gradients_computed
-from experiments.nuts.posterior import posterior, split_rows, within_xla
-from experiments.records import jsonlines
+from experiments.inference.settings import check_count
+from experiments.nuts.posterior import (
+    check_devices,
+    posterior,
+    split_rows,
+    within_xla,
+)
+from experiments.records import jsonlines, metrics
 from experiments.records.metrics import metric_writer
 from experiments.records.progress import progress
 
@@ -33,6 +39,7 @@ def sample(
     chunk_size: int,
     num_devices: int = 1,
     resume: bool = False,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
     """Draws from the posterior of `logistic_regression` and writes draws and curves.
 
@@ -41,6 +48,7 @@ def sample(
     num_devices: of each process; the data's rows are split over them.  It changes the
       draws by rounding only.
     resume: whether to continue after the draws in `run_dir`.
+    dry_run: checks all arguments, and returns {} without a run.
 
     The chains are split over the processes in order.  Process 0 writes to `run_dir`,
     process N to its subfolder processN: draws/NNNNNN.npz, one file a chunk, written
@@ -52,38 +60,25 @@ def sample(
     chains than processes, if the draws to resume from are of other chains or too many,
     and as `split_rows` does; TimeoutError if another process does not finish.
     """
-    if chunk_size < 1:
-        raise ValueError(f"chunk_size: given {chunk_size}, wanted 1 or more")
     process = processes.current()
-    if settings.num_chains < process.count:
-        raise ValueError(
-            f"num_chains: given {settings.num_chains}, wanted at least "
-            f"{process.count}, one a process"
-        )
-    first_chain, end_chain = (
-        i * settings.num_chains // process.count
-        for i in (process.index, process.index + 1)
-    )
-    num_chains = end_chain - first_chain
+    first_chain, num_chains = _chains(settings.num_chains, process)
     folder = _folder_of(run_dir, process.index)
+    chunks = _saved(folder) if resume else []
+    check_count("chunk_size", chunk_size)
+    check_devices(problem, num_devices)
+    settings.check_memory(dim=problem.dim)
+    if resume:
+        shape = [num_chains, problem.dim]
+        _check_resumed(chunks, folder, shape, settings.num_results)
+    if dry_run:
+        return {}
+    (folder / "draws").mkdir(parents=True, exist_ok=resume)
     blocks = split_rows(problem, num_devices=num_devices)
     density = posterior(problem, blocks)
-    (folder / "draws").mkdir(parents=True, exist_ok=resume)
-    chunks = _saved(folder)
     start = np.repeat(problem.start[np.newaxis], num_chains, 0)
     if chunks:
-        first, start = start, chunks[-1].draws[:, -1]
-        if start.shape != first.shape:
-            raise ValueError(
-                f"{folder}: holds draws of {start.shape[0]} chains of {start.shape[1]} "
-                f"coefficients, wanted {first.shape[0]} of {first.shape[1]} to resume"
-            )
+        start = chunks[-1].draws[:, -1]
     num_done = sum(chunk.draws.shape[1] for chunk in chunks)
-    if num_done > settings.num_results:
-        raise ValueError(
-            f"num_results: given {settings.num_results}, {folder} already holds "
-            f"{num_done}"
-        )
     chunk_size = min(chunk_size, settings.num_results)
     begun = began = time.perf_counter()
     kernel = chain.compile_kernel(
@@ -130,17 +125,15 @@ def sample(
             chunks.append(chunk)
             _save(folder / "draws" / f"{done:06d}.npz", chunk)
             done += chunk.draws.shape[1]
-            metrics = {
+            told = {
                 "ms_per_gradient": 1000 * seconds / gradients_computed(chunk.leapfrogs),
                 "leapfrogs_per_draw": float(chunk.leapfrogs.mean()),
                 "accept": float(chunk.accept.mean()),
                 "depth": float(chunk.depth.mean()),
                 "diverged": int(chunk.diverged.sum()),
             }
-            event(
-                "draws", done, log_prob=float(chunk.log_prob[:, -1].mean()), **metrics
-            )
-            advance(chunk.draws.shape[1], **metrics)
+            event("draws", done, log_prob=float(chunk.log_prob[:, -1].mean()), **told)
+            advance(chunk.draws.shape[1], **told)
             began = time.perf_counter()
 
     drawn = [concatenate(chunks, axis=1)]
@@ -172,6 +165,37 @@ def sample(
         text, *(f"WARNING: {line}" for line in summary.warnings), sep="\n", flush=True
     )
     return facts
+
+
+def _chains(num: int, process: processes.Process) -> tuple[int, int]:
+    """The first of this process's chains, and how many it has."""
+    if num < process.count:
+        raise ValueError(
+            f"num_chains: given {num}, wanted at least {process.count}, one a process"
+        )
+    first, end = (i * num // process.count for i in (process.index, process.index + 1))
+    return first, end - first
+
+
+def _check_resumed(
+    chunks: list[Samples], folder: Path, shape: list[int], num_results: int
+) -> None:
+    """Raises ValueError for draws of other chains, too many, and for lost ones."""
+    log = folder / "metrics.jsonl"
+    if not chunks and log.exists() and any(e["step"] > 0 for e in metrics.read(log)):
+        raise ValueError(
+            f"resume: given {folder}, which has drawn, wanted its draws in draws/"
+        )
+    done = [chunk.draws.shape for chunk in chunks]
+    if done and [done[-1][0], done[-1][2]] != shape:
+        raise ValueError(
+            f"{folder}: holds draws of {done[-1][0]} chains of {done[-1][2]} "
+            f"coefficients, wanted {shape[0]} of {shape[1]} to resume"
+        )
+    if (num_done := sum(num for _, num, _ in done)) > num_results:
+        raise ValueError(
+            f"num_results: given {num_results}, {folder} already holds {num_done}"
+        )
 
 
 def _save(path: Path, chunk: Samples) -> None:

@@ -66,12 +66,7 @@ def split_rows(
     Raises ValueError if there are fewer rows than devices, or fewer devices than
     `num_devices`.  The CPU is split into logical devices before TensorFlow starts.
     """
-    check_count(
-        "num_devices",
-        num_devices,
-        highest=problem.rows,
-        why=f" (the rows of {problem.name}: one a device at least)",
-    )
+    check_devices(problem, num_devices)
     features_bytes = 4 * problem.rows * problem.dim
     caches = len(os.sched_getaffinity(0)) * core_cache_bytes()
     small = block_bytes is None and features_bytes <= MIN_CACHES * caches
@@ -89,6 +84,17 @@ def split_rows(
             for i in range(first, last, size)
         ]
     return blocks
+
+
+def check_devices(problem: RegressionProblem, num_devices: int) -> None:
+    """Raises what `split_rows` does, and starts no device."""
+    check_count(
+        "num_devices",
+        num_devices,
+        highest=problem.rows,
+        why=f" (the rows of {problem.name}: one a device at least)",
+    )
+    topology.check_devices(num_devices, topology.resolve_device_type())
 
 
 def _on_accelerator() -> bool:

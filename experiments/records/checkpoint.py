@@ -34,6 +34,19 @@ class Checkpoint(NamedTuple):
     metadata: dict[str, Any]
 
 
+class Summary(NamedTuple):
+    """What a checkpoint says of itself."""
+
+    step: int
+    metadata: dict[str, Any]
+    entries: list[dict[str, Any]]  # of each array: name, shape, dtype and more
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of each array, by name."""
+        return {entry["name"]: tuple(entry["shape"]) for entry in self.entries}
+
+
 def save(
     folder: Path,
     step: int,
@@ -100,6 +113,13 @@ def load(path: Path, *, metadata: Mapping[str, Any]) -> Checkpoint:
     Raises CheckpointError, which names the file, for a damaged checkpoint and for one
     of another schema or another run.
     """
+    about = summary(path, metadata=metadata)
+    arrays = {entry["name"]: _read(path, entry) for entry in about.entries}
+    return Checkpoint(about.step, arrays, about.metadata)
+
+
+def summary(path: Path, *, metadata: Mapping[str, Any]) -> Summary:
+    """What `load` returns, with the shapes of the arrays in place of these."""
     manifest = _manifest(path)
     for name, expected in metadata.items():
         stored = manifest["about"].get(name)
@@ -108,8 +128,7 @@ def load(path: Path, *, metadata: Mapping[str, Any]) -> Checkpoint:
                 f"{path} is of another run: its {name} is {stored!r}, "
                 f"wanted {expected!r}"
             )
-    arrays = {entry["name"]: _read(path, entry) for entry in manifest["arrays"]}
-    return Checkpoint(manifest["step"], arrays, manifest["about"])
+    return Summary(manifest["step"], manifest["about"], manifest["arrays"])
 
 
 def _write(path: Path, name: str, array: np.ndarray) -> dict[str, Any]:

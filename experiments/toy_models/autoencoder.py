@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.training import prng
+from experiments.training.checks import check_counts
 from experiments.training.model import Model, Tensors, Weight
 from experiments.training.prng import BatchRng
 
@@ -32,8 +33,9 @@ def vector_quantized(
     The loss is the sum of two metrics: `pixels`, nats of the pixels given the codes,
     and `codes`, the KL divergence of the codes from uniform ones.
 
-    Raises ValueError if `size` does not divide by 4.
+    Raises ValueError for sizes below 1, and for a `size` that does not divide by 4.
     """
+    check_counts(size=size, channels=channels, num_codes=num_codes, code_dim=code_dim)
     if size % 4:
         raise ValueError(f"size: given {size}, wanted a multiple of 4")
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.datasets.batches import process_share
+from experiments.training.checks import check_counts
 
 TRAINING, HELD_OUT = 0, 1  # part of each example's seed: no example is in both
 
@@ -22,7 +23,12 @@ def token_lines(*, length: int, vocabulary: int, noise: float = 0.1) -> Examples
     """Lines of tokens [length] int32 that grow by the line's stride, modulo vocabulary.
 
     noise: the fraction of tokens that are uniform instead.
+
+    Raises ValueError for a length or vocabulary below 1, and a noise outside [0, 1].
     """
+    check_counts(length=length, vocabulary=vocabulary)
+    if not 0 <= noise <= 1:
+        raise ValueError(f"noise: given {noise}, wanted 0 to 1")
 
     def make(random: np.random.Generator) -> dict[str, np.ndarray]:
         start, stride = random.integers(vocabulary, size=2)
@@ -37,6 +43,7 @@ def token_lines(*, length: int, vocabulary: int, noise: float = 0.1) -> Examples
 
 def blob_images(*, size: int) -> Examples:
     """Pictures [size, size, 3] int32 of 0 to 255: three coloured blobs and noise."""
+    check_counts(size=size)
 
     def make(random: np.random.Generator) -> dict[str, np.ndarray]:
         position = np.arange(size) / size

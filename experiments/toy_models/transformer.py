@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.training import prng
+from experiments.training.checks import check_counts, check_number
 from experiments.training.model import Model, Tensors, Weight
 from experiments.training.prng import BatchRng
 
@@ -40,8 +41,18 @@ def transformer(
     Batches are {"tokens": [batch, length] int32}.  The loss is the nats of all of an
     example's tokens, each given those before it.
 
-    Raises ValueError if `hidden` does not divide by `heads`.
+    Raises ValueError for sizes below 1, for `hidden` that does not divide by `heads`,
+    and for a dropout rate outside [0, 1).
     """
+    check_counts(
+        vocabulary=vocabulary,
+        length=length,
+        hidden=hidden,
+        heads=heads,
+        filter_size=filter_size,
+        layers=layers,
+    )
+    check_number("dropout", dropout, at_least=0, below=1)
     if hidden % heads:
         raise ValueError(
             f"hidden: given {hidden}, wanted a multiple of the {heads} heads"

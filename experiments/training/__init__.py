@@ -12,7 +12,7 @@ from experiments.training.optimizers import (
     cosine_schedule,
     inverse_sqrt_schedule,
 )
-from experiments.training.run import check_arguments, run_task
+from experiments.training.run import run_task
 from experiments.training.task import Data, Show, Task, process_data
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "Task",
     "adafactor",
     "adam",
-    "check_arguments",
     "constant_schedule",
     "cosine_schedule",
     "inverse_sqrt_schedule",

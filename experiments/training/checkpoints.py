@@ -1,6 +1,6 @@
 """A run's checkpoints: resume, start from another run, save the latest and the best."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,8 +8,11 @@ import numpy as np
 
 from experiments.cluster import processes
 from experiments.records import checkpoint, metrics
-from experiments.training.engine import Engine
-from experiments.training.state import LOADABLE, VariableSpec, variable_specs
+from experiments.training.engine import Engine, StepSettings
+from experiments.training.model import Model
+from experiments.training.optimizers import Optimizer
+from experiments.training.state import weight_name, weight_specs
+from experiments.training.task import Data
 
 # Training may go on with other LoopSettings, but not with others of these.
 SETTINGS = ("optimizer", "clip_norm", "ema_decay", "compute_dtype")
@@ -24,8 +27,8 @@ class Checkpoints(NamedTuple):
 
     run_dir: Path
     metadata: dict[str, Any]  # of the model, the data and the settings
-    keep_last: int
-    keep_every: int | None
+    keep_last: int = 1
+    keep_every: int | None = None
 
     @property
     def folder(self) -> Path:
@@ -36,24 +39,30 @@ class Checkpoints(NamedTuple):
         return self.run_dir / "best"
 
 
-def metadata_of(
-    engine: Engine, data_name: str, batch_size: int, seed: int
-) -> dict[str, Any]:
-    """What a checkpoint says of its run; resuming compares it with the new run's."""
-    return {
-        "model": engine.model.name,
-        "data": data_name,
+def checkpoints_of(
+    run_dir: Path,
+    model: Model,
+    optimizer: Optimizer,
+    step: StepSettings,
+    data: Data,
+    seed: int,
+) -> Checkpoints:
+    """The checkpoints of a run, which are resumed only with the same metadata."""
+    metadata = {
+        "model": model.name,
+        "data": data.name,
         "seed": seed,
-        "batch_size": batch_size,
-        "optimizer": engine.optimizer.name,
-        "clip_norm": engine.settings.clip_norm,
-        "ema_decay": engine.settings.ema_decay,
-        "compute_dtype": engine.settings.compute_dtype,
+        "batch_size": data.batch_size,
+        "optimizer": optimizer.name,
+        "clip_norm": step.clip_norm,
+        "ema_decay": step.ema_decay,
+        "compute_dtype": step.compute_dtype,
     }
+    return Checkpoints(run_dir, metadata)
 
 
-def resume(engine: Engine, checkpoints: Checkpoints, num_steps: int) -> int | None:
-    """Sets the engine to the latest checkpoint; returns its step, or None without one.
+def resumable(checkpoints: Checkpoints, num_steps: int) -> Path | None:
+    """The checkpoint to continue from; None if the run has not trained.
 
     Raises ValueError for a run of other settings, of more than `num_steps`, and for one
     that has trained and whose checkpoints are gone; CheckpointError for another run's.
@@ -67,7 +76,7 @@ def resume(engine: Engine, checkpoints: Checkpoints, num_steps: int) -> int | No
                 f"checkpoint in {checkpoints.folder}"
             )
         return None
-    saved = _load(path, checkpoints.metadata)
+    saved = checkpoint.summary(path, metadata=_fixed(checkpoints.metadata))
     for name in SETTINGS:
         current = checkpoints.metadata[name]
         stored = saved.metadata.get(name, current)  # older checkpoints do not say
@@ -80,47 +89,53 @@ def resume(engine: Engine, checkpoints: Checkpoints, num_steps: int) -> int | No
         raise ValueError(
             f"num_steps: given {num_steps}, wanted at least the {saved.step} of {path}"
         )
-    _write(engine, saved.arrays, path)
-    return saved.step
+    return path
 
 
 def restore(engine: Engine, checkpoints: Checkpoints, path: Path) -> int:
     """Sets the engine to one of this run's checkpoints; returns its step."""
-    saved = _load(path, checkpoints.metadata)
-    _write(engine, saved.arrays, path)
+    saved = checkpoint.load(path, metadata=_fixed(checkpoints.metadata))
+    try:
+        engine.write_variables(saved.arrays)
+    except ValueError as error:
+        raise checkpoint.CheckpointError(f"{path} does not fit: {error}") from error
     return saved.step
+
+
+def check_init_from(model: Model, place: str | Path, *, ema: bool) -> Path:
+    """The checkpoint at `place`, which has all that `init_from` takes.
+
+    place: a checkpoint, or the folder of a run, of which the latest is taken.
+    ema: whether the run keeps averages of weights.
+
+    Raises ValueError, which names the weight, for one that is missing or has another
+    shape, and for a place without a checkpoint.
+    """
+    path = _checkpoint_at(Path(place))
+    shapes = checkpoint.summary(path, metadata={}).shapes
+    wrong = []
+    for name, (stored, shape) in _loaded(model, shapes, ema=ema).items():
+        if stored not in shapes:
+            wrong.append(f"{name} is missing")
+        elif shapes[stored] != shape:
+            given, wanted = list(shapes[stored]), list(shape)
+            wrong.append(f"{name}: given {given}, wanted {wanted}")
+    if wrong:
+        raise ValueError(f"init_from: {path}: {_listed(wrong, '; ')}")
+    return path
 
 
 def init_from(engine: Engine, place: str | Path) -> int:
     """Sets weights, averages and state to those of a checkpoint; returns its step.
 
-    place: a checkpoint, or the folder of a run, of which the latest is taken.  The
-      optimizer's slots and the step stay as they are.
-
-    Raises ValueError, which names the weight, for one that is missing or has another
-    shape, and for a place without a checkpoint.
+    The optimizer's slots and the step stay as they are.  Raises what `check_init_from`
+    does.
     """
-    path = checkpoint_path(Path(place))
-    saved = checkpoint.load(path, metadata={})
-    arrays = engine.read_variables()
-    specs = variable_specs(
-        engine.model, engine.optimizer, ema=engine.settings.ema_decay is not None
-    )
-    wrong = []
-    for name, spec in specs.items():
-        if spec.collection not in LOADABLE:
-            continue
-        array = _stored(saved.arrays, name, spec)
-        if array is None:
-            wrong.append(f"{name} is missing")
-        elif array.shape != spec.shape:
-            given, wanted = list(array.shape), list(spec.shape)
-            wrong.append(f"{name}: given {given}, wanted {wanted}")
-        else:
-            arrays[name] = array
-    if wrong:
-        raise ValueError(f"init_from: {path}: {_listed(wrong, '; ')}")
-    engine.write_variables(arrays)
+    ema = engine.settings.ema_decay is not None
+    saved = checkpoint.load(check_init_from(engine.model, place, ema=ema), metadata={})
+    names = _loaded(engine.model, saved.arrays, ema=ema)
+    arrays = {name: saved.arrays[stored] for name, (stored, _) in names.items()}
+    engine.write_variables(engine.read_variables() | arrays)
     return saved.step
 
 
@@ -179,23 +194,12 @@ def not_finite(arrays: Mapping[str, np.ndarray]) -> str:
     return f"{_listed(names, ', ')} {'is' if len(names) == 1 else 'are'}"
 
 
-def _load(path: Path, metadata: Mapping[str, Any]) -> checkpoint.Checkpoint:
-    fixed = {name: v for name, v in metadata.items() if name not in SETTINGS}
-    return checkpoint.load(path, metadata=fixed)
+def _fixed(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metadata.items() if name not in SETTINGS}
 
 
-def _write(engine: Engine, arrays: Mapping[str, np.ndarray], path: Path) -> None:
-    try:
-        engine.write_variables(arrays)
-    except ValueError as error:
-        raise checkpoint.CheckpointError(f"{path} does not fit: {error}") from error
-
-
-def checkpoint_path(place: Path) -> Path:
-    """The checkpoint at `place`, or the latest of the run at `place`.
-
-    Raises ValueError if there is none.
-    """
+def _checkpoint_at(place: Path) -> Path:
+    """The checkpoint at `place`, or the latest of the run at `place`."""
     if (place / checkpoint.MANIFEST).exists():
         return place
     for folder in (place / "checkpoints", place):
@@ -206,13 +210,16 @@ def checkpoint_path(place: Path) -> Path:
     )
 
 
-def _stored(
-    arrays: Mapping[str, np.ndarray], name: str, spec: VariableSpec
-) -> np.ndarray | None:
-    """The array of that name; an average that was not kept is the weight itself."""
-    if name not in arrays and spec.collection == "ema":
-        return arrays.get(f"weights/{spec.weight}")
-    return arrays.get(name)
+def _loaded(
+    model: Model, stored: Container[str], *, ema: bool
+) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Of each variable that `init_from` sets, the stored name and the shape."""
+    names = {}
+    for name, spec in weight_specs(model, ema=ema).items():
+        is_kept = name in stored or spec.collection != "ema"
+        # An average that was not kept is the weight itself.
+        names[name] = (name if is_kept else weight_name(spec.weight), spec.shape)
+    return names
 
 
 def _listed(names: Sequence[str], separator: str) -> str:

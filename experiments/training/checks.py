@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import os
 from typing import Any
 
 
@@ -20,6 +21,12 @@ def check_count(
             f"{name}: given {value!r}, wanted a whole number of at least {minimum}"
             + (" or None" if optional else "")
         )
+
+
+def check_counts(minimum: int = 1, /, **values: Any) -> None:
+    """Raises ValueError, naming it, for a value that `check_count` refuses."""
+    for name, value in values.items():
+        check_count(name, value, minimum=minimum)
 
 
 def check_number(
@@ -49,6 +56,16 @@ def check_number(
         raise ValueError(
             f"{name}: given {value!r}, wanted {wanted}"
             + (" or None" if optional else "")
+        )
+
+
+def check_memory(name: str, value: int, bytes_each: int) -> None:
+    """Raises ValueError unless this machine's memory holds so many."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if value * bytes_each > memory:
+        raise ValueError(
+            f"{name}: given {value}, wanted fewer: they take {value * bytes_each:,} "
+            f"bytes, and this machine has {memory:,}"
         )
 
 

@@ -80,15 +80,14 @@ def train(
     ValueError for a run that cannot be resumed like this.  Earlier checkpoints stay.
     An error is raised as it is, also if a signal came before it.
     """
-    saved = Checkpoints(
-        run_dir,
-        checkpoints.metadata_of(engine, data.name, data.batch_size, seed),
-        settings.keep_last,
-        settings.keep_every,
-    )
+    saved = checkpoints.checkpoints_of(
+        run_dir, engine.model, engine.optimizer, engine.settings, data, seed
+    )._replace(keep_last=settings.keep_last, keep_every=settings.keep_every)
     engine.initialize(seed)
-    start = checkpoints.resume(engine, saved, settings.num_steps) if resume else None
-    if start is None:
+    path = checkpoints.resumable(saved, settings.num_steps) if resume else None
+    if path is not None:
+        start = checkpoints.restore(engine, saved, path)
+    else:
         start = 0
         if init_from is not None:
             checkpoints.init_from(engine, init_from)

@@ -8,34 +8,14 @@ from typing import Any
 from experiments.cluster import processes
 from experiments.records import jsonlines
 from experiments.records.metrics import MetricWriter, metric_writer
-from experiments.training import checkpoints, evaluate, loop, train_step
-from experiments.training.checks import check_instance
-from experiments.training.engine import Engine, StepSettings
+from experiments.training import checkpoints, evaluate, loop
+from experiments.training.engine import Engine
 from experiments.training.loop import LoopSettings
 from experiments.training.model import Model, Tensors, num_parameters
-from experiments.training.optimizers import Optimizer
 from experiments.training.prng import BatchRng
 from experiments.training.task import Show, Task
-from experiments.training.topology import Topology, parse
 
 MODES = ("train", "evaluate", "sample")
-
-
-def check_arguments(
-    *,
-    mesh: str,
-    batch_size: int,
-    optimizer: Optimizer,
-    step: StepSettings,
-    loop: LoopSettings,
-) -> Topology:
-    """The topology of `mesh`; ValueError for what every experiment would refuse."""
-    check_instance("optimizer", optimizer, Optimizer)
-    check_instance("step", step, StepSettings)
-    check_instance("loop", loop, LoopSettings)
-    topology = parse(mesh)
-    train_step.check_batch_size(batch_size, topology, step.num_microbatches)
-    return topology
 
 
 def run_task(
@@ -48,23 +28,17 @@ def run_task(
     mode: str = "train",
     resume: bool = False,
     init_from: str | None = None,
-    dry_run: bool = False,
 ) -> dict[str, Any]:
     """Trains, evaluates or shows samples; returns the summary.
 
     make_engine: returns the engine of a model; it may start TensorFlow.
     mode: "train"; "evaluate": metrics on held-out data; "sample": what evaluation
       shows, as files.  The last two use the weights of `init_from` and change none.
-    resume: continues from the latest checkpoint in `run_dir`.
-    init_from: a run folder or a checkpoint; its weights, averages and state.
-    dry_run: returns {} after checks; TensorFlow's devices are not touched.
 
     The first process writes metrics.jsonl, media/, TensorBoard events and summary.json
     to `run_dir`, and prints the summary.  Raises what `loop.train` raises.
     """
-    _check_mode(mode, resume, init_from)
-    if dry_run:
-        return {}
+    check_mode(mode, resume, init_from)
     model, num_traces = count_traces(task.model)
     engine = make_engine(model)
     summary = {**task.summary, "topology": str(engine.topology)}
@@ -89,7 +63,7 @@ def run_task(
                 show=show,
             )
         else:
-            assert init_from is not None  # by _check_mode
+            assert init_from is not None  # by check_mode
             summary |= _use_checkpoint(
                 engine, task, mode, init_from, seed, write_event, show
             )
@@ -112,7 +86,8 @@ def count_traces(model: Model) -> tuple[Model, Callable[[], int]]:
     return model._replace(loss=loss), lambda: traces
 
 
-def _check_mode(mode: str, resume: bool, init_from: str | None) -> None:
+def check_mode(mode: str, resume: bool, init_from: str | None) -> None:
+    """Raises ValueError for a mode without what it needs, and a missing checkpoint."""
     if mode not in MODES:
         raise ValueError(f"mode: given {mode!r}, wanted one of {MODES}")
     if mode != "train" and init_from is None:
@@ -121,8 +96,6 @@ def _check_mode(mode: str, resume: bool, init_from: str | None) -> None:
         raise ValueError(f"resume: given True, wanted False to {mode}")
     if init_from is not None and not isinstance(init_from, (str, Path)):
         raise ValueError(f"init_from: given {init_from!r}, wanted a path")
-    if init_from is not None:
-        checkpoints.checkpoint_path(Path(init_from))
 
 
 def _use_checkpoint(

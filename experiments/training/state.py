@@ -10,7 +10,6 @@ from experiments.training.model import Model, initial_weight
 from experiments.training.optimizers import Optimizer
 from experiments.training.topology import Topology
 
-LOADABLE = ("weights", "ema", "state")  # collections that `init_from` takes
 STEP = "step"  # int64: updates done; every other variable is float32
 
 
@@ -53,22 +52,29 @@ def loss_inputs(model: Model, *, ema: bool) -> dict[str, str]:
     return inputs | {name: state_name(name) for name in model.state}
 
 
+def weight_specs(model: Model, *, ema: bool) -> dict[str, VariableSpec]:
+    """The weights of a model, their averages and its state, by name."""
+    specs = {}
+    for name, weight in model.weights.items():
+        axes = tuple(range(len(weight.shape)))
+        specs[weight_name(name)] = VariableSpec("weights", name, axes, weight.shape)
+        if ema:
+            specs[ema_name(name)] = VariableSpec("ema", name, axes, weight.shape)
+    for name, state in model.state.items():
+        axes = tuple(range(len(state.shape)))
+        specs[state_name(name)] = VariableSpec("state", name, axes, state.shape)
+    return specs
+
+
 def variable_specs(
     model: Model, optimizer: Optimizer, *, ema: bool
 ) -> dict[str, VariableSpec]:
     """All variables of a run of this model, by name."""
-    specs = {STEP: VariableSpec(STEP, "", (), ())}
+    specs = {STEP: VariableSpec(STEP, "", (), ()), **weight_specs(model, ema=ema)}
     for name, weight in model.weights.items():
-        all_axes = tuple(range(len(weight.shape)))
-        specs[weight_name(name)] = VariableSpec("weights", name, all_axes, weight.shape)
-        if ema:
-            specs[ema_name(name)] = VariableSpec("ema", name, all_axes, weight.shape)
         for slot, (axes,) in optimizer.slots(weight.shape).items():
             shape = tuple(weight.shape[axis] for axis in axes)
             specs[slot_name(name, slot)] = VariableSpec("slots", name, axes, shape)
-    for name, state in model.state.items():
-        all_axes = tuple(range(len(state.shape)))
-        specs[state_name(name)] = VariableSpec("state", name, all_axes, state.shape)
     return specs
 
 

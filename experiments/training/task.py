@@ -35,6 +35,7 @@ class Task:
     source: str  # of the data: a reader must know real data from synthetic
     data_kind: str = "examples"  # the key of the data's name in the summary
     unit: str = "examples"  # what an example is called: "images"
+    placement: Any = None  # of the model's parts: an engines.manual_placement.Placement
     # Both are called in the first process alone, when the engine has its devices.
     yardsticks: Callable[[], Mapping[str, float]] = dict  # other codecs' bits, say
     make_show: Callable[[], Show | None] = lambda: None  # what evaluation shows

@@ -6,11 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-DEVICE_TYPES = (
-    "TPU",
-    "GPU",
-    "CPU",
-)  # a mesh has the first that the machine has
+DEVICE_TYPES = ("TPU", "GPU", "CPU")  # a mesh has the first that the machine has
 
 
 class Topology(NamedTuple):
@@ -62,6 +58,23 @@ def resolve_device_type(device_type: str | None = None) -> str:
     return device_type
 
 
+def num_devices(kind: str) -> int | None:
+    """How many of a kind this process has; None for the CPU, which can be split.
+
+    It starts no device.
+    """
+    return None if kind == "CPU" else len(tf.config.list_physical_devices(kind))
+
+
+def check_devices(num: int, kind: str) -> None:
+    """Raises ValueError unless this process has so many devices of a kind."""
+    available = num_devices(kind)
+    if available is not None and num > available:
+        raise ValueError(
+            f"device_type: wanted {num} of kind {kind}, this machine has {available}"
+        )
+
+
 def local_devices(num: int, device_type: str | None = None) -> list[str]:
     """`num` of this process's devices, such as "GPU:0"; a CPU is split into several.
 
@@ -70,16 +83,11 @@ def local_devices(num: int, device_type: str | None = None) -> list[str]:
     Raises ValueError if the machine has too few devices, or TensorFlow has already
     started with fewer logical CPU devices.
     """
-    device_type = resolve_device_type(device_type)
-    if device_type == "CPU":
+    kind = resolve_device_type(device_type)
+    if kind == "CPU":
         _split_cpu(num)
-    num_available = len(tf.config.list_logical_devices(device_type))
-    if num > num_available:
-        raise ValueError(
-            f"devices: wanted {num} of kind {device_type}, "
-            f"this machine has {num_available}"
-        )
-    return [f"{device_type}:{i}" for i in range(num)]
+    check_devices(num, kind)
+    return [f"{kind}:{i}" for i in range(num)]
 
 
 def _split_cpu(num: int) -> None:

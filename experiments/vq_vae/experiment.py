@@ -2,7 +2,6 @@
 
 import functools
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,13 @@ from experiments.datasets.images import (
     num_held_out_batches,
     training_batches,
 )
-from experiments.engines.selection import make_engine
+from experiments.engines.experiment import experiment
 from experiments.image_transformer.experiment import NUM_VALUES, grid
 from experiments.image_transformer.sampling import check_temperature
 from experiments.records.media import Image
 from experiments.training import train_step
-from experiments.training.checks import check_count
+from experiments.training.checks import check_count, check_memory
 from experiments.training.model import Tensors
-from experiments.training.optimizers import Optimizer
 from experiments.vq_vae import program, quantizer, sampling
 from experiments.vq_vae.histogram import histogram_bits_per_dim
 from experiments.vq_vae.network import Sizes
@@ -33,60 +31,38 @@ COLLAPSED = 0.1  # of the codes: a lower perplexity gives a warning
 SETTLED = 2 * quantizer.RESTART_PATIENCE  # steps, before which perplexity says little
 
 
+@experiment
 def train(
     *,
-    run_dir: Path,
     seed: int,
     sizes: Sizes,
     codebook: Codebook,
     images: Images,
-    optimizer: Optimizer,
-    loop: training.LoopSettings,
-    step: training.StepSettings,
     batch_size: int,
     num_held_out: int | None = None,
     num_samples: int = 8,
     temperature: float = 1.0,
-    mesh: str = "batch:1",
-    device_type: str | None = None,
-    mode: str = "train",
-    resume: bool = False,
-    init_from: str | None = None,
-    dry_run: bool = False,
-) -> dict[str, Any]:
+) -> training.Task:
     """Trains a VQ-VAE; returns the summary.
 
     Bits per dimension of held-out images are an upper bound of the model's: those of
     the pixels given their nearest codes, and of all these codes under the prior.
 
-    batch_size: images of all devices and processes together.
     num_held_out: images that evaluation uses, in whole batches; None: all that make
       whole batches.
     num_samples: images sampled, and held-out images reconstructed, at every evaluation;
       0: none.
     temperature: of the sampled codes.
-    mesh: such as "batch:4"; every device has the whole codebook.
-    device_type: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
-    mode: "train"; "evaluate" computes metrics on the held-out images, and "sample"
-      writes what evaluation shows, both with the weights of `init_from`.
-    resume: continues from the latest checkpoint in `run_dir`.
-    init_from: a run folder or a checkpoint, whose weights a new run starts from.
-    dry_run: checks all arguments, and returns {} without a run.
 
-    Writes checkpoints/, best/, metrics.jsonl, media/ with samples and reconstructions
-    below their originals, TensorBoard events with both, and summary.json to `run_dir`.
-    Warns of codebook collapse.
-
-    Raises ValueError for what the machine, the model or the images cannot do, before
-    any work, and what `training.loop.train` raises.  Tran et al. (2018), section 4.1.
+    The other arguments, and what is written, are those of `engines.experiment.run`.  On
+    every mesh each device has the whole codebook.  Warns of codebook collapse.  Tran et
+    al. (2018), section 4.1.
     """
-    topology = training.check_arguments(
-        mesh=mesh, batch_size=batch_size, optimizer=optimizer, step=step, loop=loop
-    )
     model = program.model(sizes, codebook)
     _check_fit(sizes, images)
     check_temperature(temperature)
     check_count("num_samples", num_samples, minimum=0)
+    check_memory("num_samples", num_samples, 4 * 3 * images.size**2)
     data = training.process_data(
         images.name,
         batch_size,
@@ -94,7 +70,7 @@ def train(
         held_out=functools.partial(held_out_batches, images),
         num_held_out_batches=num_held_out_batches(images, batch_size, num_held_out),
     )
-    task = training.Task(
+    return training.Task(
         model=model,
         data=data,
         source=images.source,
@@ -106,23 +82,6 @@ def train(
         make_show=functools.partial(
             _show, sizes, codebook, images, seed, num_samples, temperature
         ),
-    )
-    return training.run_task(
-        task,
-        functools.partial(
-            make_engine,
-            optimizer=optimizer,
-            topology=topology,
-            settings=step,
-            device_type=device_type,
-        ),
-        run_dir=run_dir,
-        seed=seed,
-        loop_settings=loop,
-        mode=mode,
-        resume=resume,
-        init_from=init_from,
-        dry_run=dry_run,
     )
 
 

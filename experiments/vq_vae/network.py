@@ -85,12 +85,19 @@ def check_sizes(sizes: Sizes, codebook: Codebook) -> None:
         )
     if sizes.size % sizes.patch_size:
         raise ValueError(
-            f"size: {sizes.size} pixels do not divide by strides {sizes.strides}"
+            f"size: given {sizes.size} pixels, wanted a multiple of "
+            f"{sizes.patch_size}, the product of strides {sizes.strides}"
+        )
+    prior_size = sizes.prior_hidden // 2  # of keys and of values
+    if sizes.prior_heads > 0 and prior_size % sizes.prior_heads:
+        raise ValueError(
+            f"prior_hidden: given {sizes.prior_hidden}, wanted twice a multiple of the "
+            f"{sizes.prior_heads} heads"
         )
     try:
         transformer.check_sizes(prior_sizes(sizes, codebook))
     except ValueError as error:
-        raise ValueError(f"prior: {error}") from error
+        raise ValueError(f"prior_{error}") from error
 
 
 def code_shape(sizes: Sizes) -> tuple[int, int, int]:

@@ -107,15 +107,18 @@ def test_a_run_goes_on_on_other_devices_as_it_would_have(three, pair):
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("four cores", "core:4: wanted 'core' of 17 (4 x 4 and one that aggregates)"),
+        (
+            "four cores",
+            "mesh: given 'core:4', wanted 'core' of 17 (4 x 4 and one that aggregates)",
+        ),
         ("another dimension", "wanted 'core' of 17"),
         ("both", "no other dimension"),
         ("too many", "wanted 34 logical CPU devices"),
         ("batch", "given 3 examples, wanted a multiple of 2: 2 devices"),
         ("write", "step is missing"),
-        ("jit", "jit_compile: topology core:3 cannot True"),
-        ("parts", "num_microbatches: topology core:3 cannot 2"),
-        ("dtype", "compute_dtype: topology core:3 cannot 'bfloat16'"),
+        ("jit", "jit_compile: given True with mesh 'core:3'"),
+        ("parts", "num_microbatches: given 2 with mesh 'core:3'"),
+        ("dtype", "compute_dtype: given 'bfloat16' with mesh 'core:3'"),
     ],
 )
 def test_what_the_cores_cannot_do_is_refused_by_name(three, what, said):

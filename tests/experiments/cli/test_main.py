@@ -226,7 +226,7 @@ def test_a_bad_param_is_refused_with_what_was_meant(place, param, said):
             "f.gin:7: nothing reads toy.data.num_rows",
         ),
         ("", "base.gin:8: toy.Settings.step is %gin.REQUIRED"),
-        (STEP + "NUM = '3'\n", "base.gin:9: toy.Settings.num: given '3', wanted int"),
+        (STEP + "NUM = '3'\n", "f.gin:6: toy.Settings.num: given '3', wanted int"),
     ],
 )
 def test_a_bad_file_is_refused_with_its_line(place, body, said):
@@ -353,6 +353,34 @@ def test_a_module_that_does_not_import_shows_its_own_traceback(place):
     code, _, err = ran(place, "--gin_config=full.gin", "--workdir=run")
     assert code == main.FAILED and "nowhere_at_all" in err and "Traceback" in err
     assert not (place / "run").exists()
+
+
+OWN = """
+def go(*, run_dir, seed, x: int = 1):
+    if x < 0:
+        raise ValueError(f"x: given {x}, wanted 0 or more")
+    (run_dir / "x.txt").write_text(str(x))
+"""
+
+
+@pytest.mark.parametrize("module", ["own.py", "own/__init__.py", "own/inner.py"])
+def test_an_own_module_beside_the_config_runs_and_refuses(tmp_path, module):
+    path = tmp_path / "mine" / module
+    path.parent.mkdir(parents=True)
+    path.write_text(OWN)
+    name = "own.inner" if "inner" in module else "own"
+    (tmp_path / "mine/own.gin").write_text(
+        f"{HEAD}import {name}\nexperiment = @{name}.go\n{name}.go.x = %X\nX = 2\n"
+    )
+    (tmp_path / "mine/more.gin").write_text(f"{HEAD}include 'own.gin'\nX = 3\n")
+    code, _, err = ran(tmp_path, "--gin_config=mine/more.gin", "--workdir=run")
+    assert code == 0, err
+    assert (tmp_path / "run/x.txt").read_text() == "3"
+    wrong = ["--gin_config=mine/more.gin", "--gin_param=X=-1", "--workdir=other"]
+    code, _, err = ran(tmp_path, *wrong)
+    assert code == main.USAGE and not (tmp_path / "other").exists()
+    assert f"--gin_param=X=-1: {name}.go.x: given -1, wanted 0 or more" in err
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize("program", ["train", "bench"])

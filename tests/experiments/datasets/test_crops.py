@@ -110,8 +110,14 @@ def test_scales_too_large_for_every_photograph_are_left_out():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"size": 301}, r"chelsea.png: 300 x 451 pixels, wanted at least 301 x 301"),
-        ({"size": 200, "scales": (2,)}, "china.jpg|chelsea.png: 300 x 451"),
+        (
+            {"size": 301},
+            r"size: given 301 .* at most the 300 x 451 pixels of .*chelsea.png",
+        ),
+        (
+            {"size": 200, "scales": (2,)},
+            "at most the 300 x 451 pixels of .*chelsea.png",
+        ),
         ({"size": 0}, "size: given 0"),
         ({"size": 8, "scales": ()}, "scales: given"),
         ({"size": 8, "scales": (1.5,)}, "scales: given"),

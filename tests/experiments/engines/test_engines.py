@@ -155,7 +155,7 @@ def test_a_run_read_on_one_mesh_goes_on_on_another(results, one, move):
         ("rule missing", "no rule matches weight 'positions'"),
         ("rule does not divide", "of size 8 does not divide by the 3"),
         ("dimension without rule", "mesh: given ['modle']"),
-        ("jit", "jit_compile: topology model:2"),
+        ("jit", "jit_compile: given True with mesh 'model:2'"),
         ("dtype", "given 'int8'"),
         ("write missing", "step is missing"),
         ("write odd", "b is not a variable of it"),
@@ -200,6 +200,6 @@ def test_the_slice_that_tpu_name_names_is_taken_whole(monkeypatch):
     monkeypatch.setenv("TPU_NAME", "a-slice")
     monkeypatch.setattr(resolver, "connect", lambda name: f"resolver of {name}")
     monkeypatch.setattr(tf.distribute, "TPUStrategy", Slice)
-    with pytest.raises(ValueError, match="batch:4: wanted all 8 cores of the TPU"):
+    with pytest.raises(ValueError, match="mesh: given 'batch:4', wanted all 8 cores"):
         on_tpus("batch:4")
     assert connected == ["resolver of a-slice"]

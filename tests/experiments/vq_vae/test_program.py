@@ -355,7 +355,10 @@ def test_operations_are_counted_for_the_paper_by_hand():
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"size": 10}, r"size: 10 pixels do not divide by strides \(2, 2\)"),
+        (
+            {"size": 10},
+            r"size: given 10 pixels, wanted a multiple of 4, .* strides \(2, 2\)",
+        ),
         ({"likelihood": "normal"}, "likelihood: given 'normal', wanted one of"),
         ({"strides": ()}, "strides: given"),
         (
@@ -366,7 +369,7 @@ def test_operations_are_counted_for_the_paper_by_hand():
         ({"prior_start": -1}, "prior_start: given -1"),
         (
             {"prior_heads": 3},
-            "prior: key_size: given 4, wanted a multiple of the 3 heads",
+            "prior_hidden: given 8, wanted twice a multiple of the 3 heads",
         ),
     ],
 )
