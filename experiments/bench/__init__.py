@@ -4,10 +4,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from experiments.bench.image_transformer import measure_image_transformer
     from experiments.bench.nuts import compare_samplers
     from experiments.bench.scaling import measure_scaling
-    from experiments.bench.vae import measure_vae
+    from experiments.bench.training import measure_image_transformer, measure_vae
 
 __all__ = [
     "compare_samplers",
@@ -18,9 +17,9 @@ __all__ = [
 
 _MODULES = {
     "compare_samplers": "nuts",
-    "measure_image_transformer": "image_transformer",
+    "measure_image_transformer": "training",
     "measure_scaling": "scaling",
-    "measure_vae": "vae",
+    "measure_vae": "training",
 }
 
 

@@ -1,18 +1,12 @@
-"""The harness of every benchmark: rounds, fresh processes, records, pages.
+"""The harness of every benchmark: rounds, fresh processes, records, pages, checks.
 
 A benchmark calls `start`, makes a job for each system (a function from the number of a
-round to a record), runs them with `run_rounds` and ends with `finish`:
-
-    bench = harness.start("vae", worker, run_dir=run_dir, seed=0, timeout_seconds=600)
-    records = harness.run_rounds(bench, jobs, num_rounds, figure)
-    harness.finish(bench, records, page.render_vae, out)
-
-A job runs its task with `run_tasks` and makes its record with `make_record`.
+round to a record), runs them with `run_rounds` and ends with `finish`.  A job runs its
+task with `run_tasks` and makes its record with `make_record`.
 """
 
 import contextlib
 import json
-import math
 import os
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -22,8 +16,10 @@ from typing import Any, NamedTuple
 from experiments.bench import subprocesses
 from experiments.records import provenance, record
 from experiments.records.run_dir import CheckFailed, utc_now
+from experiments.training.checks import check_count, check_number
 
 REPO = Path(__file__).resolve().parents[2]
+UNITS = ("gradients", "positions", "examples")  # of work, timed in calls
 
 Job = Callable[[int], record.Record]
 Result = dict[str, Any]  # of a process: status, reason, seconds, work, ...
@@ -33,45 +29,60 @@ class Benchmark(NamedTuple):
     """What all records and processes of one benchmark share."""
 
     experiment: str  # of the records, and the name of their file
-    worker: str  # the module that runs the tasks
+    worker: str  # the module of experiments.bench that runs the tasks
     run_dir: Path
     seed: int
-    timeout_seconds: float  # of one task
+    num_rounds: int
+    out: str  # the folder of records/, tables/ and plots/, from the repository's root
+    timeout_seconds: float  # of one system in one round
     provenance: dict[str, Any]
 
 
+def new_bench_id() -> str:
+    """An id that all records of one benchmark have."""
+    return f"{utc_now()}-{secrets.token_hex(3)}"
+
+
 def start(
-    experiment: str, worker: str, *, run_dir: Path, seed: int, timeout_seconds: float
+    experiment: str,
+    worker: str,
+    run_dir: Path,
+    seed: int,
+    num_rounds: int,
+    out: str,
+    timeout_seconds: float,
 ) -> Benchmark:
-    """A benchmark with a new id, in the folder of a run."""
+    """A benchmark with a new id, in the folder of a run.
+
+    Raises ValueError for a wrong value.
+    """
+    check_count("num_rounds", num_rounds)
+    check_number("timeout_seconds", timeout_seconds, above=0)
+    if not isinstance(out, str) or not out:
+        raise ValueError(f"out: given {out!r}, wanted the path of a folder")
     origin = json.loads((run_dir / "provenance.json").read_text())
     origin.pop("hardware", None)  # each record has its own
-    origin["bench_id"] = f"{utc_now()}-{secrets.token_hex(3)}"
-    return Benchmark(experiment, worker, run_dir, seed, timeout_seconds, origin)
+    origin["bench_id"] = new_bench_id()
+    return Benchmark(
+        experiment, worker, run_dir, seed, num_rounds, out, timeout_seconds, origin
+    )
 
 
 def run_tasks(
-    bench: Benchmark,
-    label: str,
-    tasks: Sequence[Mapping[str, Any]],
-    *,
-    threads: int,
-    **options: Any,
+    bench: Benchmark, label: str, tasks: Sequence[Mapping[str, Any]], **options: Any
 ) -> list[Result]:
     """The results of tasks that run side by side, each in a fresh process.
 
     label: names the files of the tasks, results and logs in the run's folder.
-    threads, options: as `subprocesses.run` takes them.
+    options: as `subprocesses.run` takes them.
 
     Each result also has `start`: the time and the load average before it.
     """
     begin = _start()
     results = subprocesses.run(
-        bench.run_dir,
-        label,
+        bench.run_dir / label,
         tasks,
-        worker=bench.worker,
-        threads=threads,
+        worker=f"experiments.bench.{bench.worker}",
         timeout=bench.timeout_seconds,
         **options,
     )
@@ -88,19 +99,15 @@ def merge_results(
     It is the first result that is not "ok", if there is one.
     """
     for result in results:
-        if result["status"] != "ok":
+        if result["status"] != "ok" or len(results) == 1:
             return result
-    if len(results) == 1:
-        return results[0]
     seconds = [result["seconds"] for result in results]
+    calls = zip(*(one["calls"] for one in seconds), strict=True)
     return results[0] | {
         "seconds": {
             "build": max(one["build"] for one in seconds),
             "first": max(one["first"] for one in seconds),
-            "calls": [
-                merge(step)
-                for step in zip(*(one["calls"] for one in seconds), strict=True)
-            ],
+            "calls": [merge(step) for step in calls],
         }
     }
 
@@ -113,46 +120,35 @@ def make_record(
     bench: Benchmark,
     result: Mapping[str, Any],
     *,
-    system: str,
-    number: int,
-    problem: dict[str, Any],
-    settings: dict[str, Any],
-    check: dict[str, Any],
     hardware: Mapping[str, Any] | None = None,
+    **fields: Any,
 ) -> record.Record:
     """The record of a result.
 
-    number: of the round.
     hardware: what the record says besides this machine's hardware.
+    fields: the record's system, round, problem, settings and check.
     """
     return record.Record(
         experiment=bench.experiment,
-        system=system,
-        round=number,
-        problem=problem,
         hardware=provenance.hardware() | {"device": "cpu", **(hardware or {})},
-        settings=settings,
         status=result["status"],
         reason=result.get("reason", ""),
-        note=result.get("note", ""),
         seconds=result.get("seconds", {}),
         work=result.get("work", {}),
-        check=check,
         provenance=bench.provenance | (result.get("start") or _start()),
+        **fields,
     )
 
 
 def run_rounds(
-    bench: Benchmark,
-    jobs: Mapping[str, Job],
-    num_rounds: int,
-    figure: Callable[[record.Record], str],
+    bench: Benchmark, jobs: Mapping[str, Job], num_rounds: int | None = None
 ) -> list[record.Record]:
     """Runs each job once a round, so that a machine that drifts affects all alike.
 
     A job whose record is not "ok" is left out of later rounds.  Records also go to the
-    run's records.jsonl, and each is printed with its `figure`.
+    run's records.jsonl, and each is printed in a line.
     """
+    num_rounds = num_rounds or bench.num_rounds
     records = []
     stopped = set()
     for number in range(1, num_rounds + 1):
@@ -162,18 +158,24 @@ def run_rounds(
             one = job(number)
             records.append(one)
             record.append(bench.run_dir / "records.jsonl", one)
-            print(f"round {number}/{num_rounds}  {outcome(one, figure)}", flush=True)
+            print(f"round {number}/{num_rounds}  {outcome(one)}", flush=True)
             if one.status != "ok":
                 stopped.add(name)
     return records
 
 
-def outcome(one: record.Record, figure: Callable[[record.Record], str]) -> str:
-    """A record in a line: its figure, or why it has none."""
+def outcome(one: record.Record) -> str:
+    """A record in a line: its milliseconds per unit of work, or why it has none."""
     if one.status != "ok":
         return f"{one.system:32} {one.status}: {one.reason}"
+    line, calls = f"{one.system:32} ", one.seconds.get("calls")
+    for unit in UNITS:
+        if calls and unit in one.work:
+            milliseconds = 1000 * sum(calls) / sum(one.work[unit])
+            line += f"{milliseconds:10.3f} ms per {unit.removesuffix('s')}"
+            break
     wrong = "" if one.check["passed"] else f"  WRONG: {one.check['reason']}"
-    return f"{one.system:32} {figure(one)}{wrong}"
+    return line + wrong
 
 
 def is_wrong(one: record.Record) -> bool:
@@ -187,10 +189,9 @@ def finish(
     bench: Benchmark,
     records: Sequence[record.Record],
     render: Callable[..., None],
-    out: str,
     *,
     fails: Callable[[record.Record], bool] = is_wrong,
-) -> None:
+) -> Path:
     """Appends a benchmark's records to those of `out` and renders its page.
 
     fails: which records fail the benchmark.
@@ -198,14 +199,14 @@ def finish(
     All records are appended at the end: a benchmark that is interrupted leaves the page
     of the last one.
 
-    Raises CheckFailed when a record fails it.
+    Returns the folder of tables.  Raises CheckFailed when a record fails the benchmark.
     """
-    out_dir = REPO / out
+    out_dir = REPO / bench.out
     records_path = out_dir / "records" / f"{bench.experiment}.jsonl"
     for one in records:
         record.append(records_path, one)
     render(records_path=records_path, out_dir=out_dir)
-    print(f"wrote {out}/tables", flush=True)
+    print(f"wrote {bench.out}/tables", flush=True)
     wrong = {
         f"{one.system}, round {one.round}": one.reason or one.check.get("reason")
         for one in records
@@ -213,47 +214,45 @@ def finish(
     }
     if wrong:
         raise CheckFailed(str(wrong))
+    return out_dir / "tables"
 
 
-def check_dict(name: str, value: Any) -> None:
-    """Raises ValueError for what is no dict."""
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{name}: given {value!r}, wanted a dict")
+def check_fields(
+    name: str,
+    config: Any,
+    checks: Mapping[str, Callable[[str, Any], None]],
+    optional: Collection[str] = (),
+) -> None:
+    """Raises ValueError for what is no dict, wrong keys, and wrong values.
+
+    checks: by key, a check of a name and a value.
+    optional: the keys that may be missing.
+    """
+    check_keys(name, config, [key for key in checks if key not in optional], optional)
+    for key, value in config.items():
+        checks[key](f"{name}: {key}", value)
 
 
 def check_keys(
-    name: str,
-    config: Any,
-    required: Collection[str],
-    optional: Collection[str] = (),
+    name: str, config: Any, required: Collection[str], optional: Collection[str] = ()
 ) -> None:
     """Raises ValueError for what is no dict, unknown keys and missing ones."""
     check_dict(name, config)
     unknown = [key for key in config if key not in {*required, *optional}]
     missing = [key for key in required if key not in config]
     if unknown or missing:
-        given = [f"unknown {unknown}"] * bool(unknown) + [f"no {missing}"] * bool(
-            missing
-        )
+        given = [f"unknown {unknown}"] * bool(unknown)
+        given += [f"no {missing}"] * bool(missing)
         also = f", optionally {list(optional)}" if optional else ""
         raise ValueError(
             f"{name}: given {' and '.join(given)}, wanted {list(required)}{also}"
         )
 
 
-@contextlib.contextmanager
-def errors_with(name: str) -> Iterator[None]:
-    """Puts the name before the message of what a model's own check raises."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:  # TypeError: a number for a list, say
-        raise ValueError(f"{name}: {error}") from error
-
-
-def check_count(name: str, value: Any, least: int = 1) -> None:
-    """Raises ValueError for what is no whole number, or below `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name}: given {value!r}, wanted an integer, {least} or more")
+def check_dict(name: str, value: Any) -> None:
+    """Raises ValueError for what is no dict."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name}: given {value!r}, wanted a dict")
 
 
 def check_counts(name: str, values: Any) -> None:
@@ -264,12 +263,9 @@ def check_counts(name: str, values: Any) -> None:
         check_count(name, value)
 
 
-def check_seconds(name: str, value: Any, *, positive: bool = False) -> None:
-    """Raises ValueError for what is no finite number of seconds."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 <= value < math.inf or (positive and not value):
-        wanted = "above 0" if positive else "0 or more"
-        raise ValueError(f"{name}: given {value!r}, wanted {wanted} seconds")
+def check_seconds(name: str, value: Any) -> None:
+    """Raises ValueError for what is no finite number of seconds, 0 or more."""
+    check_number(name, value, at_least=0)
 
 
 def check_some_of(name: str, values: Any, known: Collection[str]) -> None:
@@ -282,9 +278,10 @@ def check_some_of(name: str, values: Any, known: Collection[str]) -> None:
         raise ValueError(f"{name}: given {given!r}, wanted some of {list(known)}")
 
 
-def check_run(num_rounds: Any, out: Any, timeout_seconds: Any) -> None:
-    """Raises ValueError for wrong values of the arguments that all benchmarks have."""
-    check_count("num_rounds", num_rounds)
-    check_seconds("timeout_seconds", timeout_seconds, positive=True)
-    if not isinstance(out, str) or not out:
-        raise ValueError(f"out: given {out!r}, wanted the path of a folder")
+@contextlib.contextmanager
+def errors_with(name: str) -> Iterator[None]:
+    """Puts the name before the message of what a model's own check raises."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:  # TypeError: a number for a list, say
+        raise ValueError(f"{name}: {error}") from error

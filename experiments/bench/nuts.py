@@ -1,10 +1,9 @@
 """NUTS on one regression problem by each of the compared systems."""
 
-import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -14,16 +13,12 @@ from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 from experiments.records import record
 from experiments.report import page
+from experiments.training.checks import check_count, check_number
 
-WORKER = "experiments.bench.nuts_worker"
 MAX_SEED = 2**31 - 1
+OF_SIZES = ("ppl_core_whole", "ppl_core")  # measured on fewer rows too
 
-
-class References(NamedTuple):
-    """The exact posterior of all rows, and that of the first rows."""
-
-    all_rows: reference.Reference
-    first_rows: reference.Reference
+References = Sequence[reference.Reference]  # of all rows, and of the first rows
 
 
 def compare_samplers(
@@ -36,6 +31,7 @@ def compare_samplers(
     min_seconds: float,
     out: str,
     systems: Sequence[str] = tuple(SYSTEMS),
+    fewer_rows: Sequence[int] = (),
     timeout_seconds: float = 900.0,
 ) -> Path:
     """Measures the systems; appends a record a system and round, and renders the page.
@@ -48,94 +44,112 @@ def compare_samplers(
     min_seconds: for at least how long a system repeats its call in a round.
     out: the folder of records/, tables/ and plots/, from the repository's root.
     systems: keys of SYSTEMS, in the order in which they run.
+    fewer_rows: numbers of first rows on which OF_SIZES are measured before, for the
+      table of sizes.  Numbers that the problem does not exceed are left out.
     timeout_seconds: of one system in one round.
 
     Returns the table's path.  Raises ValueError, before anything runs, for wrong values
     of the arguments; CheckFailed when a system of our own failed or did not pass its
     check.
     """
-    harness.check_run(num_rounds, out, timeout_seconds)
-    harness.check_seconds("min_seconds", min_seconds)
-    harness.check_some_of("systems", systems, SYSTEMS)
     bench = harness.start(
-        "nuts", WORKER, run_dir=run_dir, seed=seed, timeout_seconds=timeout_seconds
+        "nuts", "nuts_worker", run_dir, seed, num_rounds, out, timeout_seconds
     )
-    print(f"reference: {problem.rows:,} rows", flush=True)
-    references = References(
-        reference.make(problem, seed=seed),
-        reference.make(reference.first_rows(problem), seed=seed),
-    )
-    arrays_path = run_dir / "problem.npz"
-    nuts_worker.save_problem(arrays_path, problem, references.all_rows.points)
-    jobs = {
-        name: _job(bench, name, problem, settings, references, arrays_path, min_seconds)
-        for name in systems
-    }
-    try:
-        records = harness.run_rounds(bench, jobs, num_rounds, _figure)
-    finally:
-        arrays_path.unlink()  # as large as the data
-    paper_path = harness.REPO / "results" / "paper.json"
-    harness.finish(
+    check_number("min_seconds", min_seconds, at_least=0)
+    harness.check_some_of("systems", systems, SYSTEMS)
+    for num in fewer_rows:
+        check_count("fewer_rows", num)
+    parts = [
+        (reference.first_rows(problem, num), OF_SIZES)
+        for num in fewer_rows
+        if num < problem.rows
+    ]
+    records = []
+    for part, names in [*parts, (problem, systems)]:
+        # A benchmark of its own: no ratio is taken between sizes.
+        origin = bench.provenance | {"bench_id": harness.new_bench_id()}
+        of_part = bench._replace(provenance=origin)
+        records += _measure(of_part, part, names, settings, min_seconds)
+    tables = harness.finish(
         bench,
         records,
-        functools.partial(page.render_nuts, paper_path=paper_path),
-        out,
+        page.render_nuts,
         fails=lambda one: one.system.startswith("ppl_core") and harness.is_wrong(one),
     )
-    return harness.REPO / out / "tables" / "nuts_speedup.md"
+    return tables / "nuts_speedup.md"
+
+
+def _measure(
+    bench: harness.Benchmark,
+    problem: RegressionProblem,
+    systems: Sequence[str],
+    settings: SamplerSettings,
+    min_seconds: float,
+) -> list[record.Record]:
+    """The records of the systems on one problem."""
+    print(f"reference: {problem.rows:,} rows", flush=True)
+    references = [
+        reference.make(part, seed=bench.seed)
+        for part in (problem, reference.first_rows(problem))
+    ]
+    path = bench.run_dir / "problem.npz"
+    nuts_worker.save_problem(path, problem, references[0].points)
+    task = {
+        "mode": "sample",
+        "settings": vars(settings),
+        "min_seconds": min_seconds,
+        "problem_path": str(path),
+    }
+    try:
+        jobs = {name: _job(bench, name, problem, references, task) for name in systems}
+        return harness.run_rounds(bench, jobs)
+    finally:
+        path.unlink()  # as large as the data
 
 
 def _job(
     bench: harness.Benchmark,
     name: str,
     problem: RegressionProblem,
-    settings: SamplerSettings,
     references: References,
-    arrays_path: Path,
-    min_seconds: float,
+    shared: dict[str, Any],
 ) -> harness.Job:
-    """Runs one system and makes its record."""
+    """Runs one system and makes its record.
+
+    shared: what all systems' tasks have in common.
+    """
     system = SYSTEMS[name]
     threads = len(os.sched_getaffinity(0))
     variables = subprocesses.with_threads(threads) | system.environment
     density_check: dict[str, Any] = {}  # of the first run
 
     def job(number: int) -> record.Record:
-        arrays = bench.run_dir / f"round{number}-{name}.npz"
-        task = {
-            "mode": "sample",
+        label = f"{problem.rows}-rows-round{number}-{name}"
+        arrays = bench.run_dir / f"{label}.npz"
+        task = shared | {
             "system": name,
             "seed": (bench.seed + number) % MAX_SEED,
-            "settings": vars(settings),
-            "min_seconds": min_seconds,
             "check_density": not density_check,
-            "problem_path": str(arrays_path),
             "arrays_path": str(arrays),
         }
         (result,) = harness.run_tasks(
-            bench,
-            f"round{number}-{name}",
-            [task],
-            threads=threads,
-            environment=system.environment,
+            bench, label, [task], threads=threads, environment=system.environment
         )
         check: dict[str, Any] = {}
         if result["status"] == "ok":
             with np.load(arrays) as answers:
                 if not density_check:
                     density_check.update(_check_density(references, system, answers))
-                    if "energy_error_100_steps" in result:
-                        error = result["energy_error_100_steps"]
-                        density_check["energy_error_100_steps"] = error
-                check = _check_draws(problem, references, system, answers)
+                    for key in {"energy_error_100_steps"} & result.keys():
+                        density_check[key] = result[key]
+                check = _check_draws(problem, references[0], system, answers)
             passed = density_check["passed"] and check.get("passed", True)
             check = density_check | check | {"passed": passed}
         return harness.make_record(
             bench,
             result,
             system=name,
-            number=number,
+            round=number,
             problem={
                 "name": problem.name,
                 "source": problem.source,
@@ -144,13 +158,13 @@ def _job(
                 "features_bytes": problem.features.nbytes,
             },
             hardware={"threads": variables},
-            settings=vars(settings)
-            | system.settings
-            | {
+            settings={
+                **task["settings"],
+                **system.settings,
                 "seed": task["seed"],
                 "start": "the problem's own, the same for every system",
                 "metric": system.metric,
-                "min_seconds": min_seconds,
+                "min_seconds": task["min_seconds"],
             },
             check=check,
         )
@@ -164,35 +178,23 @@ def _check_density(
     """The check of log density and gradient, on all rows and on the first."""
     if not system.precision:
         return {"passed": True}
-    check = reference.check_density(
-        references.all_rows,
-        answers["log_prob"],
-        answers["grad"],
-        precision=system.precision,
+    parts = zip(references, answers["log_prob"], answers["grad"], strict=True)
+    check, first_rows = (
+        reference.check_density(*part, precision=system.precision) for part in parts
     )
-    check["head"] = reference.check_density(
-        references.first_rows,
-        answers["first_rows_log_prob"],
-        answers["first_rows_grad"],
-        precision=system.precision,
-    )
-    check["passed"] = check["passed"] and check["head"]["passed"]
+    check["head"] = first_rows
+    check["passed"] = check["passed"] and first_rows["passed"]
     if not check["passed"]:
         check["reason"] = "its density or gradient is not the reference's"
     return check
 
 
 def _check_draws(
-    problem: RegressionProblem, references: References, system: System, answers: Any
+    problem: RegressionProblem, whole: reference.Reference, system: System, answers: Any
 ) -> dict[str, Any]:
     if not system.is_sampler:
         return {}
-    check = reference.check_draws(problem, references.all_rows, answers["values"])
+    check = reference.check_draws(problem, whole, answers["values"])
     if not check["passed"]:
         check["reason"] = "its draws cannot be the posterior's"
     return check
-
-
-def _figure(one: record.Record) -> str:
-    seconds, gradients = sum(one.seconds["calls"]), sum(one.work["gradients"])
-    return f"{1000 * seconds / gradients:8.2f} ms per gradient ({gradients})"

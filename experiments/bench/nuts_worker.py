@@ -18,32 +18,23 @@ from experiments.inference import SamplerSettings
 
 def save_problem(path: Path, problem: RegressionProblem, points: np.ndarray) -> None:
     """Writes the arrays that all workers read."""
-    np.savez(
-        path,
-        name=problem.name,
-        source=problem.source,
-        features=problem.features,
-        labels=problem.labels,
-        start=problem.start,
-        points=points,
-    )
+    np.savez(path, points=points, **vars(problem))
 
 
 def _load_problem(path: str) -> tuple[RegressionProblem, np.ndarray]:
     """The problem, and the points at which its density is checked."""
     with np.load(path, allow_pickle=False) as arrays:
-        fields = {key: arrays[key] for key in ("features", "labels", "start")}
-        problem = RegressionProblem(
-            name=str(arrays["name"]), source=str(arrays["source"]), **fields
-        )
-        return problem, arrays["points"]
+        fields = dict(arrays)
+    points = fields.pop("points")
+    names = {key: str(fields.pop(key)) for key in ("name", "source")}
+    return RegressionProblem(**names, **fields), points
 
 
 def measure(task: dict[str, Any]) -> dict[str, Any]:
     """The times of the task's system, whose call is repeated for `min_seconds`.
 
-    Returns the seconds (build, first, calls), the work (leapfrogs and gradients of each
-    of the calls) and a note.  Writes the draws of the last call to `arrays_path`; with
+    Returns the seconds (build, first, calls) and the work (leapfrogs and gradients of
+    each of the calls).  Writes the draws of the last call to `arrays_path`; with
     `check_density` also the density at the problem's points, of all rows and of the
     first.
     """
@@ -59,36 +50,26 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     results = [] if system.warms_up else [(first, draws)]
     while sum(wall for wall, _ in results) < task["min_seconds"] or not results:
         results.append(_time(sample))
-    leapfrogs = [int(draws.leapfrogs.sum()) for _, draws in results]
-
+    calls = [wall if d.seconds is None else d.seconds for wall, d in results]
+    leapfrogs = [int(d.leapfrogs.sum()) for _, d in results]
+    gradients = [
+        int(d.gradients or count)
+        for (_, d), count in zip(results, leapfrogs, strict=True)
+    ]
+    result: dict[str, Any] = {
+        "seconds": {"build": build, "first": first, "calls": calls},
+        "work": {"leapfrogs": leapfrogs, "gradients": gradients},
+    }
     arrays: dict[str, Any] = {"values": np.asarray(results[-1][1].values)}
-    energy_error = {}
     if task["check_density"]:
         if system.precision:
             arrays |= _densities(module, system, problem, points)
         if hasattr(module, "energy_error"):
-            energy_error["energy_error_100_steps"] = module.energy_error(
+            result["energy_error_100_steps"] = module.energy_error(
                 problem, settings, task["seed"], **system.variant
             )
     np.savez(task["arrays_path"], **arrays)
-    return energy_error | {
-        "note": _note(module, system, problem),
-        "seconds": {
-            "build": build,
-            "first": first,
-            "calls": [
-                wall if draws.seconds is None else draws.seconds
-                for wall, draws in results
-            ],
-        },
-        "work": {
-            "leapfrogs": leapfrogs,
-            "gradients": [
-                int(draws.gradients or count)
-                for (_, draws), count in zip(results, leapfrogs, strict=True)
-            ],
-        },
-    }
+    return result
 
 
 def _time(sample: Callable[[], SystemDraws]) -> tuple[float, SystemDraws]:
@@ -100,26 +81,16 @@ def _time(sample: Callable[[], SystemDraws]) -> tuple[float, SystemDraws]:
 def _densities(
     module: ModuleType, system: System, problem: RegressionProblem, points: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Log prob and gradient at the points, of all rows and of the first."""
+    """Log prob and gradient at the points, of all rows and of the first: [2, ...]."""
     options = system.variant | system.density_options
-    log_prob, grad = module.log_prob_and_grad(problem, points, **options)
-    first_rows = module.log_prob_and_grad(
-        reference.first_rows(problem), points, **options | system.first_rows_options
-    )
-    return {
-        "log_prob": log_prob,
-        "grad": grad,
-        "first_rows_log_prob": first_rows[0],
-        "first_rows_grad": first_rows[1],
-    }
-
-
-def _note(module: ModuleType, system: System, problem: RegressionProblem) -> str:
-    """What the page says under the table, from the system's entry and its module."""
-    own = getattr(module, "NOTE", "")
-    if hasattr(module, "note"):
-        own = module.note(problem, **system.variant)
-    return "; ".join(text for text in (own, system.note) if text)
+    pairs = [
+        module.log_prob_and_grad(problem, points, **options),
+        module.log_prob_and_grad(
+            reference.first_rows(problem), points, **options | system.first_rows_options
+        ),
+    ]
+    log_prob, grad = map(np.stack, zip(*pairs, strict=True))
+    return {"log_prob": log_prob, "grad": grad}
 
 
 MODES = {"sample": measure}

@@ -17,20 +17,6 @@ from experiments.inference.samples import gradients_computed
 from experiments.nuts.posterior import posterior, split_rows, within_xla
 
 
-def note(problem: RegressionProblem, *, num_devices: int = 1, **blocks: Any) -> str:
-    """How many blocks the rows are in, and of what size."""
-    num = len(split_rows(problem, num_devices=num_devices, **blocks))
-    megabytes = 4 * problem.rows * problem.dim / 1e6
-    size = f"{problem.rows:,} rows, {megabytes:.1f} MB of features"
-    if num == num_devices:
-        return f"{size}, in one block" + " a device" * (num_devices > 1)
-    return (
-        f"{size}, in {num} blocks: each is read for the log prob and again for the "
-        "gradient while it is in cache. Hand-written code could do the same; 'ours, "
-        "data whole' shows what the language costs"
-    )
-
-
 def _density(problem: RegressionProblem, **blocks: Any) -> tuple[LogProbAndGrad, bool]:
     """The log posterior with its gradient, and whether XLA compiles it."""
     parts = split_rows(problem, **blocks)

@@ -36,6 +36,20 @@ def project(
     paper_models: the ids of those of its models that are projected.
     records: measured and counted; of each kind the newest benchmark's are used.
     """
+
+    def make(
+        system: str, problem: dict[str, Any], result: Mapping[str, Any], **settings: Any
+    ) -> record.Record:
+        return harness.make_record(
+            bench,
+            result,
+            system=system,
+            round=1,
+            problem=problem,
+            settings={"kind": "projected", **settings},
+            check={"passed": result["status"] == "ok"},
+        )
+
     projected = []
     probes = _newest(records, kind="measured", case="probe")
     for name, problem in problems.items():
@@ -50,66 +64,44 @@ def project(
             for one in _newest(records, kind="counted", subject=name)
             if one.settings["topology"] == "batch:1"
         ]
-        for hardware, result in from_measured(measured, counted, probes):
-            settings = {
-                "subject": name,
-                "against": "measured",
-                "on": hardware.label,
-                "source": hardware.source,
-                "batch_per_device": result.get("batch_per_device"),
-                "calibration": result.get("calibration"),
-            }
-            projected.append(
-                _record(bench, f"{name}/projected", problem, settings, result)
+        projected += [
+            make(
+                f"{name}/projected",
+                problem,
+                result,
+                subject=name,
+                against="measured",
+                on=hardware.label,
+                source=hardware.source,
+                batch_per_device=result.get("batch_per_device"),
+                calibration=result.get("calibration"),
             )
+            for hardware, result in from_measured(measured, counted, probes)
+        ]
     for model in paper["models"]:
-        for variant in VARIANTS if model["id"] in paper_models else ():
-            settings = {
-                "against": "paper",
-                "model": model["id"],
-                "variant": variant,
-                "on": paper["hardware"],
-                "source": cost_model.TPU_V2.source,
-                "gradient_bytes": 4 * model["parameters"],
-            }
-            problem = {"name": model["label"], "source": paper["source"]}
-            result = {"status": "ok", "work": from_paper(paper, model, variant)}
-            projected.append(
-                _record(bench, f"paper/{model['id']}", problem, settings, result)
+        projected += [
+            make(
+                f"paper/{model['id']}",
+                {"name": model["label"], "source": paper["source"]},
+                {"status": "ok", "work": from_paper(paper, model, variant)},
+                against="paper",
+                model=model["id"],
+                variant=variant,
+                on=paper["hardware"],
+                source=cost_model.TPU_V2.source,
+                gradient_bytes=4 * model["parameters"],
             )
+            for variant in VARIANTS
+            if model["id"] in paper_models
+        ]
     return projected
 
 
 def _newest(records: Iterable[record.Record], **settings: Any) -> list[record.Record]:
     """The records with these settings, of the newest benchmark that has any."""
-    matching = [
-        one
-        for one in records
-        if all(one.settings.get(key) == value for key, value in settings.items())
-    ]
-    return [
-        one
-        for one in matching
-        if one.provenance["bench_id"] == matching[-1].provenance["bench_id"]
-    ]
-
-
-def _record(
-    bench: harness.Benchmark,
-    system: str,
-    problem: dict[str, Any],
-    settings: dict[str, Any],
-    result: Mapping[str, Any],
-) -> record.Record:
-    return harness.make_record(
-        bench,
-        result,
-        system=system,
-        number=1,
-        problem=problem,
-        settings={"kind": "projected", **settings},
-        check={"passed": result["status"] == "ok"},
-    )
+    matching = [r for r in records if settings.items() <= r.settings.items()]
+    ids = [r.provenance["bench_id"] for r in matching]
+    return [r for r, one in zip(matching, ids, strict=True) if one == ids[-1]]
 
 
 def from_measured(
@@ -125,64 +117,61 @@ def from_measured(
     measured = [one for one in measured if one.status == "ok" and one.check["passed"]]
     counted = [one for one in counted if one.status == "ok"]
     probes = [one for one in probes if one.status == "ok"]
-    core = None
+    hardware: list[cost_model.Hardware] = [cost_model.TPU_V2, cost_model.V100]
     if probes:
         core = core_hardware(
             probes[0].hardware["cpu"],
             max(one.work["matmul_flops_per_second"] for one in probes),
             max(one.work["copy_bytes_per_second"] for one in probes),
         )
-    for hardware in (core, cost_model.TPU_V2, cost_model.V100):
-        if hardware is None:
-            continue
-        if core is None or not measured or not counted:
-            reason = "no measured step, count or probe to calibrate with"
-            yield hardware, {"status": "skipped", "reason": reason}
-            continue
-        (count,) = counted
-        batch = measured[0].settings["batch"]
-        if count.settings["batch"] != batch:
-            reason = f"counted with batch {count.settings['batch']}, measured {batch}"
-            yield hardware, {"status": "failed", "reason": reason}
-            continue
-        step_seconds = statistics.median(
-            statistics.median(one.seconds["calls"]) for one in measured
-        )
-        work = cost_model.Work(
+        hardware.insert(0, core)
+    if not probes or not measured or not counted:
+        reason = "no measured step, count or probe to calibrate with"
+        for each in hardware:
+            yield each, {"status": "skipped", "reason": reason}
+        return
+    (count,) = counted
+    batch, step_seconds, work = (
+        measured[0].settings["batch"],
+        statistics.median(statistics.median(one.seconds["calls"]) for one in measured),
+        cost_model.Work(
             flops=count.work["flops"],
             memory_bytes=2 * count.work["activation_bytes"]
             + WEIGHT_PASSES * count.work["parameter_bytes"],
             gradient_bytes=count.work["parameter_bytes"],
-        )
-        try:
-            fraction = cost_model.roofline_fraction(step_seconds, work, core)
-        except ValueError as error:
-            yield hardware, {"status": "failed", "reason": str(error)}
-            continue
+        ),
+    )
+    try:
+        if count.settings["batch"] != batch:
+            raise ValueError(
+                f"counted with batch {count.settings['batch']}, measured {batch}"
+            )
+        fraction = cost_model.roofline_fraction(step_seconds, work, core)
+    except ValueError as error:
+        for each in hardware:
+            yield each, {"status": "failed", "reason": str(error)}
+        return
+    for each in hardware:
         steps = [
             cost_model.project(
-                compute_seconds=cost_model.roofline_seconds(work, hardware) / fraction,
+                compute_seconds=cost_model.roofline_seconds(work, each) / fraction,
                 gradient_bytes=work.gradient_bytes,
                 devices=devices,
-                hardware=hardware,
+                hardware=each,
             )
             for devices in DEVICES
         ]
+        calibration = {"step_seconds": step_seconds, "roofline_share": fraction}
+        rates = [step.devices * batch / step.seconds for step in steps]
         yield (
-            hardware,
+            each,
             {
                 "status": "ok",
                 "batch_per_device": batch,
-                "calibration": {
-                    "step_seconds": step_seconds,
-                    "roofline_share": fraction,
-                    **work._asdict(),
-                },
+                "calibration": calibration | work._asdict(),
                 "work": {
                     "devices": [step.devices for step in steps],
-                    "examples_per_second": [
-                        step.devices * batch / step.seconds for step in steps
-                    ],
+                    "examples_per_second": rates,
                     "compute_seconds": [step.compute_seconds for step in steps],
                     "collective_seconds": [step.collective_seconds for step in steps],
                 },
@@ -219,14 +208,7 @@ def from_paper(
     batch = paper["shards_per_chip"] * paper["batch_per_shard"]
     published = dict(zip(model["chips"], model["examples_per_second"], strict=True))
     gradient_bytes = 4 * model["parameters"]  # float32
-    columns: dict[str, list[Any]] = {
-        "chips": [],
-        "examples_per_second": [],
-        "collective_seconds": [],
-        "error": [],
-        "unexplained_seconds": [],
-        "host_bytes_per_second": [],
-    }
+    rows = []
     for chips in CHIPS:
         step = cost_model.project_from_chip(
             chip_seconds=batch / published[1],
@@ -247,7 +229,14 @@ def from_paper(
                     hosts=-(-chips // CHIPS_PER_HOST),
                     seconds=unexplained,
                 )
-        row = (chips, rate, step.collective_seconds, error, unexplained, host_rate)
-        for column, value in zip(columns.values(), row, strict=True):
-            column.append(value)
-    return columns
+        rows.append(
+            {
+                "chips": chips,
+                "examples_per_second": rate,
+                "collective_seconds": step.collective_seconds,
+                "error": error,
+                "unexplained_seconds": unexplained,
+                "host_bytes_per_second": host_rate,
+            }
+        )
+    return {name: [row[name] for row in rows] for name in rows[0]}

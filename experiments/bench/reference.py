@@ -84,12 +84,15 @@ def max_log_prob(problem: RegressionProblem) -> float:
     raise ValueError(f"{problem.name}: Newton's method did not find the maximum")
 
 
-def first_rows(problem: RegressionProblem) -> RegressionProblem:
-    """The problem of the first rows alone, where the prior matters."""
+def first_rows(
+    problem: RegressionProblem, num: int = NUM_FIRST_ROWS
+) -> RegressionProblem:
+    """The problem of the first rows alone; of the default number the prior matters."""
     return dataclasses.replace(
         problem,
-        features=np.ascontiguousarray(problem.features[:NUM_FIRST_ROWS]),
-        labels=problem.labels[:NUM_FIRST_ROWS],
+        source=f"{problem.source}, its first {num:,} rows",
+        features=np.ascontiguousarray(problem.features[:num]),
+        labels=problem.labels[:num],
     )
 
 

@@ -18,19 +18,27 @@ from typing import Any, NamedTuple
 from experiments.bench import harness, projection
 from experiments.records import record
 from experiments.report import page
+from experiments.training.checks import check_count, check_number
 
-WORKER = "experiments.bench.scaling_worker"
 PAPER = harness.REPO / "results" / "paper_scaling.json"
 PHASES = ("measured", "counted", "projected")
 LOSS_TOLERANCE = 1e-4  # relative, between a step on one device and on several
 SYNTHETIC = "synthetic data, made from the seed"
 CROPS = "natural-image crops, of photographs in scikit-learn and scikit-image"
+CHECKS = {  # of a model's config
+    "options": harness.check_dict,
+    "batch_per_device": check_count,
+    "counted_topologies": lambda name, value: None,  # when they are parsed
+    "counted_batch_per_shard": check_count,
+    "counted_options": harness.check_dict,
+}
+COUNTED = ("counted_topologies", "counted_batch_per_shard")
 
 Configs = Mapping[str, Mapping[str, Any]]
 
 
 class Subject(NamedTuple):
-    """What a table says of a model; the worker's `SUBJECTS` say how it is made."""
+    """What a table says of a model of `models.SUBJECTS`."""
 
     label: str
     source: str  # of the examples
@@ -42,9 +50,6 @@ SUBJECTS = {
         "transformer (stand-in for the Image Transformer)",
         SYNTHETIC,
         "image_transformer",
-    ),
-    "vector_quantized": Subject(
-        "VQ-VAE-shaped model (stand-in for the VQ-VAE)", SYNTHETIC, "vq_vae"
     ),
     "vq_vae": Subject("VQ-VAE", CROPS, "vq_vae"),
     "image_transformer": Subject("Image Transformer", CROPS, "image_transformer"),
@@ -89,8 +94,10 @@ def measure_scaling(
     from those of one device.
     """
     cores = sorted(os.sched_getaffinity(0))
-    harness.check_run(num_rounds, out, timeout_seconds)
-    harness.check_seconds("min_seconds", min_seconds, positive=True)
+    bench = harness.start(
+        "scaling", "scaling_worker", run_dir, seed, num_rounds, out, timeout_seconds
+    )
+    check_number("min_seconds", min_seconds, above=0)
     harness.check_some_of("phases", phases, PHASES)
     _check_models(models, counted="counted" in phases)
     if device_counts is None:
@@ -101,22 +108,19 @@ def measure_scaling(
             f"device_counts: given {list(device_counts)}, wanted 1 and others up to "
             f"the {len(cores)} cores of this machine: a device is a core here"
         )
-    bench = harness.start(
-        "scaling", WORKER, run_dir=run_dir, seed=seed, timeout_seconds=timeout_seconds
-    )
-
     records: list[record.Record] = []
     if "counted" in phases:
         jobs = {}
         for name, config in models.items():
             jobs |= _counted_jobs(bench, name, config)
-        records += harness.run_rounds(bench, jobs, 1, _figure)
+        records += harness.run_rounds(bench, jobs, 1)
     if "measured" in phases:
-        jobs = {"probe": _probe_job(bench, cores[0], min_seconds / 2)}
+        probe = functools.partial(_probe, bench, cores[0], min_seconds / 2)
+        jobs = {"probe": probe}
         for name, config in models.items():
             cases = make_cases(device_counts, config["batch_per_device"])
             jobs |= _measured_jobs(bench, name, config, cases, cores, min_seconds)
-        records += harness.run_rounds(bench, jobs, num_rounds, _figure)
+        records += harness.run_rounds(bench, jobs)
     if "projected" in phases:
         path = harness.REPO / out / "records" / "scaling.jsonl"
         earlier = record.read(path) if path.is_file() else []
@@ -127,34 +131,28 @@ def measure_scaling(
             {SUBJECTS[name].paper for name in models},
             [*earlier, *records],
         )
-    harness.finish(
+    tables = harness.finish(
         bench,
         records,
-        functools.partial(page.render_scaling, paper_path=PAPER),
-        out,
+        page.render_scaling,
         fails=lambda one: one.status == "failed" or not one.check.get("passed"),
     )
-    return harness.REPO / out / "tables" / "scaling.md"
+    return tables / "scaling.md"
 
 
 def _check_models(models: Any, *, counted: bool) -> None:
     # Imported here because it takes seconds: TensorFlow.
-    from experiments.bench import scaling_worker
+    from experiments.bench.models import SUBJECTS as makers
     from experiments.training import topology
 
     harness.check_dict("models", models)
     harness.check_some_of("models", list(models), SUBJECTS)
-    keys = ("counted_topologies", "counted_batch_per_shard")
+    optional = ("counted_options", *(() if counted else COUNTED))
     for name, config in models.items():
-        required = ("options", "batch_per_device", *(keys if counted else ()))
-        harness.check_keys(name, config, required, (*keys, "counted_options"))
-        for key in ("batch_per_device", "counted_batch_per_shard"):
-            if key in config:
-                harness.check_count(f"{name}: {key}", config[key])
+        harness.check_fields(name, config, CHECKS, optional)
         with harness.errors_with(name):
-            options = dict(config["options"])
             for changes in ({}, config.get("counted_options", {})):
-                scaling_worker.SUBJECTS[name].model(**options | changes)
+                makers[name].make({**config["options"], **changes})
             for text in config.get("counted_topologies", ()):
                 topology.parse(text)
 
@@ -188,27 +186,21 @@ def make_cases(counts: Sequence[int], batch_per_device: int) -> list[Case]:
 # Measured.
 
 
-def _probe_job(bench: harness.Benchmark, core: int, min_seconds: float) -> harness.Job:
+def _probe(
+    bench: harness.Benchmark, core: int, min_seconds: float, number: int
+) -> record.Record:
     task = {"mode": "probe", "seed": bench.seed, "cores": [core]}
-
-    def probe(number: int) -> record.Record:
-        (result,) = harness.run_tasks(
-            bench,
-            f"round{number}-probe",
-            [{**task, "min_seconds": min_seconds}],
-            threads=1,
-        )
-        return harness.make_record(
-            bench,
-            result,
-            system="probe",
-            number=number,
-            problem={"name": "a 1,024 x 1,024 matrix product and a copy of 256 MB"},
-            settings={"kind": "measured", "case": "probe", "devices": 1},
-            check={"passed": result["status"] == "ok"},
-        )
-
-    return probe
+    task["min_seconds"] = min_seconds
+    (result,) = harness.run_tasks(bench, f"round{number}-probe", [task], threads=1)
+    return harness.make_record(
+        bench,
+        result,
+        system="probe",
+        round=number,
+        problem={"name": "a 1,024 x 1,024 matrix product and a copy of 256 MB"},
+        settings={"kind": "measured", "case": "probe", "devices": 1},
+        check={"passed": result["status"] == "ok"},
+    )
 
 
 def _measured_jobs(
@@ -220,66 +212,55 @@ def _measured_jobs(
     min_seconds: float,
 ) -> dict[str, harness.Job]:
     one_device: dict[tuple[int, int], harness.Result] = {}  # by round and batch
+    task = _task(bench, name, config["options"]) | {"min_seconds": min_seconds}
 
-    def job(case: Case) -> harness.Job:
+    def measure(case: Case, number: int) -> record.Record:
         independent = case.name == "independent"
         per_device = case.batch // case.devices
+        step_seconds = min_seconds / 5
+        if (number, per_device) in one_device:
+            calls = one_device[number, per_device]["seconds"]["calls"]
+            step_seconds = statistics.median(calls)
+        num_steps = max(5, round(min_seconds / step_seconds))
+        label = f"round{number}-{name}-{case.name}-{case.devices}-{case.batch}"
+        results = _run_case(bench, label, case, task, cores, num_steps=num_steps)
+        # Rates of independent processes add up.  A step of processes that train
+        # together takes as long as the slowest one's.
+        merge = statistics.harmonic_mean if independent else max
+        result = harness.merge_results(results, merge)
+        check: dict[str, Any] = {"passed": False}
+        if result["status"] == "ok":
+            if case.devices == 1:
+                one_device[number, case.batch] = result
+            key = (number, per_device if independent else case.batch)
+            alike = one_device.get(key)
+            check = check_losses(results, alike and alike["losses"])
+            num_calls = len(result["seconds"]["calls"])
+            result["work"] = {"examples": [case.batch] * num_calls}
+        return harness.make_record(
+            bench,
+            result,
+            system=f"{name}/{case.name}",
+            round=number,
+            problem=_problem(name, config["options"]),
+            settings={
+                "kind": "measured",
+                "subject": name,
+                "case": case.name,
+                "devices": case.devices,
+                "processes": case.processes,
+                "batch": case.batch,
+                "scaling": list(case.scaling),
+                "threads_per_device": 1,
+                "pinned": True,
+                "min_seconds": min_seconds,
+                "seed": bench.seed,
+                "engine": result.get("engine"),
+            },
+            check=check,
+        )
 
-        def measure(number: int) -> record.Record:
-            step_seconds = min_seconds / 5
-            if (number, per_device) in one_device:
-                calls = one_device[number, per_device]["seconds"]["calls"]
-                step_seconds = statistics.median(calls)
-            results = _run_case(
-                bench,
-                f"round{number}-{name}-{case.name}-{case.devices}-{case.batch}",
-                case,
-                {**_task(bench, name, config["options"]), "min_seconds": min_seconds},
-                cores,
-                num_steps=max(5, round(min_seconds / step_seconds)),
-            )
-            # Rates of independent processes add up.  A step of processes that train
-            # together takes as long as the slowest one's.
-            result = harness.merge_results(
-                results, statistics.harmonic_mean if independent else max
-            )
-            check: dict[str, Any] = {"passed": False}
-            if result["status"] == "ok":
-                if case.devices == 1:
-                    one_device[number, case.batch] = result
-                alike = one_device.get(
-                    (number, per_device if independent else case.batch)
-                )
-                check = check_losses(results, alike and alike["losses"])
-                result["work"] = {
-                    "examples": [case.batch] * len(result["seconds"]["calls"])
-                }
-            return harness.make_record(
-                bench,
-                result,
-                system=f"{name}/{case.name}",
-                number=number,
-                problem=_problem(name, config["options"]),
-                settings={
-                    "kind": "measured",
-                    "subject": name,
-                    "case": case.name,
-                    "devices": case.devices,
-                    "processes": case.processes,
-                    "batch": case.batch,
-                    "scaling": list(case.scaling),
-                    "threads_per_device": 1,
-                    "pinned": True,
-                    "min_seconds": min_seconds,
-                    "seed": bench.seed,
-                    "engine": result.get("engine"),
-                },
-                check=check,
-            )
-
-        return measure
-
-    return {f"{name}/{case}": job(case) for case in cases}
+    return {f"{name}/{case}": functools.partial(measure, case) for case in cases}
 
 
 def _run_case(
@@ -310,13 +291,9 @@ def _run_case(
         }
         for index in range(case.processes)
     ]
+    connected = case.processes > 1 and not independent
     results = harness.run_tasks(
-        bench,
-        label,
-        tasks,
-        threads=1,
-        devices=devices,
-        connected=case.processes > 1 and not independent,
+        bench, label, tasks, threads=1, devices=devices, connected=connected
     )
     shutil.rmtree(barrier)
     return results
@@ -355,10 +332,9 @@ def _counted_jobs(
     reduced = {**config["options"], **config.get("counted_options", {})}
     counted = [("batch:1", config["options"], config["batch_per_device"])]
     counted += [
-        (topology, reduced, config["counted_batch_per_shard"])
-        for topology in config["counted_topologies"]
+        (mesh, reduced, config["counted_batch_per_shard"])
+        for mesh in config["counted_topologies"]
     ]
-
     return {
         f"{name}/{index}": functools.partial(_count, bench, name, *arguments)
         for index, arguments in enumerate(counted)
@@ -368,27 +344,20 @@ def _counted_jobs(
 def _count(
     bench: harness.Benchmark,
     name: str,
-    topology: str,
+    mesh: str,
     options: Mapping[str, Any],
     batch_per_shard: int,
     number: int,
 ) -> record.Record:
-    from experiments.training import topology as topologies
+    from experiments.training import topology
 
-    parsed = topologies.parse(topology)
+    parsed = topology.parse(mesh)
     batch = parsed.size("batch") * batch_per_shard
-    task = {
-        **_task(bench, name, options),
-        "mode": "count",
-        "topology": topology,
-        "batch": batch,
-        "process": 0,
-        "processes": 1,
-    }
+    task = {"mode": "count", "topology": mesh, "batch": batch}
     (result,) = harness.run_tasks(
         bench,
-        f"count-{name}-{topology.replace(':', '').replace(',', '-')}",
-        [task],
+        f"count-{name}-{mesh.replace(':', '').replace(',', '-')}",
+        [_task(bench, name, options) | task],
         threads=len(os.sched_getaffinity(0)),
         # oneDNN's op of a filter's and a bias's gradients has a wrong shape in the
         # graph, and so have the tensors that are packed with it.
@@ -398,12 +367,12 @@ def _count(
         bench,
         result,
         system=f"{name}/counted",
-        number=number,
+        round=number,
         problem=_problem(name, options),
         settings={
             "kind": "counted",
             "subject": name,
-            "topology": topology,
+            "topology": mesh,
             "devices": parsed.num_devices,
             "batch": batch,
             "seed": bench.seed,
@@ -428,22 +397,12 @@ def _task(
 
 
 def _problem(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    label = SUBJECTS[name].label
-    if "height" in options:  # because the paper's images are larger
-        label += f", {options['height']}x{options['width']} pixels"
-    elif "size" in options:
-        label += f", {options['size']}x{options['size']} pixels"
-    return {
-        "name": name,
-        "label": label,
-        "source": SUBJECTS[name].source,
-        "options": dict(options),
-    }
-
-
-def _figure(one: record.Record) -> str:
-    where = one.settings.get("topology") or one.settings.get("on") or ""
-    if one.settings["kind"] == "measured" and "examples" in one.work:
-        rate = sum(one.work["examples"]) / sum(one.seconds["calls"])
-        return f"{one.settings['devices']} devices {rate:10.2f} examples/s"
-    return f"{where} done"
+    subject = SUBJECTS[name]
+    height, width = (
+        options.get(key, options.get("size")) for key in ("height", "width")
+    )
+    label = subject.label
+    if height:  # because the paper's images are larger
+        label += f", {height}x{width} pixels"
+    options = dict(options)
+    return {"name": name, "label": label, "source": subject.source, "options": options}

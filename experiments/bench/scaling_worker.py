@@ -4,129 +4,44 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from experiments import datasets, toy_models
 from experiments.bench import counting, step_timing
-from experiments.datasets import images
-from experiments.engines import selection, sharded
-from experiments.image_transformer import image_transformer
-from experiments.toy_models import data as toy_data
+from experiments.bench.models import NUM_BATCHES, SUBJECTS
+from experiments.bench.problems import AdamSettings
+from experiments.bench.step_timing import Task
+from experiments.engines import sharded
 from experiments.training import optimizers, topology
 from experiments.training.engine import Engine, StepSettings
-from experiments.training.model import Model
+from experiments.training.model import Model, num_parameters
 from experiments.training.prng import BatchRng
-from experiments.vq_vae import Codebook, Sizes
-from experiments.vq_vae import program as vq_vae_program
 
 MIN_CALLS = 3
 MAX_STEPPED_DEVICES = 64  # the graphs of 512 devices need more than 20 GB
 PROBE_BYTES = 256 * 2**20
 PROBE_DIM = 1024
+ADAM = AdamSettings()
+
+Batches = list[Mapping[str, np.ndarray]]
 
 
-def vq_vae(**options: Any) -> Model:
-    """The VQ-VAE.
-
-    options: fields of `vq_vae.Sizes` and of `vq_vae.Codebook`.
-
-    Raises ValueError for other names, and as `vq_vae.program.model` does.
-    """
-    unknown = sorted(set(options) - {*Sizes._fields, *Codebook._fields})
-    missing = [name for name in ("size", "channels") if name not in options]
-    if unknown or missing:
-        raise ValueError(
-            f"vq_vae: given unknown {unknown} and no {missing}, wanted fields of "
-            "Sizes and Codebook"
-        )
-    codebook = {name: v for name, v in options.items() if name in Codebook._fields}
-    sizes = {name: v for name, v in options.items() if name not in codebook}
-    return vq_vae_program.model(Sizes(**sizes), Codebook(**codebook))
-
-
-class Subject(NamedTuple):
-    """How a model and its examples are made of a task's options."""
-
-    model: Callable[..., Model]  # of all options
-    examples: Callable[..., Any]
-    examples_options: Mapping[str, str]  # by the argument of `examples`
-    batches: Callable[..., Any]
-
-
-SUBJECTS = {
-    "transformer": Subject(
-        toy_models.transformer,
-        toy_models.token_lines,
-        {"length": "length", "vocabulary": "vocabulary"},
-        toy_data.batches,
-    ),
-    "vector_quantized": Subject(
-        toy_models.vector_quantized,
-        toy_models.blob_images,
-        {"size": "size"},
-        toy_data.batches,
-    ),
-    "vq_vae": Subject(
-        vq_vae,
-        datasets.natural_image_crops,
-        {"size": "size"},
-        images.training_batches,
-    ),
-    "image_transformer": Subject(
-        image_transformer,
-        datasets.natural_image_crops,
-        {"size": "height"},
-        images.training_batches,
-    ),
-}
-
-
-class Training(NamedTuple):
-    """What a task names: a model, how it is trained and its first batches."""
-
-    model: Model
-    optimizer: optimizers.Optimizer
-    topology: topology.Topology
-    settings: StepSettings
-    batches: list[Mapping[str, np.ndarray]]
-
-
-def make_training(task: Mapping[str, Any]) -> Training:
-    """The training that a task names."""
+def make_training(task: Mapping[str, Any]) -> tuple[Model, Batches]:
+    """The model that a task names, and its first batches."""
     subject, options = SUBJECTS[task["subject"]], task["options"]
-    examples = {name: options[key] for name, key in subject.examples_options.items()}
-    batch = subject.batches(
-        subject.examples(**examples),
+    batch_at = subject.batches(
+        subject.data(options),
         seed=task["seed"],
         batch_size=task["batch"],
-        process=task["process"],
-        num_processes=task["processes"],
+        process=task.get("process", 0),
+        num_processes=task.get("processes", 1),
     )
-    return Training(
-        subject.model(**options),
-        optimizers.adam(optimizers.constant_schedule(1e-4)),
-        topology.parse(task["topology"]),
-        StepSettings(),
-        [batch(number) for number in range(step_timing.NUM_BATCHES)],
-    )
+    return subject.make(options), [batch_at(number) for number in range(NUM_BATCHES)]
 
 
-def make_engine(training: Training, *, mesh: bool = False) -> Engine:
-    """The engine that the project chooses for the topology.
-
-    mesh: DTensor's engine instead, unless the model has state, which it cannot train.
-    """
-    arguments = training[:4]
-    if not mesh or training.model.state:
-        return selection.make_engine(*arguments, device_type="CPU")
-    num_devices = training.topology.num_devices
-    return sharded.Sharded(*arguments, topology.local_devices(num_devices, "CPU"))
-
-
-def probe(task: step_timing.Task) -> dict[str, Any]:
+def probe(task: Task) -> dict[str, Any]:
     """One core's peaks: float32 operations and bytes copied, a second."""
     a = tf.random.stateless_normal([PROBE_DIM, PROBE_DIM], [0, task["seed"]])
     multiply = tf.function(lambda a, b: tf.reduce_sum(a @ b))
@@ -150,21 +65,16 @@ def probe(task: step_timing.Task) -> dict[str, Any]:
     }
 
 
-def measure(task: step_timing.Task) -> dict[str, Any]:
+def measure(task: Task) -> dict[str, Any]:
     """Times steps of a model in this process, perhaps one of several."""
-    training = make_training(task)
+    model, batches = make_training(task)
     engine: Any = None
 
     def prepare() -> Callable[[int], float]:
         nonlocal engine
-        engine = make_engine(training)
-        engine.initialize(task["seed"])
-
-        def step(number: int) -> float:
-            batch = training.batches[number % step_timing.NUM_BATCHES]
-            return float(engine.step(batch, number, task["seed"])["loss"])
-
-        return step
+        engine = step_timing.make_engine(model, ADAM, task["topology"])
+        step = step_timing.stepper(engine, task["seed"])
+        return lambda number: step(batches[number % NUM_BATCHES])
 
     seconds, losses = step_timing.time_steps(
         prepare,
@@ -175,12 +85,11 @@ def measure(task: step_timing.Task) -> dict[str, Any]:
         # None may end while another still needs its last messages.
         barrier=lambda name: _wait_for_others(task, name),
     )
+    per_process = task["batch"] // task["processes"]
     return {
         "engine": _class_name(engine),
         "seconds": seconds,
-        "work": {
-            "examples": [task["batch"] // task["processes"]] * len(seconds["calls"])
-        },
+        "work": {"examples": [per_process] * len(seconds["calls"])},
         "losses": losses,
         "local_bytes": engine.bytes_per_device(),
     }
@@ -192,8 +101,6 @@ def _class_name(engine: Engine) -> str:
 
 def _wait_for_others(task: Mapping[str, Any], name: str) -> None:
     """Waits until all processes of the case are here, so that their steps overlap."""
-    if not task["barrier"]:
-        return
     folder, index, count = task["barrier"]
     Path(folder, f"{name}-{index}").touch()
     end = time.monotonic() + task["timeout_seconds"]
@@ -203,7 +110,7 @@ def _wait_for_others(task: Mapping[str, Any], name: str) -> None:
         time.sleep(0.005)
 
 
-def count(task: step_timing.Task) -> dict[str, Any]:
+def count(task: Task) -> dict[str, Any]:
     """What a step on a mesh takes: bytes on a device, operations, bytes between them.
 
     On several devices the engine is DTensor's, which is traced once for all of them, or
@@ -214,19 +121,24 @@ def count(task: step_timing.Task) -> dict[str, Any]:
     """
     # Optimising the graphs of many devices would take minutes.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    whole = make_training(task)
-    devices, shards = whole.topology.num_devices, whole.topology.size("batch")
-    group_sizes, stepped = {n: n for n in range(1, devices + 1)}, whole
+    mesh = topology.parse(task["topology"])
+    devices, shards = mesh.num_devices, mesh.size("batch")
+    group_sizes, small = {n: n for n in range(1, devices + 1)}, task
     if devices > MAX_STEPPED_DEVICES:
         small, group_sizes = _with_fewer_shards(task, devices, shards)
-        stepped = make_training(small)
-
-    engine = make_engine(stepped, mesh=devices > 1)
+    model, batches = make_training(small)
+    stepped = topology.parse(small["topology"])
+    adam = optimizers.adam(ADAM.rate)
+    if devices > 1 and not model.state:
+        local = topology.local_devices(stepped.num_devices, "CPU")
+        engine = sharded.Sharded(model, adam, stepped, StepSettings(), local)
+    else:
+        engine = step_timing.make_engine(model, ADAM, small["topology"])
     begin = time.perf_counter()
-    engine.initialize(task["seed"])
+    step = step_timing.stepper(engine, task["seed"])
     with counting.recording() as functions:
-        losses = [float(engine.step(stepped.batches[0], 0, task["seed"])["loss"])]
-    losses.append(float(engine.step(stepped.batches[1], 1, task["seed"])["loss"]))
+        losses = [step(batches[0])]
+    losses.append(step(batches[1]))
     seconds = time.perf_counter() - begin
     collectives = [
         c._replace(num_devices=group_sizes[c.num_devices])
@@ -234,11 +146,11 @@ def count(task: step_timing.Task) -> dict[str, Any]:
         if c.device == "CPU:0"
     ]
     kept = engine.bytes_per_device()
-    expected = counting.device_bytes(*whole[:4])
+    expected = counting.device_bytes(model, adam, mesh, StepSettings())
     check = {
         "passed": all(map(math.isfinite, losses))
         and set(kept.values()) == {sum(expected.values())}
-        and len(kept) == stepped.topology.num_devices,
+        and len(kept) == stepped.num_devices,
         "held_bytes": sorted(set(kept.values())),
         "devices": len(kept),
         "losses": losses,
@@ -246,20 +158,18 @@ def count(task: step_timing.Task) -> dict[str, Any]:
     if not check["passed"]:
         check["reason"] = f"wanted {expected} bytes on each device and finite losses"
     graph = count_graph(task)
-    one_device_a_shard = devices == shards
+    if devices != shards:  # a shard is on several devices
+        graph["activation_bytes"] = None
     return {
         "engine": _class_name(engine),
         "seconds": {"start_and_two_steps": seconds},
         "check": check,
         "work": {
-            "stepped_on": str(stepped.topology),
-            "parameters": sum(math.prod(w.shape) for w in whole.model.weights.values()),
+            "stepped_on": str(stepped),
+            "parameters": num_parameters(model),
             "parameter_bytes": expected["weights"],
             "held_bytes": max(kept.values()),
-            "activation_bytes": (
-                graph["activation_bytes"] if one_device_a_shard else None
-            ),
-            "flops": graph["flops"],
+            **graph,
             "batch_per_shard": task["batch"] // shards,
             "num_collectives": len(collectives),
             "sent_bytes": sum(map(counting.ring_bytes, collectives)),
@@ -290,18 +200,14 @@ def count_graph(task: Mapping[str, Any]) -> dict[str, Any]:
       reads, without weights and constants.  An upper bound, because a compiler may
       compute some of them again.
     """
-    training = make_training(task)
-    model, batch = training.model, training.batches[0]
-    shards = training.topology.size("batch")
-    specs = {
-        name: tf.TensorSpec([value.shape[0] // shards, *value.shape[1:]], value.dtype)
-        for name, value in batch.items()
-    }
+    shards = topology.parse(task["topology"]).size("batch")
+    num_examples = task["batch"] // shards
+    model, batches = make_training({**task, "batch": num_examples})
+    specs = {name: tf.TensorSpec(v.shape, v.dtype) for name, v in batches[0].items()}
     weights, state = (
         {name: tf.TensorSpec(one.shape, tf.float32) for name, one in part.items()}
         for part in (model.weights, model.state)
     )
-    num_examples = next(iter(specs.values())).shape[0]
     forward: set[str] = set()
 
     @tf.function
@@ -331,7 +237,7 @@ def count_graph(task: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "flops": counting.graph_flops(graph),
         "activation_bytes": sum(
-            math.prod(tensor.shape.as_list()) * tensor.dtype.size
+            counting.tensor_bytes(tensor)
             for tensor in activations.values()
             if tensor.shape.is_fully_defined()
         ),

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,7 @@ REPO = Path(__file__).resolve().parents[2]
 
 
 def run(
-    run_dir: Path,
-    label: str,
+    stem: Path,
     tasks: Sequence[Mapping[str, Any]],
     *,
     worker: str,
@@ -31,6 +30,7 @@ def run(
 ) -> list[dict[str, Any]]:
     """Runs the tasks side by side, each in a fresh process, and returns their results.
 
+    stem: of the names of all files.
     worker: the module whose functions run the tasks; see `experiments.bench.worker`.
     threads: of each device, set for every library that reads such a variable.
     timeout: in seconds.
@@ -42,32 +42,30 @@ def run(
     process fails the others are ended.
     """
     addresses = _free_addresses(len(tasks)) if connected else ()
-    started = []
+    results: list[dict[str, Any]] = []
     with contextlib.ExitStack() as stack:
+        started, paths = [], []
         for index, task in enumerate(tasks):
-            stem = run_dir / f"{label}-{index}"
-            task_path = stem.with_suffix(".task.json")
-            result_path = stem.with_suffix(".json")
-            task_path.write_text(json.dumps(task))
-            log = stack.enter_context(open(stem.with_suffix(".log"), "wb"))
-            command = [sys.executable, "-m", "experiments.bench.worker", worker]
-            command += [str(task_path), str(result_path)]
-            process = stack.enter_context(
-                process_group(
-                    command,
-                    cwd=REPO,
-                    env=os.environ
-                    | _environment(threads, devices, index, addresses)
-                    | dict(environment or {}),
-                    stdout=log,
-                    stderr=log,
-                )
+            path = stem.with_name(f"{stem.name}-{index}.json")
+            paths.append(path)
+            path.with_suffix(".task.json").write_text(json.dumps(task))
+            log = stack.enter_context(open(path.with_suffix(".log"), "wb"))
+            process = subprocess.Popen(
+                [sys.executable, "-m", "experiments.bench.worker", worker]
+                + [str(path.with_suffix(".task.json")), str(path)],
+                cwd=REPO,
+                env=os.environ
+                | _environment(threads, devices, index, addresses)
+                | dict(environment or {}),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
-            started.append((process, result_path))
-        _wait([process for process, _ in started], timeout)
-        codes = [process.poll() for process, _ in started]
-    results = []
-    for (_, path), code in zip(started, codes, strict=True):
+            stack.callback(_kill, process)
+            started.append(process)
+        _wait(started, timeout)
+        codes = [process.poll() for process in started]
+    for path, code in zip(paths, codes, strict=True):
         if path.exists():
             results.append(json.loads(path.read_text()))
             continue
@@ -80,26 +78,21 @@ def run(
     return results
 
 
-def _wait(processes: Sequence[subprocess.Popen], timeout: float) -> None:
+def _wait(started: Sequence[subprocess.Popen], timeout: float) -> None:
     """Waits until all have ended, one has failed, or `timeout` seconds have passed."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
-        codes = [process.poll() for process in processes]
+        codes = [process.poll() for process in started]
         if None not in codes or any(code not in (None, 0) for code in codes):
             return
         time.sleep(0.05)
 
 
-@contextlib.contextmanager
-def process_group(command: list[str], **options: Any) -> Iterator[subprocess.Popen]:
-    """A process that is killed, with all that it started, when the block ends."""
-    process = subprocess.Popen(command, start_new_session=True, **options)
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def _kill(process: subprocess.Popen) -> None:
+    """Ends a process and all that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def with_threads(num: int) -> dict[str, str]:

@@ -14,11 +14,6 @@ from experiments.baselines import linen
 from experiments.baselines.transformer_sizes import of_image_transformer
 from experiments.bench.problems import AdamSettings, Training
 
-NOTE = (
-    "linen modules, attention block by block by jax.lax.map, its scores made again for "
-    "the gradient, optax.adam, one jitted step that gives its buffers up"
-)
-
 
 def prepare(
     sizes: Any, weights: Mapping[str, np.ndarray], adam: AdamSettings

@@ -18,8 +18,6 @@ from experiments.baselines.training_tf import below, make_training
 from experiments.baselines.transformer_sizes import TransformerSizes, attention_bias
 from experiments.bench.problems import AdamSettings, Training
 
-NOTE = "plain operations and autodiff; Adam by TensorFlow's fused kernel"
-
 Weights = Mapping[str, Any]
 
 

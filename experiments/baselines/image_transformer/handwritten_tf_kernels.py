@@ -15,11 +15,6 @@ from experiments.bench.problems import AdamSettings, Training
 from experiments.image_transformer import network
 from experiments.image_transformer.attention import local_attention
 
-NOTE = (
-    "attention and layer normalisation, with their gradients, are this project's, all "
-    "else plain operations and autodiff; Adam by TensorFlow's fused kernel"
-)
-
 
 def prepare(
     sizes: Any, weights: Mapping[str, np.ndarray], adam: AdamSettings

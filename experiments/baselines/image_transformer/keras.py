@@ -20,8 +20,6 @@ from experiments.baselines.transformer_sizes import (
 )
 from experiments.bench.problems import AdamSettings, Training
 
-NOTE = "layers of Keras 3 and keras.ops on TensorFlow, Keras's Adam"
-
 
 def prepare(
     sizes: Any,

@@ -13,10 +13,6 @@ from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings, chain
 from experiments.inference.leapfrog import LogProbAndGrad, value_and_gradient
 
-NOTE = (
-    "compiled by XLA, sampler and density together, which is faster here than without"
-)
-
 
 def density(problem: RegressionProblem, *, gradient: str) -> LogProbAndGrad:
     """The log posterior and its gradient, for one chain: [1, dim] -> [1], [1, dim].

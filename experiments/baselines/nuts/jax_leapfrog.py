@@ -13,7 +13,6 @@ from experiments.bench.problems import SystemDraws
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 
-NOTE = "leapfrog steps only: no tree, no U-turn test, nothing accepted or rejected"
 LEAPFROGS_PER_DRAW = 255  # a full tree of depth 8
 
 

@@ -21,8 +21,6 @@ from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 from experiments.inference.samples import gradients_computed
 
-NOTE = "float32, features [rows, dim]; several chains are one vectorized program"
-
 
 def prepare(
     problem: RegressionProblem, settings: SamplerSettings, seed: int

@@ -16,10 +16,6 @@ from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 
 MAX_DEPTH = 7
-NOTE = (
-    "nutpie takes no identity metric: its own, from the gradient; trees capped at "
-    f"depth {MAX_DEPTH}; read its time per leapfrog only"
-)
 
 
 def prepare(

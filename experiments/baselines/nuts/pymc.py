@@ -13,8 +13,6 @@ from experiments.bench.problems import SystemDraws
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 
-NOTE = "PyMC's default backend, features column-major (the faster order)"
-
 
 def prepare(
     problem: RegressionProblem,
@@ -120,6 +118,7 @@ def build_model(problem: RegressionProblem, *, dtype: str) -> Any:
     import pymc as pm
 
     with pm.Model() as model:
+        # Column-major is the faster order here.
         x = pm.Data("x", np.asfortranarray(problem.features, dtype=dtype))
         coeffs = pm.Normal("coeffs", 0.0, 1.0, shape=problem.dim)
         pm.Bernoulli("labels", logit_p=x @ coeffs, observed=problem.labels)

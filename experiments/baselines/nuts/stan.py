@@ -34,10 +34,6 @@ from experiments.bench.problems import SystemDraws, Unavailable
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 
-NOTE = (
-    "compiled as PyStan does: -O3 without -march=native; where the program is compiled "
-    "already, the build is loading it and the data"
-)
 PROGRAMS = {"plain": "logistic.stan", "glm": "logistic_glm.stan"}
 BUILD = Path(__file__).resolve().parents[3] / "build" / "stan"
 

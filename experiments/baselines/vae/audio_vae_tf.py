@@ -14,10 +14,6 @@ import tensorflow as tf
 from experiments.baselines.training_tf import below, make_training
 from experiments.bench.problems import AdamSettings, Draws, Training
 
-NOTE = (
-    "plain layers on one device and autodiff; Adam by TensorFlow's fused kernel; its "
-    "uniform and normal draws are made before the clock runs"
-)
 FULL_SCALE = 2.0**15
 NUM_RECENT_ERRORS, CODER_BLOCK, INPUT_GAIN = 32, 16, 1000.0
 LATENT_LIMIT, LATENT_LOG_SCALE, LOG_SCALE = 4.0, 8.0, 3.0

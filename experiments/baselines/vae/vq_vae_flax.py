@@ -17,11 +17,6 @@ from experiments.baselines.vae import vq_vae_tf as in_tensorflow
 from experiments.bench.problems import AdamSettings, Draws, Training
 from experiments.vq_vae import cosine_basis
 
-NOTE = (
-    "linen modules, optax.adam, one jitted step that donates its buffers; its uniform "
-    "draws are made before the clock runs"
-)
-
 
 def prepare(
     sizes: Any,

@@ -16,10 +16,6 @@ from experiments.baselines.training_tf import below, make_training
 from experiments.bench.problems import AdamSettings, Draws, Training
 from experiments.vq_vae import cosine_basis
 
-NOTE = (
-    "plain operations and autodiff, moving averages assigned by hand; Adam by "
-    "TensorFlow's fused kernel; its uniform draws are made before the clock runs"
-)
 USAGE_DECAY, PATIENCE = 0.99, 100  # by which unused codes are found
 INITIAL_LOG_SCALE, INITIAL_COEFFICIENTS = -3.0, (2.0, 0.0, 2.0)  # of mixtures
 

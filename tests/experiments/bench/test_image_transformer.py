@@ -8,10 +8,9 @@ import pytest
 
 from experiments.bench import (
     harness,
-    image_transformer,
     learning_curves,
-    step_benchmark,
     step_timing,
+    training,
     worker,
 )
 from experiments.records import checkpoint, jsonlines, record
@@ -63,7 +62,7 @@ def run(folder, **changes):
         "num_rounds": 1,
         "timeout_seconds": 240.0,
     }
-    image_transformer.measure_image_transformer(
+    training.measure_image_transformer(
         **({"run_dir": run_dir, "seed": 3, "out": str(folder)} | options | changes)
     )
 
@@ -115,7 +114,7 @@ def test_the_page_is_rendered_beside_the_records(folder, records):
     text = (folder / "tables" / "image_transformer.md").read_text()
     for part in ("**ours**", "hand-written TensorFlow", "extrapolated", "MFU"):
         assert part in text
-    assert "most memory, GB" in text
+    assert "peak memory, GB" in text
     assert records["crops32/ours"].work["max_rss_bytes"] > 1e8
     lines = (folder / "tables" / "image_transformer.csv").read_text().splitlines()
     assert len(lines) == len(records)  # the probe has no line, and the head is one
@@ -132,7 +131,7 @@ def test_a_turn_that_takes_too_long_is_a_failed_record_and_fails_the_run(tmp_pat
     ("changes", "said"),
     [
         ({"phases": ["guessing"]}, "guessing"),
-        ({"num_rounds": 0}, "num_rounds: given 0, wanted an integer, 1 or more"),
+        ({"num_rounds": 0}, "num_rounds: given 0, wanted a whole number of at least 1"),
         (
             {"training": {"a": TRAINING["crops32"] | {"systems": ["ours", "theano"]}}},
             "theano",
@@ -157,11 +156,11 @@ def test_a_turn_that_takes_too_long_is_a_failed_record_and_fails_the_run(tmp_pat
         ),
         (
             {"training": {"a": TRAINING["crops32"] | {"min_calls": 0}}},
-            "training, a: min_calls: given 0, wanted an integer, 1 or more",
+            "training, a: min_calls: given 0, wanted a whole number of at least 1",
         ),
         (
             {"sampling": {"b": SAMPLING["crops64"] | {"sizes": SIZES | {"head": 1}}}},
-            r"sampling, b: sizes: given unknown \['head'\]",
+            r"sampling, b: options: given unknown \['head'\]",
         ),
         (
             {"sampling": {"b": SAMPLING["crops64"] | {"sizes": SIZES | {"heads": 3}}}},
@@ -169,11 +168,11 @@ def test_a_turn_that_takes_too_long_is_a_failed_record_and_fails_the_run(tmp_pat
         ),
         (
             {"sampling": {"b": SAMPLING["crops64"] | {"batch_sizes": [0]}}},
-            "sampling, b: batch_sizes: given 0, wanted an integer",
+            "sampling, b: batch_sizes: given 0, wanted a whole number",
         ),
         (
             {"sampling": {"b": SAMPLING["crops64"] | {"positions_per_call": 0}}},
-            "sampling, b: positions_per_call: given 0, wanted an integer, 1",
+            "sampling, b: positions_per_call: given 0, wanted a whole number",
         ),
         (
             {"sampling": {"b": SAMPLING["crops64"] | {"positions_per_call": 16}}},
@@ -189,12 +188,12 @@ def test_bad_arguments_are_errors_before_anything_runs(tmp_path, changes, said):
 
 @pytest.mark.slow
 def test_losses_that_are_not_ours_fail_the_check_and_get_no_ratio(records):
-    check = step_benchmark.compare_bits([8.0, 7.0], [8.0002, 7.0])
+    check = training.compare_bits([8.0, 7.0], [8.0002, 7.0])
     assert not check["passed"] and "2.0e-04" in check["reason"]
-    check = step_benchmark.compare_bits([8.0, 7.0], [8.0, 7.1])
+    check = training.compare_bits([8.0, 7.0], [8.0, 7.1])
     assert not check["passed"] and "1.4e-02" in check["reason"]
-    assert step_benchmark.compare_bits([8.0, 7.0], [8.00009, 7.0])["passed"]
-    assert not step_benchmark.compare_bits([8.0], [])["passed"]
+    assert training.compare_bits([8.0, 7.0], [8.00009, 7.0])["passed"]
+    assert not training.compare_bits([8.0], [])["passed"]
 
     wrong = dict(records)
     theirs = wrong["crops32/handwritten_tf"]
@@ -209,17 +208,21 @@ def test_losses_that_are_not_ours_fail_the_check_and_get_no_ratio(records):
 
 def test_a_turn_reads_a_block_of_two_dimensions_from_its_file():
     sizes = SIZES | {"attention": "local_2d", "block": (2, 2), "flange": (1, 1)}
-    task = {"sizes": sizes, "seed": 1, "batch": 1, "num_positions": 2, "mode": "naive"}
-    made = worker.run(image_transformer.WORKER, json.loads(json.dumps(task)))
+    task = {"options": sizes, "seed": 1, "batch": 1, "num_positions": 2}
+    task = json.loads(json.dumps(task | {"mode": "naive"}))
+    made = worker.run("experiments.bench.training_worker", task)
     assert made["status"] == "ok", made
     assert made["work"] == {"positions": [1, 1], "positions_of_image": 16}
 
 
 @pytest.mark.slow
-def test_a_turn_tells_its_median(records):
-    ours = records["crops32/ours"]
-    made = dataclasses.replace(ours, seconds={"calls": [1.0, 9.0, 2.0]})
-    assert "2000.0 ms a step" in harness.outcome(made, image_transformer.figure)
+def test_a_turn_tells_its_mean(records):
+    made = dataclasses.replace(
+        records["crops32/ours"],
+        seconds={"calls": [1.0, 9.0, 2.0]},
+        work={"examples": [2, 2, 2]},
+    )
+    assert "2000.000 ms per example" in harness.outcome(made)
 
 
 BEGUN = "a.rate = 0.1\nloop.LoopSettings.num_steps = 2\n"

@@ -115,8 +115,11 @@ def test_our_own_wrong_density_fails_the_run(problem, monkeypatch, tmp_path):
     ("changes", "message"),
     [
         ({"systems": ["ppl_cor"]}, r"systems: given \['ppl_cor'\], wanted some of"),
-        ({"num_rounds": 0}, "num_rounds: given 0, wanted an integer, 1 or more"),
-        ({"min_seconds": "1"}, "min_seconds: given '1', wanted 0 or more seconds"),
+        ({"num_rounds": 0}, "num_rounds: given 0, wanted a whole number of at least 1"),
+        (
+            {"min_seconds": "1"},
+            "min_seconds: given '1', wanted a finite number at least 0",
+        ),
     ],
 )
 def test_bad_arguments_are_errors_before_anything_runs(

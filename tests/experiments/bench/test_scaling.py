@@ -10,6 +10,7 @@ import tensorflow as tf
 from experiments.bench import (
     counting,
     harness,
+    models,
     projection,
     scaling,
     scaling_worker,
@@ -184,11 +185,20 @@ def test_turns_that_take_too_long_are_failed_records_and_fail_the_run(tmp_path):
         ({"phases": ["guessed"]}, "guessed"),
         ({"device_counts": [1, 4096]}, "cores of this machine"),
         ({"device_counts": [2]}, "wanted 1 and others"),
-        ({"device_counts": ["1"]}, "device_counts: given '1', wanted an integer"),
+        ({"device_counts": ["1"]}, "device_counts: given '1', wanted a whole number"),
         ({"models": 5}, "models: given 5, wanted a dict"),
-        ({"num_rounds": 1.5}, "num_rounds: given 1.5, wanted an integer, 1 or more"),
-        ({"min_seconds": float("nan")}, "min_seconds: given nan, wanted above 0"),
-        ({"timeout_seconds": -1}, "timeout_seconds: given -1, wanted above 0"),
+        (
+            {"num_rounds": 1.5},
+            "num_rounds: given 1.5, wanted a whole number of at least 1",
+        ),
+        (
+            {"min_seconds": float("nan")},
+            "min_seconds: given nan, wanted a finite number above 0",
+        ),
+        (
+            {"timeout_seconds": -1},
+            "timeout_seconds: given -1, wanted a finite number above 0",
+        ),
         (
             {"models": {"transformer": SUBJECT | {"options": OPTIONS | {"wide": 1}}}},
             "transformer: .*wide",
@@ -296,7 +306,7 @@ def task_of(subject, options):
 
 def test_a_step_of_the_transformer_has_the_operations_of_its_formula():
     counts = scaling_worker.count_graph(task_of("transformer", OPTIONS))
-    model = scaling_worker.SUBJECTS["transformer"].model(**OPTIONS)
+    model = models.SUBJECTS["transformer"].make(OPTIONS)
     # The formula leaves out the product that looks embeddings up, and its gradient.
     looked_up = 2 * 2 * OPTIONS["length"] * OPTIONS["vocabulary"] * OPTIONS["hidden"]
     assert counts["flops"] == 2 * (model.flops_per_example + looked_up)
@@ -306,7 +316,7 @@ def test_a_step_of_the_transformer_has_the_operations_of_its_formula():
 def test_a_step_of_the_image_transformer_has_the_operations_of_its_formula():
     options = IMAGE_SUBJECT["options"]
     counts = scaling_worker.count_graph(task_of("image_transformer", options))
-    model = scaling_worker.SUBJECTS["image_transformer"].model(**options)
+    model = models.SUBJECTS["image_transformer"].make(options)
     formula = 2 * model.flops_per_example
     # The formula leaves out the merging of channels, what marks a key as not to be
     # seen and a query's mean, each a coordinate more, and the means of normalisation.
@@ -331,10 +341,9 @@ VQ_OPTIONS = {
 
 
 def test_a_step_of_the_vq_vae_has_the_operations_of_its_formula_and_its_codebooks():
-    training = scaling_worker.make_training(task_of("vq_vae", VQ_OPTIONS))
-    assert training.batches[0]["image"].shape == (2, 8, 8, 3)
+    model, batches = scaling_worker.make_training(task_of("vq_vae", VQ_OPTIONS))
+    assert batches[0]["image"].shape == (2, 8, 8, 3)
     counts = scaling_worker.count_graph(task_of("vq_vae", VQ_OPTIONS))
-    model = scaling_worker.vq_vae(**VQ_OPTIONS)
     assert model.state["codes"].shape == (8, 4)
     # A pixel has no gradient, and the formula counts one of the first convolution's.
     to_pixels = 2 * (2 * 4 * 4 * 25 * 3 * 4)
@@ -345,15 +354,15 @@ def test_a_step_of_the_vq_vae_has_the_operations_of_its_formula_and_its_codebook
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"code": 8}, r"vq_vae: given unknown \['code'\]"),
+        ({"code": 8}, r"options: given unknown \['code'\]"),
         ({"code_dim": 0}, "code_dim: given 0"),
     ],
 )
 def test_options_that_the_vq_vae_has_not_are_errors(changes, said):
     with pytest.raises(ValueError, match=said):
-        scaling_worker.vq_vae(**(VQ_OPTIONS | changes))
+        models.SUBJECTS["vq_vae"].make(VQ_OPTIONS | changes)
     with pytest.raises(ValueError, match=r"no \['size', 'channels'\]"):
-        scaling_worker.vq_vae(num_codes=8)
+        models.SUBJECTS["vq_vae"].make({"num_codes": 8})
 
 
 def test_a_loop_is_not_counted_as_if_it_turned_once():

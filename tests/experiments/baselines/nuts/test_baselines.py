@@ -64,7 +64,7 @@ if __name__ == "__main__":
     near = draws(1, 1, 0, step_size=1e-7, max_depth=2)()
     log_probs, grads = system.log_prob_and_grad(problem, points, **variant)
     np.savez(
-        f"{folder}/answers.npz", log_probs=log_probs, grads=grads, note=system.NOTE,
+        f"{folder}/answers.npz", log_probs=log_probs, grads=grads,
         first=first.values, second=second.values, other=other.values,
         near=near.values, leapfrogs=first.leapfrogs, near_leapfrogs=near.leapfrogs,
         seconds=np.nan if first.seconds is None else first.seconds,

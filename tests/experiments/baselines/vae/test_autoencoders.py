@@ -8,7 +8,7 @@ from experiments import audio_vae, vq_vae
 from experiments.audio_vae import program as audio_program
 from experiments.baselines.vae import audio_vae_tf
 from experiments.baselines.vae import vq_vae_tf as by_hand
-from experiments.bench import vae_worker
+from experiments.bench import models
 from experiments.training.model import initial_weight
 from experiments.training.prng import BatchRng
 from experiments.training.train_step import step_seed
@@ -101,7 +101,7 @@ def test_images_by_hand_have_our_loss_gradients_and_codebook(changes, steps):
     weights, state, image = noisy(model.weights), state_after(steps), pictures()
     seed = step_seed(SEED, 0)
     random = BatchRng(tf.constant(seed), tf.constant(0), num_examples=BATCH)
-    drawn = vae_worker.image_random_numbers(sizes, CODEBOOK, SEED, BATCH)(0)
+    drawn = models.image_random_numbers(sizes, CODEBOOK, SEED, BATCH)(0)
     with tf.GradientTape() as tape:
         tape.watch(weights)
         nats, numbers, found = model.loss(
@@ -141,7 +141,7 @@ def test_clips_by_hand_have_our_bound_and_gradients():
         (BATCH, CLIPS.length)
     )
     clips = tf.constant(sound.astype(np.int32))
-    drawn = vae_worker.audio_random_numbers(CLIPS, SEED, BATCH)(0)
+    drawn = models.audio_random_numbers(CLIPS, SEED, BATCH)(0)
     given = BatchRng(tf.constant(step_seed(SEED, 0)), tf.constant(0))
     with tf.GradientTape() as tape:
         tape.watch(weights)
