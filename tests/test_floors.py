@@ -63,6 +63,13 @@ FLOORS = {  # package or module: what of ours it may import, besides itself
         "experiments.report",
     ),
     "experiments.bench.problems": (),
+    "experiments.bench.step_cost": (
+        *LOWER,
+        "experiments.bench",
+        "experiments.baselines.training_tf",
+        "experiments.toy_models",
+        "experiments.report",
+    ),
     "experiments.bench.ppl_core_nuts": (
         *CONTRACT,
         "experiments.nuts",

@@ -27,7 +27,7 @@ def make_training(
     """
     w = {name: tf.Variable(array) for name, array in weights.items()}
     variables = {name: tf.Variable(array) for name, array in (state or {}).items()}
-    update = fused_adam(w, adam)
+    update = make_adam(w, adam)
 
     @tf.function
     def step(examples: tf.Tensor, **drawn: tf.Tensor) -> tf.Tensor:
@@ -56,13 +56,16 @@ def below(weights: Mapping[str, Any], name: str) -> dict[str, Any]:
     }
 
 
-def fused_adam(
-    weights: Mapping[str, tf.Variable], settings: AdamSettings
+def make_adam(
+    weights: Mapping[str, tf.Variable], settings: AdamSettings, *, fused: bool = True
 ) -> Callable[[Mapping[str, Any]], None]:
     """Creates a function of the gradients, by name, that updates the weights.
 
     It keeps the moments and the number of updates: Kingma and Ba (2015), algorithm 1.
+
+    fused: by TensorFlow's kernel, which makes one pass over a weight.
     """
+    rate, beta1, beta2, epsilon = settings
     slots = {
         name: (tf.Variable(tf.zeros_like(v)), tf.Variable(tf.zeros_like(v)))
         for name, v in weights.items()
@@ -71,21 +74,27 @@ def fused_adam(
 
     def apply(gradients: Mapping[str, Any]) -> None:
         count = tf.cast(updates.assign_add(1), tf.float32)
-        power1, power2 = settings.beta1**count, settings.beta2**count
+        power1, power2 = beta1**count, beta2**count
         for name, gradient in gradients.items():
-            mean, square = slots[name]
+            weight, (mean, square) = weights[name], slots[name]
+            grad = tf.convert_to_tensor(gradient)
+            if not fused:
+                first = mean.assign(beta1 * mean + (1 - beta1) * grad) / (1 - power1)
+                second = square.assign(beta2 * square + (1 - beta2) * grad * grad)
+                root = tf.sqrt(second / (1 - power2))
+                weight.assign_sub(rate * first / (root + epsilon))
+                continue
             tf.raw_ops.ResourceApplyAdam(
-                var=weights[name].handle,
+                var=weight.handle,
                 m=mean.handle,
                 v=square.handle,
                 beta1_power=power1,
                 beta2_power=power2,
-                lr=settings.rate,
-                beta1=settings.beta1,
-                beta2=settings.beta2,
-                # As algorithm 1 has it.
-                epsilon=settings.epsilon * tf.sqrt(1 - power2),
-                grad=tf.convert_to_tensor(gradient),
+                lr=rate,
+                beta1=beta1,
+                beta2=beta2,
+                epsilon=epsilon * tf.sqrt(1 - power2),  # as algorithm 1 has it
+                grad=grad,
             )
 
     return apply

@@ -23,9 +23,7 @@ class Torus(NamedTuple):
 
     bytes_per_second: float  # of one link
     hop_seconds: float
-    closes_at: (
-        int  # chips along a dimension that spans the machine: its ends are linked
-    )
+    closes_at: int  # chips along a dimension that spans the machine, a closed ring
 
 
 class Hardware(NamedTuple):
@@ -105,31 +103,24 @@ def ring_reduce_scatter_seconds(
 
     Patarasuk and Yuan (2009), section 3: size - 1 steps, a part of the bytes in each.
     """
-    if size < 1:
-        raise ValueError(f"ring: given {size} members, wanted at least 1")
-    steps = size - 1
-    return steps * (num_bytes / size / bytes_per_second + hop_seconds)
+    return (size - 1) * (num_bytes / size / bytes_per_second + hop_seconds)
 
 
 def ring_all_reduce_seconds(num_bytes: float, devices: int, ring: Ring) -> float:
     """Within each node, then between nodes, then within again."""
-    node = devices if ring.devices_per_node is None else ring.devices_per_node
-    inside = min(devices, node)
-    nodes = math.ceil(devices / node)
-    half = ring_reduce_scatter_seconds(
-        num_bytes, inside, ring.bytes_per_second, ring.hop_seconds
-    )
+    node = ring.devices_per_node or devices
     # Each device of a node carries its part over its share of the node's links.
-    half += ring_reduce_scatter_seconds(
-        num_bytes, nodes, ring.node_bytes_per_second, ring.hop_seconds
+    return 2 * sum(
+        ring_reduce_scatter_seconds(num_bytes, size, bandwidth, ring.hop_seconds)
+        for size, bandwidth in (
+            (min(devices, node), ring.bytes_per_second),
+            (math.ceil(devices / node), ring.node_bytes_per_second),
+        )
     )
-    return 2 * half
 
 
 def torus_shape(chips: int) -> tuple[int, int]:
     """The most nearly square one, such as (8, 16) for 128."""
-    if chips < 1:
-        raise ValueError(f"torus: given {chips} chips, wanted at least 1")
     rows = max(r for r in range(1, math.isqrt(chips) + 1) if chips % r == 0)
     return rows, chips // rows
 
@@ -145,8 +136,7 @@ def torus_all_reduce_seconds(num_bytes: float, chips: int, torus: Torus) -> floa
     def along(part: float, size: int) -> float:
         # Both directions of a closed ring carry; a line is a ring folded over, which
         # takes the one direction there and the other back.  Two chips share one link.
-        ways = 2 if size >= torus.closes_at else 1
-        bandwidth = ways * torus.bytes_per_second
+        bandwidth = (2 if size >= torus.closes_at else 1) * torus.bytes_per_second
         return ring_reduce_scatter_seconds(part, size, bandwidth, torus.hop_seconds)
 
     half = num_bytes / 2
@@ -166,20 +156,17 @@ def all_reduce_seconds(num_bytes: float, devices: int, hardware: Hardware) -> fl
             f"{hardware.label}: given {devices} devices, wanted 1 or a multiple of "
             f"{per_chip}"
         )
-    if devices == 1:
-        return 0.0
-    chips = max(1, devices // per_chip)
+    chips, together = max(1, devices // per_chip), min(devices, per_chip)
     # Devices of one chip read each other's gradients from its memory, and one sum is
     # written.
-    together = min(devices, per_chip)
-    inside = (
-        (together + 1) * num_bytes / hardware.memory_bytes_per_second
-        if together > 1
-        else 0.0
+    moved = (together + 1) * num_bytes if together > 1 else 0
+    of_network = (
+        torus_all_reduce_seconds
+        if isinstance(hardware.network, Torus)
+        else ring_all_reduce_seconds
     )
-    if isinstance(hardware.network, Torus):
-        return inside + torus_all_reduce_seconds(num_bytes, chips, hardware.network)
-    return inside + ring_all_reduce_seconds(num_bytes, chips, hardware.network)
+    between = of_network(num_bytes, chips, hardware.network)
+    return moved / hardware.memory_bytes_per_second + between
 
 
 def roofline_seconds(work: Work, hardware: Hardware) -> float:
@@ -205,18 +192,6 @@ def roofline_fraction(measured_seconds: float, work: Work, hardware: Hardware) -
     return share
 
 
-def project(
-    *,
-    compute_seconds: float,
-    gradient_bytes: float,
-    devices: int,
-    hardware: Hardware,
-) -> Step:
-    """The step on `devices`, each computing what one did in `compute_seconds`."""
-    collective = all_reduce_seconds(gradient_bytes, devices, hardware)
-    return Step(devices, compute_seconds, collective)
-
-
 def project_from_chip(
     *,
     chip_seconds: float,
@@ -239,17 +214,11 @@ def project_from_chip(
             f"{hardware.label}: a step of {chip_seconds:.3g} s leaves no time beside "
             f"the sum of {gradient_bytes:.3g} bytes"
         )
-    step = project(
-        compute_seconds=compute,
-        gradient_bytes=gradient_bytes,
-        devices=per_chip * chips,
-        hardware=hardware,
-    )
-    if between_hosts is None:
-        return step
-    hosts = math.ceil(chips / chips_per_host)
-    more = ring_all_reduce_seconds(gradient_bytes, hosts, between_hosts)
-    return step._replace(collective_seconds=step.collective_seconds + more)
+    collective = all_reduce_seconds(gradient_bytes, per_chip * chips, hardware)
+    if between_hosts is not None:
+        hosts = math.ceil(chips / chips_per_host)
+        collective += ring_all_reduce_seconds(gradient_bytes, hosts, between_hosts)
+    return Step(per_chip * chips, compute, collective)
 
 
 def host_bytes_per_second(

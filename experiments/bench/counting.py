@@ -19,11 +19,7 @@ from tensorflow.python.eager import context  # no public name collects graphs
 from experiments.training.engine import StepSettings
 from experiments.training.model import Model
 from experiments.training.optimizers import Optimizer
-from experiments.training.state import (
-    local_shape,
-    sharding,
-    variable_specs,
-)
+from experiments.training.state import local_shape, sharding, variable_specs
 from experiments.training.topology import Topology
 
 
@@ -46,27 +42,11 @@ def device_bytes(
     specs = sharding(model, topology)
     kinds = ("weights", "slots", "ema", "step", *(["state"] if model.state else []))
     num_bytes = dict.fromkeys(kinds, 0)
-    all_variables = variable_specs(model, optimizer, ema=settings.ema_decay is not None)
-    for variable in all_variables.values():
+    variables = variable_specs(model, optimizer, ema=settings.ema_decay is not None)
+    for variable in variables.values():
         size = math.prod(local_shape(variable, specs, topology))
         num_bytes[variable.collection] += size * variable.dtype.itemsize
     return num_bytes
-
-
-def gradient_bytes(model: Model, topology: Topology, *, num_stats: int = 1) -> int:
-    """The float32 bytes that a device gives to a step's all-reduce over the batch.
-
-    num_stats: how many scalars are summed with the gradients: the loss and the model's
-      own metrics.
-
-    On a mesh of examples alone a step sends nothing else, except the statistics of a
-    model with state.
-    """
-    if topology.size("batch") == 1:
-        return 0
-    stateless = Optimizer(slots=lambda shape: {}, update=lambda *arguments: ({}, {}))
-    num_bytes = device_bytes(model, stateless, topology, StepSettings())
-    return num_bytes["weights"] + 4 * num_stats
 
 
 @contextlib.contextmanager
@@ -101,10 +81,11 @@ def collectives(
             inferred = _with_shapes(graphs)
         for graph, theirs, shapes in zip(graphs, nodes, inferred, strict=True):
             for node in theirs:
-                if shapes is None:
-                    shape = tf.TensorShape(node.attr[_SHAPES].list.shape[0])
-                else:
-                    shape = shapes.get_operation_by_name(node.name).outputs[0].shape
+                shape = (
+                    tf.TensorShape(node.attr[_SHAPES].list.shape[0])
+                    if shapes is None
+                    else shapes.get_operation_by_name(node.name).outputs[0].shape
+                )
                 size = shape.num_elements() * tf.as_dtype(node.attr["T"].type).size
                 group = _constant(graph, node.input[1])
                 found.append(Collective(device_name(node.device), node.op, group, size))

@@ -8,17 +8,16 @@ task with `run_tasks` and makes its record with `make_record`.
 import contextlib
 import json
 import os
-import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.bench import subprocesses
+from experiments.bench.subprocesses import REPO
 from experiments.records import provenance, record
 from experiments.records.run_dir import CheckFailed, utc_now
 from experiments.training.checks import check_count, check_number
 
-REPO = Path(__file__).resolve().parents[2]
 UNITS = ("gradients", "positions", "examples")  # of work, timed in calls
 
 Job = Callable[[int], record.Record]
@@ -36,11 +35,6 @@ class Benchmark(NamedTuple):
     out: str  # the folder of records/, tables/ and plots/, from the repository's root
     timeout_seconds: float  # of one system in one round
     provenance: dict[str, Any]
-
-
-def new_bench_id() -> str:
-    """An id that all records of one benchmark have."""
-    return f"{utc_now()}-{secrets.token_hex(3)}"
 
 
 def start(
@@ -62,7 +56,7 @@ def start(
         raise ValueError(f"out: given {out!r}, wanted the path of a folder")
     origin = json.loads((run_dir / "provenance.json").read_text())
     origin.pop("hardware", None)  # each record has its own
-    origin["bench_id"] = new_bench_id()
+    origin["bench_id"] = record.new_bench_id()
     return Benchmark(
         experiment, worker, run_dir, seed, num_rounds, out, timeout_seconds, origin
     )

@@ -10,19 +10,18 @@ steps.
 
 import argparse
 import json
-import secrets
 import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from experiments.bench.subprocesses import REPO
 from experiments.records import checkpoint, jsonlines, record
-from experiments.records.run_dir import ATTEMPTS, utc_now
+from experiments.records.run_dir import ATTEMPTS
 from experiments.report import learning as report
 from experiments.report import page
 
-REPO = Path(__file__).resolve().parents[2]
 IMAGES = ("images", "source", "num_held_out_images", "steps")
 SOUNDS = ("audio", "source", "num_held_out_clips", "steps")
 
@@ -57,57 +56,52 @@ def curve(run_dir: Path, bench_id: str) -> record.Record:
     than it began with, was of no known model, or has no bits/dim of what is held out or
     of what was trained on.
     """
+
+    def check(fits: Any, given: str) -> None:
+        if not fits:
+            raise ValueError(f"{run_dir.name}: {given}")
+
     told = {
         name: json.loads((run_dir / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("run", "summary", "provenance")
     }
-    if told["run"]["status"] != "done":
-        raise ValueError(
-            f"{run_dir.name}: the run is {told['run']['status']!r}, wanted 'done'"
-        )
+    status, summary = told["run"]["status"], told["summary"]
+    check(status == "done", f"the run is {status!r}, wanted 'done'")
     settings = _settings(run_dir)
     for earlier in sorted((run_dir / ATTEMPTS).glob("*/config.gin")):
         changed = sorted(settings ^ _settings(earlier.parent))
-        if changed:
-            raise ValueError(
-                f"{run_dir.name}: resumed with settings changed, {changed[:4]}; wanted "
-                "a run of one config, but for its LoopSettings"
-            )
+        check(
+            not changed,
+            f"resumed with settings changed, {changed[:4]}; wanted a run of one "
+            "config, but for its LoopSettings",
+        )
+    beginning = str(summary.get("model")).partition("(")[0]
+    check(
+        beginning in KINDS,
+        f"of the model {beginning!r}, wanted one of {list(KINDS)}",
+    )
+    kind = KINDS[beginning]
+    lacking = [name for name in ("topology", *kind.shared) if name not in summary]
+    check(
+        not lacking,
+        f"its summary has no {lacking}, wanted a run of training on images or sounds",
+    )
     events = [event for _, event in jsonlines.read(run_dir / "metrics.jsonl")]
     trained, held_out = (
         [e for e in events if e["kind"] == kind] for kind in ("train", "held_out")
     )
-    summary, origin = told["summary"], dict(told["provenance"])
-    beginning = str(summary.get("model")).partition("(")[0]
-    if beginning not in KINDS:
-        raise ValueError(
-            f"{run_dir.name}: of the model {beginning!r}, wanted one of {list(KINDS)}"
-        )
-    kind = KINDS[beginning]
-    lacking = [name for name in ("topology", *kind.shared) if name not in summary]
-    if lacking:
-        raise ValueError(
-            f"{run_dir.name}: its summary has no {lacking}, wanted a run of training "
-            "on images or sounds"
-        )
     for what, found in (("trained on", trained), ("held out", held_out)):
-        if not found or any("bits_per_dim" not in event for event in found):
-            raise ValueError(
-                f"{run_dir.name}: no bits/dim of what was {what}, wanted some in "
-                "metrics.jsonl; num_held_out and LoopSettings of the run say of what "
-                "and when"
-            )
+        check(
+            found and all("bits_per_dim" in event for event in found),
+            f"no bits/dim of what was {what}, wanted some in metrics.jsonl; "
+            "num_held_out and LoopSettings of the run say of what and when",
+        )
     seconds = [e["step_seconds"] for e in trained if "step_seconds" in e]
-    if not seconds:
-        raise ValueError(
-            f"{run_dir.name}: no step was timed, wanted a run of several steps"
-        )
+    check(seconds, "no step was timed, wanted a run of several steps")
     last = checkpoint.latest(run_dir / "checkpoints")
-    if last is None:
-        raise ValueError(
-            f"{run_dir.name}: no checkpoint, wanted the last one's weights"
-        )
+    check(last, "no checkpoint, wanted the last one's weights")
     kept = checkpoint.load(last, metadata={"model": summary["model"]})
+    origin = dict(told["provenance"])
     hardware = origin.pop("hardware")
     return record.Record(
         experiment=kind.experiment,
@@ -119,9 +113,7 @@ def curve(run_dir: Path, bench_id: str) -> record.Record:
             "batch_size": kept.metadata["batch_size"],
             **{name: summary[name] for name in kind.shared},
             "yardsticks": {
-                label: summary[name]
-                for name, label in YARDSTICKS.items()
-                if name in summary
+                YARDSTICKS[n]: summary[n] for n in YARDSTICKS if n in summary
             },
         },
         hardware=hardware | {"device": "cpu"},
@@ -135,9 +127,7 @@ def curve(run_dir: Path, bench_id: str) -> record.Record:
         seconds={},
         work={
             "parameters": sum(
-                int(array.size)
-                for name, array in kept.arrays.items()
-                if name.startswith("weights/")
+                int(a.size) for n, a in kept.arrays.items() if n.startswith("weights/")
             ),
             "step_seconds": statistics.median(seconds),
             "data_seconds": statistics.median(
@@ -167,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--out", type=Path, default=REPO / "results")
     given = parser.parse_args(argv)
-    bench_id = f"{utc_now()}-{secrets.token_hex(3)}"
+    bench_id = record.new_bench_id()
     try:
         curves = [curve(run, bench_id) for run in given.runs]
         _check_alike(curves)

@@ -67,7 +67,7 @@ def compare_samplers(
     records = []
     for part, names in [*parts, (problem, systems)]:
         # A benchmark of its own: no ratio is taken between sizes.
-        origin = bench.provenance | {"bench_id": harness.new_bench_id()}
+        origin = bench.provenance | {"bench_id": record.new_bench_id()}
         of_part = bench._replace(provenance=origin)
         records += _measure(of_part, part, names, settings, min_seconds)
     tables = harness.finish(

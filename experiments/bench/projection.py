@@ -153,11 +153,10 @@ def from_measured(
         return
     for each in hardware:
         steps = [
-            cost_model.project(
-                compute_seconds=cost_model.roofline_seconds(work, each) / fraction,
-                gradient_bytes=work.gradient_bytes,
-                devices=devices,
-                hardware=each,
+            cost_model.Step(
+                devices,
+                cost_model.roofline_seconds(work, each) / fraction,
+                cost_model.all_reduce_seconds(work.gradient_bytes, devices, each),
             )
             for devices in DEVICES
         ]

@@ -7,7 +7,6 @@ that it does, alternate with rounds of the hand-written step.  2 minutes on 2 co
 """
 
 import argparse
-import secrets
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -18,22 +17,23 @@ import numpy as np
 import tensorflow as tf
 
 from experiments import toy_models
-from experiments.engines import selection
+from experiments.baselines.training_tf import make_adam
+from experiments.bench import step_timing
+from experiments.bench.problems import AdamSettings
+from experiments.bench.subprocesses import REPO
 from experiments.records import metrics, provenance, record
 from experiments.records.run_dir import utc_now
 from experiments.report import page
 from experiments.toy_models import data
-from experiments.training import loop, optimizers, timing, topology
-from experiments.training.engine import StepSettings
+from experiments.training import loop, timing
 from experiments.training.model import Model, initial_weight, num_parameters
 from experiments.training.prng import BatchRng
 from experiments.training.task import Data
 
-REPO = Path(__file__).resolve().parents[2]
 STEPS, ROUNDS = 4, 9  # steps a round; one round more warms up and is dropped
 BATCH = 8
 LOSS_TOLERANCE = 1e-4  # relative, between the mean losses of the last round
-RATE, BETA1, BETA2, EPSILON = 1e-4, 0.9, 0.999, 1e-8
+ADAM = AdamSettings()
 SIZES = dict(
     vocabulary=256,
     length=256,
@@ -59,43 +59,15 @@ def by_hand(
         name: tf.Variable(initial_weight(weight, name, 0))
         for name, weight in model.weights.items()
     }
-    means = {name: tf.Variable(tf.zeros_like(w)) for name, w in weights.items()}
-    squares = {name: tf.Variable(tf.zeros_like(w)) for name, w in weights.items()}
-    step = tf.Variable(0, dtype=tf.int64)
+    apply = make_adam(weights, ADAM, fused=fused)
     randomness = BatchRng(tf.constant([0, 0]), tf.constant(0))
 
     @tf.function
     def update(batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            nats, _ = model.loss(
-                {name: weight.read_value() for name, weight in weights.items()},
-                batch,
-                randomness,
-            )
-            loss = tf.reduce_mean(nats)
-        grads = tape.gradient(loss, list(weights.values()))
-        power = tf.cast(step.assign_add(1), tf.float32)
-        power1, power2 = BETA1**power, BETA2**power
-        for (name, weight), grad in zip(weights.items(), grads, strict=True):
-            mean, square = means[name], squares[name]
-            if fused:
-                tf.raw_ops.ResourceApplyAdam(
-                    var=weight.handle,
-                    m=mean.handle,
-                    v=square.handle,
-                    beta1_power=power1,
-                    beta2_power=power2,
-                    lr=RATE,
-                    beta1=BETA1,
-                    beta2=BETA2,
-                    epsilon=EPSILON,
-                    grad=grad,
-                )
-                continue
-            new_mean = mean.assign(BETA1 * mean + (1 - BETA1) * grad)
-            new_square = square.assign(BETA2 * square + (1 - BETA2) * grad * grad)
-            change = RATE * (new_mean / (1 - power1))
-            weight.assign_sub(change / (tf.sqrt(new_square / (1 - power2)) + EPSILON))
+            values = {name: weight.read_value() for name, weight in weights.items()}
+            loss = tf.reduce_mean(model.loss(values, batch, randomness)[0])
+        apply(tape.gradient(loss, weights))
         return loss
 
     number = 0
@@ -132,12 +104,7 @@ def measure(
     losses: dict[str, float] = {}
     peak = 0.0
     began = None
-    adam = optimizers.adam(
-        optimizers.constant_schedule(RATE), beta1=BETA1, beta2=BETA2, epsilon=EPSILON
-    )
-    engine = selection.make_engine(
-        model, adam, topology.parse("batch:1"), StepSettings()
-    )
+    engine = step_timing.make_engine(model, ADAM, "batch:1")
     with tempfile.TemporaryDirectory() as folder:
         with metrics.metric_writer(Path(folder)) as write:
 
@@ -158,14 +125,13 @@ def measure(
                         seconds[name].append((time.perf_counter() - before) / steps)
                 began = time.perf_counter()
 
+            num_steps = steps * (1 + rounds)
             loop.train(
                 engine,
                 Data("made", batch_size, batches, batches),
                 run_dir=Path(folder),
                 seed=0,
-                settings=loop.LoopSettings(
-                    num_steps=steps * (1 + rounds), log_every=steps
-                ),
+                settings=loop.LoopSettings(num_steps=num_steps, log_every=steps),
                 write_event=event,
             )
     # The machine may have been faster at one end: the peak is the higher of both.
@@ -188,33 +154,27 @@ def run(
         name: by_hand(model, batches, fused=name == FUSED, steps=steps)
         for name in (BY_HAND, FUSED)
     }
-    now = utc_now()
     origin = provenance.git_state() | {
         "versions": provenance.versions(),
-        "started_at": now,
-        "bench_id": f"{now}-{secrets.token_hex(3)}",
+        "started_at": utc_now(),
+        "bench_id": record.new_bench_id(),
     }
     seconds, losses, peak = measure(
         model, others, batches, batch_size=batch_size, steps=steps, rounds=rounds
     )
+    problem = {"name": model.name, "source": examples.source}
+    flops = model.flops_per_example * batch_size
     return [
         record.Record(
             experiment="step_cost",
             system=name,
             round=number,
-            problem={
-                "name": model.name,
-                "source": examples.source,
-                "parameters": num_parameters(model),
-            },
+            problem=problem | {"parameters": num_parameters(model)},
             hardware=provenance.hardware() | {"device": "cpu", "num_devices": 1},
             settings={"batch": batch_size, "steps": steps},
             status="ok",
             seconds={"step": seconds[name][number]},
-            work={
-                "flops": model.flops_per_example * batch_size,
-                "matmul_flops_per_second": peak,
-            },
+            work={"flops": flops, "matmul_flops_per_second": peak},
             check={
                 "passed": abs(losses[name] / losses[OURS] - 1) <= LOSS_TOLERANCE,
                 "loss": losses[name],
@@ -235,6 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=REPO / "results")
     out = parser.parse_args().out
+    tf.config.set_visible_devices([], "GPU")  # all cases run on the CPU
     path = out / "records" / "step_cost.jsonl"
     records = run(SIZES, batch_size=BATCH, steps=STEPS, rounds=ROUNDS)
     for case in records:

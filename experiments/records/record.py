@@ -1,10 +1,12 @@
 """A benchmark record: one system on one problem in one round, a line of a file."""
 
 import dataclasses
+import secrets
 from pathlib import Path
 from typing import Any
 
 from experiments.records import jsonlines
+from experiments.records.run_dir import utc_now
 
 SCHEMA = 1
 STATUSES = ("ok", "failed", "skipped")
@@ -39,6 +41,11 @@ class Record:
             raise ValueError(f"status: given {self.status!r}, wanted one of {STATUSES}")
         if self.status != "ok" and not self.reason:
             raise ValueError(f"reason: given none, wanted one for {self.status!r}")
+
+
+def new_bench_id() -> str:
+    """An id that all records of one benchmark have."""
+    return f"{utc_now()}-{secrets.token_hex(3)}"
 
 
 def append(path: Path, record: Record) -> None:

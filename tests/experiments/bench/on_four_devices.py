@@ -90,7 +90,6 @@ def record(mesh, settings=PLAIN, *, misplaced=()):
             if misplaced
             else [list(found) for found in counting.collectives(functions)]
         ),
-        "gradient_bytes": counting.gradient_bytes(model, parsed),
         "device_bytes": counting.device_bytes(model, SGD, parsed, settings),
         "local_bytes": runtime.bytes_per_device(),
         "losses": losses,

@@ -139,7 +139,6 @@ def test_devices_hold_the_counted_bytes(recorded):
 
 def test_nothing_travels_on_one_device(recorded):
     assert recorded["batch:1"]["collectives"] == []
-    assert recorded["batch:1"]["gradient_bytes"] == 0
 
 
 @pytest.mark.parametrize("devices", [2, 4])
@@ -147,7 +146,6 @@ def test_data_parallel_steps_send_the_counted_gradients_in_one_collective(
     recorded, devices
 ):
     record = recorded[f"batch:{devices}"]
-    assert record["gradient_bytes"] == 6 * WEIGHT + 4
     wanted = [["CollectiveReduceV2", devices, 6 * WEIGHT + 4]]
     assert sent(record) == {f"CPU:{i}": wanted for i in range(devices)}
 
@@ -178,7 +176,6 @@ def test_model_parallel_steps_send_what_layers_hand_on_and_no_gradient(
 
 def test_on_two_dimensions_each_sends_its_own(recorded):
     record = recorded["batch:2,model:2"]
-    assert record["gradient_bytes"] == 6 * WEIGHT // 2 + 4
     for theirs in sent(record).values():
         assert {(op, group) for op, group, _ in theirs} == {("CollectiveReduceV2", 2)}
         # Half the examples' outputs over `model`, half the gradients over `batch`, and
