@@ -4,16 +4,13 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from ppl_core import densities, edges, shapes
+from ppl_core import densities, edges, precision, shapes
 from ppl_core.mending import mend
 from ppl_core.random_variable import RandomVariable
-from ppl_core.trace import traceable
+from ppl_core.trace import floating_dtype, traceable
 
-_TENSORS = (tf.Tensor, tf.Variable, RandomVariable)
 _OPTIONS = (
     "sample_shape value seed observed log_prob_scale log_prob_mask bijector dims "
     "coords plates"
@@ -46,14 +43,13 @@ def make_random_variable(
 
     def construct(*args: Any, name: str | None = None, **kwargs: Any) -> RandomVariable:
         options = {key: kwargs.pop(key) for key in option_names if key in kwargs}
-        try:
-            distribution = make_distribution(*args, **kwargs)
-        except TypeError:  # TFP's, for parameters of several dtypes
-            args, kwargs = _as_one_dtype(args, kwargs)
-            distribution = make_distribution(*args, **kwargs)
-        distribution = mend(distribution)
+        label = f"{construct.__name__}(name={name!r})"
+        distribution = mend(
+            precision.make_distribution(make_distribution, args, kwargs, label)
+        )
+        if floating_dtype() is not None and options.get("bijector") is not None:
+            options["bijector"] = precision.cast(options["bijector"], floating_dtype())
         if options.get("plates") or options.get("dims") is not None:
-            label = f"{construct.__name__}(name={name!r})"
             distribution, options = shapes.expand(distribution, name, options, label)
         return RandomVariable(
             distribution, name=name, constructor_name=construct.__name__, **options
@@ -71,25 +67,6 @@ def make_random_variable(
     # Tracers tell constructors from other traceable functions by these two.
     vars(construct).update(to_value=to_value, makes_random_variable=True)
     return traceable(construct)
-
-
-def _as_one_dtype(
-    args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments with NumPy arrays in the floating dtype of the tensors among them.
-
-    Data come as float64 or whole numbers, whatever the dtype of the program.
-    """
-    tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, _TENSORS)]
-    dtypes = {tensor.dtype for tensor in tensors if tensor.dtype.is_floating}
-
-    def cast(argument: Any) -> Any:
-        is_numbers = isinstance(argument, (np.ndarray, np.generic))
-        if len(dtypes) != 1 or not is_numbers or argument.dtype.kind not in "fiu":
-            return argument
-        return argument.astype(next(iter(dtypes)).as_numpy_dtype)
-
-    return tuple(map(cast, args)), {key: cast(a) for key, a in kwargs.items()}
 
 
 Autoregressive = make_random_variable(tfd.Autoregressive)

@@ -15,7 +15,7 @@ from ppl_core.shapes import Plates
 from ppl_core.terms import is_deterministic, is_factor
 from ppl_core.trace import Tracer, forward, only_tracers, trace
 from ppl_core.tracers import Constructor, expecting, required_name
-from ppl_core.transformations import Program, label_of
+from ppl_core.transformations import Program, add, label_of
 
 MAX_ASSIGNMENTS = 1000  # the program runs once for each
 _Variables = dict[str, RandomVariable]
@@ -216,11 +216,8 @@ def _set_marginal(
     for values in _assignments(label, summed):
         variables = run(values)
         terms.append(
-            tf.add_n(
-                [
-                    _in_plates(variables[name], plates, calls.get(name))
-                    for name in counted
-                ]
+            add(
+                _in_plates(variables[name], plates, calls.get(name)) for name in counted
             )
         )
     first, *others = dependent

@@ -70,13 +70,23 @@ def tensor_operator(name: str) -> Callable[..., Any]:
     }
 
     def apply(self: Any, *args: Any) -> Any:
-        operands = [part.value if is_variable(part) else part for part in args]
+        operands = [
+            part.value if is_variable(part) else _widened(part, self.dtype)
+            for part in args
+        ]
         if name == "__getitem__":
             return get_item(self.value, operands[0], self.label)
         return special.get(name, operator)(self.value, *operands)
 
     apply.__name__ = name
     return apply
+
+
+def _widened(part: Any, dtype: tf.DType) -> Any:
+    """A float32 tensor as float64 beside a float64 variable; all else as it is."""
+    if dtype == tf.float64 and isinstance(part, tf.Tensor) and part.dtype == tf.float32:
+        return tf.cast(part, dtype)
+    return part
 
 
 def stack_list(

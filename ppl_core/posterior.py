@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ppl_core import preimages
+from ppl_core import data, preimages
 from ppl_core.gradients import has_loops_or_branches, missing_gradients
+from ppl_core.precision import cast, in_dtype
 from ppl_core.random_variable import RandomVariable
 from ppl_core.sites import Site, bijector_of, find_sites
 from ppl_core.trace import add_tracers, drawn_variables, only_tracers
@@ -39,7 +40,7 @@ def unconstrain(
     *args: Any,
     observed: Mapping[str, Any] | None = None,
     kwargs: Mapping[str, Any] | None = None,
-    dtype: tf.DType | None = tf.float64,
+    dtype: tf.DType = tf.float64,
     include_prior: bool = True,
 ) -> Posterior:
     """Returns the posterior of `program(*args, **kwargs)` on unconstrained space.
@@ -52,16 +53,18 @@ def unconstrain(
     observed: data by name.  Variables whose value the program sets are data as well.
       So are those that a `condition` around this call sets: the tracers around it,
       except tapes, act on every evaluation of the posterior.
-    dtype: of the log prob and its sum.  The default is float64, because a float32 sum
-      over some hundred thousand rows is too coarse for an energy.
+    dtype: of the posterior, float64 or float32.  The variables' parameters, data, and
+      the tensors among the arguments are cast to it, and so are the vectors that its
+      functions take.  The log prob is added up in float64 in either case, because a
+      float32 sum over some hundred thousand rows is too coarse for an energy.
     include_prior: whether the log prob contains the latent variables' own terms.
       `unconstrain_shards` adds up parts without them.
 
     No evaluation draws a variable.
 
     Raises ValueError for a variable that would be drawn because `block` hides it, for a
-    discrete latent variable, for one on a sphere, for latent variables of different
-    dtypes, and for a program without any.
+    discrete latent variable, for one on a sphere, for a program without any, and for
+    a variable whose parts keep another dtype.
 
     >>> def model():
     ...     scale = ppl.HalfNormal(1.0, name="scale")
@@ -72,17 +75,15 @@ def unconstrain(
     (('scale',), [4], [4, 1])
     """
     observed, kwargs = dict(observed or {}), dict(kwargs or {})
+    if dtype not in (tf.float32, tf.float64):
+        raise ValueError(f"dtype: given {dtype}, wanted tf.float64 or tf.float32")
+    args, kwargs = _cast_tensors(args, dtype), _cast_tensors(kwargs, dtype)
     inherited = inherited_tracers()
-    found = find_sites(program, args, kwargs, observed, inherited)
+    with in_dtype(dtype):
+        found = find_sites(program, args, kwargs, observed, inherited)
     sites = found.latent
     if not sites:
         raise ValueError(f"{label_of(program)}: given no latent variable, wanted some")
-    dtypes = {site.name: site.dtype.name for site in sites}
-    if len(set(dtypes.values())) > 1:
-        raise ValueError(
-            f"{label_of(program)}: given latent variables of dtypes {dtypes}, wanted "
-            "one dtype"
-        )
     names = tuple(site.name for site in sites)
     sizes = tuple(site.size for site in sites)
 
@@ -118,6 +119,7 @@ def unconstrain(
     def evaluate(values: Mapping[str, Any]) -> dict[str, RandomVariable]:
         """The variables of the program at these values, none of them drawn."""
         with (
+            in_dtype(dtype),
             only_tracers(()),
             drawn_variables() as drawn,
             tape() as variables,
@@ -143,7 +145,7 @@ def unconstrain(
                     (latent if name in names else data).append(variable.log_prob())
         terms = [data, latent] if include_prior else [data]
         return [
-            add(total(log_prob, dtype) for log_prob in log_probs)
+            add(total(log_prob, tf.float64) for log_prob in log_probs)
             for log_probs in terms
             if log_probs
         ]
@@ -187,7 +189,7 @@ def unconstrain(
                 f"{sorted(names)}"
             )
         return {
-            site.name: tf.convert_to_tensor(values[site.name], site.dtype)
+            site.name: data.to_tensor(values[site.name], dtype, repr(site.name))
             for site in sites
         }
 
@@ -207,9 +209,8 @@ def unconstrain(
         evaluate_all = traced(fn)
 
         def evaluate_chains(vectors: Any) -> Any:
-            if not isinstance(vectors, np.ndarray):  # which has a dtype of its own
-                vectors = tf.convert_to_tensor(vectors, dtype_hint=sites[0].dtype)
-            vectors = tf.convert_to_tensor(vectors)
+            vectors = tf.convert_to_tensor(vectors, dtype_hint=dtype)
+            vectors = tf.cast(vectors, dtype)
             rank = vectors.shape.rank
             if rank not in (None, 0, 2) and vectors.shape[-1] == sum(sizes):
                 flat = tf.reshape(vectors, [-1, sum(sizes)])
@@ -227,6 +228,7 @@ def unconstrain(
                 )
             return evaluate_all(vectors)
 
+        vars(evaluate_chains)["dtype"] = dtype  # for samplers
         return evaluate_chains
 
     def traced(fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -250,6 +252,16 @@ def unconstrain(
         deterministic=found.deterministic,
         dims=found.dims,
         coords=found.coords,
+    )
+
+
+def _cast_tensors(structure: Any, dtype: tf.DType) -> Any:
+    """The arguments with their floating tensors and arrays in `dtype`."""
+    return tf.nest.map_structure(
+        lambda part: (
+            cast(part, dtype) if isinstance(part, (tf.Tensor, np.ndarray)) else part
+        ),
+        structure,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from ppl_core.posterior import Posterior, unconstrain
+from ppl_core.precision import cast, in_dtype
 from ppl_core.sites import Site, find_sites
 from ppl_core.trace import checked_data, only_tracers
 from ppl_core.tracers import inherited_tracers
@@ -63,14 +64,14 @@ def unconstrain_shards(
             "least 1 of each"
         )
     _check_devices({s.device for s in shards if s.device is not None})
-    shards = [_on_its_device(shard) for shard in shards]
+    shards = [_on_its_device(shard, dtype) for shard in shards]
     inherited = inherited_tracers()
     first = unconstrain(
         program, *shards[0].args, observed=shards[0].observed, dtype=dtype
     )
     if len(shards) == 1 and shards[0].device is None:
         return first
-    _check_shards(program, shards)
+    _check_shards(program, shards, dtype)
 
     @tf.function(autograph=False)  # traced once for all shards of one shape
     def part_of_one(
@@ -126,8 +127,10 @@ def unconstrain_shards(
             return _sum(sums)
 
     def log_prob_and_grad(vectors: tf.Tensor) -> _Result:
+        vectors = tf.cast(vectors, dtype)
         return _sum([sum_on(device, vectors) for device in by_device])
 
+    vars(log_prob_and_grad)["dtype"] = dtype  # for samplers
     return first._replace(
         log_prob_and_grad=log_prob_and_grad,
         log_prob=lambda vectors: log_prob_and_grad(vectors)[0],
@@ -144,17 +147,21 @@ def _calls(
     return [shards[i:j] for i, j in itertools.pairwise(edges)]
 
 
-def _on_its_device(shard: Shard) -> Shard:
-    """The shard as tensors on its device."""
+def _on_its_device(shard: Shard, dtype: tf.DType) -> Shard:
+    """The shard as tensors on its device, floating ones in `dtype`."""
+
+    def to_tensor(part: Any) -> tf.Tensor:
+        return cast(tf.convert_to_tensor(part), dtype)
+
     # The compiled function reads these constants in place.
     with _on(shard.device):
         args, observed = tf.nest.map_structure(
-            tf.convert_to_tensor, (shard.args, dict(shard.observed))
+            to_tensor, (shard.args, dict(shard.observed))
         )
     return Shard(args, observed, shard.device)
 
 
-def _check_shards(program: Program, shards: Sequence[Shard]) -> None:
+def _check_shards(program: Program, shards: Sequence[Shard], dtype: tf.DType) -> None:
     """Raises ValueError for data outside a support, and for latents of each shard.
 
     A latent variable is one for all shards.  If its shape follows the rows of a shard,
@@ -163,7 +170,8 @@ def _check_shards(program: Program, shards: Sequence[Shard]) -> None:
     inherited = inherited_tracers()
 
     def latent(args: tuple[Any, ...], observed: Mapping[str, Any]) -> list[Site]:
-        return find_sites(program, args, {}, observed, inherited).latent
+        with in_dtype(dtype):
+            return find_sites(program, args, {}, observed, inherited).latent
 
     sites = [latent(shard.args, shard.observed) for shard in shards]
     shorter = _without_a_row(shards[-1])

@@ -16,6 +16,7 @@ class _Stack(threading.local):
         self.tracers: list[Tracer] = []
         self.drawn: list[str] | None = None  # see `drawn_variables`
         self.data_checked = False  # see `checked_data`
+        self.floating_dtype: Any = None  # see `use_floating_dtype`
 
 
 _stack = _Stack()
@@ -123,3 +124,18 @@ def checked_data() -> Iterator[None]:
 def data_are_checked() -> bool:
     """Whether `checked_data` is around this call."""
     return _stack.data_checked
+
+
+@contextlib.contextmanager
+def use_floating_dtype(dtype: Any) -> Iterator[None]:
+    """Makes the random variables of the block in one floating dtype."""
+    outer, _stack.floating_dtype = _stack.floating_dtype, dtype
+    try:
+        yield
+    finally:
+        _stack.floating_dtype = outer
+
+
+def floating_dtype() -> Any:
+    """The dtype of a `use_floating_dtype` block around this call; None without one."""
+    return _stack.floating_dtype

@@ -248,6 +248,7 @@ def prepare(
         dim=dim,
         max_depth=settings.max_depth,
         chunk_size=settings.num_results,
+        dtype=getattr(log_prob_and_grad, "dtype", tf.float32),
         jit_compile=jit_compile,
     )
     calls = itertools.count()
@@ -277,6 +278,7 @@ def sample(
     """Draws of NUTS from `start`: settings.num_results of each of settings.num_chains.
 
     Step size and metric (the identity) stay as given: nothing is adapted or discarded.
+    Draws have the posterior's dtype, and that of another function is float32.
 
     log_prob_and_grad: from positions [chains, dim] to log probs [chains] and gradients
       [chains, dim]; of a program, `ppl.unconstrain(...).log_prob_and_grad`.
@@ -315,10 +317,11 @@ def evaluate(
     num_chains: points evaluated at once; the last batch is padded.
     """
     function = tf.function(log_prob_and_grad, jit_compile=jit_compile, autograph=False)
+    dtype = getattr(log_prob_and_grad, "dtype", tf.float32)
     log_probs, grads = [], []
     for first in range(0, len(points), num_chains):
         batch = np.resize(points[first:], (num_chains, points.shape[1]))
-        log_prob, grad = function(tf.constant(batch, tf.float32))
+        log_prob, grad = function(tf.constant(batch, dtype))
         log_probs.append(log_prob.numpy())
         grads.append(grad.numpy())
     log_prob, grad = np.concatenate(log_probs), np.concatenate(grads)

@@ -119,7 +119,9 @@ def posterior(problem: RegressionProblem, blocks: Sequence[Block]) -> ppl.Poster
     ]
     num_devices = len({block.device for block in blocks})
     streams = max(1, len(os.sched_getaffinity(0)) // num_devices)
-    return ppl.unconstrain_shards(logistic_regression, shards, num_streams=streams)
+    return ppl.unconstrain_shards(
+        logistic_regression, shards, num_streams=streams, dtype=tf.float32
+    )
 
 
 def within_xla(blocks: Sequence[Block]) -> bool:

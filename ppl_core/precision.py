@@ -1,0 +1,172 @@
+"""One floating dtype for all variables of a program, whatever its literals and data."""
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from ppl_core.operators import is_variable
+from ppl_core.trace import floating_dtype, use_floating_dtype
+
+Make = Callable[..., tfd.Distribution]
+
+
+def make_distribution(
+    make: Make, args: tuple[Any, ...], kwargs: dict[str, Any], label: str
+) -> tfd.Distribution:
+    """`make(*args, **kwargs)` in the dtype of the `in_dtype` block, if there is one.
+
+    Raises ValueError where the distribution's parts keep another dtype.
+    """
+    dtype = floating_dtype()
+    if dtype is not None:
+        args = tuple(cast(part, dtype) for part in args)
+        kwargs = {key: cast(part, dtype) for key, part in kwargs.items()}
+    try:
+        distribution = make(*args, **kwargs)
+    except TypeError:  # TFP's, for parameters of several dtypes
+        args, kwargs = _as_one_dtype(args, kwargs)
+        distribution = make(*args, **kwargs)
+    if dtype is None or _fits(distribution, dtype):
+        return distribution
+    distribution = make(**_all_arguments(make, distribution, args, kwargs, dtype))
+    if not _fits(distribution, dtype):
+        raise ValueError(
+            f"{label}: given parts of {distribution.dtype.name}, wanted {dtype.name}, "
+            "the posterior's dtype: make them of it, or choose another by "
+            "unconstrain(..., dtype=...)"
+        )
+    return distribution
+
+
+def _all_arguments(
+    make: Make,
+    distribution: tfd.Distribution,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    dtype: tf.DType,
+) -> dict[str, Any]:
+    """The arguments by name with defaults and whole numbers in `dtype`.
+
+    `Uniform()` and `Normal(0, 1)` are float32 to TFP.
+    """
+    bound = inspect.signature(make).bind(*args, **kwargs)
+    bound.apply_defaults()
+    arguments = dict(bound.arguments)
+    if "dtype" in arguments:
+        arguments["dtype"] = dtype
+    try:
+        properties = type(distribution).parameter_properties()
+    except NotImplementedError:
+        properties = {}
+    for name, part in arguments.items():
+        arguments[name] = cast(part, dtype)
+        known = properties.get(name)
+        is_whole = isinstance(part, int) and not isinstance(part, bool)
+        if is_whole and known is not None and not known.specifies_shape:
+            arguments[name] = tf.constant(part, dtype)
+    return arguments
+
+
+@contextlib.contextmanager
+def in_dtype(dtype: tf.DType) -> Iterator[None]:
+    """Makes the block's variables in `dtype`: their parameters are cast to it.
+
+    An error of mixed dtypes in the block says what the posterior's is.
+    """
+    with use_floating_dtype(dtype):
+        try:
+            yield
+        except Exception as error:
+            if "float32" in str(error) and dtype == tf.float64:
+                error.add_note(
+                    "The posterior is computed in float64, and so are its variables. "
+                    "Make the program's tensors of it (tf.cast, dtype=), use Python's "
+                    "and NumPy's numbers, or give unconstrain dtype=tf.float32."
+                )
+            raise
+
+
+def cast(part: Any, dtype: tf.DType) -> Any:
+    """`part` with its floating numbers in `dtype`.
+
+    It looks into lists, dictionaries, and the parameters of distributions, bijectors,
+    kernels and linear operators.
+    """
+    if isinstance(part, float) and not isinstance(part, np.generic):
+        # A float32 literal is what TFP makes of it.
+        return part if dtype == tf.float32 else tf.constant(part, dtype)
+    if isinstance(part, (np.ndarray, np.generic)):
+        # As a tensor, since TFP's Bernoulli makes float32 of float64 arrays.
+        return tf.constant(part, dtype) if part.dtype.kind == "f" else part
+    if isinstance(part, (list, dict)) or type(part) is tuple:
+        return _cast_entries(part, dtype)
+    if isinstance(part, tf.DType):
+        return dtype if part.is_floating else part
+    if tf.is_tensor(part):
+        is_other = part.dtype.is_floating and part.dtype != dtype
+        return tf.cast(part, dtype) if is_other else part
+    parameters = getattr(part, "parameters", None)
+    if not isinstance(parameters, Mapping):
+        return part
+    other = {
+        key: new
+        for key, old in parameters.items()
+        if (new := cast(old, dtype)) is not old
+    }
+    if isinstance(part, tf.linalg.LinearOperator):
+        if "dtype" in parameters and part.dtype.is_floating and part.dtype != dtype:
+            other["dtype"] = dtype
+        return type(part)(**{**parameters, **other}) if other else part
+    return part.copy(**other) if other and hasattr(part, "copy") else part
+
+
+def _cast_entries(part: Any, dtype: tf.DType) -> Any:
+    """The list, tuple or dictionary with its entries cast; of numbers, one tensor."""
+    is_dict = isinstance(part, dict)
+    entries = [*part.values()] if is_dict else [*part]
+    leaves = tf.nest.flatten(entries)
+    if all(isinstance(leaf, (int, float)) for leaf in leaves):
+        is_literal = not any(isinstance(leaf, float) for leaf in leaves)
+        is_same = is_literal or is_dict or dtype == tf.float32
+        return part if is_same else tf.constant(entries, dtype)
+    new = [cast(entry, dtype) for entry in entries]
+    if all(a is b for a, b in zip(new, entries, strict=True)):
+        return part
+    if is_dict:
+        return dict(zip(part, new, strict=True))
+    if all(tf.is_tensor(entry) for entry in new):
+        return tf.stack(new)
+    return tuple(new) if isinstance(part, tuple) else new
+
+
+def _fits(distribution: tfd.Distribution, dtype: tf.DType) -> bool:
+    own = distribution.dtype
+    return not isinstance(own, tf.DType) or not own.is_floating or own == dtype
+
+
+def _as_one_dtype(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments with NumPy arrays in the floating dtype of the tensors among them.
+
+    Data come as float64 or whole numbers, whatever the dtype of the program.
+    """
+    tensors = [
+        a for a in (*args, *kwargs.values()) if tf.is_tensor(a) or is_variable(a)
+    ]
+    dtypes = {tensor.dtype for tensor in tensors if tensor.dtype.is_floating}
+
+    def to_tensors_dtype(argument: Any) -> Any:
+        is_numbers = isinstance(argument, (np.ndarray, np.generic))
+        if len(dtypes) != 1 or not is_numbers or argument.dtype.kind not in "fiu":
+            return argument
+        return argument.astype(next(iter(dtypes)).as_numpy_dtype)
+
+    return tuple(map(to_tensors_dtype, args)), {
+        key: to_tensors_dtype(a) for key, a in kwargs.items()
+    }
