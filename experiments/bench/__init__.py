@@ -1,19 +1,7 @@
 """Benchmarks: systems run in turn, each in a fresh process."""
 
 import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from experiments.bench.nuts import compare_samplers
-    from experiments.bench.scaling import measure_scaling
-    from experiments.bench.training import measure_image_transformer, measure_vae
-
-__all__ = [
-    "compare_samplers",
-    "measure_image_transformer",
-    "measure_scaling",
-    "measure_vae",
-]
+from typing import Any
 
 _MODULES = {
     "compare_samplers": "nuts",
@@ -21,6 +9,8 @@ _MODULES = {
     "measure_scaling": "scaling",
     "measure_vae": "training",
 }
+
+__all__ = [*_MODULES]
 
 
 def __getattr__(name: str) -> Any:

@@ -180,13 +180,10 @@ def _op_flops(op: Any) -> int:
     def size(tensor: Any) -> int:
         return math.prod(tensor.shape.as_list())
 
-    if op.type == "MatMul":
-        rows, columns = op.inputs[0].shape.as_list()
-        inner = rows if op.get_attr("transpose_a") else columns
-        return 2 * size(op.outputs[0]) * inner
-    if op.type in ("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"):
+    if op.type in ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"):
         *_, rows, columns = op.inputs[0].shape.as_list()
-        return 2 * size(op.outputs[0]) * (rows if op.get_attr("adj_x") else columns)
+        transposed = op.get_attr("transpose_a" if op.type == "MatMul" else "adj_x")
+        return 2 * size(op.outputs[0]) * (rows if transposed else columns)
     if op.type == "Einsum":
         terms = op.get_attr("equation").decode().split("->")[0].split(",")
         if len(terms) < 2:

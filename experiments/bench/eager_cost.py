@@ -11,16 +11,17 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 import ppl_core as ppl
+from experiments.bench.subprocesses import REPO
 from experiments.records import provenance
 
 tfd = tfp.distributions
-REPO = Path(__file__).resolve().parents[2]
 CALLS, ROUNDS = 300, 7
 
 
@@ -29,44 +30,28 @@ def cases() -> dict[str, Callable[[], object]]:
     seed, numbers = tf.constant([0, 1]), itertools.count()
     value = tf.constant(0.5)
 
-    def name() -> str:
-        return f"x{next(numbers)}"
-
-    def tfp_draw() -> object:
-        return tfd.Normal(0.0, 1.0).sample(seed=seed)
-
-    def tfp_log_prob() -> object:
-        return tfd.Normal(0.0, 1.0).log_prob(value)
-
-    def tfp_alone() -> object:
-        return tfd.Normal(0.0, 1.0)
-
-    def with_value() -> object:
-        return ppl.Normal(0.0, 1.0, name=name(), value=value)
-
-    def draw() -> object:
-        return ppl.Normal(0.0, 1.0, name=name(), seed=seed)
-
-    def log_prob() -> object:
-        return ppl.Normal(0.0, 1.0, name=name(), value=value).log_prob()
+    def variable(**given: Any) -> ppl.RandomVariable:
+        return ppl.Normal(0.0, 1.0, name=f"x{next(numbers)}", **given)
 
     def draw_on_tape() -> object:
         with ppl.tape():
-            return draw()
+            return variable(seed=seed)
 
     def draw_under_three() -> object:
         with ppl.tape(), ppl.seeded(seed), ppl.scale(2.0):
-            return ppl.Normal(0.0, 1.0, name=name())
+            return variable()
 
     return {
-        "TFP: distribution and draw": tfp_draw,
-        "random variable, drawn": draw,
+        "TFP: distribution and draw": lambda: tfd.Normal(0.0, 1.0).sample(seed=seed),
+        "random variable, drawn": lambda: variable(seed=seed),
         "random variable, drawn, on a tape": draw_on_tape,
         "random variable, drawn, under tape, seeded and scale": draw_under_three,
-        "TFP: distribution": tfp_alone,
-        "random variable with a value": with_value,
-        "TFP: distribution and log prob": tfp_log_prob,
-        "random variable with a value, and its log prob": log_prob,
+        "TFP: distribution": lambda: tfd.Normal(0.0, 1.0),
+        "random variable with a value": lambda: variable(value=value),
+        "TFP: distribution and log prob": lambda: tfd.Normal(0.0, 1.0).log_prob(value),
+        "random variable with a value, and its log prob": (
+            lambda: variable(value=value).log_prob()
+        ),
         "TFP: log joint of eight schools, four chains, called eagerly": tfp_schools(),
         "posterior of eight schools, four chains, called eagerly": schools(),
     }
@@ -106,8 +91,8 @@ def tfp_schools() -> Callable[[], object]:
 
 def measure() -> dict[str, list[float]]:
     """Microseconds a call by case, one number a round; the cases take turns."""
-    times: dict[str, list[float]] = {name: [] for name in cases()}
     made = cases()
+    times: dict[str, list[float]] = {name: [] for name in made}
     for number in range(1 + ROUNDS):
         for name, call in made.items():
             began = time.perf_counter()

@@ -162,14 +162,13 @@ def outcome(one: record.Record) -> str:
     """A record in a line: its milliseconds per unit of work, or why it has none."""
     if one.status != "ok":
         return f"{one.system:32} {one.status}: {one.reason}"
-    line, calls = f"{one.system:32} ", one.seconds.get("calls")
+    told, calls = "done", one.seconds.get("calls")
     for unit in UNITS:
         if calls and unit in one.work:
             milliseconds = 1000 * sum(calls) / sum(one.work[unit])
-            line += f"{milliseconds:10.3f} ms per {unit.removesuffix('s')}"
-            break
+            told = f"{milliseconds:10.3f} ms per {unit.removesuffix('s')}"
     wrong = "" if one.check["passed"] else f"  WRONG: {one.check['reason']}"
-    return line + wrong
+    return f"{one.system:32} {told}{wrong}"
 
 
 def is_wrong(one: record.Record) -> bool:

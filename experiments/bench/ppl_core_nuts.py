@@ -38,11 +38,8 @@ def prepare(
 
     def sample() -> SystemDraws:
         samples = run()
-        return SystemDraws(
-            values=samples.draws,
-            leapfrogs=samples.leapfrogs,
-            gradients=gradients_computed(samples.leapfrogs),
-        )
+        gradients = gradients_computed(samples.leapfrogs)
+        return SystemDraws(samples.draws, samples.leapfrogs, gradients=gradients)
 
     return sample
 

@@ -1,6 +1,7 @@
 """The exact posterior in float64 NumPy, and checks of densities and draws."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,9 +35,7 @@ def log_prob_and_grad(
 ) -> tuple[float, np.ndarray]:
     """The log posterior, without its constant, and its gradient at `coeffs` [dim]."""
     value, grad = -0.5 * float(coeffs @ coeffs), -coeffs.astype(np.float64)
-    for rows in _row_blocks(problem):
-        features = problem.features[rows].astype(np.float64)
-        labels = problem.labels[rows]
+    for features, labels in _row_blocks(problem):
         logits = features @ coeffs
         value += float(np.sum(labels * logits - np.logaddexp(0.0, logits)))
         grad += (labels - scipy.special.expit(logits)) @ features
@@ -55,9 +54,8 @@ def grad_rounding(problem: RegressionProblem, coeffs: np.ndarray) -> np.ndarray:
     """
     walk = np.sqrt(problem.rows)
     bound = walk * np.abs(coeffs).astype(np.float64)
-    for rows in _row_blocks(problem):
-        features = problem.features[rows].astype(np.float64)
-        residuals = problem.labels[rows] - scipy.special.expit(features @ coeffs)
+    for features, labels in _row_blocks(problem):
+        residuals = labels - scipy.special.expit(features @ coeffs)
         features = np.abs(features)
         logits = features @ np.abs(coeffs)
         bound += (np.abs(residuals) * (walk + logits) + 1.0) @ features
@@ -73,14 +71,15 @@ def max_log_prob(problem: RegressionProblem) -> float:
     for _ in range(50):
         value, grad = log_prob_and_grad(problem, coeffs)
         hessian = np.eye(problem.dim)
-        for rows in _row_blocks(problem):
-            features = problem.features[rows].astype(np.float64)
+        for features, _ in _row_blocks(problem):
             probs = scipy.special.expit(features @ coeffs)
             hessian += (features * (probs * (1 - probs))[:, np.newaxis]).T @ features
         step = np.linalg.solve(hessian, grad)
         if grad @ step < 1e-6:  # twice the predicted gain
             return value
-        coeffs = coeffs + _longest_step(problem, coeffs, step, value) * step
+        while log_prob_and_grad(problem, coeffs + step)[0] < value:
+            step /= 2
+        coeffs = coeffs + step
     raise ValueError(f"{problem.name}: Newton's method did not find the maximum")
 
 
@@ -127,9 +126,8 @@ def check_density(
         np.abs(offset - offset.mean()).max() / np.abs(reference.log_prob).max()
     )
     errors = np.abs(grad - reference.grad)
-    over_rounding = float(
-        (errors / (UNIT_ROUNDOFF[precision] * reference.grad_rounding)).max()
-    )
+    rounding = UNIT_ROUNDOFF[precision] * reference.grad_rounding
+    over_rounding = float((errors / rounding).max())
     return {
         "precision": precision,
         "log_prob_error": log_prob_error,
@@ -169,15 +167,10 @@ def check_draws(
     }
 
 
-def _row_blocks(problem: RegressionProblem, size: int = 65536) -> list[slice]:
-    return [slice(i, i + size) for i in range(0, problem.rows, size)]
-
-
-def _longest_step(
-    problem: RegressionProblem, coeffs: np.ndarray, step: np.ndarray, value: float
-) -> float:
-    """The largest of 1, 1/2, 1/4 ... at which the log posterior is not lower."""
-    length = 1.0
-    while log_prob_and_grad(problem, coeffs + length * step)[0] < value:
-        length /= 2
-    return length
+def _row_blocks(
+    problem: RegressionProblem, size: int = 65536
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The features of some rows, in float64, and their labels."""
+    for i in range(0, problem.rows, size):
+        rows = slice(i, i + size)
+        yield problem.features[rows].astype(np.float64), problem.labels[rows]

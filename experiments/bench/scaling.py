@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.bench import harness, projection
+from experiments.bench.models import SUBJECTS as MAKERS
 from experiments.records import record
 from experiments.report import page
+from experiments.training import topology
 from experiments.training.checks import check_count, check_number
 
 PAPER = harness.REPO / "results" / "paper_scaling.json"
@@ -59,7 +61,7 @@ SUBJECTS = {
 class Case(NamedTuple):
     """One way to train on a global batch on some cores."""
 
-    name: str  # "one_device" | "one_process" | "processes" | "independent"
+    case: str  # "one_device" | "one_process" | "processes" | "independent"
     devices: int
     processes: int
     batch: int  # of all devices together
@@ -141,10 +143,6 @@ def measure_scaling(
 
 
 def _check_models(models: Any, *, counted: bool) -> None:
-    # Imported here because it takes seconds: TensorFlow.
-    from experiments.bench.models import SUBJECTS as makers
-    from experiments.training import topology
-
     harness.check_dict("models", models)
     harness.check_some_of("models", list(models), SUBJECTS)
     optional = ("counted_options", *(() if counted else COUNTED))
@@ -152,7 +150,7 @@ def _check_models(models: Any, *, counted: bool) -> None:
         harness.check_fields(name, config, CHECKS, optional)
         with harness.errors_with(name):
             for changes in ({}, config.get("counted_options", {})):
-                makers[name].make({**config["options"], **changes})
+                MAKERS[name].make({**config["options"], **changes})
             for text in config.get("counted_topologies", ()):
                 topology.parse(text)
 
@@ -215,14 +213,14 @@ def _measured_jobs(
     task = _task(bench, name, config["options"]) | {"min_seconds": min_seconds}
 
     def measure(case: Case, number: int) -> record.Record:
-        independent = case.name == "independent"
+        independent = case.case == "independent"
         per_device = case.batch // case.devices
         step_seconds = min_seconds / 5
         if (number, per_device) in one_device:
             calls = one_device[number, per_device]["seconds"]["calls"]
             step_seconds = statistics.median(calls)
         num_steps = max(5, round(min_seconds / step_seconds))
-        label = f"round{number}-{name}-{case.name}-{case.devices}-{case.batch}"
+        label = f"round{number}-{name}-{case.case}-{case.devices}-{case.batch}"
         results = _run_case(bench, label, case, task, cores, num_steps=num_steps)
         # Rates of independent processes add up.  A step of processes that train
         # together takes as long as the slowest one's.
@@ -240,17 +238,13 @@ def _measured_jobs(
         return harness.make_record(
             bench,
             result,
-            system=f"{name}/{case.name}",
+            system=f"{name}/{case.case}",
             round=number,
             problem=_problem(name, config["options"]),
             settings={
                 "kind": "measured",
                 "subject": name,
-                "case": case.name,
-                "devices": case.devices,
-                "processes": case.processes,
-                "batch": case.batch,
-                "scaling": list(case.scaling),
+                **case._asdict(),
                 "threads_per_device": 1,
                 "pinned": True,
                 "min_seconds": min_seconds,
@@ -273,7 +267,7 @@ def _run_case(
     num_steps: int,
 ) -> list[harness.Result]:
     """The results of a case's processes, side by side."""
-    independent = case.name == "independent"
+    independent = case.case == "independent"
     devices = case.devices // case.processes  # of a process
     barrier = bench.run_dir / f"{label}.barrier"
     barrier.mkdir()
@@ -349,8 +343,6 @@ def _count(
     batch_per_shard: int,
     number: int,
 ) -> record.Record:
-    from experiments.training import topology
-
     parsed = topology.parse(mesh)
     batch = parsed.size("batch") * batch_per_shard
     task = {"mode": "count", "topology": mesh, "batch": batch}

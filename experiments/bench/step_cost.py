@@ -34,15 +34,8 @@ STEPS, ROUNDS = 4, 9  # steps a round; one round more warms up and is dropped
 BATCH = 8
 LOSS_TOLERANCE = 1e-4  # relative, between the mean losses of the last round
 ADAM = AdamSettings()
-SIZES = dict(
-    vocabulary=256,
-    length=256,
-    hidden=512,
-    heads=8,
-    filter_size=2048,
-    layers=4,
-    dropout=0.0,
-)
+SIZES = {"vocabulary": 256, "length": 256, "hidden": 512, "heads": 8}
+SIZES |= {"filter_size": 2048, "layers": 4, "dropout": 0.0}
 OURS, BY_HAND, FUSED = "ours", "by_hand", "by_hand_fused"
 
 Batches = Callable[[int], Mapping[str, np.ndarray]]

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.bench import harness
+from experiments.bench import harness, models
+from experiments.image_transformer import network
 from experiments.records import record
 from experiments.report import page
 from experiments.training.checks import check_count
@@ -104,11 +105,10 @@ def measure_image_transformer(
         timeout_seconds,
     )
     harness.check_some_of("phases", phases, PHASES)
-    jobs = {
-        "training": _training_jobs(bench, "training", "image_transformer", training),
-        "sampling": _sampling_jobs(bench, sampling),
-    }
-    return _run(bench, [jobs[phase] for phase in PHASES if phase in phases])
+    trained = _training_jobs(bench, "training", "image_transformer", training)
+    sampled = _sampling_jobs(bench, sampling)
+    jobs = trained if "training" in phases else {}
+    return _run(bench, jobs | (sampled if "sampling" in phases else {}))
 
 
 def measure_vae(
@@ -132,24 +132,22 @@ def measure_vae(
     bench = harness.start(
         "vae", "training_worker", run_dir, seed, num_rounds, out, timeout_seconds
     )
-    of_images = _training_jobs(bench, "images", "vq_vae", images)
-    of_audio = _training_jobs(bench, "audio", "audio_vae", audio)
+    jobs = _training_jobs(bench, "images", "vq_vae", images)
+    jobs |= _training_jobs(bench, "audio", "audio_vae", audio)
     names = [*images, *audio]
     if not names or len(set(names)) < len(names):
         raise ValueError(
             f"images, audio: given {names}, wanted one or more, none twice"
         )
-    return _run(bench, [of_images, of_audio])
+    return _run(bench, jobs)
 
 
-def _run(bench: harness.Benchmark, parts: Sequence[dict[str, harness.Job]]) -> Path:
-    """Runs jobs of several parts, and first in each round the peak that MFU needs."""
+def _run(bench: harness.Benchmark, jobs: Mapping[str, harness.Job]) -> Path:
+    """Runs the jobs, and first in each round measures the peak that MFU needs."""
     problem = {"name": "square matrix products, float32"}
     probe = functools.partial(_run_system, bench, "probe", {"mode": "probe"}, problem)
-    jobs = functools.reduce(lambda a, b: a | b, parts, {"probe": probe})
-    renders = {"image_transformer": page.render_image_transformer}
-    render = renders.get(bench.experiment, page.render_vae)
-    tables = harness.finish(bench, harness.run_rounds(bench, jobs), render)
+    records = harness.run_rounds(bench, {"probe": probe, **jobs})
+    tables = harness.finish(bench, records, getattr(page, f"render_{bench.experiment}"))
     return tables / f"{bench.experiment}.md"
 
 
@@ -160,11 +158,8 @@ def _training_jobs(
 
     Raises ValueError for a config of which no model can be made.
     """
-    # Imported here because it takes seconds: TensorFlow.
-    from experiments.bench import models
-
     harness.check_dict(argument, configs)
-    known = SYSTEMS[subject]
+    known, maker = SYSTEMS[subject], models.SUBJECTS[subject]
     checks = CHECKS | {"systems": functools.partial(harness.check_some_of, known=known)}
     if subject == "vq_vae":
         checks["codebook"] = harness.check_dict
@@ -180,8 +175,8 @@ def _training_jobs(
         parts = {key: config[key] for key in ("sizes", "codebook") if key in config}
         options = {option: v for part in parts.values() for option, v in part.items()}
         with harness.errors_with(where):
-            models.SUBJECTS[subject].make(options)
-        sizes, *_ = models.SUBJECTS[subject].read(options)
+            maker.make(options)
+        sizes, *_ = maker.read(options)
         problem = {"name": name, "batch": config["batch_size"], **parts}
         shared = {
             "mode": MODES[subject],
@@ -231,19 +226,16 @@ def _sampling_jobs(
 
     Raises ValueError for a config of which no model can be made.
     """
-    from experiments.bench import models
-    from experiments.image_transformer import network
-
-    subject = models.SUBJECTS["image_transformer"]
     harness.check_dict("sampling", configs)
+    maker = models.SUBJECTS["image_transformer"]
     jobs = {}
     for name, config in configs.items():
         where = f"sampling, {name}"
         harness.check_fields(where, config, SAMPLING_CHECKS)
         options = dict(config["sizes"])
         with harness.errors_with(where):
-            subject.make(options)
-        rows, columns, _ = network.position_shape(*subject.read(options))
+            maker.make(options)
+        rows, columns, _ = network.position_shape(*maker.read(options))
         positions = rows * columns
         if config["positions_per_call"] >= positions:
             raise ValueError(

@@ -9,10 +9,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from experiments.baselines.image_transformer.handwritten_tf import (
-    categorical_nats,
-    dmol_nats,
-)
+from experiments.baselines.image_transformer import handwritten_tf
 from experiments.baselines.transformer_sizes import (
     TransformerSizes,
     attention_bias,
@@ -36,8 +33,10 @@ def prepare(
     """
     model = ImageTransformer(sizes)
     model(ops.zeros((1, sizes.height, sizes.width, 3), "int32"))
-    nats = dmol_nats if sizes.likelihood == "dmol" else categorical_nats
-    variables = model.by_name()
+    nats = handwritten_tf.categorical_nats
+    if sizes.likelihood == "dmol":
+        nats = handwritten_tf.dmol_nats
+    variables = {shared_name(variable.path): variable for variable in model.variables}
     for name, array in weights.items():
         variables[name].assign(array)
     model.compile(
@@ -60,6 +59,15 @@ def prepare(
     )
 
 
+def shared_name(path: str) -> str:
+    """The name that the compared systems give a variable, by its path in the model."""
+    *inside, last = path.removeprefix("image_transformer/").split("/")
+    if inside == ["positions"]:
+        return last
+    suffixes = {"bias": "_bias", "gamma": "/scale", "beta": "/bias"}
+    return "/".join(inside) + suffixes.get(last, "")
+
+
 class Adam(keras.optimizers.Adam):
     """Keras's Adam, with the gradient of an embedding summed first.
 
@@ -76,17 +84,17 @@ class ImageTransformer(keras.Model):
     """Images [batch, height, width, 3] to outputs [batch, positions, outputs]."""
 
     def __init__(self, sizes: Any) -> None:
-        super().__init__()
+        super().__init__(name="image_transformer")
+        layers, transformer = keras.layers, of_image_transformer(sizes)
         self.dmol = sizes.likelihood == "dmol"
         if self.dmol:
-            self.merge = keras.layers.Dense(sizes.hidden, "relu")
+            self.merge = layers.Dense(sizes.hidden, "relu", name="merge")
         else:
-            self.embedding = keras.layers.Embedding(3 * 256, sizes.hidden)
-        transformer = of_image_transformer(sizes)
+            self.embedding = layers.Embedding(768, sizes.hidden, name="embedding")
         self.positions = Positions(transformer)
-        self.blocks = [Layer(transformer) for _ in range(sizes.layers)]
-        num_outputs = 10 * sizes.num_mixtures if self.dmol else 256
-        self.outputs_of = keras.layers.Dense(num_outputs, use_bias=not self.dmol)
+        self.blocks = [Layer(transformer, number) for number in range(sizes.layers)]
+        num = 10 * sizes.num_mixtures if self.dmol else 256
+        self.outputs_of = layers.Dense(num, use_bias=not self.dmol, name="outputs")
         self.root = math.sqrt(sizes.hidden)
 
     def call(self, image: Any) -> Any:
@@ -103,22 +111,6 @@ class ImageTransformer(keras.Model):
             x = block(x)
         return self.outputs_of(x)
 
-    def by_name(self) -> dict[str, Any]:
-        """The variables by the names that the compared systems share."""
-        if self.dmol:
-            variables = {"merge": self.merge.kernel, "merge_bias": self.merge.bias}
-        else:
-            variables = {
-                "embedding": self.embedding.embeddings,
-                "outputs_bias": self.outputs_of.bias,
-            }
-        variables |= {"row": self.positions.row, "column": self.positions.column}
-        variables["outputs"] = self.outputs_of.kernel
-        for number, block in enumerate(self.blocks):
-            for name, variable in block.by_name().items():
-                variables[f"layer{number}/{name}"] = variable
-        return variables
-
 
 class Positions(keras.layers.Layer):
     """Adds to every position the learned embeddings of its row and its column.
@@ -127,7 +119,7 @@ class Positions(keras.layers.Layer):
     """
 
     def __init__(self, sizes: TransformerSizes) -> None:
-        super().__init__()
+        super().__init__(name="positions")
         self.root = math.sqrt(sizes.hidden)
         self.row = self.add_weight(shape=(sizes.rows, sizes.hidden), name="row")
         self.column = self.add_weight(
@@ -145,72 +137,21 @@ class Layer(keras.layers.Layer):
     [batch, positions, hidden] to the same.
     """
 
-    def __init__(self, sizes: TransformerSizes) -> None:
-        super().__init__()
-
-        def dense(size: int) -> keras.layers.Layer:
-            return keras.layers.Dense(size, use_bias=False)
-
-        self.query, self.key = dense(sizes.key_size), dense(sizes.key_size)
-        self.value, self.out = dense(sizes.value_size), dense(sizes.hidden)
-        self.attend = LocalAttention(sizes)
-        self.filter_in = keras.layers.Dense(sizes.filter_size, "relu")
-        self.filter_out = keras.layers.Dense(sizes.hidden)
-        self.after_attention = keras.layers.LayerNormalization(epsilon=1e-6)
-        self.after_filter = keras.layers.LayerNormalization(epsilon=1e-6)
+    def __init__(self, sizes: TransformerSizes, number: int) -> None:
+        super().__init__(name=f"layer{number}")
+        self.sizes, self.bias = sizes, attention_bias(sizes.block)
+        dense, norm = keras.layers.Dense, keras.layers.LayerNormalization
+        self.query = dense(sizes.key_size, use_bias=False, name="query")
+        self.key = dense(sizes.key_size, use_bias=False, name="key")
+        self.value = dense(sizes.value_size, use_bias=False, name="value")
+        self.out = dense(sizes.hidden, use_bias=False, name="out")
+        self.filter_in = dense(sizes.filter_size, "relu", name="filter_in")
+        self.filter_out = dense(sizes.hidden, name="filter_out")
+        self.after_attention = norm(epsilon=1e-6, name="attention")
+        self.after_filter = norm(epsilon=1e-6, name="filter")
 
     def call(self, x: Any) -> Any:
-        attended = self.attend(self.query(x), self.key(x), self.value(x))
+        units = (self.query(x), self.key(x), self.value(x))
+        attended = handwritten_tf.attention(self.sizes, *units, self.bias)
         x = self.after_attention(x + self.out(attended))
         return self.after_filter(x + self.filter_out(self.filter_in(x)))
-
-    def by_name(self) -> dict[str, Any]:
-        """The layer's variables by their names in the model."""
-        variables = {}
-        for name in ("query", "key", "value", "out", "filter_in", "filter_out"):
-            variables[name] = getattr(self, name).kernel
-        for name in ("filter_in", "filter_out"):
-            variables[f"{name}_bias"] = getattr(self, name).bias
-        for name in ("attention", "filter"):
-            variables[f"{name}/scale"] = getattr(self, f"after_{name}").gamma
-            variables[f"{name}/bias"] = getattr(self, f"after_{name}").beta
-        return variables
-
-
-class LocalAttention(keras.layers.Layer):
-    """A position attends to its own block up to itself, and to the block before.
-
-    The first block has none before it and is computed apart.  The bias of the scores is
-    then the same, and small, for all other blocks.
-    """
-
-    def __init__(self, sizes: TransformerSizes) -> None:
-        super().__init__()
-        self.sizes, self.bias = sizes, attention_bias(sizes.block)
-
-    def call(self, query: Any, key: Any, value: Any) -> Any:
-        """[batch, positions, ...] each to [batch, positions, value_size]."""
-        heads, size = self.sizes.heads, self.sizes.block
-        positions = query.shape[1]
-
-        def split(y: Any) -> Any:  # [batch, blocks, heads, size, depth]
-            y = ops.reshape(
-                y, (-1, positions // size, size, heads, y.shape[-1] // heads)
-            )
-            return ops.transpose(y, (0, 1, 3, 2, 4))
-
-        def with_previous(y: Any) -> Any:  # of all blocks but the first
-            return ops.concatenate([y[:, :-1], y[:, 1:]], 3)
-
-        def attend(query: Any, key: Any, value: Any, bias: np.ndarray) -> Any:
-            scores = ops.matmul(query, ops.swapaxes(key, -1, -2)) + bias
-            return ops.matmul(ops.softmax(scores), value)
-
-        query = split(query) * (self.sizes.key_size // heads) ** -0.5
-        key, value = split(key), split(value)
-        first = attend(query[:, :1], key[:, :1], value[:, :1], self.bias[:, size:])
-        later = attend(
-            query[:, 1:], with_previous(key), with_previous(value), self.bias
-        )
-        output = ops.transpose(ops.concatenate([first, later], 1), (0, 1, 3, 2, 4))
-        return ops.reshape(output, (-1, positions, self.sizes.value_size))

@@ -15,6 +15,7 @@ from experiments.image_transformer.likelihood import (
     MixtureOfLogistics,
     rescale,
 )
+from experiments.training.checks import check_count
 from experiments.training.model import Model, Tensors, Weight
 from experiments.training.prng import BatchRng
 
@@ -36,15 +37,10 @@ def model(
 
     Raises ValueError for a size below 1.
     """
-    for name, size in {
-        "height": height,
-        "width": width,
-        "layers": layers,
-        "channels": channels,
-        "num_mixtures": num_mixtures,
-    }.items():
-        if size < 1:
-            raise ValueError(f"{name}: given {size}, wanted 1 or more")
+    sizes = {"height": height, "width": width, "layers": layers}
+    sizes |= {"channels": channels, "num_mixtures": num_mixtures}
+    for name, size in sizes.items():
+        check_count(name, size)
     specs = weights(layers, channels, num_mixtures)
 
     def loss(

@@ -60,11 +60,8 @@ def prepare(
 
     def sample() -> SystemDraws:
         values, leapfrogs = map(np.asarray, compiled(split(next(calls)), x, y))
-        return SystemDraws(
-            values=values,
-            leapfrogs=leapfrogs.astype(np.int64),
-            gradients=gradients_computed(leapfrogs),
-        )
+        gradients = gradients_computed(leapfrogs)
+        return SystemDraws(values, leapfrogs.astype(np.int64), gradients=gradients)
 
     return sample
 

@@ -6,12 +6,24 @@ from typing import Any
 
 import numpy as np
 
+from experiments.inference import SamplerSettings
+
 
 def call_seeds(seed: int) -> Iterator[int]:
     """A seed of 32 bits for each call, so that every call has its own random stream."""
     for call in itertools.count():
         stream = np.random.SeedSequence((seed, call))
         yield int(stream.generate_state(1)[0])
+
+
+def check_step_size(system: str, used: Any, settings: SamplerSettings) -> None:
+    """Raises RuntimeError when a system used another step size than the one asked."""
+    used = np.asarray(used)
+    wanted = used.dtype.type(settings.step_size)
+    if not np.allclose(used, wanted, rtol=1e-12, atol=0):
+        raise RuntimeError(
+            f"{system}'s step size: {used}, wanted {settings.step_size} at every draw"
+        )
 
 
 def stack(results: Iterable[tuple[Any, Any]]) -> tuple[np.ndarray, np.ndarray]:

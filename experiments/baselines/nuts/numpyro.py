@@ -15,7 +15,7 @@ import numpyro.distributions as dist
 from numpyro.infer import NUTS, init_to_value
 from numpyro.infer.util import log_density
 
-from experiments.baselines.nuts.density import evaluate_jax
+from experiments.baselines.nuts.density import check_step_size, evaluate_jax
 from experiments.bench.problems import SystemDraws
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
@@ -63,15 +63,15 @@ def prepare(
 
     def sample() -> SystemDraws:
         values, num_steps, adapt_state = compiled(split(next(calls)), x, y)
-        _check_protocol(adapt_state, settings)
+        check_step_size("NumPyro", adapt_state.step_size, settings)
+        (metric,) = adapt_state.inverse_mass_matrix.values()
+        if not np.all(np.asarray(metric) == 1):
+            raise RuntimeError(f"NumPyro's inverse metric: {metric}, wanted ones")
         leapfrogs = np.asarray(num_steps).astype(np.int64)
         leapfrogs = leapfrogs.reshape(settings.num_results, settings.num_chains).T
         by_draw = np.asarray(values).reshape(settings.num_results, -1, problem.dim)
-        return SystemDraws(
-            values=by_draw.swapaxes(0, 1),
-            leapfrogs=leapfrogs,
-            gradients=gradients_computed(leapfrogs),
-        )
+        gradients = gradients_computed(leapfrogs)
+        return SystemDraws(by_draw.swapaxes(0, 1), leapfrogs, gradients=gradients)
 
     return sample
 
@@ -97,15 +97,3 @@ def _program(problem: RegressionProblem) -> tuple[Callable, Any, Any]:
         numpyro.sample("labels", dist.Bernoulli(logits=x @ coeffs), obs=y)
 
     return program, jnp.asarray(problem.features), jnp.asarray(problem.labels)
-
-
-def _check_protocol(adapt_state: Any, settings: SamplerSettings) -> None:
-    """Raises RuntimeError when NumPyro used another step size or metric than asked."""
-    used = np.asarray(adapt_state.step_size)
-    if not np.array_equal(used, np.full_like(used, settings.step_size)):
-        raise RuntimeError(
-            f"NumPyro's step size: {used}, wanted {settings.step_size} at every draw"
-        )
-    (metric,) = adapt_state.inverse_mass_matrix.values()
-    if not np.all(np.asarray(metric) == 1):
-        raise RuntimeError(f"NumPyro's inverse metric: {metric}, wanted ones")

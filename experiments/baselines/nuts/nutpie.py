@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import nutpie
 
-from experiments.baselines.nuts.density import call_seeds
+from experiments.baselines.nuts.density import call_seeds, check_step_size
 from experiments.baselines.nuts.pymc import build_model
 from experiments.bench.problems import SystemDraws
 from experiments.datasets.regression import RegressionProblem
@@ -52,11 +52,7 @@ def prepare(
                 step_size_jitter=0.0,
             )
         stats = _joined(trace, "sample_stats", settings)
-        used = stats["step_size"]
-        if not np.array_equal(used, np.full_like(used, settings.step_size)):
-            raise RuntimeError(
-                f"nutpie's step size: {used}, wanted {settings.step_size} at every draw"
-            )
+        check_step_size("nutpie", stats["step_size"], settings)
         return SystemDraws(
             values=_joined(trace, "posterior", settings)["coeffs"],
             leapfrogs=stats["n_steps"].astype(np.int64),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.baselines.nuts.density import call_seeds, stack
+from experiments.baselines.nuts.density import call_seeds, check_step_size, stack
 from experiments.bench.problems import SystemDraws
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
@@ -68,11 +68,7 @@ def prepare(
             )
 
         stats = trace["sample_stats"]
-        used = stats["step_size"].values
-        if not np.allclose(used, settings.step_size, rtol=1e-12, atol=0):
-            raise RuntimeError(
-                f"PyMC's step size: {used}, wanted {settings.step_size} at every draw"
-            )
+        check_step_size("PyMC", stats["step_size"].values, settings)
         seconds = stats["perf_counter_diff"].values.sum(axis=1)  # [chains]
         return SystemDraws(
             values=trace["posterior"]["coeffs"].values,

@@ -19,7 +19,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ import httpstan.models
 import httpstan.utils
 import numpy as np
 
-from experiments.baselines.nuts.density import call_seeds, stack
+from experiments.baselines.nuts.density import call_seeds, check_step_size, stack
 from experiments.bench.problems import SystemDraws, Unavailable
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
@@ -116,20 +116,13 @@ def compiled_module(program: str) -> Path:
     compiler = os.environ.get("CXX", "g++").split()[0]
     if shutil.which(compiler) is None:
         raise Unavailable(f"{compiler} not found: Stan compiles its programs")
-    with _locked(BUILD / f"{program}-{name}.lock"):
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with target.with_suffix(".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # two processes do not compile it twice
         if not target.exists():
             with _processes(1) as pool:
                 pool.submit(_compile, code, target).result()
     return target
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds a file lock, so that two processes do not compile one program twice."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _processes(num: int, **initializer: Any) -> concurrent.futures.ProcessPoolExecutor:
@@ -220,26 +213,20 @@ def _sample_chain(
     # log step = log(10 WILD_STEP) - delta / ((1 + t0) gamma).
     delta, t0 = 0.5, 1.0
     gamma = delta / (1 + t0) / math.log(10 * WILD_STEP / settings.step_size)
+    adaptation = {"stepsize": WILD_STEP, "delta": delta, "gamma": gamma, "t0": t0}
+    off = ("init_radius", "refresh", "stepsize_jitter", "save_warmup")
+    off += ("init_buffer", "term_buffer", "window")
     messages = _run_service(
         init={"beta": np.asarray(start, np.float64)},
         random_seed=seed,
         chain=chain,
-        init_radius=0.0,
         num_warmup=1,
         num_samples=settings.num_results,
         num_thin=1,
-        save_warmup=False,
-        refresh=0,
-        stepsize=WILD_STEP,
-        stepsize_jitter=0.0,
         max_depth=settings.max_depth,
-        delta=delta,
-        gamma=gamma,
         kappa=0.75,
-        t0=t0,
-        init_buffer=0,
-        term_buffer=0,
-        window=0,
+        **adaptation,
+        **dict.fromkeys(off, 0),
     )
     return _read_chain(messages, settings)
 
@@ -292,11 +279,7 @@ def _read_chain(
     spoken = [row[0] for row in rows if isinstance(row, list)]
     log = [m["values"][0] for m in messages if m["topic"] == "logger"]
 
-    steps = np.array([draw["stepsize__"] for draw in draws])
-    if not np.allclose(steps, settings.step_size, rtol=1e-12, atol=0):
-        raise RuntimeError(
-            f"Stan's step size: {steps}, wanted {settings.step_size} at every draw"
-        )
+    check_step_size("Stan", [draw["stepsize__"] for draw in draws], settings)
     metric = spoken[spoken.index("Diagonal elements of inverse mass matrix:") + 1]
     if set(metric.split(", ")) != {"1"}:
         raise RuntimeError(f"Stan's inverse metric: {metric}, wanted ones")

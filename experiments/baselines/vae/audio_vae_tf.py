@@ -36,10 +36,8 @@ def prepare(
     A step takes clips [clips, length] of 16-bit integers.
     """
 
-    def loss(
-        w: Weights, state: Any, clips: Any, dequantization: Any, noise: Any
-    ) -> tuple[tf.Tensor, Any]:
-        return tf.reduce_mean(nats(w, sizes, clips, dequantization, noise)), state
+    def loss(w: Weights, state: Any, clips: Any, **drawn: Any) -> tuple[Any, Any]:
+        return tf.reduce_mean(nats(w, sizes, clips, **drawn)), state
 
     return make_training(weights, adam, loss, draws=draws)
 

@@ -14,6 +14,7 @@ from experiments.baselines import linen
 from experiments.baselines.image_transformer.flax import dmol_nats
 from experiments.baselines.transformer_sizes import of_prior
 from experiments.baselines.vae import vq_vae_tf as in_tensorflow
+from experiments.baselines.vae.codebook import averaged
 from experiments.bench.problems import AdamSettings, Draws, Training
 from experiments.vq_vae import cosine_basis
 
@@ -55,9 +56,9 @@ def prepare(
         codes = optax.softmax_cross_entropy_with_integer_labels(logits, nearest)
         error = ((means - vectors) ** 2).mean()
         nats = (pixels + codes.sum(-1)).mean()
-        after = averaged(
-            codebook, before, jax.lax.stop_gradient(vectors), responsibilities, chosen
-        )
+        counted, fixed = responsibilities.sum(0), jax.lax.stop_gradient(vectors)
+        summed = responsibilities.T @ fixed
+        after = averaged(jnp, codebook, before, counted, summed, fixed[chosen])
         return nats + dims * codebook.commitment_cost * error, after
 
     return linen.make_training(weights, path, adam, loss, state=state, draws=draws)
@@ -70,39 +71,6 @@ def sampled_responsibilities(squares: Any, uniform: Any) -> Any:
     drawn = (below[:, jnp.newaxis] <= uniform[..., jnp.newaxis]).sum(-1)
     rows = jnp.arange(squares.shape[0])[:, jnp.newaxis]
     return jnp.zeros_like(squares).at[rows, drawn].add(1 / uniform.shape[1])
-
-
-def averaged(
-    codebook: Any, before: Any, vectors: Any, responsibilities: Any, chosen: Any
-) -> Any:
-    """As `vq_vae_tf.averaged`."""
-    steps, counted = before["steps"], responsibilities.sum(0)
-    forget, patience = in_tensorflow.USAGE_DECAY, in_tensorflow.PATIENCE
-    decay = jnp.minimum(codebook.decay, (1 + steps) / (10 + steps))
-    counts = decay * before["counts"] + (1 - decay) * counted
-    sums = decay * before["sums"] + (1 - decay) * responsibilities.T @ vectors
-    total = counts.sum()
-    smoothed = (
-        (counts + codebook.epsilon)
-        / (total + codebook.num_codes * codebook.epsilon)
-        * total
-    )
-    usage = forget * before["usage"]
-    usage = usage + (1 - forget) * counted / counted.sum()
-    usage = jnp.where(steps < 1, 0.0, usage)
-    idle = (usage < codebook.restart_threshold / codebook.num_codes) & (
-        before["age"] >= patience
-    )
-    dead = idle | (steps < 1)
-    new, row = vectors[chosen], dead[:, jnp.newaxis]
-    return {
-        "codes": jnp.where(row, new, sums / smoothed[:, jnp.newaxis]),
-        "counts": jnp.where(dead, total / codebook.num_codes, counts),
-        "sums": jnp.where(row, new * (total / codebook.num_codes), sums),
-        "usage": usage,
-        "age": jnp.where(dead, 0.0, before["age"] + 1),
-        "steps": steps + 1,
-    }
 
 
 def check(sizes: Any, codebook: Any) -> None:

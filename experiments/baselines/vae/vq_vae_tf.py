@@ -3,6 +3,7 @@
 Plain operations and autodiff; the codebook's averages are assignments to variables.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -13,10 +14,10 @@ import tensorflow as tf
 from experiments.baselines import transformer_sizes
 from experiments.baselines.image_transformer import handwritten_tf as transformer
 from experiments.baselines.training_tf import below, make_training
+from experiments.baselines.vae.codebook import averaged
 from experiments.bench.problems import AdamSettings, Draws, Training
 from experiments.vq_vae import cosine_basis
 
-USAGE_DECAY, PATIENCE = 0.99, 100  # by which unused codes are found
 INITIAL_LOG_SCALE, INITIAL_COEFFICIENTS = -3.0, (2.0, 0.0, 2.0)  # of mixtures
 
 Weights = Mapping[str, Any]
@@ -39,27 +40,22 @@ def prepare(
     implemented.
     """
     check(sizes, codebook)
-
-    def loss(
-        w: Weights, before: Any, image: Any, uniform: Any, chosen: Any
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        nats, statistics = loss_of(w, before, sizes, codebook, image, uniform)
-        return nats, averaged(codebook, before, *statistics, chosen)
-
+    loss = functools.partial(loss_of, sizes, codebook)
     return make_training(weights, adam, loss, state=state, draws=draws)
 
 
 def loss_of(
-    w: Weights,
-    state: Mapping[str, tf.Tensor],
     sizes: Any,
     codebook: Any,
+    w: Weights,
+    state: Weights,
     image: tf.Tensor,
     uniform: tf.Tensor,
-) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
-    """The mean nats of an image, and what the M-step needs: vectors, responsibilities.
+    chosen: tf.Tensor,
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """The mean nats of an image, and the codebook after the step.
 
-    image: [batch, size, size, 3] int32; uniform: [vectors, samples].
+    image: [batch, size, size, 3] int32; uniform, chosen: as in `prepare`.
     """
     table, batch, dims = state["codes"], image.shape[0], sizes.size**2 * 3
     vectors = encoded(w, sizes, image)  # [vectors, dim]
@@ -81,7 +77,10 @@ def loss_of(
     )
     error = tf.reduce_mean((means - vectors) ** 2)
     loss = tf.reduce_mean(pixels + code_nats) + dims * codebook.commitment_cost * error
-    return loss, (vectors, responsibilities)
+    counted = tf.reduce_sum(responsibilities, 0)
+    summed = tf.matmul(responsibilities, vectors, transpose_a=True)
+    new = tf.gather(vectors, chosen)
+    return loss, averaged(tf, codebook, state, counted, summed, new)
 
 
 def check(sizes: Any, codebook: Any) -> None:
@@ -106,9 +105,8 @@ def encoded(w: Weights, sizes: Any, image: tf.Tensor) -> tf.Tensor:
     x = tf.reshape(x, (-1, x.shape[-1] // sizes.codes_per_position))
     if sizes.shortcuts:
         side = math.prod(sizes.strides)
-        analysis, _ = cosine_basis.transforms(
-            side, sizes.codes_per_position
-        )  # [codes, pixels, frequencies]
+        # [codes, pixels, frequencies]
+        analysis, _ = cosine_basis.transforms(side, sizes.codes_per_position)
         patches = tf.nn.space_to_depth(tf.cast(image, tf.float32) / 127.5 - 1, side)
         patches = tf.reshape(patches, (-1, analysis.shape[1]))
         own = tf.reshape(patches @ np.concatenate(analysis, 1), (-1, analysis.shape[2]))
@@ -191,47 +189,6 @@ def sampled_responsibilities(squares: tf.Tensor, uniform: tf.Tensor) -> tf.Tenso
     places = tf.stack([rows, tf.reshape(drawn, (-1,))], -1)
     ones = tf.fill((vectors * samples,), 1 / samples)
     return tf.scatter_nd(places, ones, squares.shape)
-
-
-def averaged(
-    codebook: Any,
-    before: Mapping[str, tf.Tensor],
-    vectors: tf.Tensor,
-    responsibilities: tf.Tensor,
-    chosen: tf.Tensor,
-) -> dict[str, tf.Tensor]:
-    """The codebook after a step: moving averages, and restarted codes.
-
-    vectors: [vectors, dim]; responsibilities: [vectors, codes]; chosen: [codes].
-    """
-    steps = before["steps"]
-    decay = tf.minimum(codebook.decay, (1 + steps) / (10 + steps))
-    counted = tf.reduce_sum(responsibilities, 0)
-    counts = decay * before["counts"] + (1 - decay) * counted
-    summed = tf.matmul(responsibilities, vectors, transpose_a=True)
-    sums = decay * before["sums"] + (1 - decay) * summed
-    total = tf.reduce_sum(counts)
-    smoothed = (
-        (counts + codebook.epsilon)
-        / (total + codebook.num_codes * codebook.epsilon)
-        * total
-    )
-    usage = USAGE_DECAY * before["usage"]
-    usage += (1 - USAGE_DECAY) * counted / tf.reduce_sum(counted)
-    usage = tf.where(steps < 1, tf.zeros_like(usage), usage)
-    idle = (usage < codebook.restart_threshold / codebook.num_codes) & (
-        before["age"] >= PATIENCE
-    )
-    dead = idle | (steps < 1)
-    new, row = tf.gather(vectors, chosen), dead[:, tf.newaxis]
-    return {
-        "codes": tf.where(row, new, sums / smoothed[:, tf.newaxis]),
-        "counts": tf.where(dead, total / codebook.num_codes, counts),
-        "sums": tf.where(row, new * (total / codebook.num_codes), sums),
-        "usage": usage,
-        "age": tf.where(dead, 0.0, before["age"] + 1),
-        "steps": steps + 1,
-    }
 
 
 def initial_outputs(mixtures: int) -> np.ndarray:

@@ -225,14 +225,14 @@ def test_bad_arguments_are_errors_before_anything_runs(tmp_path, changes, said):
 
 def test_strong_scaling_divides_the_largest_batch_and_shares_its_turns():
     found = scaling.make_cases([1, 2, 4], 3)
-    told = {(c.name, c.devices, c.batch): c.scaling for c in found}
+    told = {(c.case, c.devices, c.batch): c.scaling for c in found}
     assert len(told) == len(found)
     assert told["one_device", 1, 3] == ("weak",)
     assert told["one_device", 1, 12] == ("strong",)
     assert told["processes", 2, 6] == ("weak",)
     assert told["processes", 2, 12] == ("strong",)
     assert told["one_process", 4, 12] == ("weak", "strong")
-    assert {c.name for c in scaling.make_cases([1], 3)} == {"one_device"}
+    assert {c.case for c in scaling.make_cases([1], 3)} == {"one_device"}
 
 
 def test_losses_that_differ_are_told_with_their_error():

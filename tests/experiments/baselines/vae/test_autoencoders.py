@@ -111,8 +111,8 @@ def test_images_by_hand_have_our_loss_gradients_and_codebook(changes, steps):
     wanted_grads = dense(tape.gradient(wanted, weights, unconnected_gradients="zero"))
     with tf.GradientTape() as tape:
         tape.watch(weights)
-        loss, (vectors, shares) = by_hand.loss_of(
-            weights, state, sizes, CODEBOOK, image, tf.constant(drawn["uniform"])
+        loss, made = by_hand.loss_of(
+            sizes, CODEBOOK, weights, state, image, drawn["uniform"], drawn["chosen"]
         )
     grads = dense(tape.gradient(loss, weights, unconnected_gradients="zero"))
     np.testing.assert_allclose(loss, wanted, rtol=1e-6)
@@ -123,9 +123,6 @@ def test_images_by_hand_have_our_loss_gradients_and_codebook(changes, steps):
     assert len(moved) == len(grads) or sizes.prior_start
 
     after = model.update_state(state, found)
-    made = by_hand.averaged(
-        CODEBOOK, state, vectors, shares, tf.constant(drawn["chosen"])
-    )
     assert made.keys() == after.keys()
     for name, value in after.items():
         np.testing.assert_allclose(made[name], value, rtol=1e-5, atol=1e-6)
