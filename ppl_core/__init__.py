@@ -2,6 +2,7 @@
 
 # ruff: noqa: F401, F403  the imports are the package's public names
 
+from ppl_core.censoring import Interval
 from ppl_core.description import describe
 from ppl_core.dimensions import coords, plate
 from ppl_core.distributions import *

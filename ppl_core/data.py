@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
 
 
 def to_tensor(value: Any, dtype: tf.DType, label: str) -> tf.Tensor:
@@ -28,6 +29,43 @@ def to_tensor(value: Any, dtype: tf.DType, label: str) -> tf.Tensor:
     if value.dtype.is_floating and dtype.is_floating:
         return tf.cast(value, dtype)
     return value
+
+
+def fill_masked(value: Any, mask: Any, event_ndims: Any) -> Any:
+    """`value` with masked entries replaced by the first entry that counts.
+
+    A masked NaN would have no log prob, but a gradient of NaN.
+    """
+    if not isinstance(value, tf.Tensor) or None in (value.shape.rank, event_ndims):
+        return value
+    ndims = value.shape.rank - event_ndims
+    where = tf.convert_to_tensor(mask)
+    if (where.shape.rank or 0) > ndims or not value.dtype.is_floating:
+        return value  # too long a mask is an error, once the log prob is known
+    entries = tf.shape(value)[:ndims]
+    where = tf.broadcast_to(where, entries)
+    events = tf.reshape(value, tf.concat([[-1], tf.shape(value)[ndims:]], 0))
+    first = events[tf.argmax(tf.cast(tf.reshape(where, [-1]), tf.int32))]
+    where = tf.reshape(where, tf.concat([entries, [1] * event_ndims], 0))
+    return tf.where(where, value, first)
+
+
+def check_values_of(bijector: tfb.Bijector, value: tf.Tensor, label: str) -> None:
+    """Raises ValueError for data that are no values of the bijector."""
+    given = tf.get_static_value(value)
+    if given is None:
+        return
+    try:
+        with tf.init_scope():
+            vector = bijector.inverse(tf.constant(given)).numpy()
+            # From a new tensor: TFP keeps the values that it has inverted.
+            again = bijector.forward(tf.constant(vector)).numpy()
+    except (TypeError, ValueError):  # its parameters are a tf.function's
+        return
+    if not np.allclose(given, again, rtol=1e-3, atol=1e-6):
+        raise ValueError(
+            f"{label}: given {given}, wanted values of {type(bijector).__name__}"
+        )
 
 
 def _check_present(value: Any, label: str) -> Any:

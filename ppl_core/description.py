@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
+from ppl_core.censoring import Interval
 from ppl_core.gradients import reached_from
 from ppl_core.random_variable import RandomVariable
 from ppl_core.sites import bijector_of, to_site
@@ -125,6 +126,8 @@ def _with_own_tensors(construct: Any, *args: Any, **kwargs: Any) -> Any:
         if value is None:
             return _stand_in(variable)
         given = value(variable) if callable(value) else value
+        if isinstance(given, Interval):
+            return given
         return tf.nest.map_structure(tf.identity, variable._to_tensors(given))
 
     if hasattr(construct, "computes_value"):

@@ -170,7 +170,8 @@ def _later_run(
                 return call.result
             kwargs |= call.options
             if not hasattr(construct, "computes_value"):
-                kwargs["value"] = lambda _: call.result.value
+                known = call.result.interval or call.result.value
+                kwargs["value"] = lambda _: known
         variables[name] = construct(*args, **kwargs)
         return variables[name]
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from ppl_core.censoring import Interval
 from ppl_core.posterior import Posterior, unconstrain
 from ppl_core.precision import cast, in_dtype
 from ppl_core.sites import Site, find_sites
@@ -149,6 +150,12 @@ def _calls(
 
 def _on_its_device(shard: Shard, dtype: tf.DType) -> Shard:
     """The shard as tensors on its device, floating ones in `dtype`."""
+    for name, part in shard.observed.items():
+        if isinstance(part, Interval):
+            raise ValueError(
+                f"unconstrain_shards: given an Interval for {name!r}, wanted data; use "
+                "unconstrain"
+            )
 
     def to_tensor(part: Any) -> tf.Tensor:
         return cast(tf.convert_to_tensor(part), dtype)

@@ -1,0 +1,143 @@
+"""Censored data, against SciPy's cumulative functions."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import stats
+
+import ppl_core as ppl
+
+INF = np.inf
+DATA = ppl.Interval([0.5, 1.0, -INF, 2.0, -INF], [0.5, 3.0, 1.0, INF, INF])
+
+
+def by_hand(oracle, low, high, whole=False):
+    if low == high:
+        return oracle.logpmf(low) if whole else oracle.logpdf(low)
+    below = oracle.cdf(low - 1 if whole else low)
+    return np.log(oracle.cdf(high) - below)
+
+
+CASES = {
+    "Normal": (lambda: ppl.Normal(0.3, 1.2, sample_shape=5, value=DATA, name="y"),
+               stats.norm(0.3, 1.2)),
+    "Exponential": (lambda: ppl.Exponential(0.7, sample_shape=5, value=DATA, name="y"),
+                    stats.expon(scale=1 / 0.7)),
+    "Weibull": (lambda: ppl.Weibull(1.5, 2.0, sample_shape=5, value=DATA, name="y"),
+                stats.weibull_min(1.5, scale=2.0)),
+    "LogNormal": (lambda: ppl.LogNormal(0.3, 1.2, sample_shape=5, value=DATA, name="y"),
+                  stats.lognorm(1.2, scale=np.exp(0.3))),
+    "StudentT": (lambda: ppl.StudentT(4.0, 0.3, 1.2, sample_shape=5, value=DATA,
+                                      name="y"), stats.t(4.0, 0.3, 1.2)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_log_prob_of_each_entry(name):
+    make, oracle = CASES[name]
+    expected = [
+        by_hand(oracle, *bounds) for bounds in zip(DATA.low, DATA.high, strict=True)
+    ]
+    np.testing.assert_allclose(make().log_prob(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_whole_numbers_count_both_bounds():
+    data = ppl.Interval([2, 1, 3, -INF], [2, 3, INF, 1])
+    y = ppl.Poisson(2.5, sample_shape=4, value=data, name="y")
+    oracle = stats.poisson(2.5)
+    expected = [
+        by_hand(oracle, *bounds, whole=True)
+        for bounds in zip(data.low, data.high, strict=True)
+    ]
+    np.testing.assert_allclose(y.log_prob(), expected, rtol=1e-5)
+
+
+def program():
+    mu = ppl.Normal(0.0, 10.0, name="mu")
+    ppl.Normal(mu, 1.0, sample_shape=5, name="y")
+
+
+@pytest.mark.parametrize("dtype", [tf.float64, tf.float32])
+@pytest.mark.parametrize("mu", [-30.0, -3.0, 0.4, 3.0, 30.0])
+def test_the_gradient_is_finite_and_right_also_far_out(mu, dtype):
+    posterior = ppl.unconstrain(program, observed={"y": DATA}, dtype=dtype)
+    log_prob, grad = posterior.log_prob_and_grad([[mu]])
+    pdf, cdf, sf = stats.norm.logpdf, stats.norm.logcdf, stats.norm.logsf
+
+    def both(low, high):  # log of a difference of tails, and its gradient by mu
+        if mu > 2:  # the interval lies in the lower tail
+            mass = cdf(high - mu) + np.log1p(-np.exp(cdf(low - mu) - cdf(high - mu)))
+        else:
+            mass = sf(low - mu) + np.log1p(-np.exp(sf(high - mu) - sf(low - mu)))
+        slope = np.exp(pdf(low - mu) - mass) - np.exp(pdf(high - mu) - mass)
+        return mass, slope
+
+    terms = [
+        (stats.norm.logpdf(mu, 0, 10), -mu / 100),
+        (pdf(0.5 - mu), 0.5 - mu),
+        both(1.0, 3.0),
+        (cdf(1.0 - mu), -np.exp(pdf(1.0 - mu) - cdf(1.0 - mu))),
+        (sf(2.0 - mu), np.exp(pdf(2.0 - mu) - sf(2.0 - mu))),
+    ]
+    expected = np.sum(terms, axis=0)
+    rtol = 1e-6 if dtype == tf.float64 else 2e-3
+    np.testing.assert_allclose(log_prob, [expected[0]], rtol=rtol)
+    np.testing.assert_allclose(grad, [[expected[1]]], rtol=rtol)
+
+
+def test_values_are_nan_where_they_are_not_known_and_masks_and_scales_count():
+    with ppl.tape() as variables, ppl.condition(mu=0.4, y=DATA):
+        with ppl.scale(2.0, "y"), ppl.mask([True, False, True, True, True], "y"):
+            program()
+    y = variables["y"]
+    np.testing.assert_array_equal(y.value, np.float32([0.5] + 4 * [np.nan]))
+    plain = ppl.make_log_likelihood_fn(program, observed={"y": DATA})(mu=0.4)["y"]
+    np.testing.assert_allclose(y.log_prob(), 2 * plain * [1, 0, 1, 1, 1], rtol=1e-6)
+    assert ppl.describe(program, observed={"y": DATA})[1].kind == "data"
+
+
+def test_a_censored_variable_below_a_sum():
+    def mixture():
+        with ppl.plate("row", 5):
+            z = tf.cast(ppl.Bernoulli(probs=0.3, name="z"), tf.float32)
+            ppl.Normal(4.0 * z, 1.0, name="y")
+
+    value = ppl.make_log_joint_fn(ppl.marginalize(mixture, "z"), observed={"y": DATA})()
+    rows = zip(DATA.low, DATA.high, strict=True)
+    expected = sum(
+        np.logaddexp(
+            np.log(0.7) + by_hand(stats.norm(0, 1), low, high),
+            np.log(0.3) + by_hand(stats.norm(4, 1), low, high),
+        )
+        for low, high in rows
+    )
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (lambda: ppl.Interval([0.0, 2.0], [1.0, 1.0]), r"2.0 to 1.0 at \(1,\)"),
+        (lambda: ppl.Interval(np.nan, 1.0), "given nan to 1.0"),
+        (lambda: ppl.Normal(0.0, 1.0, value=DATA, name="y"), r"shape \(5,\), wanted"),
+        (
+            lambda: ppl.Exponential(1.0, value=ppl.Interval(-1.0, -1.0), name="y"),
+            "y.*given -1.0 at .*0 or more",
+        ),
+        (
+            lambda: ppl.MultivariateNormalDiag([0.0], value=ppl.Interval([0.0], [1.0])),
+            "single numbers",
+        ),
+        (
+            lambda: ppl.Skellam(1.0, 2.0, value=ppl.Interval(0.0, 1.0), name="y"),
+            "y.*wanted a distribution with a cumulative",
+        ),
+        (
+            lambda: ppl.unconstrain_shards(program, [ppl.Shard((), {"y": DATA})]),
+            "Interval for 'y'",
+        ),
+    ],
+)
+def test_what_is_no_interval_of_the_variable_is_refused(run, message):
+    with pytest.raises(ValueError, match=message):
+        run()
