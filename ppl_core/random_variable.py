@@ -234,7 +234,7 @@ class RandomVariable(tf.__internal__.CompositeTensor):
                 f"batch {self.distribution.batch_shape} + "
                 f"event {self.distribution.event_shape}"
             )
-        return value
+        return shapes.without_broadcast(value, shape, self.distribution)
 
     def _convert(self, dtype: tf.DType, part: Any) -> tf.Tensor:
         if isinstance(part, RandomVariable):

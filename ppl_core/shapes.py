@@ -42,6 +42,25 @@ def value_shape(
     return shape.concatenate(distribution.event_shape)
 
 
+def without_broadcast(
+    value: tf.Tensor, shape: tf.TensorShape, distribution: tfd.Distribution
+) -> tf.Tensor:
+    """`value`, which fails when run if one entry meets a length that is only then known
+    to be another; the log prob would repeat the entry."""
+    if shape.rank is None or value.shape.rank is None or shape.is_fully_defined():
+        return value
+    pairs = zip(value.shape, shape, strict=True)
+    if not any(given == 1 and wanted is None for given, wanted in pairs):
+        return value
+    own = tf.concat(
+        [distribution.batch_shape_tensor(), distribution.event_shape_tensor()], 0
+    )
+    lead = tf.shape(value)[: value.shape.rank - own.shape[0]]
+    # Not a reshape: one entry fits only one shape, so TensorFlow would leave it out.
+    size = tf.concat([lead, own], 0)
+    return tf.slice(value, tf.zeros_like(size), size)
+
+
 def _common_shape(distribution: tfd.Distribution) -> tf.TensorShape | None:
     """The parameters' shape where all have one, which is then the batch shape.
 

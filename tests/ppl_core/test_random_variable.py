@@ -628,3 +628,15 @@ def test_a_variable_has_the_shape_and_the_format_of_its_value():
     assert f"{x:.1f}" == f"{1.25:.1f}" and f"{x}" == str(x)
     wide = ppl.Normal(0.0, 1.0, sample_shape=[2, 3], name="wide")
     assert wide.ndim == 2 and wide.get_shape() == wide.shape == [2, 3]
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_one_entry_is_not_repeated_to_a_length_known_later(jit_compile):
+    @tf.function(input_signature=[tf.TensorSpec([None])], jit_compile=jit_compile)
+    def log_prob(loc):
+        return ppl.Normal(loc, 1.0, value=[0.5], name="x").log_prob()
+
+    expected = tfd.Normal(2.0, 1.0).log_prob([0.5])
+    np.testing.assert_allclose(log_prob(tf.constant([2.0])), expected)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        log_prob(tf.constant([2.0, 3.0]))
