@@ -18,7 +18,7 @@ from experiments.baselines.transformer_sizes import (
     TransformerSizes,
     attention_bias,
 )
-from experiments.bench.problems import AdamSettings, Draws, Training, no_draws
+from experiments.bench.problems import AdamSettings, Draws, Training
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -30,7 +30,7 @@ def make_training(
     loss: Callable[..., tuple[Any, Mapping[str, Any]]],
     *,
     state: Arrays | None = None,
-    draws: Draws = no_draws,
+    draws: Draws = lambda number: {},
 ) -> Training:
     """Training from these weights and this state, with Adam by Optax.
 
@@ -111,16 +111,12 @@ class Layer(nn.Module):
     @nn.compact
     def __call__(self, x: Any) -> Any:
         sizes = self.sizes
-        query, key, value = (
-            nn.Dense(width, use_bias=False, name=name)(x)
-            for name, width in (
-                ("query", sizes.key_size),
-                ("key", sizes.key_size),
-                ("value", sizes.value_size),
-            )
-        )
+        dense = functools.partial(nn.Dense, use_bias=False)
+        query = dense(sizes.key_size, name="query")(x)
+        key = dense(sizes.key_size, name="key")(x)
+        value = dense(sizes.value_size, name="value")(x)
         attended = _attention(sizes, query, key, value, self.attend)
-        x += nn.Dense(sizes.hidden, use_bias=False, name="out")(attended)
+        x += dense(sizes.hidden, name="out")(attended)
         x = nn.LayerNorm(epsilon=1e-6, name="after_attention")(x)
         inner = nn.relu(nn.Dense(sizes.filter_size, name="filter_in")(x))
         x += nn.Dense(sizes.hidden, name="filter_out")(inner)

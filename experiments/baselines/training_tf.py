@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from experiments.bench.problems import AdamSettings, Draws, Training, no_draws
+from experiments.bench.problems import AdamSettings, Draws, Training
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -18,7 +18,7 @@ def make_training(
     loss: Callable[..., tuple[tf.Tensor, Mapping[str, tf.Tensor]]],
     *,
     state: Arrays | None = None,
-    draws: Draws = no_draws,
+    draws: Draws = lambda number: {},
 ) -> Training:
     """Training from these weights and this state.
 

@@ -222,7 +222,7 @@ def project_from_chip(
 
 
 def host_bytes_per_second(
-    *, gradient_bytes: float, hosts: int, seconds: float
+    gradient_bytes: float, hosts: int, seconds: float
 ) -> float | None:
     """What a ring between hosts would have to carry to take `seconds`; None for one."""
     if hosts < 2 or seconds <= 0:

@@ -81,11 +81,10 @@ def collectives(
             inferred = _with_shapes(graphs)
         for graph, theirs, shapes in zip(graphs, nodes, inferred, strict=True):
             for node in theirs:
-                shape = (
-                    tf.TensorShape(node.attr[_SHAPES].list.shape[0])
-                    if shapes is None
-                    else shapes.get_operation_by_name(node.name).outputs[0].shape
-                )
+                if shapes is None:
+                    shape = tf.TensorShape(node.attr[_SHAPES].list.shape[0])
+                else:
+                    shape = shapes.get_operation_by_name(node.name).outputs[0].shape
                 size = shape.num_elements() * tf.as_dtype(node.attr["T"].type).size
                 group = _constant(graph, node.input[1])
                 found.append(Collective(device_name(node.device), node.op, group, size))
@@ -215,11 +214,9 @@ def transferred_bytes(graph: tf.Graph) -> dict[tuple[str, str], int]:
         for tensor in op.inputs:
             if not (op.device and tensor.op.device) or tensor.dtype == tf.resource:
                 continue
-            source, target = device_name(tensor.op.device), device_name(op.device)
-            if source != target:
-                transfers.setdefault((source, target), {})[tensor.name] = tensor_bytes(
-                    tensor
-                )
+            pair = device_name(tensor.op.device), device_name(op.device)
+            if pair[0] != pair[1]:
+                transfers.setdefault(pair, {})[tensor.name] = tensor_bytes(tensor)
     return {pair: sum(tensors.values()) for pair, tensors in transfers.items()}
 
 

@@ -76,10 +76,8 @@ def curve(run_dir: Path, bench_id: str) -> record.Record:
             "config, but for its LoopSettings",
         )
     beginning = str(summary.get("model")).partition("(")[0]
-    check(
-        beginning in KINDS,
-        f"of the model {beginning!r}, wanted one of {list(KINDS)}",
-    )
+    known = beginning in KINDS
+    check(known, f"of the model {beginning!r}, wanted one of {list(KINDS)}")
     kind = KINDS[beginning]
     lacking = [name for name in ("topology", *kind.shared) if name not in summary]
     check(
@@ -101,6 +99,8 @@ def curve(run_dir: Path, bench_id: str) -> record.Record:
     last = checkpoint.latest(run_dir / "checkpoints")
     check(last, "no checkpoint, wanted the last one's weights")
     kept = checkpoint.load(last, metadata={"model": summary["model"]})
+    weights = [a for name, a in kept.arrays.items() if name.startswith("weights/")]
+    waits = [e["data_seconds"] for e in trained if "data_seconds" in e]
     origin = dict(told["provenance"])
     hardware = origin.pop("hardware")
     return record.Record(
@@ -126,13 +126,9 @@ def curve(run_dir: Path, bench_id: str) -> record.Record:
         status="ok",
         seconds={},
         work={
-            "parameters": sum(
-                int(a.size) for n, a in kept.arrays.items() if n.startswith("weights/")
-            ),
+            "parameters": sum(weight.size for weight in weights),
             "step_seconds": statistics.median(seconds),
-            "data_seconds": statistics.median(
-                e["data_seconds"] for e in trained if "data_seconds" in e
-            ),
+            "data_seconds": statistics.median(waits),
             "train_steps": [e["step"] for e in trained],
             "train_bits_per_dim": [e["bits_per_dim"] for e in trained],
             "held_out_steps": [e["step"] for e in held_out],

@@ -10,6 +10,7 @@ from experiments import audio_vae, datasets, image_transformer, toy_models, vq_v
 from experiments.audio_vae import network as audio_network
 from experiments.audio_vae import program as audio_program
 from experiments.bench.harness import check_keys
+from experiments.bench.problems import Draws
 from experiments.datasets import audio, images
 from experiments.engines.manual_placement import Placement
 from experiments.image_transformer import program as image_program
@@ -24,7 +25,6 @@ from experiments.vq_vae import program as vq_vae_program
 NUM_BATCHES = 4  # made before the clock starts; steps go through them again and again
 
 Options = Mapping[str, Any]
-RandomNumbers = Callable[[int], Mapping[str, np.ndarray]]  # of a step's number
 
 
 class Subject(NamedTuple):
@@ -34,8 +34,8 @@ class Subject(NamedTuple):
     data: Callable[[Options], Any]
     batches: Callable[..., Any]
     sizes: tuple[Any, ...] = ()  # NamedTuples whose fields are the options
-    # Of sizes, seed and batch size: what our program draws in a step.
-    random_numbers: Callable[..., RandomNumbers] | None = None
+    # Of a generator, a batch size and sizes: what our program draws in a step.
+    draws: Callable[..., Mapping[str, np.ndarray]] | None = None
     placement: Callable[..., Placement] | None = None  # of sizes
 
     def read(self, options: Options) -> list[Any]:
@@ -43,66 +43,58 @@ class Subject(NamedTuple):
 
         Raises ValueError for unknown options and missing ones.
         """
-        defaults: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for sizes in self.sizes:
-            defaults |= sizes._field_defaults
+            values |= sizes._field_defaults
         fields = [field for sizes in self.sizes for field in sizes._fields]
-        required = [field for field in fields if field not in defaults]
-        check_keys("options", options, required, defaults)
-        values = {  # from JSON, which has no tuples
-            name: tuple(v) if isinstance(v, list) else v for name, v in options.items()
-        }
-        values = defaults | values
-        return [
-            sizes(*(values[field] for field in sizes._fields)) for sizes in self.sizes
-        ]
+        required = [field for field in fields if field not in values]
+        check_keys("options", options, required, values)
+        for name, value in options.items():  # from JSON, which has no tuples
+            values[name] = tuple(value) if isinstance(value, list) else value
+        return [sizes(*map(values.get, sizes._fields)) for sizes in self.sizes]
 
     def make(self, options: Options) -> Model:
         """The model.  Raises ValueError for options of which none can be made."""
         return self.model(*self.read(options)) if self.sizes else self.model(**options)
 
+    def random_numbers(self, options: Options, seed: int, batch: int) -> Draws:
+        """Those that our program draws in a step, for other systems.
 
-def image_random_numbers(
-    sizes: vq_vae.Sizes, codebook: vq_vae.Codebook, seed: int, batch: int
-) -> RandomNumbers:
-    """The random numbers that our program draws in a step, for other systems."""
+        Those of the first steps, which include the compared ones, come again and again.
+        """
+        first = [
+            self.draws(
+                BatchRng(tf.constant(step_seed(seed, number)), tf.constant(0)),
+                batch,
+                *self.read(options),
+            )
+            for number in range(NUM_BATCHES)
+        ]
+        return lambda number: first[number % NUM_BATCHES]
+
+
+def image_draws(
+    random: BatchRng, batch: int, sizes: vq_vae.Sizes, codebook: vq_vae.Codebook
+) -> dict[str, np.ndarray]:
+    """The uniform numbers that codes are drawn with, and the vectors of new codes."""
     rows, columns, codes_per_position = vq_vae_network.code_shape(sizes)
-    vectors = batch * rows * columns * codes_per_position
-
-    def of_step(random: BatchRng) -> dict[str, np.ndarray]:
-        shape = (batch, vectors // batch * codebook.num_samples)
-        uniform = prng.uniform(random, "codes", shape)
-        words = prng.bits(random, "restart", (codebook.num_codes, 1))[:, 0]
-        return {
-            "uniform": tf.reshape(uniform, (vectors, codebook.num_samples)).numpy(),
-            "chosen": (words.numpy().astype(np.int64) % vectors).astype(np.int32),
-        }
-
-    return _repeat(of_step, seed)
+    of_image = rows * columns * codes_per_position
+    shape = (batch, of_image * codebook.num_samples)
+    uniform = prng.uniform(random, "codes", shape).numpy()
+    words = prng.bits(random, "restart", (codebook.num_codes, 1))[:, 0].numpy()
+    return {
+        "uniform": uniform.reshape(batch * of_image, codebook.num_samples),
+        "chosen": (words.astype(np.int64) % (batch * of_image)).astype(np.int32),
+    }
 
 
-def audio_random_numbers(
-    sizes: audio_vae.Sizes, seed: int, batch: int
-) -> RandomNumbers:
-    """As `image_random_numbers`: the dequantisation's and the latents' noise."""
-
-    def of_step(random: BatchRng) -> dict[str, np.ndarray]:
-        uniform = prng.uniform(random, "dequantize", (batch, sizes.length))
-        noise = prng.normal(random, "z", (batch, sizes.latents))
-        return {"dequantization": uniform.numpy(), "noise": noise.numpy()}
-
-    return _repeat(of_step, seed)
-
-
-def _repeat(
-    of_step: Callable[[BatchRng], Mapping[str, np.ndarray]], seed: int
-) -> RandomNumbers:
-    """Those of the first steps, which include the compared ones, again and again."""
-    first = [
-        of_step(BatchRng(tf.constant(step_seed(seed, number)), tf.constant(0)))
-        for number in range(NUM_BATCHES)
-    ]
-    return lambda number: first[number % NUM_BATCHES]
+def audio_draws(
+    random: BatchRng, batch: int, sizes: audio_vae.Sizes
+) -> dict[str, np.ndarray]:
+    """The noise of the dequantisation and of the latents."""
+    uniform = prng.uniform(random, "dequantize", (batch, sizes.length))
+    noise = prng.normal(random, "z", (batch, sizes.latents))
+    return {"dequantization": uniform.numpy(), "noise": noise.numpy()}
 
 
 def initial_weights(weights: Mapping[str, Weight], seed: int) -> dict[str, np.ndarray]:
@@ -129,14 +121,14 @@ SUBJECTS = {
         lambda options: datasets.natural_image_crops(size=options["size"]),
         images.training_batches,
         (vq_vae.Sizes, vq_vae.Codebook),
-        image_random_numbers,
+        image_draws,
     ),
     "audio_vae": Subject(
         audio_program.model,
         lambda options: datasets.synthetic_tones(length=options["length"]),
         audio.training_batches,
         (audio_vae.Sizes,),
-        audio_random_numbers,
+        audio_draws,
         audio_network.placement,
     ),
 }

@@ -42,11 +42,10 @@ def compare_samplers(
     that fails a check gets no ratio.
 
     min_seconds: for at least how long a system repeats its call in a round.
-    out: the folder of records/, tables/ and plots/, from the repository's root.
     systems: keys of SYSTEMS, in the order in which they run.
     fewer_rows: numbers of first rows on which OF_SIZES are measured before, for the
       table of sizes.  Numbers that the problem does not exceed are left out.
-    timeout_seconds: of one system in one round.
+    num_rounds, out, timeout_seconds: see `harness.Benchmark`.
 
     Returns the table's path.  Raises ValueError, before anything runs, for wrong values
     of the arguments; CheckFailed when a system of our own failed or did not pass its
@@ -121,6 +120,8 @@ def _job(
     system = SYSTEMS[name]
     threads = len(os.sched_getaffinity(0))
     variables = subprocesses.with_threads(threads) | system.environment
+    described = {n: getattr(problem, n) for n in ("name", "source", "rows", "dim")}
+    described["features_bytes"] = problem.features.nbytes
     density_check: dict[str, Any] = {}  # of the first run
 
     def job(number: int) -> record.Record:
@@ -140,8 +141,7 @@ def _job(
             with np.load(arrays) as answers:
                 if not density_check:
                     density_check.update(_check_density(references, system, answers))
-                    for key in {"energy_error_100_steps"} & result.keys():
-                        density_check[key] = result[key]
+                    density_check.update(result["energy"])
                 check = _check_draws(problem, references[0], system, answers)
             passed = density_check["passed"] and check.get("passed", True)
             check = density_check | check | {"passed": passed}
@@ -150,13 +150,7 @@ def _job(
             result,
             system=name,
             round=number,
-            problem={
-                "name": problem.name,
-                "source": problem.source,
-                "rows": problem.rows,
-                "dim": problem.dim,
-                "features_bytes": problem.features.nbytes,
-            },
+            problem=described,
             hardware={"threads": variables},
             settings={
                 **task["settings"],

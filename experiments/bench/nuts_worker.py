@@ -56,20 +56,21 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
         int(d.gradients or count)
         for (_, d), count in zip(results, leapfrogs, strict=True)
     ]
-    result: dict[str, Any] = {
-        "seconds": {"build": build, "first": first, "calls": calls},
-        "work": {"leapfrogs": leapfrogs, "gradients": gradients},
-    }
+    energy = {}
     arrays: dict[str, Any] = {"values": np.asarray(results[-1][1].values)}
     if task["check_density"]:
         if system.precision:
             arrays |= _densities(module, system, problem, points)
         if hasattr(module, "energy_error"):
-            result["energy_error_100_steps"] = module.energy_error(
+            energy["energy_error_100_steps"] = module.energy_error(
                 problem, settings, task["seed"], **system.variant
             )
     np.savez(task["arrays_path"], **arrays)
-    return result
+    return {
+        "seconds": {"build": build, "first": first, "calls": calls},
+        "work": {"leapfrogs": leapfrogs, "gradients": gradients},
+        "energy": energy,
+    }
 
 
 def _time(sample: Callable[[], SystemDraws]) -> tuple[float, SystemDraws]:

@@ -38,9 +38,3 @@ class Unavailable(Exception):
 
 
 Draws = Callable[[int], Mapping[str, np.ndarray]]  # a step's random numbers, by name
-
-
-def no_draws(number: int) -> Mapping[str, np.ndarray]:
-    """The random numbers of a step that draws none."""
-    del number
-    return {}

@@ -131,16 +131,11 @@ def from_measured(
             yield each, {"status": "skipped", "reason": reason}
         return
     (count,) = counted
-    batch, step_seconds, work = (
-        measured[0].settings["batch"],
-        statistics.median(statistics.median(one.seconds["calls"]) for one in measured),
-        cost_model.Work(
-            flops=count.work["flops"],
-            memory_bytes=2 * count.work["activation_bytes"]
-            + WEIGHT_PASSES * count.work["parameter_bytes"],
-            gradient_bytes=count.work["parameter_bytes"],
-        ),
-    )
+    batch, weights = measured[0].settings["batch"], count.work["parameter_bytes"]
+    medians = (statistics.median(one.seconds["calls"]) for one in measured)
+    step_seconds = statistics.median(medians)
+    moved = 2 * count.work["activation_bytes"] + WEIGHT_PASSES * weights
+    work = cost_model.Work(count.work["flops"], moved, gradient_bytes=weights)
     try:
         if count.settings["batch"] != batch:
             raise ValueError(
@@ -222,12 +217,10 @@ def from_paper(
         if chips in published:
             error = rate / published[chips] - 1
             unexplained = chips * batch / published[chips] - step.seconds
-            if VARIANTS[variant] is None:
-                host_rate = cost_model.host_bytes_per_second(
-                    gradient_bytes=gradient_bytes,
-                    hosts=-(-chips // CHIPS_PER_HOST),
-                    seconds=unexplained,
-                )
+        if chips in published and VARIANTS[variant] is None:
+            host_rate = cost_model.host_bytes_per_second(
+                gradient_bytes, -(-chips // CHIPS_PER_HOST), unexplained
+            )
         rows.append(
             {
                 "chips": chips,

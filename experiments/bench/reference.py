@@ -122,9 +122,8 @@ def check_density(
     the rounding bound, and whether both pass.
     """
     offset = np.asarray(log_prob) - reference.log_prob
-    log_prob_error = float(
-        np.abs(offset - offset.mean()).max() / np.abs(reference.log_prob).max()
-    )
+    error = np.abs(offset - offset.mean()).max()
+    log_prob_error = float(error / np.abs(reference.log_prob).max())
     errors = np.abs(grad - reference.grad)
     rounding = UNIT_ROUNDOFF[precision] * reference.grad_rounding
     over_rounding = float((errors / rounding).max())

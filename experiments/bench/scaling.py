@@ -86,10 +86,9 @@ def measure_scaling(
       what is counted on logical devices: `counted_topologies`, `counted_options`
       (over `options`) and `counted_batch_per_shard`.
     min_seconds: for how long a case repeats its step in a round.
-    out: the folder of records/, tables/ and plots/, from the repository's root.
     phases: which of PHASES; for the others the page has their newest records.
     device_counts: None for 1, 2, 4 and so on, up to the cores.
-    timeout_seconds: of one case in one round.
+    num_rounds, out, timeout_seconds: see `harness.Benchmark`.
 
     Returns the table's path.  Raises ValueError, before anything runs, for arguments of
     which no benchmark can be made; CheckFailed when a case failed or its losses differ

@@ -66,15 +66,11 @@ def run(
         _wait(started, timeout)
         codes = [process.poll() for process in started]
     for path, code in zip(paths, codes, strict=True):
-        if path.exists():
-            results.append(json.loads(path.read_text()))
-            continue
-        reason = (
-            f"stopped after {timeout:.0f} s, or when another had failed"
-            if code is None
-            else f"exit code {code}; see {path.with_suffix('.log').name}"
-        )
-        results.append({"status": "failed", "reason": reason})
+        reason = f"exit code {code}; see {path.with_suffix('.log').name}"
+        if code is None:
+            reason = f"stopped after {timeout:.0f} s, or when another had failed"
+        failed = {"status": "failed", "reason": reason}
+        results.append(json.loads(path.read_text()) if path.exists() else failed)
     return results
 
 

@@ -22,6 +22,7 @@ from experiments.training.checks import check_count
 BITS_TOLERANCE = 1e-4  # bits/dim before the first update
 LATER_TOLERANCE = 1e-3  # relative, of bits/dim after updates
 LEARNING_RATE = 1e-4  # of plain Adam
+WORKER = "training_worker"
 OURS, CORES = "ours", "ours_cores"
 PHASES = ("training", "sampling")
 MODES = {"image_transformer": "train", "vq_vae": "images", "audio_vae": "audio"}
@@ -87,22 +88,15 @@ def measure_image_transformer(
     sampling: by the name of a model, its `sizes`; `batch_sizes`, each of so many images
       drawn at once; `min_seconds` and `min_calls` of `positions_per_call` positions
       each; and `naive_positions`, at how many positions the naive sampler is timed.
-    out: the folder of records/ and tables/, from the repository's root.
     phases: which of PHASES.
-    timeout_seconds: of one system in one round.
+    num_rounds, out, timeout_seconds: see `harness.Benchmark`.
 
     Returns the table's path.  Raises ValueError, before anything runs, for arguments of
     which no benchmark can be made; CheckFailed when a system failed or its losses
     differ from ours.
     """
     bench = harness.start(
-        "image_transformer",
-        "training_worker",
-        run_dir,
-        seed,
-        num_rounds,
-        out,
-        timeout_seconds,
+        "image_transformer", WORKER, run_dir, seed, num_rounds, out, timeout_seconds
     )
     harness.check_some_of("phases", phases, PHASES)
     trained = _training_jobs(bench, "training", "image_transformer", training)
@@ -130,7 +124,7 @@ def measure_vae(
     The other arguments, what it returns and raises: as there.
     """
     bench = harness.start(
-        "vae", "training_worker", run_dir, seed, num_rounds, out, timeout_seconds
+        "vae", WORKER, run_dir, seed, num_rounds, out, timeout_seconds
     )
     jobs = _training_jobs(bench, "images", "vq_vae", images)
     jobs |= _training_jobs(bench, "audio", "audio_vae", audio)

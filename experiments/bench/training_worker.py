@@ -63,8 +63,9 @@ def train(task: Task) -> dict[str, Any]:
         if model.state:
             arguments.append(models.initial_weights(model.state, seed))
         arguments.append(adam)
-        if subject.random_numbers:
-            arguments.append(subject.random_numbers(*sizes, seed, task["batch"]))
+        if subject.draws:
+            options, batch = task["options"], task["batch"]
+            arguments.append(subject.random_numbers(options, seed, batch))
         prepare = prepare_theirs
     seconds, losses = step_timing.time_steps(
         prepare, min_seconds=task["min_seconds"], min_calls=task["min_calls"]

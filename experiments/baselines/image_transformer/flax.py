@@ -85,14 +85,8 @@ def dmol_nats(outputs: Any, image: Any) -> Any:
     log_scales = jnp.maximum(log_scales, -7.0)
     c = jnp.tanh(coefficients)
     red, green = at[:, :, 0], at[:, :, 1]
-    means += jnp.stack(
-        [
-            jnp.zeros_like(c[:, :, 0]),
-            c[:, :, 0] * red,
-            c[:, :, 1] * red + c[:, :, 2] * green,
-        ],
-        2,
-    )
+    by_red, by_both = c[:, :, 0] * red, c[:, :, 1] * red + c[:, :, 2] * green
+    means += jnp.stack([jnp.zeros_like(by_red), by_red, by_both], 2)
     inverse = jnp.exp(-log_scales)
     upper = (at + 1 / 255 - means) * inverse
     lower = (at - 1 / 255 - means) * inverse

@@ -176,14 +176,8 @@ def dmol_nats(outputs: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
     log_scales = tf.maximum(log_scales, -7.0)
     c = tf.tanh(coefficients)
     red, green = at[:, :, 0], at[:, :, 1]
-    means += tf.stack(
-        [
-            tf.zeros_like(c[:, :, 0]),
-            c[:, :, 0] * red,
-            c[:, :, 1] * red + c[:, :, 2] * green,
-        ],
-        2,
-    )
+    by_red, by_both = c[:, :, 0] * red, c[:, :, 1] * red + c[:, :, 2] * green
+    means += tf.stack([tf.zeros_like(by_red), by_red, by_both], 2)
     inverse = tf.exp(-log_scales)
     upper = (at + 1 / 255 - means) * inverse
     lower = (at - 1 / 255 - means) * inverse

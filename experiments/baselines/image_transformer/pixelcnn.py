@@ -47,11 +47,9 @@ def model(
         weights: Tensors, batch: Tensors, random: BatchRng
     ) -> tuple[tf.Tensor, Tensors]:
         image = batch["image"]  # [batch, height, width, 3]
-        if tuple(image.shape[1:]) != (height, width, CHANNELS):
-            raise ValueError(
-                f"image: given {list(image.shape[1:])}, "
-                f"wanted {[height, width, CHANNELS]}"
-            )
+        given, wanted = list(image.shape[1:]), [height, width, CHANNELS]
+        if given != wanted:
+            raise ValueError(f"image: given {given}, wanted {wanted}")
         pixels = MixtureOfLogistics(outputs(weights, image), NUM_VALUES)
         return -tf.reduce_sum(pixels.log_prob(image), (1, 2)), {}
 
@@ -61,9 +59,7 @@ def model(
         weights=specs,
         loss=loss,
         dims_per_example=height * width * CHANNELS,
-        sharding_rules=tuple(
-            (name, (None,) * len(w.shape)) for name, w in specs.items()
-        ),
+        sharding_rules=tuple((n, (None,) * len(w.shape)) for n, w in specs.items()),
         # A weight of a kernel has one multiplication a pixel forward, two backward.
         flops_per_example=3 * 2 * height * width * kernels,
     )
@@ -89,9 +85,8 @@ def weights(layers: int, channels: int, num_mixtures: int) -> dict[str, Weight]:
         convolution(f"{name}/out", 1, 1, channels, channels)
     convolution("hidden", 1, 1, channels, channels)
     # Small at first, as the Image Transformer's are.
-    convolution(
-        "outputs", 1, 1, channels, OUTPUTS_PER_COMPONENT * num_mixtures, gain=0.2
-    )
+    num_outputs = OUTPUTS_PER_COMPONENT * num_mixtures
+    convolution("outputs", 1, 1, channels, num_outputs, gain=0.2)
     return specs
 
 
@@ -129,9 +124,8 @@ def _convolved(weights: Tensors, name: str, x: tf.Tensor) -> tf.Tensor:
     rows, columns = kernel.shape[:2]
     beside = columns // 2 if rows > 1 else columns - 1
     after = columns - 1 - beside
-    x = tf.pad(
-        tf.cast(x, kernel.dtype), [[0, 0], [rows - 1, 0], [beside, after], [0, 0]]
-    )
+    padding = [[0, 0], [rows - 1, 0], [beside, after], [0, 0]]
+    x = tf.pad(tf.cast(x, kernel.dtype), padding)
     return tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "VALID"), bias)
 
 

@@ -5,7 +5,6 @@ The modules are called without PyStan's HTTP server: no JSON, and no stored fits
 
 import asyncio
 import collections
-import concurrent.futures
 import contextlib
 import fcntl
 import importlib.machinery
@@ -20,6 +19,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -36,6 +36,8 @@ from experiments.inference import SamplerSettings
 
 PROGRAMS = {"plain": "logistic.stan", "glm": "logistic_glm.stan"}
 BUILD = Path(__file__).resolve().parents[3] / "build" / "stan"
+# Spawned, not forked: the caller may run TensorFlow's or JAX's threads.
+SPAWN = multiprocessing.get_context("spawn")
 
 # A step so long that its first leapfrog diverges, whatever the data, and above
 # 1e7, where Stan leaves out its search for a reasonable step size.
@@ -120,17 +122,9 @@ def compiled_module(program: str) -> Path:
     with target.with_suffix(".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # two processes do not compile it twice
         if not target.exists():
-            with _processes(1) as pool:
+            with ProcessPoolExecutor(1, SPAWN) as pool:
                 pool.submit(_compile, code, target).result()
     return target
-
-
-def _processes(num: int, **initializer: Any) -> concurrent.futures.ProcessPoolExecutor:
-    # Spawned, not forked: the caller may run TensorFlow's or JAX's threads.
-    context = multiprocessing.get_context("spawn")
-    return concurrent.futures.ProcessPoolExecutor(
-        num, mp_context=context, **initializer
-    )
 
 
 def _compile(code: str, target: Path) -> None:
@@ -151,11 +145,12 @@ def _compile(code: str, target: Path) -> None:
 
 def _start_pool(
     problem: RegressionProblem, program: str, num_jobs: int
-) -> concurrent.futures.ProcessPoolExecutor:
+) -> ProcessPoolExecutor:
     """Worker processes, at most one a core, that hold module and data."""
     module = compiled_module(program)
-    pool = _processes(
+    pool = ProcessPoolExecutor(
         min(num_jobs, len(os.sched_getaffinity(0))),
+        SPAWN,
         initializer=_load,
         initargs=(module, problem.features, problem.labels),
     )
@@ -239,7 +234,7 @@ def _run_service(**arguments: Any) -> list[dict[str, Any]]:
     with (
         tempfile.TemporaryDirectory() as folder,
         socket.socket(socket.AF_UNIX) as server,
-        concurrent.futures.ThreadPoolExecutor(4) as readers,
+        ThreadPoolExecutor(4) as readers,
     ):
         address = str(Path(folder) / "stan")
         server.bind(address)
@@ -283,15 +278,7 @@ def _read_chain(
     metric = spoken[spoken.index("Diagonal elements of inverse mass matrix:") + 1]
     if set(metric.split(", ")) != {"1"}:
         raise RuntimeError(f"Stan's inverse metric: {metric}, wanted ones")
-    (sampling,) = (
-        float(found[1])
-        for line in log
-        if (found := re.search(r"([0-9.e+-]+) seconds \(Sampling\)", line))
-    )
+    (seconds,) = re.findall(r"([0-9.e+-]+) seconds \(Sampling\)", "\n".join(log))
     values = [[v for k, v in d.items() if k.startswith("beta.")] for d in draws]
-    return ChainResult(
-        process=os.getpid(),
-        seconds=sampling,
-        values=np.array(values),
-        leapfrogs=np.array([int(draw["n_leapfrog__"]) for draw in draws]),
-    )
+    leapfrogs = np.array([int(draw["n_leapfrog__"]) for draw in draws])
+    return ChainResult(os.getpid(), float(seconds), np.array(values), leapfrogs)

@@ -51,21 +51,18 @@ def nats(
 ) -> tf.Tensor:
     """The negative evidence lower bound of each clip: [clips]."""
     audio = (tf.cast(clips, tf.float32) + dequantization - 0.5) / FULL_SCALE
-    outputs = coder(
-        below(w, "compressor"), tf.asinh(INPUT_GAIN * audio) / 4, CODER_BLOCK
-    )
+    loud = tf.asinh(INPUT_GAIN * audio) / 4
+    outputs = coder(below(w, "compressor"), loud, CODER_BLOCK)
     mean = bounded(outputs[..., 0], LATENT_LIMIT)
     log_scale = bounded(outputs[..., 1], LATENT_LOG_SCALE)
     deviation = LATENT_STDDEV + tf.exp(log_scale)
     z = mean + deviation * noise
-    entropy = tf.reduce_sum(
-        tf.math.log(deviation) + 0.5 * math.log(2 * math.pi * math.e), -1
-    )
+    of_unit = 0.5 * math.log(2 * math.pi * math.e)
+    entropy = tf.reduce_sum(tf.math.log(deviation) + of_unit, -1)
 
     x, log_det = through(w, sizes, "prior", z, last=row(w, sizes, "prior"))
-    log_prior = (
-        log_det + logistic(x / LOGISTIC_SCALE) - x.shape[1] * math.log(LOGISTIC_SCALE)
-    )
+    log_det -= x.shape[1] * math.log(LOGISTIC_SCALE)
+    log_prior = log_det + logistic(x / LOGISTIC_SCALE)
 
     outputs = coder(below(w, "upsampler"), z, CODER_BLOCK // 2)
     shift, log_scale = outputs[..., 0], bounded(outputs[..., 1], LOG_SCALE)
@@ -180,10 +177,8 @@ def adaptive(w: Weights, sizes: Any) -> Callable:
         recent_mse = tf.nn.avg_pool1d(summed, RECENT, 1, "VALID")
         trust = own["trust/bias"] - own["trust"] * tf.math.log(recent_mse + FLOOR**2)
         mixture = tf.reduce_sum(predicted * tf.nn.softmax(trust), -1)
-        lead = tf.concat(
-            [tf.zeros(NUM_RECENT_ERRORS - FAST), tf.repeat(tf.exp(own["level"]), FAST)],
-            0,
-        )
+        level = tf.repeat(tf.exp(own["level"]), FAST)
+        lead = tf.concat([tf.zeros(NUM_RECENT_ERRORS - FAST), level], 0)
         errors = tf.concat([tf.tile(lead[tf.newaxis], (batch, 1)), y - mixture], -1)
         near = before_each(errors, NUM_RECENT_ERRORS)
         hidden = tf.nn.relu(tf.asinh(taps) @ own["context"] + own["context/bias"])
@@ -193,18 +188,15 @@ def adaptive(w: Weights, sizes: Any) -> Callable:
         log_level = 0.5 * tf.math.log(0.5 * (fast + slow) + FLOOR**2)
         level = tf.exp(log_level)[..., tf.newaxis]
         ratio = tf.math.log(fast + FLOOR**2) - tf.math.log(slow + FLOOR**2)
-        seen = tf.concat(
-            [
-                tf.asinh(near / level),
-                tf.asinh((predicted - mixture[..., tf.newaxis]) / level),
-                (0.5 * tf.math.log(recent_mse + FLOOR**2) - log_level[..., tf.newaxis])
-                / 4,
-                log_level[..., tf.newaxis] / 4,
-                ratio[..., tf.newaxis] / 4,
-            ],
-            -1,
+        recent = 0.5 * tf.math.log(recent_mse + FLOOR**2)
+        seen = (
+            tf.asinh(near / level),
+            tf.asinh((predicted - mixture[..., tf.newaxis]) / level),
+            (recent - log_level[..., tf.newaxis]) / 4,
+            log_level[..., tf.newaxis] / 4,
+            ratio[..., tf.newaxis] / 4,
         )
-        out = layers(own, seen, context)
+        out = layers(own, tf.concat(seen, -1), context)
         log_scale = log_level + bounded(out[..., 1], LOG_SCALE)
         return mixture + level[..., 0] * out[..., 0], log_scale
 

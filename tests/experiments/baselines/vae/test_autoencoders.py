@@ -101,7 +101,9 @@ def test_images_by_hand_have_our_loss_gradients_and_codebook(changes, steps):
     weights, state, image = noisy(model.weights), state_after(steps), pictures()
     seed = step_seed(SEED, 0)
     random = BatchRng(tf.constant(seed), tf.constant(0), num_examples=BATCH)
-    drawn = models.image_random_numbers(sizes, CODEBOOK, SEED, BATCH)(0)
+    drawn = models.SUBJECTS["vq_vae"].random_numbers(
+        {**sizes._asdict(), **CODEBOOK._asdict()}, SEED, BATCH
+    )(0)
     with tf.GradientTape() as tape:
         tape.watch(weights)
         nats, numbers, found = model.loss(
@@ -138,7 +140,7 @@ def test_clips_by_hand_have_our_bound_and_gradients():
         (BATCH, CLIPS.length)
     )
     clips = tf.constant(sound.astype(np.int32))
-    drawn = models.audio_random_numbers(CLIPS, SEED, BATCH)(0)
+    drawn = models.SUBJECTS["audio_vae"].random_numbers(CLIPS._asdict(), SEED, BATCH)(0)
     given = BatchRng(tf.constant(step_seed(SEED, 0)), tf.constant(0))
     with tf.GradientTape() as tape:
         tape.watch(weights)
