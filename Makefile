@@ -6,9 +6,11 @@ SHELL := bash
 PYTHON := .venv/bin/python
 BENCH := bin/bench --gin_config=configs/bench/nuts.gin
 ifneq ($(NUM_ROWS),)
-# A smaller problem is another one: its records and table go to a folder of their own.
+# A quick look: one short round.  A smaller problem is another one, so its records and
+# table go to a folder of their own.
 BENCH += --gin_param=datasets.load_covertype.num_rows=$(NUM_ROWS)
 BENCH += --gin_param='bench.compare_samplers.out="runs/bench-nuts-$(NUM_ROWS)"'
+BENCH += --gin_param=bench.compare_samplers.num_rounds=1
 BENCH += --gin_param=bench.compare_samplers.min_seconds=0.5
 endif
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))

@@ -93,6 +93,17 @@ def test_table_and_plot_are_rendered_beside_the_records(problem, tmp_path):
     assert (tmp_path / "plots" / "nuts_speedup.png").stat().st_size > 10_000
 
 
+def test_ours_on_fewer_rows_is_in_the_table_of_sizes(problem, tmp_path):
+    records = run(problem, tmp_path, ["ppl_core"], fewer_rows=[80, 200])
+    told = [(made.system, made.problem["rows"]) for made in records]
+    assert told == [("ppl_core_whole", 80), ("ppl_core", 80), ("ppl_core", 200)]
+    assert all(made.check["passed"] for made in records)
+    assert len({made.provenance["bench_id"] for made in records}) == 2
+    text = (tmp_path / "tables" / "nuts_speedup.md").read_text()
+    assert text.startswith("# NUTS on made, N = 200 x 4")
+    assert "\n| 80 |" in text
+
+
 def test_a_system_that_takes_too_long_is_a_failed_record(problem, tmp_path):
     (made,) = run(problem, tmp_path, ["handwritten_tf"], timeout_seconds=0.5)
     assert made.status == "failed" and "0 s" in made.reason
