@@ -1,61 +1,13 @@
-"""Bijectors from R^k onto supports: TFP's defaults, with corrections."""
+"""Bijectors from R^k onto supports, where TFP's defaults are wrong."""
 
+import math
 import types
-from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.bijectors import pad
-
-_ON_SPHERE = (tfd.VonMisesFisher, tfd.PowerSpherical, tfd.SphericalUniform)
-_CORRECTED = (tfd.WishartLinearOperator, tfd.LKJ)
-
-
-def event_space_bijector(distribution: tfd.Distribution) -> tfb.Bijector | None:
-    """Returns a bijector from R^k onto the distribution's support; None if discrete.
-
-    It is TFP's default, except for
-      Wishart distributions: TFP's reaches only Cholesky diagonals above log 2, and
-        works only in float32.
-      truncated distributions: TFP's is NaN for an infinite bound.
-      LKJ: TFP's log determinant belongs to matrices whose diagonal varies.
-    On a simplex of K parts, TFP's log determinant is that of the surface area, which
-    exceeds that of the first K - 1 parts by (log K) / 2.
-
-    Raises ValueError for a distribution on a sphere, where TFP's default reaches only
-    one orthant, for a Masked distribution, and for other distributions built from a
-    Wishart or LKJ.
-    """
-    chain = list(_base_distributions(distribution))
-    if any(isinstance(base, _ON_SPHERE) for base in chain):
-        raise ValueError(
-            "lies on a sphere, of which TFP's bijector reaches only one orthant; "
-            "normalise a normal vector instead"
-        )
-    if any(isinstance(base, _CORRECTED) for base in chain[1:]):
-        raise ValueError(
-            f"is built from a {type(chain[-1]).__name__}, for which TFP's bijector is "
-            "wrong; make that a random variable itself, with sample_shape"
-        )
-    if any(isinstance(base, tfd.Masked) for base in chain):
-        raise ValueError(
-            "is a Masked distribution, whose masked entries have no density; use the "
-            "mask tracer, or only the entries that count"
-        )
-    if isinstance(distribution, (tfd.TruncatedNormal, tfd.TruncatedCauchy)):
-        return _between(distribution)
-    if not isinstance(distribution, _CORRECTED):
-        return distribution.experimental_default_event_space_bijector()
-    if isinstance(distribution, tfd.LKJ):
-        cholesky, product = tfb.CorrelationCholesky(), CorrelationOuterProduct()
-    else:
-        cholesky = tfb.FillScaleTriL(diag_bijector=tfb.Softplus(), diag_shift=None)
-        product = tfb.CholeskyOuterProduct()
-    if distribution.input_output_cholesky:
-        return cholesky
-    return tfb.Chain([product, cholesky])
 
 
 class CorrelationOuterProduct(tfb.CholeskyOuterProduct):
@@ -68,8 +20,86 @@ class CorrelationOuterProduct(tfb.CholeskyOuterProduct):
         return tf.reduce_sum(tf.cast(below, x.dtype) * log_diagonal, axis=-1)
 
 
-def _between(distribution: tfd.Distribution) -> tfb.Bijector:
-    """From R onto the interval of a truncated distribution, with bounds or without."""
+class Direction(tfb.Bijector):
+    """From y in R^n onto the sphere: the direction of v = y + (1, 0, ..., 0).
+
+    The length of v is a coordinate more than the sphere has.  It gets the density of a
+    standard normal vector's length, independent of the direction, and that is part of
+    the log determinant.  So y = 0 has a direction, and a density on the sphere becomes
+    a proper one on R^n.  The inverse takes a length of 1.
+
+    Stan's unit_vector is the same without the shift.
+    """
+
+    def __init__(self, validate_args: bool = False, name: str = "direction") -> None:
+        super().__init__(
+            forward_min_event_ndims=1,
+            validate_args=validate_args,
+            parameters=dict(validate_args=validate_args, name=name),
+            name=name,
+        )
+
+    @classmethod
+    def _parameter_properties(cls, dtype: tf.DType) -> dict[str, object]:
+        return {}
+
+    def _forward(self, y: tf.Tensor) -> tf.Tensor:
+        return tf.math.l2_normalize(_shifted(y), axis=-1, epsilon=0.0)
+
+    def _inverse(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.concat([x[..., :1] - 1.0, x[..., 1:]], axis=-1)
+
+    def _forward_log_det_jacobian(self, y: tf.Tensor) -> tf.Tensor:
+        n = y.shape[-1]
+        log_norm = (n / 2 - 1) * math.log(2.0) + math.lgamma(n / 2)
+        return -0.5 * tf.reduce_sum(_shifted(y) ** 2, axis=-1) - log_norm
+
+    def _inverse_log_det_jacobian(self, x: tf.Tensor) -> tf.Tensor:
+        return -self._forward_log_det_jacobian(self._inverse(x))
+
+
+class Angle(Direction):
+    """From R^2 onto the angles from -pi to pi, of which those two are the same."""
+
+    def __init__(self, validate_args: bool = False, name: str = "angle") -> None:
+        tfb.Bijector.__init__(
+            self,
+            forward_min_event_ndims=1,
+            inverse_min_event_ndims=0,
+            validate_args=validate_args,
+            parameters=dict(validate_args=validate_args, name=name),
+            name=name,
+        )
+
+    def _forward(self, y: tf.Tensor) -> tf.Tensor:
+        v = _shifted(y)
+        return tf.math.atan2(v[..., 1], v[..., 0])
+
+    def _inverse(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.stack([tf.cos(x) - 1.0, tf.sin(x)], axis=-1)
+
+    def _forward_event_shape(self, shape: tf.TensorShape) -> tf.TensorShape:
+        return shape[:-1]
+
+    def _forward_event_shape_tensor(self, shape: tf.Tensor) -> tf.Tensor:
+        return shape[:-1]
+
+    def _inverse_event_shape(self, shape: tf.TensorShape) -> tf.TensorShape:
+        return shape.concatenate([2])
+
+    def _inverse_event_shape_tensor(self, shape: tf.Tensor) -> tf.Tensor:
+        return tf.concat([shape, [2]], axis=0)
+
+
+def _shifted(y: tf.Tensor) -> tf.Tensor:
+    return tf.concat([y[..., :1] + 1.0, y[..., 1:]], axis=-1)
+
+
+def between(distribution: tfd.Distribution) -> tfb.Bijector:
+    """From R onto the interval of a truncated distribution, with bounds or without.
+
+    Raises ValueError for bounds of which some are infinite and some are not.
+    """
     low, high = (tf.get_static_value(b) for b in (distribution.low, distribution.high))
     has_low = low is None or bool(np.isfinite(low).all())
     has_high = high is None or bool(np.isfinite(high).all())
@@ -79,26 +109,13 @@ def _between(distribution: tfd.Distribution) -> tfb.Bijector:
             "separate variables for these"
         )
     if has_low and has_high:
-        return distribution.experimental_default_event_space_bijector()
+        return tfb.Sigmoid(distribution.low, distribution.high)
     if has_low:
         return tfb.Chain([tfb.Shift(distribution.low), tfb.Softplus()])
     if has_high:
         negative = tfb.Scale(tf.constant(-1, distribution.dtype))
         return tfb.Chain([tfb.Shift(distribution.high), negative, tfb.Softplus()])
     return tfb.Identity()
-
-
-def _base_distributions(
-    distribution: tfd.Distribution | None,
-) -> Iterator[tfd.Distribution]:
-    """The distribution, then those it wraps (as Sample and Independent do)."""
-    while distribution is not None:
-        yield distribution
-        distribution = getattr(
-            distribution,
-            "distribution",
-            getattr(distribution, "components_distribution", None),
-        )
 
 
 def _reshape(array: np.ndarray, newshape: list[int]) -> np.ndarray:

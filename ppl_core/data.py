@@ -6,6 +6,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
+from ppl_core import preimages
+
 
 def to_tensor(value: Any, dtype: tf.DType, label: str) -> tf.Tensor:
     """`value` as a tensor for a variable of `dtype`.
@@ -44,10 +46,14 @@ def fill_masked(value: Any, mask: Any, event_ndims: Any) -> Any:
         return value  # too long a mask is an error, once the log prob is known
     entries = tf.shape(value)[:ndims]
     where = tf.broadcast_to(where, entries)
-    events = tf.reshape(value, tf.concat([[-1], tf.shape(value)[ndims:]], 0))
-    first = events[tf.argmax(tf.cast(tf.reshape(where, [-1]), tf.int32))]
+    first = tf.argmax(tf.cast(tf.reshape(where, [-1]), tf.int32))
     where = tf.reshape(where, tf.concat([entries, [1] * event_ndims], 0))
-    return tf.where(where, value, first)
+
+    def fill(part: tf.Tensor) -> tf.Tensor:
+        events = tf.reshape(part, tf.concat([[-1], tf.shape(part)[ndims:]], 0))
+        return tf.where(where, part, events[first])
+
+    return preimages.moved(value, fill)
 
 
 def check_values_of(bijector: tfb.Bijector, value: tf.Tensor, label: str) -> None:

@@ -7,9 +7,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
-from tensorflow_probability.python.internal import special_math
+from tensorflow_probability.python.internal import samplers, special_math
 
-from ppl_core.bijectors import CorrelationOuterProduct
+from ppl_core.bijectors import CorrelationOuterProduct, between
 
 
 class Bernoulli(tfd.Bernoulli):
@@ -30,12 +30,20 @@ class _OfFactor:
     """
 
     _to_matrix: tfb.Bijector = tfb.CholeskyOuterProduct()
+    _to_factor: tfb.Bijector = tfb.FillScaleTriL(
+        diag_bijector=tfb.Softplus(), diag_shift=None
+    )
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         log_prob = super()._log_prob(x)  # type: ignore[misc]
         if not self.input_output_cholesky:  # type: ignore[attr-defined]
             return log_prob
         return log_prob + self._to_matrix.forward_log_det_jacobian(x, event_ndims=2)
+
+    def _default_event_space_bijector(self) -> tfb.Bijector:
+        if self.input_output_cholesky:  # type: ignore[attr-defined]
+            return self._to_factor
+        return tfb.Chain([self._to_matrix, self._to_factor])
 
 
 class WishartLinearOperator(_OfFactor, tfd.WishartLinearOperator):
@@ -50,6 +58,7 @@ class LKJ(_OfFactor, tfd.LKJ):
     """tfd.LKJ with the density of what it draws."""
 
     _to_matrix = CorrelationOuterProduct()
+    _to_factor = tfb.CorrelationCholesky()
 
 
 class FlatDirichlet(tfd.FlatDirichlet):
@@ -117,6 +126,61 @@ class GeneralizedExtremeValue(tfd.GeneralizedExtremeValue):
         return tf.where(inside, log_prob, tf.constant(-np.inf, log_prob.dtype))
 
 
+class InverseGaussian(tfd.InverseGaussian):
+    """tfd.InverseGaussian with a bijector that works in float64 and above 88."""
+
+    def _default_event_space_bijector(self) -> tfb.Bijector:
+        return tfb.Softplus()
+
+
+class DoublesidedMaxwell(tfd.DoublesidedMaxwell):
+    """tfd.DoublesidedMaxwell that samples in float64."""
+
+    def _sample_n(self, n: Any, seed: Any = None) -> tf.Tensor:
+        normal_seed, sign_seed = samplers.split_seed(seed, salt="DoublesidedMaxwell")
+        loc, scale = tf.convert_to_tensor(self.loc), tf.convert_to_tensor(self.scale)
+        shape = tf.concat([[n], self._batch_shape_tensor(loc=loc, scale=scale)], 0)
+        normals = samplers.normal(
+            tf.concat([shape, [3]], 0), dtype=self.dtype, seed=normal_seed
+        )
+        signs = tfp.random.rademacher(shape, dtype=self.dtype, seed=sign_seed)
+        return signs * tf.norm(normals, axis=-1) * scale + loc
+
+
+class ContinuousBernoulli(tfd.ContinuousBernoulli):
+    """tfd.ContinuousBernoulli whose values have the dtype of its parameter."""
+
+    def __init__(
+        self,
+        logits: Any = None,
+        probs: Any = None,
+        dtype: tf.DType | None = None,
+        **kwargs: Any,
+    ) -> None:
+        given = logits if probs is None else probs
+        if dtype is None and given is not None:
+            dtype = tf.convert_to_tensor(given, dtype_hint=tf.float32).dtype
+        super().__init__(logits, probs, dtype or tf.float32, **kwargs)
+
+    @classmethod
+    def _parameter_properties(cls, dtype: Any, num_classes: Any = None) -> Any:
+        return super()._parameter_properties(dtype, num_classes)
+
+
+class OrderedLogistic(tfd.OrderedLogistic):
+    """tfd.OrderedLogistic with finite log probs and gradients at far cut points."""
+
+    def categorical_log_probs(self) -> tf.Tensor:
+        cutpoints = tf.convert_to_tensor(self.cutpoints)
+        distance = tf.convert_to_tensor(self.loc)[..., tf.newaxis] - cutpoints
+        log_above = tf.math.log_sigmoid(distance)
+        log_below = tf.math.log_sigmoid(-distance)
+        # With s the logistic function, s(a) - s(b) = s(a) s(-b) (1 - exp(b - a)).
+        gaps = tfp.math.log1mexp(cutpoints[..., 1:] - cutpoints[..., :-1])
+        between = log_above[..., :-1] + log_below[..., 1:] + gaps
+        return tf.concat([log_below[..., :1], between, log_above[..., -1:]], axis=-1)
+
+
 class TruncatedNormal(tfd.TruncatedNormal):
     """tfd.TruncatedNormal with gradients at infinite bounds, and far in the tails."""
 
@@ -140,6 +204,9 @@ class TruncatedNormal(tfd.TruncatedNormal):
         outside = (x < self.low) | (x > self.high)
         return tf.where(outside, tf.constant(-np.inf, log_prob.dtype), log_prob)
 
+    def _default_event_space_bijector(self) -> tfb.Bijector:
+        return between(self)
+
 
 class TruncatedCauchy(tfd.TruncatedCauchy):
     """tfd.TruncatedCauchy with gradients at infinite bounds."""
@@ -158,6 +225,9 @@ class TruncatedCauchy(tfd.TruncatedCauchy):
         )
         outside = (x < self.low) | (x > self.high)
         return tf.where(outside, tf.constant(-np.inf, log_prob.dtype), log_prob)
+
+    def _default_event_space_bijector(self) -> tfb.Bijector:
+        return between(self)
 
 
 def _standard_bound(

@@ -210,14 +210,6 @@ class BatchReshape(tfd.BatchReshape):
         return self._call_reshape_input_output(log_prob, x, extra_kwargs=kwargs)
 
 
-class MixtureSameFamily(tfd.MixtureSameFamily):
-    """tfd.MixtureSameFamily whose components know the preimages."""
-
-    def _pad_sample_dims(self, x: tf.Tensor, event_ndims: Any = None) -> tf.Tensor:
-        pad = super()._pad_sample_dims
-        return preimages.moved(x, lambda part: pad(part, event_ndims))
-
-
 def times(power: tf.Tensor, log: tf.Tensor) -> tf.Tensor:
     """power * log, and 0 for a power of 0 of an infinite logarithm."""
     none = tf.equal(power, 0.0) & tf.math.is_inf(log)

@@ -1,18 +1,31 @@
 """This package's densities in place of TFP's, also inside other distributions."""
 
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
+from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from ppl_core import densities, edges
+from ppl_core import densities, edges, mixtures, spheres
 
-_OURS = {
-    getattr(tfd, name): kind
-    for module in (densities, edges)
-    for name, kind in vars(module).items()
-    if inspect.isclass(kind) and hasattr(tfd, name) and kind is not getattr(tfd, name)
+_OURS: dict[type, type] = {  # by TFP's classes that they replace
+    getattr(tfd, name): ours
+    for module in (densities, edges, mixtures, spheres)
+    for name, ours in vars(module).items()
+    if inspect.isclass(ours) and getattr(tfd, name, ours) is not ours
 }
+_WRONG_BIJECTOR = (
+    tfd.InverseGaussian,
+    tfd.LKJ,
+    tfd.PowerSpherical,
+    tfd.SphericalUniform,
+    tfd.TruncatedCauchy,
+    tfd.TruncatedNormal,
+    tfd.VonMises,
+    tfd.VonMisesFisher,
+    tfd.WishartLinearOperator,
+)
 
 
 def mend(distribution: Any) -> Any:
@@ -29,6 +42,47 @@ def mend(distribution: Any) -> Any:
     return ours(**parameters)
 
 
+def event_space_bijector(distribution: tfd.Distribution) -> tfb.Bijector | None:
+    """Returns a bijector from R^k onto the distribution's support; None if discrete.
+
+    It is TFP's default, except for
+      Wishart distributions: TFP's reaches only Cholesky diagonals above log 2, and
+        works only in float32.
+      truncated distributions: TFP's is NaN for an infinite bound.
+      LKJ: TFP's log determinant belongs to matrices whose diagonal varies.
+      VonMises: TFP's cuts the circle.  This one has two coordinates; see `Angle`.
+      distributions on spheres: TFP's reaches one orthant; see `Direction`.
+      InverseGaussian: TFP's works only in float32, and reaches no value above 88.
+      mixtures: TFP has none.
+    On a simplex of K parts, TFP's log determinant is that of the surface area, which
+    exceeds that of the first K - 1 parts by (log K) / 2.
+
+    Raises ValueError for a Masked distribution, for a mixture of different supports,
+    for a transformation that is not one-to-one, and for a subclass of one of these.
+    """
+    distribution = mend(distribution)
+    for base in _base_distributions(distribution):
+        if isinstance(base, tfd.Masked):
+            raise ValueError(
+                "is a Masked distribution, whose masked entries have no density; use "
+                "the mask tracer, or only the entries that count"
+            )
+        is_ours = isinstance(base, tuple(_OURS.values()))
+        if isinstance(base, _WRONG_BIJECTOR) and not is_ours:
+            raise ValueError(
+                f"is a {type(base).__name__}, whose base class has a wrong bijector in "
+                "TFP; give it a `bijector=` of yours"
+            )
+    bijector = distribution.experimental_default_event_space_bijector()
+    if bijector is not None and not bijector._is_injective:
+        name = getattr(distribution, "bijector", bijector).name
+        raise ValueError(
+            f"is transformed by {name!r}, which is not one-to-one; wanted a bijector "
+            "that is, or a `bijector=` of yours onto its values"
+        )
+    return bijector
+
+
 def _mend_inside(part: Any) -> Any:
     if isinstance(part, tfd.JointDistribution):
         return part
@@ -40,3 +94,16 @@ def _mend_inside(part: Any) -> Any:
             same = all(a is b for a, b in zip(mended, part, strict=True))
             return part if same else type(part)(mended)
     return part
+
+
+def _base_distributions(
+    distribution: tfd.Distribution | None,
+) -> Iterator[tfd.Distribution]:
+    """The distribution, then those it wraps (as Sample and Independent do)."""
+    while distribution is not None:
+        yield distribution
+        distribution = getattr(
+            distribution,
+            "distribution",
+            getattr(distribution, "components_distribution", None),
+        )

@@ -63,8 +63,8 @@ def unconstrain(
     No evaluation draws a variable.
 
     Raises ValueError for a variable that would be drawn because `block` hides it, for a
-    discrete latent variable, for one on a sphere, for a program without any, and for
-    a variable whose parts keep another dtype.
+    discrete latent variable, for a program without any, and for a variable whose
+    parts keep another dtype.
 
     >>> def model():
     ...     scale = ppl.HalfNormal(1.0, name="scale")

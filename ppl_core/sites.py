@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from ppl_core.bijectors import event_space_bijector
+from ppl_core.mending import event_space_bijector
 from ppl_core.random_variable import RandomVariable
 from ppl_core.terms import is_deterministic
 from ppl_core.trace import (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
-from scipy import stats
+from scipy import special, stats
 
 import ppl_core as ppl
 from ppl_core.densities import Bernoulli, bernoulli_log_prob
@@ -287,19 +287,104 @@ def test_a_half_bounded_normals_mean_and_its_locations_gradient():
     np.testing.assert_allclose(grad[:, 0], [0.15892, -1.51192], atol=1e-5)
 
 
-def test_latents_that_have_no_bijector_are_refused_by_name():
-    for kind, arguments in {
-        "Masked": (tfd.Gamma([1.0, 2.0], 1.0), [True, False]),
-        "BatchConcat": ([tfd.Normal([0.0], 1.0), tfd.Exponential([1.0])], 0),
-        "Blockwise": ([tfd.Normal(0.0, 1.0), tfd.Exponential(1.0)],),
-        "MarkovChain": (tfd.HalfNormal(1.0), lambda _, x: tfd.Normal(x, 1.0), 3),
-    }.items():
-
-        def model(kind=kind, arguments=arguments):
-            getattr(ppl, kind)(*arguments, name="x")
-
-        with pytest.raises(ValueError, match=rf"{kind}\(name='x'\)"):
-            ppl.unconstrain(model)
+def test_mixed_infinite_bounds_are_refused():
     mixed = [0.0, -np.inf], [1.0, np.inf]
     with pytest.raises(ValueError, match="some infinite and some not"):
         ppl.unconstrain(lambda: ppl.TruncatedNormal(0.0, 1.0, *mixed, name="x"))
+
+
+# What TFP offers in float32 alone
+
+
+def test_an_inverse_gaussian_is_a_latent_variable_in_float64_and_above_88():
+    for dtype in (np.float32, np.float64):
+        posterior = ppl.unconstrain(
+            lambda: ppl.InverseGaussian(dtype(200.0), dtype(90.0), name="x"),  # noqa: B023
+            dtype=tf.as_dtype(dtype),
+        )
+        u = np.array([-3.0, 0.0, 2.0, 500.0], dtype)
+        x = np.logaddexp(0, u.astype(np.float64))
+        np.testing.assert_allclose(posterior.constrain(u[:, None])["x"], x, rtol=1e-6)
+        law = stats.invgauss(200 / 90, scale=90)
+        expected = law.logpdf(x) - np.logaddexp(0, -u)
+        np.testing.assert_allclose(posterior.log_prob(u[:, None]), expected, rtol=2e-6)
+    two = ppl.InverseGaussian(float64(2.0), float64(1.0), name="x")
+    assert two.dtype == tf.float64
+    np.testing.assert_allclose(
+        two.log_prob(0.7), stats.invgauss(2.0).logpdf(0.7), rtol=1e-12
+    )
+
+
+def test_a_doublesided_maxwell_samples_in_float64():
+    with ppl.seeded((1, 2)):
+        draws = ppl.DoublesidedMaxwell(
+            float64(2.0), float64(1.5), sample_shape=20000, name="x"
+        )
+    assert draws.dtype == tf.float64
+    z = (draws.numpy() - 2.0) / 1.5
+    assert stats.kstest(np.abs(z), stats.maxwell.cdf).pvalue > 1e-3
+    assert abs((z < 0).mean() - 0.5) < 0.02
+    expected = stats.maxwell.logpdf(np.abs(z)) - np.log(2 * 1.5)
+    np.testing.assert_allclose(draws.log_prob(), expected, rtol=1e-10)
+    ours = ppl.DoublesidedMaxwell(0.5, 2.0, name="x").distribution
+    theirs = tfd.DoublesidedMaxwell(0.5, 2.0)
+    np.testing.assert_array_equal(
+        ours.sample(9, seed=(1, 2)), theirs.sample(9, seed=(1, 2))
+    )
+
+
+def test_a_continuous_bernoulli_has_the_dtype_of_its_parameter():
+    for key, number in (("probs", 0.3), ("logits", -0.7)):
+        variable = ppl.ContinuousBernoulli(
+            **{key: float64(number)}, sample_shape=20000, seed=1, name="x"
+        )
+        assert variable.dtype == variable.log_prob().dtype == tf.float64
+        rate = number if key == "logits" else np.log(0.3 / 0.7)  # p(x) ~ exp(rate x)
+        expected = rate * variable.numpy() - np.log(np.expm1(rate) / rate)
+        np.testing.assert_allclose(variable.log_prob(), expected, rtol=1e-9, atol=1e-12)
+
+        def cdf(x, rate=rate):
+            return np.expm1(rate * x) / np.expm1(rate)
+
+        assert stats.kstest(variable.numpy(), cdf).pvalue > 1e-3
+    assert ppl.ContinuousBernoulli(0.3, name="x").dtype == tf.float32
+
+
+# Ordered categories
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+def test_an_ordered_logistic_has_gradients_at_far_cut_points(dtype):
+    cutpoints = tf.constant([-900.0, -1.0, 0.5, 800.0], dtype)
+    loc = tf.constant(0.25, dtype)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([cutpoints, loc])
+        log_probs = [
+            ppl.OrderedLogistic(cutpoints, loc, value=k, name="y").log_prob()
+            for k in range(5)
+        ]
+    # log s(a) = -log(1 + exp(-a)) with a = loc - cut, by hand in float64
+    a = 0.25 - np.array([-900.0, -1.0, 0.5, 800.0])
+    above = -np.logaddexp(0, -a)
+    below = -np.logaddexp(0, a)
+    middle = above[:-1] + below[1:] + np.log(-np.expm1(a[1:] - a[:-1]))
+    np.testing.assert_allclose(log_probs, [below[0], *middle, above[-1]], rtol=1e-6)
+    share = special.expit(a)
+    by_loc = [-share[0], *(1 - share[:-1] - share[1:]), 1 - share[-1]]
+    for k, log_prob in enumerate(log_probs):
+        np.testing.assert_allclose(tape.gradient(log_prob, loc), by_loc[k], atol=1e-6)
+        by_cut = tape.gradient(log_prob, cutpoints).numpy()
+        assert np.isfinite(by_cut).all()
+        assert by_cut.sum() == pytest.approx(-by_loc[k], abs=1e-5)
+
+
+def test_an_ordered_logistic_equals_tfps_where_that_is_right():
+    cutpoints, loc = [[-1.0, 0.4], [0.0, 3.0]], [0.0, 1.0]
+    ours = ppl.OrderedLogistic(cutpoints, loc, name="y", value=[1, 2]).distribution
+    theirs = tfd.OrderedLogistic(cutpoints, loc)
+    np.testing.assert_allclose(
+        ours.categorical_probs(), theirs.categorical_probs(), rtol=1e-5
+    )
+    np.testing.assert_array_equal(
+        ours.sample(5, seed=(1, 2)), theirs.sample(5, seed=(1, 2))
+    )

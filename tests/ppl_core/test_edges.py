@@ -18,7 +18,7 @@ def log_prob_and_slope(kind, arguments, u, dtype=tf.float32):
         constants = [tf.constant(argument, dtype) for argument in arguments]
         getattr(ppl, kind)(*constants, name="x")
 
-    posterior = ppl.unconstrain(model)
+    posterior = ppl.unconstrain(model, dtype=dtype)
     log_prob, grad = posterior.log_prob_and_grad(tf.constant(u, dtype)[:, None])
     return log_prob.numpy(), grad.numpy()[:, 0]
 
@@ -116,7 +116,7 @@ def test_a_dirichlet_has_a_density_where_parts_round_to_zero():
     def model():
         ppl.Dirichlet(tf.constant(alpha, tf.float32), name="x")
 
-    posterior = ppl.unconstrain(model)
+    posterior = ppl.unconstrain(model, dtype=tf.float32)
     log_prob, grad = posterior.log_prob_and_grad(tf.constant(u, tf.float32))
     log_x = special.log_softmax(np.pad(u, [(0, 0), (0, 1)]), axis=-1)
     log_beta = special.gammaln(alpha).sum() - special.gammaln(alpha.sum())
@@ -154,7 +154,7 @@ WRAPPED = {
 
 @pytest.mark.parametrize("kind", WRAPPED)
 def test_densities_inside_others_have_it_too(kind):
-    posterior = ppl.unconstrain(WRAPPED[kind])
+    posterior = ppl.unconstrain(WRAPPED[kind], dtype=tf.float32)
     u = tf.constant([[100.0, -30.0], [20.0, 17.0]])
     # A masked entry has only its log determinant, -2 log 2 at 0.
     rest, extra = tf.zeros([2, posterior.dim - 2]), -2 * np.log(2) * (kind == "mask")

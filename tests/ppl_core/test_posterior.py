@@ -181,7 +181,6 @@ LINES = {
         F64(0.0), F64(1.0), F64(-1.0), F64(2.0), name="x"
     ),
     "Uniform": lambda: ppl.Uniform(F64(1.0), F64(3.0), name="x"),
-    "VonMises": lambda: ppl.VonMises(F64(0.0), F64(1.0), name="x"),
     "Weibull": lambda: ppl.Weibull(F64(1.5), F64(1.0), name="x"),
     "positive definite": lambda: ppl.WishartTriL(F64(3.0), np.eye(1), name="x"),
     "two-dimensional simplex": lambda: ppl.Dirichlet(np.array([2.0, 1.5]), name="x"),
@@ -317,25 +316,33 @@ def test_discrete_variables_with_float_values_are_refused(name):
         ppl.unconstrain(DISCRETE_FLOATS[name])
 
 
+def test_subclasses_whose_bijector_is_wrong_are_refused():
+    class Wishart(tfd.WishartTriL):
+        """One that is not this package's."""
+
+    wishart = Wishart(4.0, np.eye(2, dtype="f"))
+    with pytest.raises(
+        ValueError, match=r"Sample\(name='w'\) is a Wishart, whose base"
+    ):
+        ppl.unconstrain(lambda: ppl.Sample(wishart, 2, name="w"))
+
+
 @pytest.mark.parametrize(
-    "program",
+    "distribution",
     [
-        lambda: ppl.VonMisesFisher([0.0, 1.0], 1.0, name="u"),
-        lambda: ppl.PowerSpherical([0.0, 1.0], 1.0, name="u"),
-        lambda: ppl.SphericalUniform(3, name="u"),
-        lambda: ppl.Sample(tfd.SphericalUniform(3), 2, name="u"),
+        tfd.WishartTriL(4.0, np.eye(2, dtype="f")),
+        tfd.LKJ(3, 1.5),
+        tfd.TruncatedNormal(0.0, 1.0, 0.0, np.inf),
     ],
 )
-def test_a_sphere_is_refused_since_tfps_bijector_reaches_one_orthant(program):
-    with pytest.raises(ValueError, match=r"\(name='u'\) lies on a sphere"):
-        ppl.unconstrain(program)
-
-
-def test_wisharts_within_other_distributions_are_refused():
-    with pytest.raises(
-        ValueError, match=r"Sample\(name='w'\) is built from a WishartTriL"
-    ):
-        ppl.unconstrain(lambda: ppl.Sample(tfd.WishartTriL(4.0, np.eye(2, dtype="f")), 2, name="w"))  # fmt: skip  # noqa: E501
+def test_two_of_a_kind_have_the_density_and_bijector_of_each(distribution):
+    pair = ppl.unconstrain(lambda: ppl.Sample(distribution, 2, name="x"))
+    kind = getattr(ppl, type(distribution).__name__)
+    single = ppl.unconstrain(lambda: kind(**distribution.parameters | {"name": "x"}))
+    u = tf.random.stateless_normal([3, pair.dim], (1, 2))
+    each = single.log_prob(tf.reshape(u, [6, single.dim]))
+    expected = tf.reduce_sum(tf.reshape(each, [3, 2]), axis=1)
+    np.testing.assert_allclose(pair.log_prob(u), expected, rtol=1e-5)
 
 
 def test_missing_and_unknown_values_are_errors():
