@@ -2,7 +2,7 @@
 
     python -m tests.experiments.bench.on_four_devices results.json
 
-Here nothing is judged: test_accounting.py reads the file.
+Here nothing is judged: test_counting.py reads the file.
 """
 
 import contextlib
