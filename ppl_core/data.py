@@ -28,7 +28,8 @@ def to_tensor(value: Any, dtype: tf.DType, label: str) -> tf.Tensor:
     if dtype.is_integer or dtype.is_bool:
         value = _to_whole(value, dtype, label)
     value = tf.convert_to_tensor(value, dtype_hint=dtype)
-    if value.dtype.is_floating and dtype.is_floating:
+    is_number = value.dtype.is_floating or value.dtype.is_integer or value.dtype.is_bool
+    if is_number and dtype.is_floating:
         return tf.cast(value, dtype)
     return value
 

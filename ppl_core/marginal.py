@@ -12,6 +12,7 @@ from tensorflow_probability import distributions as tfd
 from ppl_core.gradients import reached_from
 from ppl_core.random_variable import RandomVariable
 from ppl_core.shapes import Plates
+from ppl_core.sites import middle
 from ppl_core.terms import is_deterministic, is_factor
 from ppl_core.trace import Tracer, forward, only_tracers, trace
 from ppl_core.tracers import Constructor, expecting, required_name
@@ -73,6 +74,8 @@ class _Summed(NamedTuple):
     """A variable that is summed out."""
 
     label: str
+    variable: RandomVariable
+    scale: Any
     shape: tuple[int, ...]
     values: np.ndarray  # those that one entry may have
     plates: Plates
@@ -84,6 +87,7 @@ class _Call(NamedTuple):
 
     result: Any
     options: dict[str, Any]  # as the tracers further out leave them
+    scale: Any  # as the program itself sets it
     is_changed: bool  # whether these changed the distribution's arguments
 
 
@@ -118,6 +122,8 @@ def _first_run(
                 raise ValueError(f"{label}: given a mask, wanted it without one")
             summed[name] = _Summed(
                 label,
+                variable,
+                kwargs.get("log_prob_scale"),
                 tuple(variable.shape),
                 _values_of(variable.distribution, label),
                 kwargs.get("plates", ()),
@@ -131,6 +137,7 @@ def _first_run(
             final.append((args, kwargs))
             return construct(*args, **kwargs)
 
+        own_scale = kwargs.get("log_prob_scale")
         result = forward(note, *args, **kwargs)
         last_args, last = final[-1] if final else (args, {})
         given = {key: part for key, part in last.items() if key in kwargs}
@@ -143,7 +150,10 @@ def _first_run(
             )
         )
         calls[name] = _Call(
-            result, {key: last[key] for key in _OPTIONS if key in last}, is_changed
+            result,
+            {key: last[key] for key in _OPTIONS if key in last},
+            own_scale,
+            is_changed,
         )
         return result
 
@@ -166,7 +176,7 @@ def _later_run(
             kwargs["value"] = lambda _: assignment[name]
         else:
             call = calls[name]
-            if not isinstance(call.result, RandomVariable):  # replaced by `intervene`
+            if not isinstance(call.result, RandomVariable) or call.result.replaced:
                 return call.result
             kwargs |= call.options
             if not hasattr(construct, "computes_value"):
@@ -194,7 +204,11 @@ def _set_marginal(
                 f"wanted one entry for each entry of the plates {plates}, which all "
                 "summed variables share"
             )
-    dependent = _dependent(summed, run)
+        if part.variable.is_marginal:
+            raise ValueError(
+                f"{part.label}: depends on another sum; give all names to one call"
+            )
+    dependent, restricted = _dependent(summed, calls, run)
     for name in dependent:
         call = calls[name]
         if is_deterministic(call.result):
@@ -205,7 +219,15 @@ def _set_marginal(
             reason = "depends on it, and a tracer around changes its arguments"
         elif call.options.get("plates", ())[: len(plates)] != plates:
             reason = f"depends on it, and stands outside its plates {plates}"
-        elif not _same(call, calls[dependent[0]]):
+        elif call.result.is_marginal:
+            reason = "depends on it and on another sum; give all names to one call"
+        elif name in restricted:
+            reason = (
+                "depends on it by its support, which must be one for all its values"
+            )
+        elif not all(_same(call.scale, part.scale) for part in summed.values()):
+            reason = "depends on it, and has another scale than it"
+        elif not _same(_outer_scale(call), _outer_scale(calls[dependent[0]])):
             reason = "depends on it, and has another scale than the others that do"
         else:
             continue
@@ -240,39 +262,51 @@ def _in_plates(
     return tf.reduce_sum(log_prob, axis=axes)
 
 
-def _same(call: _Call, other: _Call) -> bool:
-    """Whether the two variables have one scale."""
-    scales = [part.options.get("log_prob_scale") for part in (call, other)]
-    if scales[0] is scales[1]:
-        return True
-    return all(isinstance(scale, float) for scale in scales) and scales[0] == scales[1]
+def _outer_scale(call: _Call) -> Any:
+    return call.options.get("log_prob_scale")
+
+
+def _same(scale: Any, other: Any) -> bool:
+    """Whether two scales are one."""
+    return scale is other or (
+        isinstance(scale, (int, float))
+        and isinstance(other, (int, float))
+        and scale == other
+    )
 
 
 def _dependent(
-    summed: Mapping[str, _Summed], run: Callable[[_Assignment], _Variables]
-) -> list[str]:
-    """The variables whose term or value depends on the summed ones, in order.
+    summed: Mapping[str, _Summed],
+    calls: Mapping[str, _Call],
+    run: Callable[[_Assignment], _Variables],
+) -> tuple[list[str], list[str]]:
+    """The variables whose term or value depends on the summed ones, in order; and the
+    latent ones whose support does.
 
     It is read off a graph that is discarded.
     """
     found: list[str] = []
+    restricted: list[str] = []
 
     def look(assignment: dict[str, tf.Tensor]) -> None:
         variables = run(assignment)
-        reached: set[object] = set()
-        outputs = {
-            name: part.value if is_deterministic(part) else part.unscaled_log_prob()
-            for name, part in variables.items()
-            if name not in summed
-        }
-        for tensor in assignment.values():
-            reached |= reached_from(tensor)
+        outputs: dict[str, tf.Tensor] = {}
+        middles: dict[str, tf.Tensor] = {}
+        for name, part in variables.items():
+            if name in summed:
+                continue
+            is_computed = is_deterministic(part)
+            outputs[name] = part.value if is_computed else part.unscaled_log_prob()
+            if not calls[name].result.observed:
+                middles[name] = middle(part)
+        reached = set().union(*map(reached_from, assignment.values()))
         found.extend(name for name, out in outputs.items() if out.ref() in reached)
+        restricted.extend(name for name, out in middles.items() if out.ref() in reached)
 
     tf.function(look, autograph=False).get_concrete_function(
         {name: tf.TensorSpec(part.shape, part.dtype) for name, part in summed.items()}
     )
-    return found
+    return found, restricted
 
 
 def _assignments(label: str, summed: Mapping[str, _Summed]) -> list[_Assignment]:

@@ -24,7 +24,8 @@ def get_item(value: tf.Tensor, key: Any, label: str) -> tf.Tensor:
         return value[key]
     if places == list(range(len(keys))) and len(keys) > 1:
         arrays = [
-            _indices(part, value.shape[axis], label) for axis, part in enumerate(keys)
+            tf.cast(_indices(part, value.shape[axis], label), tf.int64)
+            for axis, part in enumerate(keys)
         ]
         shape = arrays[0].shape
         for array in arrays[1:]:
@@ -74,6 +75,9 @@ def tensor_operator(name: str) -> Callable[..., Any]:
             part.value if is_variable(part) else _widened(part, self.dtype)
             for part in args
         ]
+        if name == "__getitem__" and isinstance(operands[0], tuple):
+            key = (part.value if is_variable(part) else part for part in operands[0])
+            operands = [tuple(key)]
         if name == "__getitem__":
             return get_item(self.value, operands[0], self.label)
         return special.get(name, operator)(self.value, *operands)

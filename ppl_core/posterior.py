@@ -1,6 +1,6 @@
 """A program's posterior as a density over one unconstrained vector, for samplers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +41,7 @@ def unconstrain(
     observed: Mapping[str, Any] | None = None,
     kwargs: Mapping[str, Any] | None = None,
     dtype: tf.DType = tf.float64,
-    include_prior: bool = True,
+    only: Collection[str] | None = None,
 ) -> Posterior:
     """Returns the posterior of `program(*args, **kwargs)` on unconstrained space.
 
@@ -57,8 +57,8 @@ def unconstrain(
       the tensors among the arguments are cast to it, and so are the vectors that its
       functions take.  The log prob is added up in float64 in either case, because a
       float32 sum over some hundred thousand rows is too coarse for an energy.
-    include_prior: whether the log prob contains the latent variables' own terms.
-      `unconstrain_shards` adds up parts without them.
+    only: the variables whose terms the log prob contains; None: all, and those of the
+      change to unconstrained space.  `unconstrain_shards` adds up such parts.
 
     No evaluation draws a variable.
 
@@ -141,9 +141,9 @@ def unconstrain(
         data: list[tf.Tensor] = []
         with preimages.known(pairs):
             for name, variable in variables.items():
-                if include_prior or name not in names:
+                if only is None or name in only:
                     (latent if name in names else data).append(variable.log_prob())
-        terms = [data, latent] if include_prior else [data]
+        terms = [data, latent] if only is None else [data]
         return [
             add(total(log_prob, tf.float64) for log_prob in log_probs)
             for log_probs in terms

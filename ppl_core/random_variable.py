@@ -28,6 +28,7 @@ class RandomVariable(tf.__internal__.CompositeTensor):
 
     # With this, a NumPy array on the left of an operator leaves it to this class.
     __array_priority__ = 200
+    replaced = False  # by `intervene`: no tape records it
     __hash__: None = None  # type: ignore[assignment]  # like a tensor: `==` is elementwise
 
     def __init__(
@@ -181,6 +182,11 @@ class RandomVariable(tf.__internal__.CompositeTensor):
             return log_prob
         self._check_weight("log_prob_mask", self._mask, log_prob)
         return tf.where(self._mask, log_prob, tf.zeros_like(log_prob))
+
+    @property
+    def is_marginal(self) -> bool:
+        """Whether its log prob was set by `marginalize`."""
+        return self._marginal is not None
 
     def set_marginal(self, log_prob: tf.Tensor) -> None:
         """Makes `log_prob` this variable's term before its scale; for `marginalize`."""

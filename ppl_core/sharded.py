@@ -6,12 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from ppl_core.censoring import Interval
+from ppl_core.gradients import reached_from
 from ppl_core.posterior import Posterior, unconstrain
 from ppl_core.precision import cast, in_dtype
-from ppl_core.sites import Site, find_sites
+from ppl_core.sites import Site, find_sites, run_in_the_middle
 from ppl_core.trace import checked_data, only_tracers
 from ppl_core.tracers import inherited_tracers
 from ppl_core.transformations import Program, label_of
@@ -38,9 +40,11 @@ def unconstrain_shards(
     """Returns the posterior given all shards, independent given the latent variables.
 
     It equals what `unconstrain` returns for the whole data: log prob and gradient are
-    sums over shards, with the prior once.  Within one call of XLA the shards follow
-    each other.  The data of a shard are then still in the CPU's cache when the gradient
-    reads them again after the log prob.  With the whole data in one shard they are not.
+    sums over shards.  The prior counts once, and so does every other term that depends
+    neither on a shard's data nor on its arguments.  Within one call of XLA the shards
+    follow each other.  The data of a shard are then still in the CPU's cache when the
+    gradient reads them again after the log prob.  With the whole data in one shard they
+    are not.
 
     Shards may be on several devices.  Each device adds up its own; only the vectors,
     the log prob and the gradient are copied.  Several devices do not work inside a
@@ -73,13 +77,14 @@ def unconstrain_shards(
     if len(shards) == 1 and shards[0].device is None:
         return first
     _check_shards(program, shards, dtype)
+    of_rows = _terms_of_rows(program, shards[0], dtype)
 
     @tf.function(autograph=False)  # traced once for all shards of one shape
     def part_of_one(
         vectors: tf.Tensor,
         args: tuple[Any, ...],
         observed: dict[str, Any],
-        include_prior: bool,
+        is_first: bool,
     ) -> _Result:
         with only_tracers(inherited), checked_data():
             posterior = unconstrain(
@@ -87,18 +92,14 @@ def unconstrain_shards(
                 *args,
                 observed=observed,
                 dtype=dtype,
-                include_prior=include_prior,
+                only=None if is_first else of_rows,
             )
         return posterior.log_prob_and_grad(vectors)
 
-    def sum_of_parts(
-        vectors: tf.Tensor, data: list[Any], include_prior: bool
-    ) -> _Result:
+    def sum_of_parts(vectors: tf.Tensor, data: list[Any], is_first: bool) -> _Result:
         parts: list[_Result] = []
         for args, observed in data:
-            parts.append(
-                part_of_one(vectors, args, observed, include_prior and not parts)
-            )
+            parts.append(part_of_one(vectors, args, observed, is_first and not parts))
             # Each shard depends on the last one's result.  Otherwise XLA would read all
             # shards for the log prob before any for the gradient.  XLA ignores control
             # dependencies, but cannot assume that 0 times the gradient is 0.
@@ -123,8 +124,8 @@ def unconstrain_shards(
                 before = [sums[i - num_streams][1]] if i >= num_streams else []
                 data = [(shard.args, shard.observed) for shard in call]
                 with tf.control_dependencies(before):
-                    include_prior = call[0] is shards[0]
-                    sums.append(compiled(tf.identity(vectors), data, include_prior))
+                    is_first = call[0] is shards[0]
+                    sums.append(compiled(tf.identity(vectors), data, is_first))
             return _sum(sums)
 
     def log_prob_and_grad(vectors: tf.Tensor) -> _Result:
@@ -157,14 +158,18 @@ def _on_its_device(shard: Shard, dtype: tf.DType) -> Shard:
                 "unconstrain"
             )
 
-    def to_tensor(part: Any) -> tf.Tensor:
-        return cast(tf.convert_to_tensor(part), dtype)
+    def to_tensors(part: Any) -> Any:
+        leaves = tf.nest.flatten(part)
+        if isinstance(part, list) and all(map(np.isscalar, leaves)):
+            part = np.asarray(part)
+        return tf.nest.map_structure(
+            lambda leaf: tf.convert_to_tensor(cast(leaf, dtype)), part
+        )
 
     # The compiled function reads these constants in place.
     with _on(shard.device):
-        args, observed = tf.nest.map_structure(
-            to_tensor, (shard.args, dict(shard.observed))
-        )
+        args = tuple(to_tensors(part) for part in shard.args)
+        observed = {name: to_tensors(part) for name, part in shard.observed.items()}
     return Shard(args, observed, shard.device)
 
 
@@ -192,6 +197,42 @@ def _check_shards(program: Program, shards: Sequence[Shard], dtype: tf.DType) ->
                 f"{label_of(program)}: given latent variable {name!r}, whose shape "
                 f"{shape} follows the rows of a shard, wanted one for all shards"
             )
+
+
+def _terms_of_rows(program: Program, shard: Shard, dtype: tf.DType) -> tuple[str, ...]:
+    """The variables whose terms depend on a shard's data or arguments, and so count in
+    each shard.
+
+    Raises ValueError for data whose term is a sum over a variable of all shards.
+    """
+    inherited = inherited_tracers()
+    found: list[str] = []
+
+    def look(args: tuple[Any, ...], observed: dict[str, Any]) -> None:
+        with in_dtype(dtype):
+            variables, latent = run_in_the_middle(
+                program, args, {}, observed, inherited
+            )
+        terms = {name: part.unscaled_log_prob() for name, part in variables.items()}
+        reached = [reached_from(t) for t in tf.nest.flatten((args, observed))]
+        of_rows = set().union(*reached)
+        names = {site.name for site in latent}
+        for name, term in terms.items():
+            if term.ref() not in of_rows or name in names:
+                continue
+            if variables[name].is_marginal and term.shape.rank == 0:
+                raise ValueError(
+                    f"{label_of(program)}: given {name!r} in shards and summed over a "
+                    "variable that the shards share, wanted this variable in a plate "
+                    "of the rows"
+                )
+            found.append(name)
+
+    specs = tf.nest.map_structure(
+        lambda part: tf.TensorSpec(part.shape, part.dtype), (shard.args, shard.observed)
+    )
+    tf.function(look, autograph=False).get_concrete_function(*specs)
+    return tuple(found)
 
 
 def _without_a_row(shard: Shard) -> tuple[tuple[Any, ...], dict[str, Any]] | None:

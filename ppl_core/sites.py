@@ -62,33 +62,11 @@ def find_sites(
     latent: list[Site] = []
     variables: dict[str, RandomVariable] = {}
 
-    def in_the_middle(variable: RandomVariable) -> tf.Tensor:
-        site = to_site(variable)
-        latent.append(site)
-        bijector: Any = bijector_of(variable)  # or `to_site` would have raised
-        return bijector.forward(tf.zeros(site.shape, site.dtype))
-
-    vars(in_the_middle)["inside_support"] = True
-
     def inspect() -> None:
-        with (
-            only_tracers(()),
-            drawn_variables() as drawn,
-            tape() as recorded,
-            _placed(in_the_middle),
-            bind(observed, f"{label_of(program)}: observed", observed=True),
-            add_tracers(inherited),
-        ):
-            program(*args, **kwargs)
-        if drawn:
-            raise ValueError(
-                f"{label_of(program)}: {drawn} are drawn where no tracer sees them, "
-                "wanted values for them or no `block` around them"
-            )
-        for name, variable in recorded.items():
-            variables[name] = variable
-            if not (variable.observed or any(site.name == name for site in latent)):
-                latent.append(to_site(variable))
+        nonlocal latent, variables
+        variables, latent = run_in_the_middle(
+            program, args, kwargs, observed, inherited
+        )
 
     tf.function(inspect, autograph=False).get_concrete_function()
     coords: dict[str, Any] = {}
@@ -100,6 +78,52 @@ def find_sites(
         {name: part.dims for name, part in variables.items() if part.dims is not None},
         coords,
     )
+
+
+def run_in_the_middle(
+    program: Program,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    observed: Mapping[str, Any],
+    inherited: Sequence[Tracer],
+) -> tuple[dict[str, RandomVariable], list[Site]]:
+    """The variables of one run, each latent one in the middle; see `find_sites`."""
+    latent: list[Site] = []
+
+    def in_the_middle(variable: RandomVariable) -> tf.Tensor:
+        site = to_site(variable)
+        latent.append(site)
+        return middle(variable)
+
+    vars(in_the_middle)["inside_support"] = True
+    with (
+        only_tracers(()),
+        drawn_variables() as drawn,
+        tape() as variables,
+        _placed(in_the_middle),
+        bind(observed, f"{label_of(program)}: observed", observed=True),
+        add_tracers(inherited),
+    ):
+        program(*args, **kwargs)
+    if drawn:
+        raise ValueError(
+            f"{label_of(program)}: {drawn} are drawn where no tracer sees them, wanted "
+            "values for them or no `block` around them"
+        )
+    names = {site.name for site in latent}
+    latent += [
+        to_site(variable)
+        for name, variable in variables.items()
+        if not variable.observed and name not in names
+    ]
+    return variables, latent
+
+
+def middle(variable: RandomVariable) -> tf.Tensor:
+    """The value T(0) of a latent variable, in the middle of its support."""
+    site, bijector = to_site(variable), bijector_of(variable)
+    assert bijector is not None  # or `to_site` would have raised
+    return bijector.forward(tf.zeros(site.shape, site.dtype))
 
 
 def bijector_of(variable: RandomVariable) -> tfb.Bijector | None:

@@ -50,6 +50,19 @@ def factor(log_prob: Any, name: str) -> RandomVariable:
     return _factor(value=log_prob, name=name)
 
 
+def unrecorded(value: tf.Tensor, name: str) -> RandomVariable:
+    """A computed value that no tape records."""
+    variable = RandomVariable(
+        _Computed(value),
+        name=name,
+        value=lambda _: value,
+        observed=True,
+        constructor_name="intervene",
+    )
+    variable.replaced = True
+    return variable
+
+
 def is_deterministic(variable: RandomVariable) -> bool:
     """Whether the variable is a computed value."""
     return isinstance(variable.distribution, _Computed)
@@ -125,7 +138,10 @@ def _values_own(distribution: type) -> Any:
 
     construct.__name__ = "factor" if distribution is _Factor else "deterministic"
     vars(construct).update(
-        to_value=to_value, makes_random_variable=True, computes_value=True
+        to_value=to_value,
+        makes_random_variable=True,
+        computes_value=True,
+        has_log_prob=distribution is _Factor,
     )
     return traceable(construct)
 

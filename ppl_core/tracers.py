@@ -15,6 +15,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from ppl_core.random_variable import RandomVariable
+from ppl_core.terms import unrecorded
 from ppl_core.trace import Tracer, active_tracers, forward, trace
 
 
@@ -47,7 +48,7 @@ def tape() -> Iterator[dict[str, RandomVariable]]:
 
     def record(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
         variable = forward(construct, *args, **kwargs)
-        if isinstance(variable, RandomVariable):
+        if isinstance(variable, RandomVariable) and not variable.replaced:
             name = required_name(construct, kwargs, "tape")
             if name in variables:
                 raise ValueError(
@@ -143,8 +144,8 @@ def replay(variables: Mapping[str, Any]) -> Iterator[None]:
 def intervene(**values: Any) -> Iterator[None]:
     """Replaces the named variables: do(name = value).  Tran et al. (2018), figure 8.
 
-    The constructor then returns a tensor: the value, or the value of the random
-    variable given.  The tensor has no log prob in the program, and no other tracer
+    The constructor then returns the value, or the value of the random variable given,
+    with a variable's operators.  It has no log prob in the program, and no other tracer
     sees it.  What the program computes from it uses the value.
 
     Raises ValueError for a value of None, for a function, for a value of another shape
@@ -169,7 +170,9 @@ def intervene(**values: Any) -> Iterator[None]:
             present.add(name)
             if name not in values:
                 return forward(construct, *args, **kwargs)
-            return construct.to_value(values[name], *args, **kwargs)
+            value = construct.to_value(values[name], *args, **kwargs)
+            # With a variable's operators, such as an index by an array.
+            return unrecorded(value, name) if tf.is_tensor(value) else value
 
         with _trace_variables(replace):
             yield
@@ -433,6 +436,11 @@ def _weigh(
         def weigh(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
             name: Any = kwargs.get("name")
             present.add(name)
+            if name in names and not getattr(construct, "has_log_prob", True):
+                raise ValueError(
+                    f"{tracer}: {name!r} is deterministic and has no log prob, wanted "
+                    "a random variable, such as the one that it is computed from"
+                )
             if not names or name in names:
                 set_weight(kwargs)
             return forward(construct, *args, **kwargs)

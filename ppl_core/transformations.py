@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from ppl_core.gradients import reached_from
 from ppl_core.operators import to_tensors
 from ppl_core.random_variable import RandomVariable
 from ppl_core.terms import is_deterministic, is_factor
@@ -325,6 +326,28 @@ def _split(
     return tf.ensure_shape(split, static_shape + tuple(value.shape[1:]))
 
 
+def _check_computed(
+    variables: Mapping[str, RandomVariable], given: Mapping[str, Any]
+) -> None:
+    """Raises ValueError for a given value that is computed from a variable not given.
+
+    It would be computed from a new draw instead.
+    """
+    for name, variable in variables.items():
+        if not variable.drawn or tf.nest.is_nested(variable.value):
+            continue
+        reached = reached_from(variable.value)
+        for other in given:
+            part = variables.get(other)
+            if part is None or not is_deterministic(part):
+                continue
+            if part.value.ref() in reached:
+                raise ValueError(
+                    f"posterior_predictive: given draws of {other!r} without those of "
+                    f"{name!r}, which it is computed from; wanted these too"
+                )
+
+
 def _predict(
     program: Callable[[], Any],
     draws: dict[str, tf.Tensor],
@@ -341,6 +364,8 @@ def _predict(
             seeded(tf.random.fold_in(seed, index)),
         ):
             program()
+        if not tf.executing_eagerly():
+            _check_computed(variables, given)
         return {
             name: variable.value
             for name, variable in variables.items()

@@ -112,3 +112,15 @@ def test_a_pointwise_likelihood_lacks_the_scale_of_a_minibatch():
     log_likelihood = ppl.make_log_likelihood_fn(model, observed={"y": [0.0, 1.0]})
     expected = np.array([0.0, -0.5]) - 0.5 * np.log(2 * np.pi)
     np.testing.assert_allclose(log_likelihood(mu=0.0)["y"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [tf.int32, tf.int64, tf.bool, tf.uint8])
+def test_tensors_of_whole_numbers_are_data_of_floating_variables(dtype):
+    value = tf.cast([0, 1], dtype)
+    for make in (
+        lambda value: ppl.Normal(0.0, 1.0, sample_shape=2, value=value, name="x"),
+        lambda value: ppl.Poisson(2.0, sample_shape=2, value=value, name="x"),
+        lambda value: ppl.Binomial(3.0, probs=0.5, sample_shape=2, value=value),
+    ):
+        expected = make(np.float32([0, 1])).log_prob()
+        np.testing.assert_array_equal(make(value).log_prob(), expected)

@@ -189,3 +189,34 @@ def test_draws_other_scales_and_changed_arguments_are_refused():
 
     with pytest.raises(ValueError, match="y.*another scale"):
         ppl.make_log_joint_fn(ppl.marginalize(two, "z"))(x=0.0, y=0.0)
+
+
+def test_sums_within_sums_supports_and_own_scales_are_refused():
+    def two():
+        w = ppl.Bernoulli(probs=0.2, name="w")
+        z = ppl.Categorical(probs=tf.where(w == 1, [0.1, 0.9], [0.6, 0.4]), name="z")
+        ppl.Normal(tf.cast(w + z, tf.float32), 1.0, name="y")
+
+    def by_support():
+        z = ppl.Bernoulli(probs=0.3, name="z")
+        u = ppl.Uniform(0.0, tf.where(z == 1, 4.0, 1.0), name="u")
+        ppl.Normal(u, 1.0, name="y")
+
+    def scaled():
+        with ppl.scale(4.0):
+            z = tf.cast(ppl.Bernoulli(probs=0.3, name="z"), tf.float32)
+        ppl.Normal(z, 1.0, name="y")
+
+    for names in (("w", "z"), ("z", "w")):
+        nested = ppl.marginalize(ppl.marginalize(two, names[0]), names[1])
+        with pytest.raises(ValueError, match="another sum; give all names to one call"):
+            ppl.make_log_joint_fn(nested)(y=0.5)
+    with pytest.raises(ValueError, match="u.*by its support"):
+        ppl.unconstrain(ppl.marginalize(by_support, "z"), observed={"y": 3.0})
+    with pytest.raises(ValueError, match="y.*another scale than it"):
+        ppl.make_log_joint_fn(ppl.marginalize(scaled, "z"))(y=0.0)
+    # Around the program, a scale is that of the marginal.
+    plain = ppl.make_log_joint_fn(ppl.marginalize(by_support, "z"))(u=0.5, y=1.0)
+    with ppl.scale(3.0):
+        tripled = ppl.make_log_joint_fn(ppl.marginalize(by_support, "z"))(u=0.5, y=1.0)
+    np.testing.assert_allclose(tripled, 3 * plain, rtol=1e-6)

@@ -117,3 +117,12 @@ def test_a_regression_written_as_with_numpy():
         for o in (offset, -offset)
     ]
     np.testing.assert_allclose(log_joint(**values), expected, rtol=1e-5)
+
+
+def test_variables_within_an_index():
+    row = ppl.Categorical(logits=[0.0] * 3, sample_shape=2, value=[2, 0], name="row")
+    m, rows = matrix(), np.array([2, 0])
+    np.testing.assert_array_equal(m[row], MATRIX[rows])
+    np.testing.assert_array_equal(m[row, row], MATRIX[rows, rows])
+    np.testing.assert_array_equal(m[:, row], MATRIX[:, rows])
+    np.testing.assert_array_equal(m[np.array([0, 1]), row.value], MATRIX[[0, 1], rows])

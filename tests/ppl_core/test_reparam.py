@@ -182,3 +182,19 @@ def test_keyword_arguments_reach_the_program():
     )
     assert np.abs(draws["x"]).max() < 1e-7
     assert ppl.describe(program, kwargs={"n": 3})[0].shape == (3,)
+
+
+def test_a_variable_that_broadcasts_to_nested_plates():
+    def program():
+        with ppl.plate("group", 2):
+            a = ppl.Normal(0.0, 1.0, name="a")
+            with ppl.plate("item", 3):
+                ppl.Normal(a[:, None], 2.0, name="theta")
+
+    posterior = ppl.unconstrain(ppl.reparam(program, "theta"))
+    vector = np.random.default_rng(0).normal(size=[1, 8])
+    values = posterior.constrain(vector)
+    base = vector[0, 2:].reshape(2, 3)
+    np.testing.assert_allclose(values["theta"][0], vector[0, :2, None] + 2 * base)
+    expected = tf.reduce_sum(tfd.Normal(np.float64(0), 1.0).log_prob(vector))
+    np.testing.assert_allclose(posterior.log_prob(vector), [expected])

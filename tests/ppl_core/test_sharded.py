@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import stats
 
 import ppl_core as ppl
 
@@ -128,3 +129,51 @@ def test_an_infinite_gradient_of_one_shard_does_not_affect_the_others():
     expected = whole.log_prob_and_grad(vectors)[0]
     assert np.isfinite(expected).all()
     np.testing.assert_allclose(log_prob, expected, rtol=1e-6)
+
+
+def test_terms_that_do_not_depend_on_the_rows_count_once():
+    """Those of rows may be data, factors of the arguments, or set by the program."""
+
+    def program(x):
+        mu = ppl.Normal(0.0, 1.0, name="mu")
+        ppl.factor(-3.0 * mu**2, "penalty")
+        ppl.Normal(mu, 1.0, value=0.3, name="pseudo_observation")
+        ppl.factor(-tf.reduce_sum((x - mu) ** 2), "likelihood")
+        ppl.Normal(mu, 1.0, value=x, sample_shape=2, name="given")
+        ppl.Normal(mu, 1.0, sample_shape=2, name="y")
+
+    def whole():
+        mu = ppl.Normal(0.0, 1.0, name="mu")
+        ppl.factor(-3.0 * mu**2, "penalty")
+        ppl.Normal(mu, 1.0, value=0.3, name="pseudo_observation")
+        ppl.factor(-tf.reduce_sum((x - mu) ** 2), "likelihood")
+        ppl.Normal(mu, 1.0, value=x, sample_shape=6, name="given")
+        ppl.Normal(mu, 1.0, sample_shape=6, name="y")
+
+    x, y = np.arange(6.0), np.arange(6.0)[::-1]
+    shards = [
+        ppl.Shard((x[i : i + 2],), {"y": y[i : i + 2].copy()}) for i in range(0, 6, 2)
+    ]
+    in_parts = ppl.unconstrain_shards(program, shards)
+    at_once = ppl.unconstrain(whole, observed={"y": y.copy()})
+    points = tf.constant([[0.5], [-1.0]])
+    for part, expected in zip(
+        in_parts.log_prob_and_grad(points),
+        at_once.log_prob_and_grad(points),
+        strict=True,
+    ):
+        np.testing.assert_allclose(part, expected, rtol=1e-10)
+
+
+def test_a_sum_over_a_variable_of_all_shards_is_refused():
+    def program():
+        z = tf.cast(ppl.Bernoulli(probs=0.3, name="z"), tf.float32)
+        mu = ppl.Normal(0.0, 1.0, name="mu")
+        ppl.Normal(mu + z, 1.0, sample_shape=2, name="y")
+
+    shards = [ppl.Shard((), {"y": [0.0, 1.0]}), ppl.Shard((), {"y": [2.0, 1.0]})]
+    plain = ppl.unconstrain_shards(ppl.mutilate(program, z=1), shards)
+    expected = stats.norm.logpdf(0.1) + stats.norm.logpdf([0, 1, 2, 1], 1.1).sum()
+    np.testing.assert_allclose(plain.log_prob([[0.1]]), [expected], rtol=1e-6)
+    with pytest.raises(ValueError, match="'y' in shards and summed over"):
+        ppl.unconstrain_shards(ppl.marginalize(program, "z"), shards)

@@ -150,3 +150,43 @@ def test_a_restricted_variable_is_neither_drawn_nor_given_other_data():
     posterior = ppl.unconstrain(ordered, observed={"y": 1})
     with pytest.raises(ValueError, match="values of 'cuts' outside its support"):
         posterior.unconstrain({"cuts": tf.constant(2 * [[1.0, 0.0, 2.0]])})
+
+
+def test_a_weight_by_the_name_of_a_computed_value_is_refused():
+    def program():
+        tau = ppl.HalfNormal(1.0, name="tau")
+        ppl.Normal(0.0, tau, sample_shape=3, name="theta")
+
+    for tracer in (ppl.scale(5.0, "theta"), ppl.mask([True, False, True], "theta")):
+        with pytest.raises(ValueError, match="'theta' is deterministic"), tracer:
+            ppl.unconstrain(ppl.reparam(program, "theta"))
+    with ppl.scale(5.0, "theta_base"):
+        posterior = ppl.unconstrain(ppl.reparam(program, "theta"))
+    expected = stats.halfnorm.logpdf(np.log(2)) + 15 * stats.norm.logpdf(0) - np.log(2)
+    np.testing.assert_allclose(posterior.log_prob(np.zeros([1, 4])), [expected], 1e-6)
+
+
+def test_draws_of_a_computed_value_want_those_it_is_computed_from():
+    draws = ppl.prior_predictive(computed, num_draws=2, seed=(0, 1))
+    with pytest.raises(ValueError, match="'square' without those of 'mu'"):
+        ppl.posterior_predictive(
+            computed, draws={"square": draws["square"]}, seed=(0, 1)
+        )
+
+
+def test_a_replaced_variable_has_a_variables_operators():
+    x = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    group = np.array([0, 1, 1])
+
+    def program():
+        w = ppl.Normal(0.0, 1.0, sample_shape=2, name="w")
+        s = ppl.Normal(0.0, 1.0, name="s")
+        ppl.Normal(x @ w + w[group] + s, 1.0, name="y")
+
+    do = ppl.unconstrain(
+        ppl.mutilate(program, w=[0.5, 1.0]), observed={"y": np.zeros(3)}
+    )
+    assert do.names == ("s",)
+    mean = x @ [0.5, 1.0] + np.array([0.5, 1.0])[group] + 0.3
+    expected = stats.norm.logpdf(0.3) + stats.norm.logpdf(mean).sum()
+    np.testing.assert_allclose(do.log_prob([[0.3]]), [expected], rtol=1e-9)

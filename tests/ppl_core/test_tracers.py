@@ -210,11 +210,13 @@ def test_an_intervention_without_a_value_is_an_error(value):
             model()
 
 
-def test_an_intervention_returns_a_tensor():
-    with ppl.intervene(x=[1.0, 2.0]):
+def test_an_intervention_returns_a_value_with_a_variables_operators():
+    with ppl.tape() as variables, ppl.intervene(x=[1.0, 2.0]):
         replaced = ppl.Normal(0.0, 1.0, sample_shape=2, name="x")
-    assert tf.is_tensor(replaced)
-    assert not isinstance(replaced, ppl.RandomVariable)
+    np.testing.assert_array_equal(replaced + 0.0, [1.0, 2.0])
+    np.testing.assert_array_equal(replaced[np.array([1, 1, 0])], [2.0, 2.0, 1.0])
+    np.testing.assert_allclose(np.eye(2) @ replaced, [1.0, 2.0])
+    assert not variables
 
 
 def test_the_inner_one_of_intervention_and_condition_acts():
