@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -17,13 +17,15 @@ from experiments.inference.leapfrog import (
 from experiments.inference.samples import Samples
 from experiments.inference.settings import SamplerSettings
 
+Buffers = tuple[tf.Tensor, ...]
+
 
 class Kernel(NamedTuple):
     """Two compiled functions, each traced once for chunks of any length."""
 
     chunk_size: int  # draws at most in one run
-    init: Callable  # position [chains, dim] -> NutsState
-    run: Callable  # (seed, first, num, state, step_size) -> NutsState, buffers
+    init: Any  # position [chains, dim] -> NutsState
+    run: Any  # (seed, first, num, state, step_size) -> NutsState, buffers
 
 
 def compile_kernel(
@@ -87,8 +89,10 @@ def compile_kernel(
         num: tf.Tensor,
         state: nuts.NutsState,
         step_size: tf.Tensor,
-    ) -> tuple:
-        def transition(i: tf.Tensor, state: nuts.NutsState, buffers: tuple) -> tuple:
+    ) -> tuple[nuts.NutsState, Buffers]:
+        def transition(
+            i: tf.Tensor, state: nuts.NutsState, buffers: Buffers
+        ) -> tuple[tf.Tensor, nuts.NutsState, Buffers]:
             # The seed depends on the draw's number, and so not on the chunks' length.
             state, info = nuts.step(
                 prng.fold_in(seed, first + i),
@@ -107,7 +111,7 @@ def compile_kernel(
             )
             return i + 1, state, buffers
 
-        def buffer(shape: tuple, dtype: tf.DType) -> tf.Tensor:
+        def buffer(shape: tuple[int, ...], dtype: tf.DType) -> tf.Tensor:
             return tf.zeros((chunk_size, num_chains, *shape), dtype)
 
         buffers = (  # in the order of Samples
@@ -192,7 +196,9 @@ def energy_error(
         z = PhasePoint(position, momentum, *log_prob_and_grad(position))
         start_energy = energy(z, ones)
 
-        def body(i: tf.Tensor, z: PhasePoint, errors: tf.Tensor) -> tuple:
+        def body(
+            i: tf.Tensor, z: PhasePoint, errors: tf.Tensor
+        ) -> tuple[tf.Tensor, PhasePoint, tf.Tensor]:
             z = leapfrog(z, log_prob_and_grad, step_size, ones)
             error = energy(z, ones) - start_energy
             errors = tf.tensor_scatter_nd_update(errors, [[i]], error[tf.newaxis])

@@ -23,6 +23,8 @@ from experiments.inference.leapfrog import (
     kick_and_drift,
 )
 
+Packed = tuple[tf.Tensor, ...]
+
 MAX_ENERGY_ERROR = 1000.0  # above it a trajectory has left the level set for good
 
 
@@ -150,7 +152,7 @@ def step(
         diverged=no,
     )
 
-    def advance(current: _Loop) -> tuple:
+    def advance(current: _Loop) -> tuple[_Subtree, tf.Tensor, tf.Tensor, tf.Tensor]:
         direction = _at_depth(forwards, current.depth)
         subtree = _begin(current.subtree, current.tree, direction)
         signed_step = tf.where(subtree.forward, step_size, -step_size)[:, tf.newaxis]
@@ -159,28 +161,28 @@ def step(
 
     # TensorFlow's own loop hands on a few tensors faster than forty, at some
     # microseconds each; XLA's keeps them in place, which packing would undo.
-    def pack(structure: _Loop) -> tuple:
+    def pack(structure: _Loop) -> Packed:
         return tuple(tf.nest.flatten(structure)) if within_xla else _pack(structure)
 
-    def unpack(packed: tuple) -> _Loop:
+    def unpack(packed: Packed) -> _Loop:
         if within_xla:
             return tf.nest.pack_sequence_as(loop, packed)
         return _unpack(packed, loop)
 
     # All but the gradient: some 200 small ops, which XLA makes into two.
     @tf.function(jit_compile=True, autograph=False)
-    def next_position(packed: tuple) -> tuple[tf.Tensor, tf.Tensor]:
+    def next_position(packed: Packed) -> tuple[tf.Tensor, tf.Tensor]:
         _, position, momentum, _ = advance(unpack(packed))
         return position, momentum
 
     @tf.function(jit_compile=True, autograph=False)
     def account(
-        packed: tuple,
+        packed: Packed,
         position: tf.Tensor,
         momentum: tf.Tensor,
         log_prob: tf.Tensor,
         grad: tf.Tensor,
-    ) -> tuple:
+    ) -> tuple[tf.Tensor, Packed]:
         current = unpack(packed)
         subtree, _, _, signed_step = advance(current)
         tree, going = current.tree, current.going
@@ -223,7 +225,7 @@ def step(
         )
         return tf.reduce_any(still_going), pack(after)
 
-    def turn(_: tf.Tensor, packed: tuple) -> tuple:
+    def turn(_: tf.Tensor, packed: Packed) -> tuple[tf.Tensor, Packed]:
         position, momentum = next_position(packed)
         return account(packed, position, momentum, *log_prob_and_grad(position))
 
@@ -244,7 +246,7 @@ def step(
     return end.tree.draw, info
 
 
-def _pack(loop: _Loop) -> tuple[tf.Tensor, ...]:
+def _pack(loop: _Loop) -> Packed:
     """All that a loop carries, in one vector for each dtype."""
     by_dtype: dict[tf.DType, list[tf.Tensor]] = {}
     for tensor in tf.nest.flatten(loop):
@@ -252,7 +254,7 @@ def _pack(loop: _Loop) -> tuple[tf.Tensor, ...]:
     return tuple(tf.concat(parts, 0) for parts in by_dtype.values())
 
 
-def _unpack(packed: tuple[tf.Tensor, ...], like: _Loop) -> _Loop:
+def _unpack(packed: Packed, like: _Loop) -> _Loop:
     """What `_pack` packed, in the shapes of `like`."""
     vectors = {vector.dtype: vector for vector in packed}
     at = dict.fromkeys(vectors, 0)
@@ -411,7 +413,7 @@ def _at_depth(table: tf.Tensor, depth: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.where(hot, table, 0.0), axis=0)
 
 
-def _select(chosen: tf.Tensor, one: NamedTuple, other: NamedTuple) -> NamedTuple:
+def _select[State: NamedTuple](chosen: tf.Tensor, one: State, other: State) -> State:
     """`one` for the chains chosen ([chains] bool) and `other` for the rest."""
 
     def select(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
