@@ -27,7 +27,11 @@ FLOORS = {  # package or module: what of ours it may import, besides itself
     "experiments.inference": (),
     "experiments.cluster": ("experiments.records",),
     "experiments.training": ("experiments.records", "experiments.cluster"),
-    "experiments.engines": ("experiments.cluster", "experiments.training"),
+    "experiments.engines": (
+        "experiments.records",
+        "experiments.cluster",
+        "experiments.training",
+    ),
     "experiments.nuts": LOWER,
     "experiments.image_transformer": LOWER,
     "experiments.vq_vae": (*LOWER, "experiments.image_transformer"),

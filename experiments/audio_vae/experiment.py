@@ -74,6 +74,7 @@ def train(
             _yardsticks, audio, batch_size, data.num_held_out_batches
         ),
         make_show=lambda: show() if num_samples else None,
+        num_shown=num_samples,
     )
 
 

@@ -122,13 +122,11 @@ class DistributedAutoregressiveFlow(tfb.Bijector):
     """
 
     def __init__(
-        self,
-        flows: Sequence[SplitFlow],
-        name: str = "DistributedAutoregressiveFlow",
+        self, flows: Sequence[SplitFlow], name: str = "DistributedAutoregressiveFlow"
     ) -> None:
         """flows: in the order of forward, the aggregating one last."""
         parameters = dict(locals())
-        self._flows = tuple(flows)
+        self.flows = tuple(flows)
         self._inverted: tuple[tf.Tensor, tf.Tensor, tf.Tensor] | None = None
         super().__init__(
             forward_min_event_ndims=1,
@@ -141,14 +139,9 @@ class DistributedAutoregressiveFlow(tfb.Bijector):
     def _parameter_properties(cls, dtype: Any, num_classes: Any = None) -> dict:
         return {}
 
-    @property
-    def flows(self) -> tuple[SplitFlow, ...]:
-        """In the order of forward."""
-        return tuple(self._flows)
-
     def _forward(self, x: tf.Tensor) -> tf.Tensor:
         parts = [x]
-        for flow in self._flows:
+        for flow in self.flows:
             parts = _cut(parts, len(flow.parts))
             parts = _forward_of_flow(flow, parts)
         return _joined(parts)
@@ -177,9 +170,8 @@ class DistributedAutoregressiveFlow(tfb.Bijector):
         parts: list[tf.Tensor] = [y]
         edges: list[tf.Tensor] | None = None
         log_dets: list[tf.Tensor] = []
-        for flow, after in zip(
-            reversed(self._flows), [*reversed(self._flows[:-1]), None], strict=True
-        ):
+        inverse = self.flows[::-1]
+        for flow, after in zip(inverse, [*inverse[1:], None], strict=True):
             if len(parts) != len(flow.parts):
                 parts, edges = _cut(parts, len(flow.parts)), None
             if edges is None:
@@ -272,7 +264,23 @@ def _joined(parts: Sequence[tf.Tensor]) -> tf.Tensor:
     return parts[0] if len(parts) == 1 else tf.concat(parts, -1)
 
 
-class LogisticQuantile(tfb.Bijector):
+class _OfEachNumber(tfb.Bijector):
+    """A bijector of each number by itself, without parameters."""
+
+    def __init__(self, name: str | None = None) -> None:
+        super().__init__(
+            forward_min_event_ndims=0,
+            dtype=tf.float32,
+            parameters=dict(locals()),
+            name=name or type(self).__name__,
+        )
+
+    @classmethod
+    def _parameter_properties(cls, dtype: Any, num_classes: Any = None) -> dict:
+        return {}
+
+
+class LogisticQuantile(_OfEachNumber):
     """Maps the unit interval to the line: log(u / (1 - u)).
 
     The base noise of prior and decoder is uniform, as in the paper.  An affine flow
@@ -280,18 +288,6 @@ class LogisticQuantile(tfb.Bijector):
     this bijector below the flow the base is logistic, and every real value has a
     density.  (tfb.Sigmoid rounds to 1 from 17 on, which is outside the interval.)
     """
-
-    def __init__(self, name: str = "LogisticQuantile") -> None:
-        super().__init__(
-            forward_min_event_ndims=0,
-            dtype=tf.float32,
-            parameters=dict(locals()),
-            name=name,
-        )
-
-    @classmethod
-    def _parameter_properties(cls, dtype: Any, num_classes: Any = None) -> dict:
-        return {}
 
     def _forward(self, u: tf.Tensor) -> tf.Tensor:
         return tf.math.log(u) - tf.math.log1p(-u)
@@ -303,25 +299,13 @@ class LogisticQuantile(tfb.Bijector):
         return -tf.math.softplus(y) - tf.math.softplus(-y)
 
 
-class Sinh(tfb.Bijector):
+class Sinh(_OfEachNumber):
     """sinh(x): gives noise tails that fall as a power, not exponentially.
 
     The first sample of a plucked string comes after silence.  A logistic density with
     the scale of silence would cost as many nats as the sample is scales away; this one
     costs the logarithm of that number.
     """
-
-    def __init__(self, name: str = "Sinh") -> None:
-        super().__init__(
-            forward_min_event_ndims=0,
-            dtype=tf.float32,
-            parameters=dict(locals()),
-            name=name,
-        )
-
-    @classmethod
-    def _parameter_properties(cls, dtype: Any, num_classes: Any = None) -> dict:
-        return {}
 
     def _forward(self, x: tf.Tensor) -> tf.Tensor:
         return tf.sinh(x)

@@ -6,18 +6,11 @@ computed once for a block of values.
 """
 
 import functools
-from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
 
 from experiments.audio_vae.flows import Weights
-
-
-def subset(weights: Mapping[str, tf.Tensor], prefix: str) -> dict[str, tf.Tensor]:
-    """The weights whose names begin with `prefix`/, by the rest of their names."""
-    start = f"{prefix}/"
-    return {n.removeprefix(start): w for n, w in weights.items() if n.startswith(start)}
 
 
 def dense(weights: Weights, name: str, x: tf.Tensor) -> tf.Tensor:

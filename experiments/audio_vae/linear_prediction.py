@@ -96,14 +96,8 @@ def shift_and_log_scale(
     num_recent = sizes.num_recent_errors
     errors = _padded(errors, block, num_recent, errors_before(weights))
     errors = layers.preceding(errors, block, num_recent)
-    shift, log_scale = of_blocks(
-        weights,
-        predictions,
-        recent_mse,
-        mixture,
-        errors,
-        context(weights, coefficients),
-    )
+    known = (predictions, recent_mse, mixture, errors, context(weights, coefficients))
+    shift, log_scale = of_blocks(weights, *known)
     return tf.reshape(shift, (batch, length)), tf.reshape(log_scale, (batch, length))
 
 
@@ -223,17 +217,14 @@ def of_blocks(
     slow = tf.reduce_mean(errors * errors, -1)
     log_level = 0.5 * _log(0.5 * (fast + slow))
     level = tf.exp(log_level)[..., tf.newaxis]
-    features = tf.concat(
-        [
-            tf.asinh(errors / level),
-            tf.asinh((predictions - mixture[..., tf.newaxis]) / level),
-            (0.5 * _log(recent_mse) - log_level[..., tf.newaxis]) / 4,
-            log_level[..., tf.newaxis] / 4,
-            (_log(fast) - _log(slow))[..., tf.newaxis] / 4,
-        ],
-        -1,
-    )
-    shift, log_scale = layers.conditioned(weights, features, context)
+    features = [
+        tf.asinh(errors / level),
+        tf.asinh((predictions - mixture[..., tf.newaxis]) / level),
+        (0.5 * _log(recent_mse) - log_level[..., tf.newaxis]) / 4,
+        log_level[..., tf.newaxis] / 4,
+        (_log(fast) - _log(slow))[..., tf.newaxis] / 4,
+    ]
+    shift, log_scale = layers.conditioned(weights, tf.concat(features, -1), context)
     log_scale = log_level + layers.bounded(log_scale, MAX_LOG_SCALE)
     return mixture + level[..., 0] * shift, log_scale
 

@@ -1,6 +1,7 @@
 """The audio VAE's sizes, its flows on the virtual topology of cores, its weights."""
 
 import functools
+import math
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -15,11 +16,11 @@ from experiments.audio_vae.flows import (
     Part,
     SplitFlow,
 )
-from experiments.audio_vae.layers import subset
 from experiments.audio_vae.linear_prediction import LinearPrediction
 from experiments.audio_vae.resampling import SAMPLES_PER_LATENT
 from experiments.engines.manual_placement import Placement
-from experiments.training.model import Tensors, Weight
+from experiments.training.checks import check_counts
+from experiments.training.model import Tensors, Weight, subset
 
 FLOWS_PER_CORE = 2
 NUM_RECENT_ERRORS = 32  # of the mixture of predictors, read by the aggregating flow
@@ -63,9 +64,7 @@ class Sizes(NamedTuple):
 def check_sizes(sizes: Sizes) -> None:
     """Raises ValueError for sizes that no model can have."""
     predictors = sizes.linear_predictors
-    for name, value in sizes._asdict().items():
-        if name != "linear_predictors" and value < 1:
-            raise ValueError(f"{name}: given {value}, wanted 1 or more")
+    check_counts(**sizes._replace(linear_predictors=1)._asdict())
     if not predictors or any(n < 1 or not 0 < f <= 1 for n, f in predictors):
         raise ValueError(
             f"linear_predictors: given {predictors}, wanted one or more, each of an "
@@ -109,18 +108,11 @@ def flow(weights: Tensors, sizes: Sizes, name: str) -> DistributedAutoregressive
             )
             for column in range(1 if aggregates else sizes.num_splits)
         )
-        is_grid = isinstance(network, BlockNetwork)
+        reads = network.receptive_field if isinstance(network, BlockNetwork) else 0
         # The aggregating flow and the grid's last, which are the first to see data, run
         # forward in time.  From there on every other flow runs backward.
         backwards = not aggregates and (sizes.num_flows - 1 - number) % 2 == 1
-        flows.append(
-            SplitFlow(
-                _function(network),
-                network.receptive_field if is_grid else 0,
-                parts,
-                backwards,
-            )
-        )
+        flows.append(SplitFlow(_function(network), reads, parts, backwards))
     return DistributedAutoregressiveFlow(flows)
 
 
@@ -194,15 +186,13 @@ def _block_network(sizes: Sizes, name: str) -> BlockNetwork:
 
 
 def _linear_prediction(sizes: Sizes) -> LinearPrediction:
+    predictors = tuple((int(order), float(f)) for order, f in sizes.linear_predictors)
     return LinearPrediction(
-        block_size=sizes.refit_every,
-        linear_predictors=tuple(
-            (int(order), float(forgetting))
-            for order, forgetting in sizes.linear_predictors
-        ),
-        num_recent_errors=NUM_RECENT_ERRORS,
-        channels=sizes.channels,
-        context_channels=sizes.context_channels,
+        sizes.refit_every,
+        predictors,
+        NUM_RECENT_ERRORS,
+        sizes.channels,
+        sizes.context_channels,
     )
 
 
@@ -216,11 +206,8 @@ def flops(sizes: Sizes) -> int:
         """Of a sequence; the products of a context are one a block."""
         per_block = ("context", "mixed", "taps")
         return sum(
-            weight.shape[0]
-            * weight.shape[1]
-            * values
-            // (block if n in per_block else 1)
-            for n, weight in named.items()
+            math.prod(weight.shape) * values // (block if name in per_block else 1)
+            for name, weight in named.items()
             if len(weight.shape) == 2
         )
 

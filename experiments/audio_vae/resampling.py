@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from experiments.audio_vae import layers
 from experiments.audio_vae.flows import Weights
-from experiments.training.model import Tensors, Weight
+from experiments.training.model import Tensors, Weight, subset
 
 SAMPLES_PER_LATENT = 2
 BLOCK = 16  # samples that the compressor reads at once, and the upsampler makes
@@ -49,7 +49,7 @@ def compress(weights: Tensors, audio: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     audio: [clips, T], of full scale 1.
     """
     x = tf.asinh(INPUT_GAIN * audio) / 4
-    outputs = _resample(layers.subset(weights, "compressor"), x, BLOCK)
+    outputs = _resample(subset(weights, "compressor"), x, BLOCK)
     mean = layers.bounded(outputs[..., 0], LATENT_LIMIT)
     log_scale = layers.bounded(outputs[..., 1], LATENT_LOG_SCALE)
     return mean, LATENT_STDDEV + tf.exp(log_scale)
@@ -58,7 +58,7 @@ def compress(weights: Tensors, audio: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def upsample(weights: Tensors, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The shift and log-scale of the noise of T samples, for latents [clips, T / 2]."""
     block = BLOCK // SAMPLES_PER_LATENT
-    outputs = _resample(layers.subset(weights, "upsampler"), z, block)
+    outputs = _resample(subset(weights, "upsampler"), z, block)
     return outputs[..., 0], layers.bounded(outputs[..., 1], MAX_LOG_SCALE)
 
 

@@ -25,8 +25,10 @@ from experiments.audio_vae.block_network import BlockNetwork
 from experiments.audio_vae.flows import LogisticQuantile, SplitFlow
 from experiments.audio_vae.linear_prediction import LinearPrediction
 from experiments.audio_vae.network import Sizes
-from experiments.training.model import Tensors
-from experiments.training.prng import BatchRng, uniform
+from experiments.image_transformer.sampling import replace_row
+from experiments.training.checks import check_count
+from experiments.training.model import Tensors, checked_weights
+from experiments.training.prng import BatchRng, checked_seed, uniform
 
 
 def sample(
@@ -36,9 +38,6 @@ def sample(
 
     Samples are clipped to full scale one by one, so that later ones depend on what a
     file can store.  Linear predictors may be unstable, and would diverge otherwise.
-
-    weights: by name, as in `network.weights`.
-    seed: [2] int32.
 
     Raises ValueError, before sampling, for arguments that do not fit the model.
     """
@@ -81,11 +80,7 @@ def _decode(weights: Tensors, sizes: Sizes, seed: Any, z: tf.Tensor) -> np.ndarr
 
 
 def forward(
-    weights: Tensors,
-    sizes: Sizes,
-    name: str,
-    noise: tf.Tensor,
-    limit: float = math.inf,
+    weights: Tensors, sizes: Sizes, name: str, noise: tf.Tensor, limit: float = math.inf
 ) -> tf.Tensor:
     """The flow's forward of [clips, length], part after part in each flow's order.
 
@@ -106,18 +101,15 @@ def _forward_of_flow(
     limit: float,
 ) -> tf.Tensor:
     parts = tf.split(values, len(flow.parts))
-    order = list(range(len(parts)))
-    if flow.backwards:
-        order.reverse()
+    step = -1 if flow.backwards else 1
     before = tf.zeros((flow.receptive_field, values.shape[1]))
-    outputs: dict[int, tf.Tensor] = {}
-    for number in order:
-        x = parts[number][::-1] if flow.backwards else parts[number]
-        y = _loop(sized, limit)(dict(flow.parts[number].weights), x, before)
+    outputs = []
+    for x, part in list(zip(parts, flow.parts, strict=True))[::step]:
+        y = _loop(sized, limit)(dict(part.weights), x[::step], before)
         if flow.receptive_field:
             before = y[-flow.receptive_field :]
-        outputs[number] = y[::-1] if flow.backwards else y
-    return tf.concat([outputs[number] for number in range(len(parts))], 0)
+        outputs.append(y[::step])
+    return tf.concat(outputs[::step], 0)
 
 
 @functools.cache
@@ -130,11 +122,9 @@ def _loop(
 
     XLA updates the kept arrays in place.
     """
-    loop = (
-        functools.partial(_block_loop, sized)
-        if isinstance(sized, BlockNetwork)
-        else functools.partial(_linear_prediction_loop, sized, limit)
-    )
+    loop = functools.partial(_linear_prediction_loop, sized, limit)
+    if isinstance(sized, BlockNetwork):
+        loop = functools.partial(_block_loop, sized)
     return tf.function(loop, jit_compile=True, autograph=False)
 
 
@@ -146,10 +136,7 @@ def _block_loop(
     squashed = tf.concat([tf.asinh(before), tf.zeros_like(x)], 0)  # asinh of y
 
     def step(
-        position: tf.Tensor,
-        squashed: tf.Tensor,
-        context: block_network.Context,
-        y: tf.Tensor,
+        position: tf.Tensor, squashed: tf.Tensor, context: Any, y: tf.Tensor
     ) -> tuple[Any, ...]:
         def new_context() -> block_network.Context:
             far = tf.slice(squashed, (position, 0), (receptive_field, clips))
@@ -163,9 +150,9 @@ def _block_loop(
         new = x[position] * tf.exp(log_scale[:, 0]) + shift[:, 0]
         return (
             position + 1,
-            _with_row(squashed, row, tf.asinh(new)),
+            replace_row(squashed, row, tf.asinh(new)),
             context,
-            _with_row(y, position, new),
+            replace_row(y, position, new),
         )
 
     context = (tf.zeros((clips, sizes.channels)), tf.zeros((clips, block)))
@@ -173,13 +160,8 @@ def _block_loop(
 
 
 def _linear_prediction_loop(
-    sizes: LinearPrediction,
-    limit: float,
-    weights: Tensors,
-    x: tf.Tensor,
-    before: tf.Tensor,
+    sizes: LinearPrediction, limit: float, weights: Tensors, x: tf.Tensor, _: tf.Tensor
 ) -> tf.Tensor:
-    del before  # this network reads the whole clip
     length, clips = x.shape
     block, max_order = sizes.block_size, sizes.max_order
     num_errors, recent = sizes.num_recent_errors, linear_prediction.RECENT
@@ -191,13 +173,9 @@ def _linear_prediction_loop(
         """The predictors' sums and coefficients, and the context, at a block's end."""
         start = lead + position - block - max_order
         window = tf.slice(audio, (start, 0), (block + max_order, clips))
-        past = tf.stack(
-            [
-                tf.transpose(window[max_order - 1 - lag : max_order - 1 - lag + block])
-                for lag in range(max_order)
-            ],
-            -1,
-        )  # [clips, block, max_order]
+        starts = range(max_order - 1, -1, -1)  # of each lag
+        past = [tf.transpose(window[i : i + block]) for i in starts]
+        past = tf.stack(past, -1)  # [clips, block, max_order]
         products = linear_prediction.moments(past, tf.transpose(window[max_order:]))
         sums = [
             forgetting * total + linear_prediction.truncated(products, order)
@@ -229,9 +207,7 @@ def _linear_prediction_loop(
         predictions = tf.stack(predictions, -1)[:, tf.newaxis]
         shape = (recent, clips, sizes.num_predictions)
         recent_mse = tf.reduce_mean(tf.slice(squares, (row - recent, 0, 0), shape), 0)
-        recent_mse = recent_mse[
-            :, tf.newaxis
-        ]  # as predictions: [clips, 1, predictions]
+        recent_mse = recent_mse[:, tf.newaxis]  # as predictions: [clips, 1, ...]
         mixture = linear_prediction.mix(weights, predictions, recent_mse)
         near = tf.slice(errors, (row - num_errors, 0), (num_errors, clips))
         near = tf.transpose(near[::-1])[:, tf.newaxis]
@@ -242,11 +218,11 @@ def _linear_prediction_loop(
         new = tf.clip_by_value(new, -limit, limit)
         return (
             position + 1,
-            _with_row(audio, row, new),
-            _with_row(squares, row, (new[:, tf.newaxis] - predictions[:, 0]) ** 2),
-            _with_row(errors, row, new - mixture[:, 0]),
+            replace_row(audio, row, new),
+            replace_row(squares, row, (new[:, tf.newaxis] - predictions[:, 0]) ** 2),
+            replace_row(errors, row, new - mixture[:, 0]),
             state,
-            _with_row(y, position, new),
+            replace_row(y, position, new),
         )
 
     state = (
@@ -255,14 +231,9 @@ def _linear_prediction_loop(
         tf.zeros((clips, sizes.channels)),
     )
     initial = linear_prediction.errors_before(weights)[-num_errors:, tf.newaxis]
-    errors = tf.concat(
-        [
-            tf.zeros((lead - initial.shape[0], clips)),
-            tf.tile(initial, (1, clips)),
-            tf.zeros((length, clips)),
-        ],
-        0,
-    )
+    silence = tf.zeros((lead - initial.shape[0], clips))
+    errors = [silence, tf.tile(initial, (1, clips)), tf.zeros((length, clips))]
+    errors = tf.concat(errors, 0)
     audio = tf.zeros((lead + length, clips))
     squares = tf.zeros((lead + length, clips, sizes.num_predictions))
     return _run(step, length, audio, squares, errors, state, tf.zeros_like(x))
@@ -279,32 +250,10 @@ def _run(step: Callable[..., tuple[Any, ...]], length: int, *initial: Any) -> tf
     return y
 
 
-def _with_row(x: tf.Tensor, row: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
-    return tf.tensor_scatter_nd_update(x, row[tf.newaxis, tf.newaxis], new[tf.newaxis])
-
-
 def _checked(
     weights: Mapping[str, Any], sizes: Sizes, seed: Any, num_clips: int
 ) -> tuple[dict[str, tf.Tensor], BatchRng]:
     network.check_sizes(sizes)
-    if num_clips < 1:
-        raise ValueError(f"num_clips: given {num_clips}, wanted 1 or more")
-    seed = tf.convert_to_tensor(seed)
-    if seed.dtype != tf.int32 or seed.shape != (2,):
-        raise ValueError(
-            f"seed: given {seed.dtype.name} of shape {seed.shape}, wanted two int32"
-        )
-    expected = network.weights(sizes)
-    if set(weights) != set(expected):
-        raise ValueError(
-            f"weights: without {sorted(set(expected) - set(weights))[:5]} and with "
-            f"{sorted(set(weights) - set(expected))[:5]}, which the model has not"
-        )
-    tensors = {name: tf.convert_to_tensor(weights[name]) for name in expected}
-    for name, weight in tensors.items():
-        if weight.shape != expected[name].shape:
-            raise ValueError(
-                f"weights: {name} of shape {weight.shape}, wanted "
-                f"{expected[name].shape}"
-            )
-    return tensors, BatchRng(seed, tf.constant(0))
+    check_count("num_clips", num_clips)
+    weights = checked_weights(weights, network.weights(sizes))
+    return weights, BatchRng(checked_seed(seed), tf.constant(0))

@@ -51,14 +51,6 @@ def levels(samples: np.ndarray, rate: int) -> Levels:
     return Levels(decibels, transform.f, transform.t(len(samples)))
 
 
-def spectrogram(samples: np.ndarray, rate: int) -> Image:
-    """The spectrogram of [positions] samples of 16 bits, axes labelled.
-
-    Raises ValueError as `levels` does.
-    """
-    return spectrograms({"": samples}, rate)
-
-
 def spectrograms(sounds: Mapping[str, np.ndarray], rate: int) -> Image:
     """Spectrograms side by side, each under its name, with one colour bar.
 

@@ -3,6 +3,7 @@
 import argparse
 import datetime
 import difflib
+import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -41,21 +42,11 @@ def parser(program: str) -> _Parser:
     what = {"train": "Runs one experiment.", "bench": "Runs one comparison."}[program]
     parser = _Parser(prog=f"bin/{program}", description=what)
     add = parser.add_argument
-    add(
-        "--gin_config",
-        "--gin_file",
-        metavar="FILE",
-        action="append",
-        default=[],
-        help="a gin file; may be given again, and later ones win",
-    )
-    add(
-        "--gin_param",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        help="one gin binding; may be given again",
-    )
+    listed = functools.partial(add, action="append", default=[])
+    what = "a gin file; may be given again, and later ones win"
+    listed("--gin_config", "--gin_file", metavar="FILE", help=what)
+    what = "one gin binding; may be given again"
+    listed("--gin_param", metavar="NAME=VALUE", help=what)
     add("--list", action="store_true", help="list the configs and what each takes")
     add("--markdown", action="store_true", help="the list as docs/configs.md has it")
     add("--workdir", metavar="DIR", type=_workdir, help="default: runs/CONFIG-TIME")
@@ -64,53 +55,33 @@ def parser(program: str) -> _Parser:
     add("--overwrite", action="store_true", help="replace the run in --workdir")
     add("--resume", action="store_true", help="continue the run in --workdir, if any")
     if program == "train":
+        either = parser.add_mutually_exclusive_group()
         for mode, what in (("evaluate", "evaluate it"), ("sample", "sample from it")):
-            add(
+            either.add_argument(
                 f"--{mode}",
                 dest="mode",
                 action="store_const",
                 const=mode,
                 help=f"do not train the model of --init_from, {what}",
             )
-        add(
-            "--init_from", metavar="RUN", help="a run folder or checkpoint with weights"
-        )
+        what = "a run folder or checkpoint with weights"
+        add("--init_from", metavar="RUN", help=what)
         _add_processes(parser)
     return parser
 
 
 def _add_processes(parser: _Parser) -> None:
     add = parser.add_argument_group("several processes (docs/clusters.md)").add_argument
-    add(
-        "--num_processes",
-        metavar="N",
-        type=_count(1),
-        help="processes of this run; started here unless a scheduler starts them",
-    )
-    add(
-        "--process_index",
-        metavar="INT",
-        type=_count(0),
-        help="which of them this is, from 0",
-    )
-    add(
-        "--process_addresses",
-        metavar="HOST:PORT,...",
-        help="where each listens, by index; or one with {index} in it",
-    )
-    add(
-        "--join_seconds",
-        metavar="SECONDS",
-        type=_count(1),
-        help="how long each waits for the others",
-    )
-    add(
-        "--max_restarts",
-        metavar="N",
-        type=_count(0),
-        default=3,
-        help="how often all processes started here restart when one dies; default: 3",
-    )
+    what = "processes of this run; started here unless a scheduler starts them"
+    add("--num_processes", metavar="N", type=_count(1), help=what)
+    what = "which of them this is, from 0"
+    add("--process_index", metavar="INT", type=_count(0), help=what)
+    what = "where each listens, by index; or one with {index} in it"
+    add("--process_addresses", metavar="HOST:PORT,...", help=what)
+    what = "how long each waits for the others"
+    add("--join_seconds", metavar="SECONDS", type=_count(1), help=what)
+    what = "how often all processes started here restart when one dies; default: 3"
+    add("--max_restarts", metavar="N", type=_count(0), default=3, help=what)
 
 
 def _count(least: int) -> Callable[[str], int]:
@@ -171,8 +142,16 @@ def flag_bindings(options: argparse.Namespace) -> dict[str, str]:
     values = {name: getattr(options, name, None) for name in ("mode", "init_from")}
     if values["mode"] and not values["init_from"]:
         raise UsageError(f"--{values['mode']}: wanted --init_from=RUN beside it")
-    if values["init_from"] is not None and not Path(values["init_from"]).exists():
-        raise UsageError(f"--init_from: there is no {values['init_from']}")
+    if (place := values["init_from"]) is not None:
+        if not Path(place).exists():
+            raise UsageError(f"--init_from: there is no {place}")
+        folder = options.workdir
+        if (
+            options.overwrite
+            and folder
+            and Path(place).resolve().is_relative_to(folder)
+        ):
+            raise UsageError(f"--init_from: given {place}, which --overwrite removes")
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -73,13 +73,13 @@ def check_config(statements: Sequence[Statement], *, seed: int | None) -> Checke
         if key not in read:
             binding = next(iter(parameters.values()))[-1]
             raise UsageError(_nothing_reads(binding, key, bindings, selectors))
-    values = bindings.get(SEED, {}).get("value", [])
-    value = values[-1].value if seed is None and values else seed or 0
-    if type(value) is not int or not -1 <= value <= MAX_SEED:
-        wanted = f"an integer from 0 to {MAX_SEED}, or -1 to draw one"
-        raise UsageError(f"{values[-1].where}: seed: given {value!r}, wanted {wanted}")
-    value = secrets.randbelow(MAX_SEED + 1) if value == -1 else value
-    return Checked(bindings, root, scope, selector, value, unread)
+    if seed is None and SEED in bindings:
+        where, _, seed, _ = bindings[SEED]["value"][-1]
+        if type(seed) is not int or not -1 <= seed <= MAX_SEED:
+            wanted = f"an integer from 0 to {MAX_SEED}, or -1 to draw one"
+            raise UsageError(f"{where}: seed: given {seed!r}, wanted {wanted}")
+    seed = secrets.randbelow(MAX_SEED + 1) if seed == -1 else seed or 0
+    return Checked(bindings, root, scope, selector, seed, unread)
 
 
 # What names stand for.
@@ -98,9 +98,7 @@ def _resolve_all(statements: Sequence[Statement]) -> Bindings:
         refers_to = tuple(
             (name, _target(name, visible, where)) for name in _names_in(parsed.value)
         )
-        scoped = (
-            f"{parsed.scope}/{parsed.selector}" if parsed.scope else parsed.selector
-        )
+        scoped = "/".join(filter(None, (parsed.scope, parsed.selector)))
         if not parsed.arg_name:  # NAME = value
             key, parameter, name = (scoped, gin.config.macro), "value", scoped
         else:
@@ -123,22 +121,20 @@ def _import_all(statements: Sequence[Statement]) -> dict[str, dict[str, Any]]:
     dynamic: set[str] = set()
     for where, file, parsed in statements:
         if not isinstance(parsed, config_parser.ImportStatement):
-            binds = isinstance(parsed, config_parser.BindingStatement)
-            bound = binds and parsed.arg_name
+            bound = getattr(parsed, "arg_name", "")
             if bound and file not in dynamic and file != COMMAND_LINE:
                 wanted = "from __gin__ import dynamic_registration"
                 raise UsageError(f"{where}: wanted `{wanted}` before the first binding")
-            continue
-        if parsed.module == "__gin__.dynamic_registration":
+        elif parsed.module == "__gin__.dynamic_registration":
             dynamic.add(file)
-            continue
-        if parsed.module.startswith("__gin__."):
+        elif parsed.module.startswith("__gin__."):
             hint = nearest(parsed.bound_name(), ["dynamic_registration"])
             raise UsageError(f"{where}: gin has no {parsed.bound_name()!r}{hint}")
-        module = _import(parsed.module, where)
-        if not parsed.is_from and not parsed.alias:
-            module = sys.modules[parsed.module.partition(".")[0]]
-        symbols[file][parsed.bound_name()] = module
+        else:
+            module = _import(parsed.module, where)
+            if not parsed.is_from and not parsed.alias:
+                module = sys.modules[parsed.module.partition(".")[0]]
+            symbols[file][parsed.bound_name()] = module
     for visible in list(symbols.values()):
         symbols[COMMAND_LINE].update(visible)
     for file in [*symbols, *dynamic, *(s.file for s in statements)]:
@@ -158,14 +154,15 @@ def _import(module: str, where: str) -> types.ModuleType:
         missing = error.name or ""
         if not f"{module}.".startswith(f"{missing}.") or not missing:
             raise  # the module is there; what it imports is not
-        if "." not in missing:
-            for folder in (Path(where.rpartition(":")[0]).resolve().parent, Path.cwd()):
-                found = PathFinder.find_spec(missing, [str(folder)])
-                if found is not None and str(folder) not in sys.path:
-                    sys.path.append(str(folder))
-                    return _import(module, where)
         parent, _, name = missing.rpartition(".")
-        paths = importlib.import_module(parent).__path__ if parent else [str(REPO)]
+        beside = [str(Path(where.rpartition(":")[0]).resolve().parent), str(Path.cwd())]
+        for folder in () if parent else beside:
+            found = PathFinder.find_spec(missing, [folder])
+            if found is not None and folder not in sys.path:
+                sys.path.append(folder)
+                return _import(module, where)
+        inside = importlib.import_module(parent).__path__ if parent else ()
+        paths = inside or [*beside, str(REPO)]
         hint = nearest(name, [found.name for found in pkgutil.iter_modules(paths)])
         places = "the config's folder, the working directory and PYTHONPATH"
         looked = "" if parent else f" (looked in {places})"
@@ -178,12 +175,9 @@ def _names_in(value: Any) -> Iterator[Reference | Macro]:
     """The references and macros anywhere in a value."""
     if isinstance(value, (Reference, Macro)):
         yield value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _names_in(key)
-            yield from _names_in(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
+    elif isinstance(value, (list, tuple, dict)):
+        inside = [*value, *value.values()] if isinstance(value, dict) else value
+        for item in inside:
             yield from _names_in(item)
 
 
@@ -299,23 +293,22 @@ def _walk(
             continue
         seen.add(place)
         scope, target, called, holds = place
-        keys = {(p, target) for p in _prefixes(scope) if (p, target) in bindings}
-        read |= keys
-        held |= keys if holds else set()
-        values = effective(bindings, scope, target)
+        keys = [(p, target) for p in _prefixes(scope) if (p, target) in bindings]
+        read.update(keys)
+        held.update(keys if holds else ())
         given = GIVEN if target is root else ()
+        values = effective(bindings, scope, target)
         _check_call(target, values, bindings, given=given, called=called)
-        for prefix in _prefixes(scope):
-            for bound in bindings.get((prefix, target), {}).values():
-                for binding in bound:
-                    last = binding is bound[-1]
-                    if target is not gin.config.macro:
-                        selectors[target] = binding.name.rpartition(".")[0]
-                    for name, referred in binding.refers_to:
-                        if isinstance(name, Reference):
-                            selectors.setdefault(referred, name.name)
-                    for reached in _follow(binding, scope, last, bindings):
-                        queue.append((*reached, holds and last))
+        for bound in (b for key in keys for b in bindings[key].values()):
+            for binding in bound:
+                last = binding is bound[-1]
+                if target is not gin.config.macro:
+                    selectors[target] = binding.name.rpartition(".")[0]
+                for name, referred in binding.refers_to:
+                    if isinstance(name, Reference):
+                        selectors.setdefault(referred, name.name)
+                for reached in _follow(binding, scope, last, bindings):
+                    queue.append((*reached, holds and last))
     replaced = {scope for scope, target in read - held if target is gin.config.macro}
     return read, frozenset(replaced), selectors
 
@@ -325,16 +318,14 @@ def _follow(
 ) -> Iterator[tuple[str, Any, bool]]:
     """The places that a binding's value leads to."""
     for name, target in binding.refers_to:
-        if isinstance(name, Reference):
-            inner = name.name.rpartition("/")[0] or scope
-            if holds:
-                yield inner, target, name.call
-            continue
-        if name == REQUIRED:
-            continue
-        if holds and not effective(bindings, name.name, gin.config.macro):
-            raise UsageError(_no_macro(binding, name.name, bindings))
-        yield name.name, target, True
+        if isinstance(name, Macro):
+            if name == REQUIRED:
+                continue
+            if holds and not effective(bindings, name.name, gin.config.macro):
+                raise UsageError(_no_macro(binding, name.name, bindings))
+            yield name.name, target, True
+        elif holds:
+            yield name.name.rpartition("/")[0] or scope, target, name.call
 
 
 def _check_call(
@@ -403,27 +394,27 @@ def _flag(parameter: str) -> str:
 def _nothing_reads(
     binding: Binding, key: Key, bindings: Bindings, selectors: Mapping[Any, str]
 ) -> str:
-    scope, target = key
-    text = f"{binding.where}: nothing reads {binding.name}"
-    if target is gin.config.macro:
-        if binding.name in GIVEN:
-            return f"{text}: the launcher gives it, see {_flag(binding.name)}"
-        full = [
-            f"{selector}.{binding.name}"
-            for read, selector in selectors.items()
-            if binding.name in (parameters_of(read) or ())
-        ]
-        named = {
-            name.name
-            for parameters in bindings.values()
-            for bound in parameters.values()
-            for reader in bound
-            for name, _ in reader.refers_to
-            if isinstance(name, Macro) and name != REQUIRED
-        }
-        if full and binding.name.upper() not in named:
-            return f"{text}; did you mean {' or '.join(map(repr, full))}?"
-        return text + nearest(binding.name, {*named, EXPERIMENT[0], SEED[0]})
-    if scope:
-        return f"{text}: the experiment refers to nothing in the scope {scope!r}"
-    return f"{text}: the experiment is given nothing made by it"
+    (scope, target), name = key, binding.name
+    text = f"{binding.where}: nothing reads {name}"
+    if target is not gin.config.macro:
+        if scope:
+            return f"{text}: the experiment refers to nothing in the scope {scope!r}"
+        return f"{text}: the experiment is given nothing made by it"
+    if name in GIVEN:
+        return f"{text}: the launcher gives it, see {_flag(name)}"
+    full = [
+        f"{selector}.{name}"
+        for read, selector in selectors.items()
+        if name in (parameters_of(read) or ())
+    ]
+    every = (b for parameters in bindings.values() for b in parameters.values())
+    named = {
+        macro.name
+        for bound in every
+        for reader in bound
+        for macro, _ in reader.refers_to
+        if isinstance(macro, Macro) and macro != REQUIRED
+    }
+    if full and name.upper() not in named:
+        return f"{text}; did you mean {' or '.join(map(repr, full))}?"
+    return text + nearest(name, {*named, EXPERIMENT[0], SEED[0]})

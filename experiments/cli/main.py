@@ -209,37 +209,53 @@ def _run(job: Job) -> int:
     stop.on_second = lambda: finish("interrupted", INTERRUPTED, "stopped twice")
     say(program, f"seed {job.checked.seed}, {shown(folder)}")
     started = time.monotonic()
-    status, code, why, trace, printed = "failed", FAILED, "", "", False
-    try:
-        _connect()
-        job.call()
-        stop.finishing = True
-        status, code = "done", SUCCESS
-    except BaseException as error:  # recorded, and reported by the exit code
-        stop.finishing = True
-        why, trace = reason(error), traceback.format_exc()
-        printed = not raised_by_us(error)
-        if isinstance(error, run_dir.CheckFailed):
-            code, trace = INACCURATE, ""
-        elif isinstance(error, _NotConnected):
-            trace = ""
-        elif isinstance(error, ValueError) and not printed and run_dir.withdraw(folder):
-            raise UsageError(gin_values.mistake(error, job.checked)) from error
-    if stop.signum is not None:  # also where a library swallowed or wrapped Stopped
-        status, code, trace = "interrupted", INTERRUPTED, ""
+    error = _call(job)
+    code, why, trace = _exit_code(job, error), "", ""
+    if code == INTERRUPTED:
         why = f"stopped by {signal.Signals(stop.signum).name}"
+    elif error is not None:
+        why = reason(error)
+        refused = isinstance(error, ValueError) and raised_by_us(error)
+        if refused and run_dir.withdraw(folder):
+            raise UsageError(gin_values.mistake(error, job.checked)) from error
+        if code == FAILED and not isinstance(error, _NotConnected):
+            trace = "".join(traceback.format_exception(error))
+    status = {SUCCESS: "done", INTERRUPTED: "interrupted"}.get(code, "failed")
     try:
         operative = gin_values.operative_config(job.checked)
         jsonlines.write_text(folder / "operative.gin", operative)
     finally:
         finish(status, code, why, trace)
-    if trace and printed:
+    if trace and not raised_by_us(error):
         print(trace, end="", file=sys.stderr)
     ended = f"{status} after {time.monotonic() - started:.1f} s, {shown(folder)}"
     say(program, f"{ended}: {why}" if why else ended)
     if status == "interrupted":
         _suggest_resume(job)
     return code
+
+
+def _call(job: Job) -> BaseException | None:
+    """Calls the experiment; returns what ended it, None if it came to its end."""
+    try:
+        try:
+            processes.connect()
+        except (ValueError, TimeoutError) as error:
+            raise _NotConnected(str(error)) from error
+        job.call()
+    except BaseException as error:  # recorded, and reported by the exit code
+        job.stop.finishing = True
+        return error
+    job.stop.finishing = True
+    return None
+
+
+def _exit_code(job: Job, error: BaseException | None) -> int:
+    if job.stop.signum is not None:  # also where a library swallowed or wrapped Stopped
+        return INTERRUPTED
+    if error is None:
+        return SUCCESS
+    return INACCURATE if isinstance(error, run_dir.CheckFailed) else FAILED
 
 
 def _say_what_changed(job: Job) -> None:
@@ -297,30 +313,15 @@ def _process(options: argparse.Namespace) -> processes.Process | None:
     return process
 
 
-def _connect() -> None:
-    try:
-        processes.connect()
-    except (ValueError, TimeoutError) as error:
-        raise _NotConnected(str(error)) from error
-
-
 def _run_beside(job: Job) -> int:
     """Runs the experiment in a process that is not the first: it writes no record."""
-    try:
-        _connect()
-        job.call()
-        job.stop.finishing = True
-        return SUCCESS
-    except BaseException as error:
-        job.stop.finishing = True
-        if job.stop.signum is not None:
-            return INTERRUPTED
-        if isinstance(error, run_dir.CheckFailed):
-            return INACCURATE
+    error = _call(job)
+    code = _exit_code(job, error)
+    if code == FAILED and error is not None:
         if not raised_by_us(error):
-            traceback.print_exc()
+            traceback.print_exception(error)
         say(job.program, f"failed: {reason(error)}")
-        return FAILED
+    return code
 
 
 def _stand_in(options: argparse.Namespace) -> processes.Process:

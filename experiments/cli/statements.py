@@ -68,12 +68,10 @@ def read_statements(files: Sequence[Path], params: Sequence[str]) -> list[Statem
     bindings = []
     for param in params:
         where = f"{COMMAND_LINE}={param}"
-        parsed = list(_parsed(param, where, path=None))
-        if len(parsed) != 1 or not isinstance(
-            parsed[0][1], config_parser.BindingStatement
-        ):
+        parsed = [statement for _, statement in _parsed(param, where, path=None)]
+        if [type(one) for one in parsed] != [config_parser.BindingStatement]:
             raise UsageError(f"{where}: wanted one binding, NAME=VALUE")
-        bindings.append(Statement(where, COMMAND_LINE, parsed[0][1]))
+        bindings.append(Statement(where, COMMAND_LINE, parsed[0]))
     _check_order(files, [*by_file, bindings])
     return [statement for group in [*by_file, bindings] for statement in group]
 

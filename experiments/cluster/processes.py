@@ -41,6 +41,13 @@ class Process:
 SINGLE = Process()
 
 
+_FIELDS = {  # of _Settings, in words
+    "count": "number of processes",
+    "index": "index of this process",
+    "addresses": "addresses of the processes",
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class _Settings:
     """What one source says.  None: it does not say."""
@@ -113,14 +120,10 @@ def check_port(process: Process) -> None:
 _group: rendezvous.ProcessGroup | None = None
 
 
-def connect(backend: str | None = None) -> Process:
-    """Waits for all processes, and sets the variables that `backend` reads.
+def connect() -> Process:
+    """Waits for all processes.  Call it before TensorFlow's first op.
 
-    Call it before TensorFlow's first op.  A second call does not wait again, and a
-    single process does not wait.
-
-    backend: "distribute" sets TF_CONFIG, "dtensor" the DTENSOR_ variables; None sets
-      nothing.
+    A second call does not wait again, and a single process does not wait.
 
     Raises ValueError if the port is taken or if a process was started with another
     command; TimeoutError, with the address, for a process that does not join.
@@ -134,10 +137,8 @@ def connect(backend: str | None = None) -> Process:
             process.index,
             process.addresses,
             digest=os.environ.get(CONFIG_DIGEST, ""),
-            seconds=_join_seconds(os.environ),
+            seconds=_number(os.environ, JOIN_SECONDS, DEFAULT_JOIN_SECONDS, float),
         )
-    if backend is not None:
-        os.environ.update(_backend_variables(backend, process))
     return process
 
 
@@ -164,29 +165,14 @@ def stop_before(step: int, *, requested: bool) -> bool:
     return _group.stop_before(step, requested=requested)
 
 
-def _backend_variables(backend: str, process: Process) -> dict[str, str]:
-    if backend == "distribute":
-        cluster = {"worker": list(process.addresses)}
-        task = {"type": "worker", "index": process.index}
-        return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
-    if backend == "dtensor":
-        return {
-            "DTENSOR_CLIENT_ID": str(process.index),
-            "DTENSOR_NUM_CLIENTS": str(process.count),
-            "DTENSOR_JOB_NAME": "worker",
-            "DTENSOR_JOBS": ",".join(process.addresses),
-        }
-    raise ValueError(f"backend: given {backend!r}, wanted 'distribute' or 'dtensor'")
-
-
 # The sources of settings.
 
 
 def _own_variables(environ: Mapping[str, str]) -> Iterator[_Settings]:
     if environ.get(COUNT):
-        yield _Settings(COUNT, count=_integer(environ, COUNT))
+        yield _Settings(COUNT, count=_number(environ, COUNT))
     if environ.get(INDEX):
-        yield _Settings(INDEX, index=_integer(environ, INDEX))
+        yield _Settings(INDEX, index=_number(environ, INDEX))
     if environ.get(ADDRESSES):
         yield _Settings(ADDRESSES, addresses=environ[ADDRESSES])
 
@@ -218,10 +204,10 @@ def _slurm(environ: Mapping[str, str], known: _Settings) -> Iterator[_Settings]:
     """A task of one `srun`.  The batch script is a single process."""
     if not {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID"} <= environ.keys():
         return
-    count = _integer(environ, "SLURM_STEP_NUM_TASKS")
+    count = _number(environ, "SLURM_STEP_NUM_TASKS")
     if count == 1:
         return
-    index = _integer(environ, "SLURM_PROCID")
+    index = _number(environ, "SLURM_PROCID")
     if known.addresses is not None:
         yield _Settings("Slurm", count, index)
         return
@@ -235,14 +221,16 @@ def _slurm(environ: Mapping[str, str], known: _Settings) -> Iterator[_Settings]:
             f"agree; wanted {FLAGS[ADDRESSES]}"
         )
     # Jobs on one host use different ports: 64 each, below the ephemeral range.
-    job = _integer(environ, "SLURM_JOB_ID") if environ.get("SLURM_JOB_ID") else 0
-    port = _port(environ, 10000 + job * 64 % 20000)
-    nodes_and_addresses = [
-        (node, f"{host}:{port + local}")
-        for node, (host, num_tasks) in enumerate(zip(hosts, tasks, strict=True))
-        for local in range(num_tasks)
-    ]
-    nodes, addresses = zip(*nodes_and_addresses, strict=True)
+    job = _number(environ, "SLURM_JOB_ID", 0)
+    port = _number(environ, PORT, 10000 + job * 64 % 20000)
+    nodes, addresses = zip(
+        *(
+            (node, f"{host}:{port + local}")
+            for node, (host, num_tasks) in enumerate(zip(hosts, tasks, strict=True))
+            for local in range(num_tasks)
+        ),
+        strict=True,
+    )
     node = environ.get("SLURM_NODEID")
     if index < count and node is not None and int(node) != nodes[index]:
         raise ValueError(
@@ -259,9 +247,9 @@ def _tpu_pod(environ: Mapping[str, str], known: _Settings) -> Iterator[_Settings
     hosts = environ["TPU_WORKER_HOSTNAMES"].split(",")
     if len(hosts) == 1:
         return
-    port = _port(environ, DEFAULT_PORT)
+    port = _number(environ, PORT, DEFAULT_PORT)
     addresses = tuple(f"{host.strip()}:{port}" for host in hosts)
-    index = _integer(environ, "TPU_WORKER_ID")
+    index = _number(environ, "TPU_WORKER_ID")
     source = "TPU_WORKER_HOSTNAMES"
     yield _Settings(source, len(hosts), index, None if known.addresses else addresses)
 
@@ -269,7 +257,7 @@ def _tpu_pod(environ: Mapping[str, str], known: _Settings) -> Iterator[_Settings
 def _kubernetes(environ: Mapping[str, str], known: _Settings) -> Iterator[_Settings]:
     """A pod of an Indexed Job.  The author of the job gives the addresses."""
     if known.index is None and "JOB_COMPLETION_INDEX" in environ:
-        index = _integer(environ, "JOB_COMPLETION_INDEX")
+        index = _number(environ, "JOB_COMPLETION_INDEX")
         yield _Settings("JOB_COMPLETION_INDEX", index=index)
 
 
@@ -342,13 +330,6 @@ def _merge(sources: list[_Settings]) -> _Settings:
     return _Settings(names, **values)  # type: ignore[arg-type]
 
 
-_FIELDS = {
-    "count": "number of processes",
-    "index": "index of this process",
-    "addresses": "addresses of the processes",
-}
-
-
 def _text(value: object) -> str:
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
@@ -393,23 +374,17 @@ def _check(settings: _Settings) -> Process | None:
     return Process(index, count, addresses)
 
 
-def _integer(environ: Mapping[str, str], name: str) -> int:
+def _number[Kind: (int, float)](
+    environ: Mapping[str, str],
+    name: str,
+    default: Kind | None = None,
+    kind: type[Kind] = int,
+) -> Kind:
+    """The variable's number; the default where it is empty or missing."""
+    if default is not None and not environ.get(name):
+        return default
     try:
-        return int(environ[name])
+        return kind(environ[name])
     except ValueError as error:
-        raise ValueError(
-            f"{name}: given {environ[name]!r}, wanted a whole number"
-        ) from error
-
-
-def _port(environ: Mapping[str, str], default: int) -> int:
-    return _integer(environ, PORT) if environ.get(PORT) else default
-
-
-def _join_seconds(environ: Mapping[str, str]) -> float:
-    try:
-        return float(environ.get(JOIN_SECONDS) or DEFAULT_JOIN_SECONDS)
-    except ValueError as error:
-        raise ValueError(
-            f"{JOIN_SECONDS}: given {environ[JOIN_SECONDS]!r}, wanted seconds"
-        ) from error
+        wanted = "seconds" if kind is float else "a whole number"
+        raise ValueError(f"{name}: given {environ[name]!r}, wanted {wanted}") from error

@@ -153,10 +153,9 @@ def join(
         return ProcessGroup(index, {0: first})
     listen(addresses[0]).close()
     peers: dict[int, _Connection] = {}
-    refused = ""
-    failures: dict[int, str] = {}
+    refused, failures = "", dict[int, str]()
     waiting = list(range(1, len(addresses)))
-    while waiting and not refused:
+    while True:
         for peer in list(waiting):
             try:
                 peers[peer], answer = _connect(
@@ -167,15 +166,12 @@ def join(
                 continue
             waiting.remove(peer)
             refused = refused or str(answer.get("refused", ""))
-        if waiting and not refused:
-            if time.monotonic() >= deadline:
-                break
-            time.sleep(RETRY_SECONDS)
-    missing = _never_joined(waiting, addresses, failures, seconds)
+        if not waiting or refused or time.monotonic() >= deadline:
+            break
+        time.sleep(RETRY_SECONDS)
+    missing = "" if refused else _never_joined(waiting, addresses, failures, seconds)
     for peer, connection in peers.items():
-        sent = connection.write(
-            {"refused": refused} if refused else {"missing": missing}
-        )
+        sent = connection.write({"refused": refused, "missing": missing})
         if not sent and not missing:
             missing = f"process {peer} at {addresses[peer]} left before all had joined"
     if not refused and not missing:
@@ -227,27 +223,25 @@ def _accept_first(
     """The connection from process 0, once all processes have joined."""
     start = time.monotonic()
     with listen(addresses[index]) as server:
-        while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError(
-                    f"waited {time.monotonic() - start:.0f} s, and never joined: "
-                    f"process 0 at {addresses[0]}; process {index} listened at "
-                    f"{addresses[index]}"
-                )
+        while (left := deadline - time.monotonic()) > 0:
             server.settimeout(left)
             try:
                 client, _ = server.accept()
             except TimeoutError:
                 continue
             connection = _Connection(client)
+            is_first = False
             try:
-                if _is_first(index, addresses, identity, connection):
-                    return connection
-            except BaseException:
-                connection.close()
-                raise
-            connection.close()  # not a process of this project
+                is_first = _is_first(index, addresses, identity, connection)
+            finally:
+                if not is_first:  # not a process of this project, or refused
+                    connection.close()
+            if is_first:
+                return connection
+    raise TimeoutError(
+        f"waited {time.monotonic() - start:.0f} s, and never joined: process 0 at "
+        f"{addresses[0]}; process {index} listened at {addresses[index]}"
+    )
 
 
 def _is_first(
@@ -310,8 +304,7 @@ class _Connection:
     def __init__(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._socket = connection
-        self._buffer = b""
+        self._socket, self._lines = connection, connection.makefile("rb")
 
     def set_timeout(self, seconds: float | None) -> None:
         """The longest wait of a read or write; None: no limit."""
@@ -321,18 +314,13 @@ class _Connection:
         """Closes both directions, and ends a `read` that waits in another thread."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
+        self._lines.close()
         self._socket.close()
 
     def read(self) -> dict[str, Any] | None:
         """The next object; None if the peer has left, is silent or sends no object."""
         try:
-            while b"\n" not in self._buffer:
-                received = self._socket.recv(4096)
-                if not received or len(self._buffer) > MAX_LINE_BYTES:
-                    return None
-                self._buffer += received
-            line, _, self._buffer = self._buffer.partition(b"\n")
-            message = json.loads(line)
+            message = json.loads(self._lines.readline(MAX_LINE_BYTES))
         except (OSError, ValueError):
             return None
         return message if isinstance(message, dict) else None

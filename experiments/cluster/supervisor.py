@@ -65,10 +65,8 @@ def supervise(
         # An earlier run that is still in the folder is not the one to go on with.
         resume = restarts > 0 and _held(folder) not in (None, before)
         with _reserved(count) as addresses:
-            clients = [
-                _Client(command(resume), processes.Process(i, count, addresses))
-                for i in range(count)
-            ]
+            places = (processes.Process(i, count, addresses) for i in range(count))
+            clients = [_Client(command(resume), place) for place in places]
             say(f"{count} processes at {', '.join(addresses)}")
             stop.on_second = functools.partial(_end_now, clients, folder, interrupted)
             died, codes = _watch(clients, (*final, interrupted), stop)
@@ -123,29 +121,26 @@ class _Client:
     """One process, its place in its environment, its output passed on."""
 
     def __init__(self, command: Sequence[str], process: processes.Process) -> None:
-        shares = {**processes.to_environment(process), SUPERVISED: "1"}
-        shares |= _gpus(os.environ, process)
-        environ = os.environ | shares
-        environ.setdefault(processes.JOIN_SECONDS, str(JOIN_SECONDS))
-        with _pinned(process):
+        environ = {processes.JOIN_SECONDS: str(JOIN_SECONDS), **os.environ}
+        environ |= processes.to_environment(process) | {SUPERVISED: "1"}
+        environ |= _gpus(os.environ, process)
+        pipe, self.index = subprocess.PIPE, process.index
+        with _pinned(process):  # a session of its own: Ctrl-C is ours to pass on
             self.process = subprocess.Popen(
                 command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stdin=pipe,
+                stdout=pipe,
+                stderr=pipe,
                 env=environ,
-                start_new_session=True,  # Ctrl-C is ours to pass on
+                start_new_session=True,
             )
-        self.index = process.index
-        assert self.process.stdout is not None and self.process.stderr is not None
-        streams = ((self.process.stdout, sys.stdout), (self.process.stderr, sys.stderr))
+        outputs = ((self.process.stdout, sys.stdout), (self.process.stderr, sys.stderr))
         self._pumps = [
-            threading.Thread(
-                target=_pass_on, args=[f"[{self.index}] ", *ends], daemon=True
-            )
-            for ends in streams
+            threading.Thread(target=_pass_on, args=[f"[{self.index}] ", *ends])
+            for ends in outputs
         ]
         for pump in self._pumps:
+            pump.daemon = True
             pump.start()
 
     def wait(self, ended: "queue.Queue[tuple[int, int]]") -> None:
@@ -244,14 +239,12 @@ def _record(folder: Path, event: str, restart: int, reason: str) -> None:
 def _reserved(count: int) -> Iterator[tuple[str, ...]]:
     """Free loopback addresses, kept from being lent to others meanwhile."""
     with contextlib.ExitStack() as stack:
-        addresses = []
-        for _ in range(count):
-            held = stack.enter_context(socket.socket())
+        held = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in held:
             for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
-                held.setsockopt(socket.SOL_SOCKET, option, 1)
-            held.bind(("127.0.0.1", 0))  # bound, and not listening: a client may be
-            addresses.append(f"127.0.0.1:{held.getsockname()[1]}")
-        yield tuple(addresses)
+                one.setsockopt(socket.SOL_SOCKET, option, 1)
+            one.bind(("127.0.0.1", 0))  # bound, and not listening: a client may be
+        yield tuple(f"127.0.0.1:{one.getsockname()[1]}" for one in held)
 
 
 @contextlib.contextmanager

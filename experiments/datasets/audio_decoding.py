@@ -9,8 +9,8 @@ import numpy as np
 import soundfile
 import soxr
 
+from experiments.datasets import files
 from experiments.datasets.audio import LEAST, MOST, Split
-from experiments.datasets.files import Cache, CorruptFileError, Encoded, on_threads
 
 SHORT = ("skip", "pad")
 FORMATS = ("WAV", "WAVEX", "RF64", "FLAC")
@@ -95,7 +95,7 @@ def to_samples(sound: np.ndarray, rate: int, label: str, form: Form) -> np.ndarr
     Raises CorruptFileError, naming it, for NaN and infinity.
     """
     if not np.isfinite(sound).all():
-        raise CorruptFileError(f"{label}: holds NaN or infinity, wanted numbers")
+        raise files.CorruptFileError(f"{label}: holds NaN or infinity, wanted numbers")
     mono = sound.mean(axis=1)
     if rate != form.rate:
         num_samples = header_of(len(mono), rate, 1, form).num_samples
@@ -104,21 +104,21 @@ def to_samples(sound: np.ndarray, rate: int, label: str, form: Form) -> np.ndarr
     return np.clip(np.rint(2**15 * mono), LEAST, MOST).astype(np.int16)
 
 
-def recordings(files: Encoded, form: Form) -> Recordings:
+def recordings(encoded: files.Encoded, form: Form) -> Recordings:
     """The recordings of WAV and FLAC files."""
 
     def header(number: int) -> Header:
-        label = files.label(number)
-        with files.open(number) as stream, _opened(stream, label, form) as file:
+        label = encoded.label(number)
+        with encoded.open(number) as stream, _opened(stream, label, form) as file:
             plain = header_of(file.frames, file.samplerate, file.channels, form)
             wide = ("rounded to 16 bits",) if file.subtype in WIDE else ()
             return plain._replace(changes=plain.changes + wide)
 
     def samples(number: int) -> np.ndarray:
-        with files.open(number) as stream:
-            return decode(stream, files.label(number), form)
+        with encoded.open(number) as stream:
+            return decode(stream, encoded.label(number), form)
 
-    return Recordings(files.num, header, samples)
+    return Recordings(encoded.num, header, samples)
 
 
 def decode(stream: BinaryIO, label: str, form: Form) -> np.ndarray:
@@ -131,9 +131,9 @@ def decode(stream: BinaryIO, label: str, form: Form) -> np.ndarray:
         try:
             sound = file.read(dtype="float64", always_2d=True)
         except BROKEN as error:
-            raise CorruptFileError(f"{label}: damaged ({error})") from error
+            raise files.CorruptFileError(f"{label}: damaged ({error})") from error
         if len(sound) != file.frames:
-            raise CorruptFileError(
+            raise files.CorruptFileError(
                 f"{label}: damaged; {len(sound)} samples, its header says {file.frames}"
             )
         return to_samples(sound, file.samplerate, label, form)
@@ -146,7 +146,7 @@ def clips(
     numbers: Sequence[int],
     skip_corrupt: bool,
     skip_silent: bool,
-    cache: Cache,
+    cache: files.Cache,
     num_threads: int,
 ) -> Clips:
     """The clips of some of the recordings, in order.
@@ -175,14 +175,14 @@ def clips(
             result = source.header(number)
             if skip_corrupt:
                 samples(number)
-        except CorruptFileError:
+        except files.CorruptFileError:
             if not skip_corrupt:
                 raise
             return None
         return result
 
     num_clips = []
-    for recording in on_threads(header, numbers, num_threads):
+    for recording in files.on_threads(header, numbers, num_threads):
         num_here = 0
         if recording is None:
             counts["corrupt skipped"] += 1
@@ -207,7 +207,7 @@ def clips(
 
     audible: Sequence[int] | np.ndarray = range(num)
     if skip_silent:
-        silent = on_threads(
+        silent = files.on_threads(
             lambda place: is_silent(clip(place)), range(num), num_threads
         )
         audible = np.flatnonzero(~np.array(list(silent), bool))
@@ -227,21 +227,15 @@ def check_sounds(label: str, cut: Clips) -> None:
     It stops at the first clip that is not silent.
     """
     split = cut.split
-    counts = counts_text(cut.counts)
-    if not split.num_clips:
+    counts = files.counts_text(cut.counts)
+    if not split.num:
         raise ValueError(f"{label}: no clips{counts}, wanted at least one")
     random = np.random.default_rng(0)  # not drawn from
-    places = range(split.num_clips)
-    if all(is_silent(split.clip(place, random)) for place in places):
+    places = range(split.num)
+    if all(is_silent(split.example(place, random)) for place in places):
         raise ValueError(
-            f"{label}: all {split.num_clips} clips are silent{counts}, wanted sounds"
+            f"{label}: all {split.num} clips are silent{counts}, wanted sounds"
         )
-
-
-def counts_text(*counts: Counter[str]) -> str:
-    """The counts of changed and skipped ones, for a data set's name and source."""
-    total = sum(counts, Counter())
-    return "".join(f", {num} {what}" for what, num in sorted(total.items()))
 
 
 def _opened(stream: BinaryIO, label: str, form: Form) -> soundfile.SoundFile:
@@ -250,11 +244,13 @@ def _opened(stream: BinaryIO, label: str, form: Form) -> soundfile.SoundFile:
     try:
         file = soundfile.SoundFile(stream)
     except BROKEN as error:
-        raise CorruptFileError(f"{label}: no WAV or FLAC, or a damaged one") from error
+        raise files.CorruptFileError(
+            f"{label}: no WAV or FLAC, or a damaged one"
+        ) from error
     if file.format not in FORMATS:
-        raise CorruptFileError(f"{label}: is {file.format}, wanted WAV or FLAC")
+        raise files.CorruptFileError(f"{label}: is {file.format}, wanted WAV or FLAC")
     if not file.frames:
-        raise CorruptFileError(f"{label}: holds no samples")
+        raise files.CorruptFileError(f"{label}: holds no samples")
     check_channels(label, file.channels, form)
     return file
 
@@ -268,6 +264,6 @@ def _check_whole(stream: BinaryIO, label: str) -> None:
         (header_bytes,) = struct.unpack("<I", head[4:])
         # The last byte of an odd number may be left out.
         if header_bytes not in UNKNOWN_SIZES and size + 1 < header_bytes + 8:
-            raise CorruptFileError(
+            raise files.CorruptFileError(
                 f"{label}: damaged; {size} bytes, its header says {header_bytes + 8}"
             )

@@ -5,25 +5,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.datasets import audio_decoding, files
 from experiments.datasets.audio import Audio
-from experiments.datasets.audio_decoding import (
-    Clips,
-    Form,
-    check_form,
-    check_sounds,
-    clips,
-    counts_text,
-    recordings,
-)
-from experiments.datasets.files import (
-    CACHE_BYTES,
-    Cache,
-    FileList,
-    check_apart,
-    check_reading,
-    check_share,
-    list_files,
-)
 
 SUFFIXES = (".wav", ".wave", ".flac")
 
@@ -40,7 +23,7 @@ def audio_files(
     mix_channels: bool = False,
     skip_corrupt: bool = False,
     skip_silent: bool = False,
-    cache_bytes: int = CACHE_BYTES,
+    cache_bytes: int = files.CACHE_BYTES,
     num_threads: int = 2,
 ) -> Audio:
     """Clips of the WAV and FLAC files of a folder and its subfolders, or of a zip.
@@ -79,18 +62,20 @@ def audio_files(
     >>> for i in range(4):
     ...     soundfile.write(folder / f"{i}.wav", np.sin(np.arange(4000.0)), 8000)
     >>> audio = audio_files(path=folder, length=1000, rate=8000)
-    >>> audio.training.num_clips, audio.held_out.num_clips
+    >>> audio.training.num, audio.held_out.num
     (12, 4)
     """
-    form = Form(length, rate, short, mix_channels)
-    check_form(form)
-    check_reading(cache_bytes, num_threads)
-    cache = Cache(cache_bytes)
+    form = audio_decoding.Form(length, rate, short, mix_channels)
+    audio_decoding.check_form(form)
+    files.check_reading(cache_bytes, num_threads)
+    cache = files.Cache(cache_bytes)
     place = Path(path)
 
-    def cut(label: str, files: FileList, numbers: Sequence[int]) -> Clips:
-        cut_clips = clips(
-            recordings(files.files, form),
+    def cut(
+        label: str, listed: files.FileList, numbers: Sequence[int]
+    ) -> audio_decoding.Clips:
+        cut_clips = audio_decoding.clips(
+            audio_decoding.recordings(listed.files, form),
             form,
             numbers=numbers,
             skip_corrupt=skip_corrupt,
@@ -98,7 +83,7 @@ def audio_files(
             cache=cache,
             num_threads=num_threads,
         )
-        check_sounds(label, cut_clips)
+        audio_decoding.check_sounds(label, cut_clips)
         return cut_clips
 
     try:
@@ -115,21 +100,23 @@ def audio_files(
         )
     if held_out_path is not None:
         other = Path(held_out_path)
-        one, two = (list_files(p, SUFFIXES, "WAV or FLAC") for p in (place, other))
-        check_apart(one.parts, two.parts)
+        one, two = (
+            files.list_files(p, SUFFIXES, "WAV or FLAC") for p in (place, other)
+        )
+        files.check_apart(one.parts, two.parts)
         training = cut(f"{place}", one, range(len(one.names)))
         held_out = cut(f"{other}", two, range(len(two.names)))
         origin = f"{one.name}, {two.name}"
     else:
-        one = list_files(place, SUFFIXES, "WAV or FLAC")
+        one = files.list_files(place, SUFFIXES, "WAV or FLAC")
         sides = _sides(place, one.names, held_out_match, held_out_share)
         training = cut(f"{place} (training)", one, sides[0])
         held_out = cut(f"{place} (held out)", one, sides[1])
         rule = f"share {held_out_share}" if held_out_match is None else held_out_match
         origin = f"{one.name}, held out: {rule}"
 
-    counts = f"{training.split.num_clips} + {held_out.split.num_clips} clips"
-    changes = counts_text(training.counts, held_out.counts)
+    counts = f"{training.split.num} + {held_out.split.num} clips"
+    changes = files.counts_text(training.counts, held_out.counts)
     return Audio(
         name=f"audio_files({origin}, {length} at {rate} Hz, {counts}{changes})",
         source=f"{origin}: {counts} of {length} samples (training + held out){changes}",
@@ -153,7 +140,7 @@ def _sides(
                 f"{len(names)} names, wanted in some and not in all"
             )
     else:
-        check_share(share)
+        files.check_share(share)
         num = max(1, round(share * len(names)))
         if num >= len(names):
             raise ValueError(

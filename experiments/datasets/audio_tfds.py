@@ -5,32 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments.datasets import audio_decoding, files, tfds_files
 from experiments.datasets.audio import LEAST, MOST, Audio
-from experiments.datasets.audio_decoding import (
-    Form,
-    Header,
-    Recordings,
-    check_channels,
-    check_form,
-    check_sounds,
-    clips,
-    counts_text,
-    header_of,
-    to_samples,
-)
-from experiments.datasets.files import (
-    CACHE_BYTES,
-    Cache,
-    CorruptFileError,
-    check_reading,
-)
-from experiments.datasets.tfds_files import (
-    PreparedDataset,
-    Records,
-    check_has,
-    prepared_dataset,
-    records,
-)
 
 
 def tfds_audio(
@@ -46,7 +22,7 @@ def tfds_audio(
     mix_channels: bool = False,
     skip_corrupt: bool = False,
     skip_silent: bool = False,
-    cache_bytes: int = CACHE_BYTES,
+    cache_bytes: int = files.CACHE_BYTES,
     num_threads: int = 2,
 ) -> Audio:
     """Clips of a data set that `tfds build` has prepared.  Nothing is downloaded.
@@ -67,10 +43,10 @@ def tfds_audio(
     with silent ones only; CorruptFileError for a damaged file.  Each names the folder
     or file.
     """
-    form = Form(length, rate, short, mix_channels)
-    check_form(form)
-    check_reading(cache_bytes, num_threads)
-    dataset = prepared_dataset(
+    form = audio_decoding.Form(length, rate, short, mix_channels)
+    audio_decoding.check_form(form)
+    files.check_reading(cache_bytes, num_threads)
+    dataset = tfds_files.prepared_dataset(
         builder=builder,
         training=training,
         held_out=held_out,
@@ -78,11 +54,11 @@ def tfds_audio(
         what="recordings",
     )
     recording = _checked(dataset, feature, form)
-    cache = Cache(cache_bytes)
+    cache = files.Cache(cache_bytes)
     splits = []
     for which, name in enumerate(dataset.names):
-        examples = records(dataset, which, feature, num_threads)
-        cut = clips(
+        examples = tfds_files.records(dataset, which, feature, num_threads)
+        cut = audio_decoding.clips(
             _recordings(examples, recording, form),
             form,
             numbers=range(examples.num),
@@ -91,11 +67,11 @@ def tfds_audio(
             cache=cache,
             num_threads=num_threads,
         )
-        check_sounds(f"{dataset.label}: {name!r}", cut)
+        audio_decoding.check_sounds(f"{dataset.label}: {name!r}", cut)
         splits.append(cut)
 
-    counts = " + ".join(str(cut.split.num_clips) for cut in splits) + " clips"
-    changes = counts_text(*(cut.counts for cut in splits))
+    counts = " + ".join(str(cut.split.num) for cut in splits) + " clips"
+    changes = files.counts_text(*(cut.counts for cut in splits))
     of = f"{dataset.full_name}, {training} and {held_out}"
     return Audio(
         name=f"tfds_audio({of}, {length} at {rate} Hz, {counts}{changes})",
@@ -108,11 +84,13 @@ def tfds_audio(
     )
 
 
-def _checked(dataset: PreparedDataset, name: str, form: Form) -> Any:
+def _checked(
+    dataset: tfds_files.PreparedDataset, name: str, form: audio_decoding.Form
+) -> Any:
     """The audio feature of that name.  Raises ValueError if it cannot be read."""
     import tensorflow_datasets as tfds
 
-    feature = check_has(dataset, name)
+    feature = tfds_files.check_has(dataset, name)
     label = f"{dataset.label}: {name}"
     if not isinstance(feature, tfds.features.Audio):
         raise ValueError(f"{label} is {feature}, wanted audio")
@@ -121,7 +99,7 @@ def _checked(dataset: PreparedDataset, name: str, form: Form) -> Any:
         raise ValueError(f"{label}: is kept encoded, wanted its samples")
     if not feature.sample_rate:
         raise ValueError(f"{label}: of no known rate, wanted samples a second")
-    check_channels(label, _num_channels(feature), form)
+    audio_decoding.check_channels(label, _num_channels(feature), form)
     return feature
 
 
@@ -129,7 +107,9 @@ def _num_channels(feature: Any) -> int:
     return feature.shape[1] if len(feature.shape) == 2 else 1
 
 
-def _recordings(examples: Records, feature: Any, form: Form) -> Recordings:
+def _recordings(
+    examples: tfds_files.Records, feature: Any, form: audio_decoding.Form
+) -> audio_decoding.Recordings:
     num_channels = _num_channels(feature)
     rate = feature.sample_rate
     is_float = np.issubdtype(feature.np_dtype, np.floating)
@@ -141,15 +121,15 @@ def _recordings(examples: Records, feature: Any, form: Form) -> Recordings:
         numbers = stored.float_list.value if is_float else stored.int64_list.value
         wanted = "some" if fixed is None else fixed * num_channels
         if not len(numbers) or wanted not in ("some", len(numbers)):
-            raise CorruptFileError(
+            raise files.CorruptFileError(
                 f"{examples.label(number)}: damaged; {len(numbers)} samples, "
                 f"wanted {wanted}"
             )
         return numbers
 
-    def header(number: int) -> Header:
+    def header(number: int) -> audio_decoding.Header:
         num = len(values(number)) // num_channels if fixed is None else fixed
-        return header_of(num, rate, num_channels, form)
+        return audio_decoding.header_of(num, rate, num_channels, form)
 
     def samples(number: int) -> np.ndarray:
         label = examples.label(number)
@@ -161,6 +141,8 @@ def _recordings(examples: Records, feature: Any, form: Form) -> Recordings:
                     f"{label}: samples from {least:.0f} to {most:.0f}, wanted 16 bits"
                 )
             sound /= 2**15
-        return to_samples(sound.reshape(-1, num_channels), rate, label, form)
+        return audio_decoding.to_samples(
+            sound.reshape(-1, num_channels), rate, label, form
+        )
 
-    return Recordings(examples.num, header, samples)
+    return audio_decoding.Recordings(examples.num, header, samples)

@@ -3,34 +3,44 @@
 import concurrent.futures
 import functools
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 # Part of the seeds, so that the splits draw different numbers.
 TRAINING, HELD_OUT = 0, 1
+Batches = Callable[[int], Mapping[str, np.ndarray]]
 
 
-class Examples(NamedTuple):
-    """A split of a data set with examples of any kind."""
+class Split(NamedTuple):
+    """Examples by number.  No example is in two splits."""
 
-    name: str  # of the data set
-    what: str  # of the examples in errors: "images"
-    key: str  # of the examples in a batch: "image"
-    num: int | None  # None: unlimited
+    num: int | None  # None: as many as are asked for
     # (number, a generator of its own) -> an array of whole numbers
     example: Callable[[int, np.random.Generator], np.ndarray]
-    num_threads: int = 1  # for making a batch
 
 
-def shuffled_batches(
-    examples: Examples,
+class Dataset(Protocol):
+    """Examples for training and for evaluation: `Images` and `Audio` are such."""
+
+    name: str
+    held_out: Split
+    num_threads: int  # for making a batch
+    what: str  # of the examples in errors: "images"
+    key: str  # of the examples in a batch: "image"
+
+    def trained_on(self) -> Split:
+        """The training examples."""
+
+
+def training_batches(
+    data: Dataset,
     *,
     seed: int,
     batch_size: int,
     process: int = 0,
     num_processes: int = 1,
-) -> Callable[[int], Mapping[str, np.ndarray]]:
+) -> Batches:
     """The training batches by number: {key: [share, ...] int32}.
 
     Every example comes once an epoch, in an order that depends on seed and epoch alone.
@@ -41,9 +51,7 @@ def shuffled_batches(
 
     Raises ValueError if the batch does not divide, and for fewer examples than a batch.
     """
-    share = process_share(batch_size, num_processes)
-    _check_enough(examples, "training", batch_size)
-    num = examples.num
+    num, load = data.trained_on()
 
     @functools.lru_cache(2)  # a batch may begin in one epoch and end in the next
     def order(epoch: int) -> np.ndarray:
@@ -56,48 +64,41 @@ def shuffled_batches(
         if num is not None:
             epoch, within = divmod(place, num)
             number = int(order(epoch)[within])
-        return examples.example(number, random)
+        return load(number, random)
 
-    return _batches(examples, example, batch_size, share, process)
+    _check_enough(data, num, "training", batch_size)
+    return _batches(data, example, batch_size, process, num_processes)
 
 
-def ordered_batches(
-    examples: Examples, *, batch_size: int, process: int = 0, num_processes: int = 1
-) -> Callable[[int], Mapping[str, np.ndarray]]:
-    """The held-out batches by number, in order: {key: [share, ...] int32}.
+def held_out_batches(
+    data: Dataset, *, batch_size: int, process: int = 0, num_processes: int = 1
+) -> Batches:
+    """The held-out batches by number, in order, as dicts like the training batches.
 
     They are the same for every seed, so that runs can be compared.
 
-    Raises ValueError as `shuffled_batches` does, and for a batch after the last.
+    Raises ValueError as `training_batches` does, and for a batch after the last.
     """
-    share = process_share(batch_size, num_processes)
-    _check_enough(examples, "held out", batch_size)
-    num_batches = num_whole_batches(examples.num, batch_size)
+    num, load = data.held_out
 
     def example(place: int) -> np.ndarray:
-        return examples.example(place, np.random.default_rng([HELD_OUT, place]))
+        return load(place, np.random.default_rng([HELD_OUT, place]))
 
-    load = _batches(examples, example, batch_size, share, process)
+    _check_enough(data, num, "held out", batch_size)
+    batches = _batches(data, example, batch_size, process, num_processes)
 
     def batch(number: int) -> Mapping[str, np.ndarray]:
-        if num_batches is not None and number >= num_batches:
+        if num is not None and number >= num // batch_size:
             raise ValueError(
-                f"{examples.name}: held-out batch {number} of {batch_size} "
-                f"{examples.what}, there are {num_batches}"
+                f"{data.name}: held-out batch {number} of {batch_size} {data.what}, "
+                f"there are {num // batch_size}"
             )
-        return load(number)
+        return batches(number)
 
     return batch
 
 
-def num_whole_batches(num: int | None, batch_size: int) -> int | None:
-    """The number of whole batches in `num` examples; None if unlimited."""
-    return None if num is None else num // batch_size
-
-
-def num_held_out_batches(
-    examples: Examples, batch_size: int, wanted: int | None
-) -> int:
+def num_held_out_batches(data: Dataset, batch_size: int, wanted: int | None) -> int:
     """The number of held-out batches for evaluation.
 
     wanted: examples; None: all that make whole batches.
@@ -105,22 +106,22 @@ def num_held_out_batches(
     Raises ValueError for more examples than there are, for examples that do not divide
     into batches, and for None if the examples are unlimited.
     """
-    num_batches = num_whole_batches(examples.num, batch_size)
-    if wanted is None:
-        if num_batches is None:
-            raise ValueError(
-                f"num_held_out: given None, wanted a number of {examples.what}: there "
-                f"is no end to {examples.name}"
-            )
-        return num_batches
-    if wanted < 0 or (examples.num is not None and wanted > examples.num):
+    num, what = data.held_out.num, data.what
+    if wanted is None and num is None:
         raise ValueError(
-            f"num_held_out: given {wanted} {examples.what}, {examples.name} has "
-            f"{'no end of them' if examples.num is None else examples.num} held out"
+            f"num_held_out: given None, wanted a number of {what}: there is no end to "
+            f"{data.name}"
+        )
+    if wanted is None:
+        return num // batch_size
+    if wanted < 0 or (num is not None and wanted > num):
+        raise ValueError(
+            f"num_held_out: given {wanted} {what}, {data.name} has "
+            f"{'no end of them' if num is None else num} held out"
         )
     if wanted % batch_size:
         raise ValueError(
-            f"num_held_out: given {wanted} {examples.what}, wanted a multiple of the "
+            f"num_held_out: given {wanted} {what}, wanted a multiple of the "
             f"{batch_size} of a batch"
         )
     return wanted // batch_size
@@ -139,32 +140,31 @@ def process_share(batch_size: int, num_processes: int) -> int:
     return batch_size // num_processes
 
 
-def _check_enough(examples: Examples, which: str, batch_size: int) -> None:
-    if examples.num is not None and examples.num < batch_size:
+def _check_enough(data: Dataset, num: int | None, which: str, batch_size: int) -> None:
+    if num is not None and num < batch_size:
         raise ValueError(
-            f"{examples.name}: {examples.num} {examples.what} ({which}), wanted at "
-            f"least the {batch_size} of a batch"
+            f"{data.name}: {num} {data.what} ({which}), wanted at least the "
+            f"{batch_size} of a batch"
         )
 
 
 def _batches(
-    examples: Examples,
+    data: Dataset,
     example: Callable[[int], np.ndarray],
     batch_size: int,
-    share: int,
     process: int,
-) -> Callable[[int], Mapping[str, np.ndarray]]:
+    num_processes: int,
+) -> Batches:
     """Batches of `example(place)`, on several threads if `num_threads` is above 1."""
+    share = process_share(batch_size, num_processes)
     pool = None
-    if examples.num_threads > 1:
-        pool = concurrent.futures.ThreadPoolExecutor(
-            examples.num_threads, examples.what
-        )
+    if data.num_threads > 1:
+        pool = concurrent.futures.ThreadPoolExecutor(data.num_threads, data.what)
 
     def batch(number: int) -> Mapping[str, np.ndarray]:
         first = number * batch_size + process * share
         places = range(first, first + share)
         arrays = list(pool.map(example, places) if pool else map(example, places))
-        return {examples.key: np.stack(arrays).astype(np.int32)}
+        return {data.key: np.stack(arrays).astype(np.int32)}
 
     return batch

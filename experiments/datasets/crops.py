@@ -67,7 +67,7 @@ def natural_image_crops(
     and CorruptFileError if that is damaged.
 
     >>> crops = natural_image_crops(size=8)
-    >>> crops.training.image(0, np.random.default_rng(0)).shape
+    >>> crops.training.example(0, np.random.default_rng(0)).shape
     (8, 8, 3)
     """
     check_fit(Fit(size))

@@ -7,6 +7,7 @@ import os
 import threading
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -157,6 +158,12 @@ def list_files(path: Path, suffixes: Sequence[str], kind: str) -> FileList:
         Encoded(len(names), label, open_number),
         tuple(Part(identities[name], f"{path}/{name}") for name in names),
     )
+
+
+def counts_text(*counts: Counter[str]) -> str:
+    """The counts of changed and skipped ones, for a data set's name and source."""
+    total = sum(counts, Counter())
+    return "".join(f", {num} {what}" for what, num in sorted(total.items()))
 
 
 def existing(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import BinaryIO, NamedTuple
 
@@ -43,7 +44,7 @@ class Decoded(NamedTuple):
     """Square images by number, read-only."""
 
     split: Split
-    num_skipped: int  # corrupt images, which have no number
+    counts: Counter[str]  # of skipped images, which have no number
 
 
 def check_fit(fit: Fit) -> None:
@@ -167,11 +168,13 @@ def decoded(
     if not skip_corrupt:
         for _ in on_threads(check, numbers if check_all else numbers[:1], num_threads):
             pass
-        return Decoded(Split(encoded.num, lambda number, _: image(number)), 0)
+        split = Split(encoded.num, lambda number, _: image(number))
+        return Decoded(split, Counter())
     sound = list(on_threads(is_sound, numbers, num_threads))
     intact = np.flatnonzero(sound)
     split = Split(len(intact), lambda number, _: image(int(intact[number])))
-    return Decoded(split, encoded.num - len(intact))
+    counts = Counter({"corrupt skipped": encoded.num - len(intact)})
+    return Decoded(split, +counts)
 
 
 def _opened(stream: BinaryIO, label: str, fit: Fit) -> Image.Image:

@@ -1,6 +1,7 @@
 """A user's own images: a folder or zip of PNG and JPEG files, or an npz."""
 
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -8,27 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from experiments.datasets.files import (
-    BROKEN_ZIP,
-    CACHE_BYTES,
-    Cache,
-    FileList,
-    Part,
-    check_apart,
-    check_reading,
-    check_share,
-    existing,
-    list_files,
-    name_with_checksum,
-)
-from experiments.datasets.image_decoding import (
-    Fit,
-    check_colour,
-    check_fit,
-    check_large_enough,
-    decoded,
-    fitted,
-)
+from experiments.datasets import files, image_decoding
 from experiments.datasets.images import Images, Split
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -48,7 +29,7 @@ class _Contents(NamedTuple):
 
     name: str  # with a checksum of the listing
     split: Split
-    num_skipped: int = 0
+    counts: Counter[str] = Counter()  # of skipped images
 
 
 def image_files(
@@ -61,7 +42,7 @@ def image_files(
     flip: bool = True,
     convert_grey: bool = False,
     skip_corrupt: bool = False,
-    cache_bytes: int = CACHE_BYTES,
+    cache_bytes: int = files.CACHE_BYTES,
     num_threads: int = 2,
 ) -> Images:
     """The PNG and JPEG files of a folder and its subfolders, or of a zip.
@@ -90,36 +71,36 @@ def image_files(
     >>> for i in range(4):
     ...     Image.new("RGB", (40, 32)).save(folder / f"{i}.png")
     >>> images = image_files(path=folder, size=32)
-    >>> images.training.num_images, images.held_out.num_images
+    >>> images.training.num, images.held_out.num
     (3, 1)
     """
-    wanted = Fit(size, fit, convert_grey)
-    check_fit(wanted)
-    check_reading(cache_bytes, num_threads)
-    check_share(held_out_share)
-    cache = Cache(cache_bytes)
+    wanted = image_decoding.Fit(size, fit, convert_grey)
+    image_decoding.check_fit(wanted)
+    files.check_reading(cache_bytes, num_threads)
+    files.check_share(held_out_share)
+    cache = files.Cache(cache_bytes)
 
-    def read(files: FileList) -> _Contents:
-        images = decoded(
-            files.files,
+    def read(listed: files.FileList) -> _Contents:
+        images = image_decoding.decoded(
+            listed.files,
             wanted,
             skip_corrupt=skip_corrupt,
             check_all=True,
             cache=cache,
             num_threads=num_threads,
         )
-        if not images.split.num_images:
+        if not images.split.num:
             raise ValueError(
-                f"{files.path}: all {images.num_skipped} images are corrupt"
+                f"{listed.path}: all {listed.files.num} images are corrupt"
             )
-        return _Contents(files.name, *images)
+        return _Contents(listed.name, *images)
 
-    all_files = list_files(Path(path), SUFFIXES, KIND)
+    all_files = files.list_files(Path(path), SUFFIXES, KIND)
     if held_out_path is None:
         training, held_out = _hold_out(all_files.path, read(all_files), held_out_share)
     else:
-        other = list_files(Path(held_out_path), SUFFIXES, KIND)
-        check_apart(all_files.parts, other.parts)
+        other = files.list_files(Path(held_out_path), SUFFIXES, KIND)
+        files.check_apart(all_files.parts, other.parts)
         training, held_out = read(all_files), read(other)
     return _images(
         "image_files",
@@ -162,12 +143,12 @@ def image_array(
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "images.npz"
     >>> np.savez(path, images=np.zeros([10, 8, 8, 3], np.uint8))
-    >>> image_array(path=path, size=8).training.num_images
+    >>> image_array(path=path, size=8).training.num
     9
     """
-    wanted = Fit(size, fit, convert_grey)
-    check_fit(wanted)
-    check_share(held_out_share)
+    wanted = image_decoding.Fit(size, fit, convert_grey)
+    image_decoding.check_fit(wanted)
+    files.check_share(held_out_share)
     entry = _array_entry(Path(path), array)
     is_cut = held_out_path is None and held_out_array is None
     if is_cut:
@@ -178,7 +159,7 @@ def image_array(
         other = _array_entry(
             Path(path if held_out_path is None else held_out_path), held_out_array
         )
-        check_apart([_part(entry)], [_part(other)])
+        files.check_apart([_part(entry)], [_part(other)])
         training, held_out = _of_array(entry, wanted), _of_array(other, wanted)
     # Making a batch only copies, which holds Python's lock, so threads do not help.
     return _images(
@@ -190,16 +171,16 @@ def _images(
     kind: str,
     training: _Contents,
     held_out: _Contents,
-    fit: Fit,
+    fit: image_decoding.Fit,
     flip: bool,
     num_threads: int,
     is_cut: bool,
 ) -> Images:
     """is_cut: whether both splits come from one path or array."""
-    num_skipped = training.num_skipped + (0 if is_cut else held_out.num_skipped)
-    skipped = f", {num_skipped} corrupt skipped" if num_skipped else ""
-    origin = training.name if is_cut else f"{training.name}, {held_out.name}"
-    counts = f"{training.split.num_images} + {held_out.split.num_images}"
+    sides = [training] if is_cut else [training, held_out]
+    skipped = files.counts_text(*(side.counts for side in sides))
+    origin = ", ".join(side.name for side in sides)
+    counts = f"{training.split.num} + {held_out.split.num}"
     return Images(
         name=f"{kind}({origin}, {fit.how} {fit.size}, {counts} images{skipped})",
         source=f"{origin}: {counts} images (training + held out){skipped}",
@@ -215,7 +196,7 @@ def _hold_out(
     path: Path, contents: _Contents, share: float
 ) -> tuple[_Contents, _Contents]:
     """Training images, and held-out images of the same path."""
-    num_images = contents.split.num_images or 0
+    num_images = contents.split.num or 0
     num_held_out = max(1, round(share * num_images))
     if num_held_out >= num_images:
         raise ValueError(
@@ -226,16 +207,14 @@ def _hold_out(
     # that no run is evaluated on images that another has trained on.
     order = np.random.default_rng(0).permutation(num_images)
     numbers = np.sort(order[num_held_out:]), np.sort(order[:num_held_out])
-    return (
-        contents._replace(split=_some_of(contents.split, numbers[0])),
-        contents._replace(split=_some_of(contents.split, numbers[1])),
+    training, held_out = (
+        contents._replace(split=_some_of(contents.split, chosen)) for chosen in numbers
     )
+    return training, held_out
 
 
 def _some_of(split: Split, numbers: np.ndarray) -> Split:
-    return Split(
-        len(numbers), lambda number, random: split.image(int(numbers[number]), random)
-    )
+    return Split(len(numbers), lambda n, random: split.example(int(numbers[n]), random))
 
 
 # Arrays.
@@ -243,7 +222,7 @@ def _some_of(split: Split, numbers: np.ndarray) -> Split:
 
 def _array_entry(place: Path, name: str | None) -> _ArrayEntry:
     """The array of that name in an npz, or its only one."""
-    if not zipfile.is_zipfile(existing(place)):
+    if not zipfile.is_zipfile(files.existing(place)):
         raise ValueError(f"{place}: no npz, or a damaged one")
     entries = _read(place, lambda archive: archive.infolist())
     arrays = {entry.filename.removesuffix(".npy"): entry for entry in entries}
@@ -255,13 +234,13 @@ def _array_entry(place: Path, name: str | None) -> _ArrayEntry:
     return _ArrayEntry(place, name, arrays[name])
 
 
-def _part(array: _ArrayEntry) -> Part:
+def _part(array: _ArrayEntry) -> files.Part:
     """The array, identified by its content, so that a copy is the same."""
     content = (array.entry.file_size, array.entry.CRC)
-    return Part(content, f"{array.place}: {array.name!r}")
+    return files.Part(content, f"{array.place}: {array.name!r}")
 
 
-def _of_array(array: _ArrayEntry, fit: Fit) -> _Contents:
+def _of_array(array: _ArrayEntry, fit: image_decoding.Fit) -> _Contents:
     """The images of an array, whose header is checked before it is read."""
     place, name, entry = array
     shape, dtype = _read(place, lambda archive: _array_header(archive, entry))
@@ -274,17 +253,19 @@ def _of_array(array: _ArrayEntry, fit: Fit) -> _Contents:
             one = np.broadcast_to(one.reshape(*one.shape[:2], 1), (*one.shape[:2], 3))
         if one.shape[:2] == (fit.size, fit.size):
             return one
-        return fitted(Image.fromarray(np.ascontiguousarray(one)), fit)
+        return image_decoding.fitted(Image.fromarray(np.ascontiguousarray(one)), fit)
 
     content = [f"{entry.filename} {entry.file_size} {entry.CRC}"]
-    return _Contents(name_with_checksum(place, content), Split(len(pixels), image))
+    return _Contents(
+        files.name_with_checksum(place, content), Split(len(pixels), image)
+    )
 
 
 def _read[Out](place: Path, read: Callable[[zipfile.ZipFile], Out]) -> Out:
     try:
         with zipfile.ZipFile(place) as archive:
             return read(archive)
-    except BROKEN_ZIP as error:
+    except files.BROKEN_ZIP as error:
         raise ValueError(f"{place}: a damaged npz ({error})") from error
 
 
@@ -305,7 +286,9 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
         return np.lib.format.read_array(stream, allow_pickle=False)
 
 
-def _check_array(label: str, shape: tuple[int, ...], dtype: np.dtype, fit: Fit) -> None:
+def _check_array(
+    label: str, shape: tuple[int, ...], dtype: np.dtype, fit: image_decoding.Fit
+) -> None:
     if dtype != np.uint8:
         raise ValueError(f"{label} is {dtype}, wanted uint8 from 0 to 255")
     is_grey = len(shape) == 3 or len(shape) == 4 and shape[3] == 1
@@ -313,7 +296,7 @@ def _check_array(label: str, shape: tuple[int, ...], dtype: np.dtype, fit: Fit) 
         raise ValueError(
             f"{label} has shape {shape}, wanted [images, height, width, 3]"
         )
-    check_colour(label, is_grey, fit)
+    image_decoding.check_colour(label, is_grey, fit)
     if not shape[0]:
         raise ValueError(f"{label} has shape {shape}, wanted at least one image")
-    check_large_enough(label, shape[1], shape[2], fit)
+    image_decoding.check_large_enough(label, shape[1], shape[2], fit)

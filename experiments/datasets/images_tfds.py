@@ -6,28 +6,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from experiments.datasets.files import (
-    CACHE_BYTES,
-    Cache,
-    CorruptFileError,
-    Encoded,
-    check_reading,
-)
-from experiments.datasets.image_decoding import (
-    Fit,
-    check_colour,
-    check_fit,
-    check_large_enough,
-    decoded,
-)
+from experiments.datasets import files, image_decoding, tfds_files
 from experiments.datasets.images import Images
-from experiments.datasets.tfds_files import (
-    PreparedDataset,
-    Records,
-    check_has,
-    prepared_dataset,
-    records,
-)
 
 
 def tfds_images(
@@ -42,7 +22,7 @@ def tfds_images(
     flip: bool = True,
     convert_grey: bool = False,
     skip_corrupt: bool = False,
-    cache_bytes: int = CACHE_BYTES,
+    cache_bytes: int = files.CACHE_BYTES,
     num_threads: int = 2,
 ) -> Images:
     """The images of a data set that `tfds build` has prepared.  Nothing is downloaded.
@@ -58,10 +38,10 @@ def tfds_images(
     splits that share images, images that are grey or smaller than `size`, and files in
     another format; CorruptFileError for a damaged file.  Each names the folder or file.
     """
-    wanted = Fit(size, fit, convert_grey)
-    check_fit(wanted)
-    check_reading(cache_bytes, num_threads)
-    dataset = prepared_dataset(
+    wanted = image_decoding.Fit(size, fit, convert_grey)
+    image_decoding.check_fit(wanted)
+    files.check_reading(cache_bytes, num_threads)
+    dataset = tfds_files.prepared_dataset(
         builder=builder,
         training=training,
         held_out=held_out,
@@ -69,24 +49,23 @@ def tfds_images(
         what="images",
     )
     _check_feature(dataset, feature, wanted)
-    cache = Cache(cache_bytes)
+    cache = files.Cache(cache_bytes)
     splits = []
     for which, name in enumerate(dataset.names):
-        images = decoded(
-            _encoded(records(dataset, which, feature, num_threads)),
+        images = image_decoding.decoded(
+            _encoded(tfds_files.records(dataset, which, feature, num_threads)),
             wanted,
             skip_corrupt=skip_corrupt,
             check_all=False,
             cache=cache,
             num_threads=num_threads,
         )
-        if not images.split.num_images:
+        if not images.split.num:
             raise ValueError(f"{dataset.label}: all images of {name!r} are corrupt")
         splits.append(images)
 
-    num_skipped = sum(images.num_skipped for images in splits)
-    skipped = f", {num_skipped} corrupt skipped" if num_skipped else ""
-    counts = " + ".join(str(images.split.num_images) for images in splits)
+    skipped = files.counts_text(*(images.counts for images in splits))
+    counts = " + ".join(str(images.split.num) for images in splits)
     of = f"{dataset.full_name}, {training} and {held_out}"
     return Images(
         name=f"tfds_images({of}, {fit} {size}, {counts} images{skipped})",
@@ -99,26 +78,28 @@ def tfds_images(
     )
 
 
-def _check_feature(dataset: PreparedDataset, name: str, fit: Fit) -> None:
+def _check_feature(
+    dataset: tfds_files.PreparedDataset, name: str, fit: image_decoding.Fit
+) -> None:
     import tensorflow_datasets as tfds
 
-    feature = check_has(dataset, name)
+    feature = tfds_files.check_has(dataset, name)
     label = f"{dataset.label}: {name}"
     if not isinstance(feature, tfds.features.Image) or feature.np_dtype != np.uint8:
         raise ValueError(f"{label} is {feature}, wanted an image of uint8")
     height, width, channels = feature.shape
-    check_colour(label, channels == 1, fit)
+    image_decoding.check_colour(label, channels == 1, fit)
     if None not in (height, width):
-        check_large_enough(label, height, width, fit)
+        image_decoding.check_large_enough(label, height, width, fit)
 
 
-def _encoded(examples: Records) -> Encoded:
+def _encoded(examples: tfds_files.Records) -> files.Encoded:
     def open_number(number: int) -> BinaryIO:
         values = examples.feature(number).bytes_list.value
         if len(values) != 1:
-            raise CorruptFileError(
+            raise files.CorruptFileError(
                 f"{examples.label(number)}: damaged; {len(values)} images, wanted 1"
             )
         return io.BytesIO(values[0])
 
-    return Encoded(examples.num, examples.label, open_number)
+    return files.Encoded(examples.num, examples.label, open_number)

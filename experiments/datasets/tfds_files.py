@@ -10,12 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.datasets.files import (
-    CorruptFileError,
-    MissingDataError,
-    Part,
-    check_apart,
-)
+from experiments.datasets import files
 
 DEFAULT_DATA_DIR = "~/tensorflow_datasets"  # of TensorFlow Datasets itself
 VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -71,7 +66,7 @@ def prepared_dataset(
     info = dataset.info
     label = f"{info.full_name} in {folder}"
     one, two = (_split(label, info, name, what) for name in (training, held_out))
-    check_apart(_parts(one, training), _parts(two, held_out))
+    files.check_apart(_parts(one, training), _parts(two, held_out))
     return PreparedDataset(
         label, info.full_name, dataset, (training, held_out), (one, two)
     )
@@ -107,7 +102,9 @@ def records(
         try:
             example = tf.train.Example.FromString(read(number))
         except Exception as error:  # protobuf has an error class for each backend
-            raise CorruptFileError(f"{label(number)}: damaged ({error})") from error
+            raise files.CorruptFileError(
+                f"{label(number)}: damaged ({error})"
+            ) from error
         return example.features.feature[feature]
 
     return Records(split.num_examples, label, feature_of)
@@ -135,7 +132,7 @@ def _folder(builder: str, data_dir: Path | str | None) -> Path:
     ]
     if not folders:
         wanted = f"version {version}" if version else "a version of it"
-        raise MissingDataError(
+        raise files.MissingDataError(
             f"builder: {root / name}: {builder} is not prepared there, wanted {wanted} "
             f"as `.venv/bin/tfds build {builder} --data_dir={root}` makes it; data_dir "
             "is the folder of all data sets"
@@ -154,14 +151,16 @@ def _split(label: str, info: Any, name: str, what: str) -> Any:
         raise ValueError(f"{label}: no {what} in {name!r}")
     for part in split.file_instructions:
         if not Path(part.filename).is_file():
-            raise MissingDataError(f"{part.filename}: a file of {label} is missing")
+            raise files.MissingDataError(
+                f"{part.filename}: a file of {label} is missing"
+            )
     return split
 
 
-def _parts(split: Any, name: str) -> list[Part]:
+def _parts(split: Any, name: str) -> list[files.Part]:
     """The parts of files that make a split: a file may have several."""
     return [
-        Part(
+        files.Part(
             part.filename,
             f"{part.filename}, of {name!r}",
             range(part.skip, part.skip + part.take),
@@ -214,13 +213,13 @@ def _places(part: Any) -> np.ndarray:
             begin = end + HEAD_BYTES
             end = begin + length + TAIL_BYTES
             if end > size:
-                raise CorruptFileError(
+                raise files.CorruptFileError(
                     f"{part.filename}: damaged; record {len(records)} ends after "
                     "the file"
                 )
             records.append((begin, length))
     if len(records) != part.examples_in_shard:
-        raise CorruptFileError(
+        raise files.CorruptFileError(
             f"{part.filename}: damaged; {len(records)} records, wanted "
             f"{part.examples_in_shard}"
         )

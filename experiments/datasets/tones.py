@@ -27,7 +27,7 @@ def synthetic_tones(*, length: int, rate: int = 8000, most_strings: int = 3) -> 
     which a period of the highest note is below four samples.
 
     >>> tones = synthetic_tones(length=64)
-    >>> tones.training.clip(0, np.random.default_rng(0)).shape
+    >>> tones.training.example(0, np.random.default_rng(0)).shape
     (64,)
     """
     least = int(np.ceil(4 * _pitch(HIGHEST)))

@@ -1,5 +1,6 @@
 """What every experiment that trains has in common: its arguments, checks and run."""
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable
@@ -8,19 +9,20 @@ from typing import Any
 
 from experiments.cluster import processes
 from experiments.engines.selection import check_engine, make_engine
-from experiments.training.checkpoints import (
-    check_init_from,
-    checkpoints_of,
-    resumable,
-)
-from experiments.training.checks import check_instance, check_memory
-from experiments.training.engine import StepSettings
-from experiments.training.loop import LoopSettings
+from experiments.records import jsonlines
+from experiments.records.metrics import MetricWriter, metric_writer
+from experiments.training import checkpoints, evaluate
+from experiments.training.checks import check_choice, check_instance, check_memory
+from experiments.training.engine import Engine
+from experiments.training.loop import LoopSettings, train
+from experiments.training.model import Model, Tensors, num_parameters
 from experiments.training.optimizers import Optimizer
-from experiments.training.run import check_mode, run_task
-from experiments.training.task import Task
+from experiments.training.prng import BatchRng
+from experiments.training.task import Show, Task
 from experiments.training.topology import parse
-from experiments.training.train_step import check_batch_size
+from experiments.training.train_step import StepSettings, check_batch_size
+
+MODES = ("train", "evaluate", "sample")
 
 
 def experiment(describe: Callable[..., Task]) -> Callable[..., dict[str, Any]]:
@@ -37,7 +39,7 @@ def experiment(describe: Callable[..., Task]) -> Callable[..., dict[str, Any]]:
     signature = inspect.Signature(both, return_annotation=dict[str, Any])
 
     @functools.wraps(describe)
-    def train(**arguments: Any) -> dict[str, Any]:
+    def trained(**arguments: Any) -> dict[str, Any]:
         values = signature.bind(**arguments)
         values.apply_defaults()
         task = functools.partial(
@@ -45,9 +47,9 @@ def experiment(describe: Callable[..., Task]) -> Callable[..., dict[str, Any]]:
         )
         return run(task, **{name: values.arguments[name] for name in shared})
 
-    del train.__wrapped__  # where gin would look for the parameters
-    train.__signature__ = signature
-    return train
+    del trained.__wrapped__  # where gin would look for the parameters
+    trained.__signature__ = signature
+    return trained
 
 
 def run(
@@ -66,7 +68,7 @@ def run(
     init_from: str | None = None,
     dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Trains, evaluates or shows samples; returns the summary.
+    """Trains, evaluates or shows samples; returns the summary, printed by process 0.
 
     describe: returns the task; it is called after the checks of the other arguments.
     batch_size: examples of all devices and processes together.
@@ -89,39 +91,113 @@ def run(
     check_instance("loop", loop, LoopSettings)
     topology = parse(mesh)
     check_batch_size(batch_size, topology, step.num_microbatches)
-    check_mode(mode, resume, init_from)
+    _check_mode(mode, resume, init_from)
     task = describe()
+    if mode == "evaluate" and not task.num_held_out:
+        raise ValueError("num_held_out: given 0, wanted some to evaluate")
+    if mode == "sample" and not task.num_shown:
+        raise ValueError("num_samples: given none to show, wanted 1 or more")
     share = batch_size // processes.current().count
     check_memory("batch_size", share, 4 * task.model.dims_per_example)
-    check_engine(
-        task.model,
-        topology,
-        step,
-        device_type=device_type,
-        placement=task.placement,
-    )
+    where = {"device_type": device_type, "placement": task.placement}
+    check_engine(task.model, topology, step, **where)
     path = None
     if resume:
-        saved = checkpoints_of(run_dir, task.model, optimizer, step, task.data, seed)
-        path = resumable(saved, loop.num_steps)
+        saved = checkpoints.checkpoints_of(
+            run_dir, task.model, optimizer, step, task.data, seed
+        )
+        path = checkpoints.resumable(saved, loop.num_steps)
     if path is None and init_from is not None:
-        check_init_from(task.model, init_from, ema=step.ema_decay is not None)
+        ema = step.ema_decay is not None
+        checkpoints.check_init_from(task.model, init_from, ema=ema)
     if dry_run:
         return {}
-    return run_task(
-        task,
-        functools.partial(
-            make_engine,
-            optimizer=optimizer,
-            topology=topology,
-            settings=step,
-            device_type=device_type,
-            placement=task.placement,
-        ),
-        run_dir=run_dir,
-        seed=seed,
-        loop_settings=loop,
-        mode=mode,
-        resume=resume,
-        init_from=init_from,
+    model, num_traces = count_traces(task.model)
+    engine = make_engine(model, optimizer, topology, step, **where)
+    summary = {**task.summary, "topology": str(engine.topology)}
+    writes = processes.current().index == 0
+    show = None
+    if writes:
+        summary |= task.yardsticks() if mode != "sample" else {}
+        show = task.make_show()
+        print(_headline(task, engine), flush=True)
+    with metric_writer(run_dir) if writes else contextlib.nullcontext() as write_event:
+        if mode == "train":
+            summary |= train(
+                engine,
+                task.data,
+                run_dir=run_dir,
+                seed=seed,
+                settings=loop,
+                write_event=write_event,
+                resume=resume,
+                init_from=init_from,
+                num_traces=num_traces,
+                show=show,
+            )
+        else:
+            assert init_from is not None  # by _check_mode
+            summary |= _use_checkpoint(
+                engine, task, mode, init_from, seed, write_event, show
+            )
+    if writes:
+        text = jsonlines.dumps(summary, indent=2)
+        jsonlines.write_text(run_dir / "summary.json", text + "\n")
+        print(text, flush=True)
+    return summary
+
+
+def count_traces(model: Model) -> tuple[Model, Callable[[], int]]:
+    """The model, and a function that returns how often its loss was traced so far."""
+    traces = 0
+
+    def loss(weights: Tensors, batch: Tensors, rng: BatchRng) -> tuple:
+        nonlocal traces
+        traces += 1
+        return model.loss(weights, batch, rng)
+
+    return model._replace(loss=loss), lambda: traces
+
+
+def _check_mode(mode: str, resume: bool, init_from: str | None) -> None:
+    check_choice("mode", mode, MODES)
+    if mode != "train" and init_from is None:
+        raise ValueError(f"init_from: given None, wanted a checkpoint to {mode}")
+    if mode != "train" and resume:
+        raise ValueError(f"resume: given True, wanted False to {mode}")
+    if init_from is not None and not isinstance(init_from, (str, Path)):
+        raise ValueError(f"init_from: given {init_from!r}, wanted a path")
+
+
+def _use_checkpoint(
+    engine: Engine,
+    task: Task,
+    mode: str,
+    place: str,
+    seed: int,
+    write_event: MetricWriter | None,
+    show: Show | None,
+) -> dict[str, Any]:
+    """Evaluates a checkpoint, or writes what evaluation shows."""
+    engine.initialize(seed)
+    step = checkpoints.init_from(engine, place)
+    values: dict[str, Any] = {}
+    if mode == "evaluate":
+        values |= evaluate.held_out_metrics(
+            engine, task.data, seed, step=step, folder=None
+        )
+    elif write_event is not None:
+        values = evaluate.shown(engine, show)
+    if write_event is not None:
+        write_event("held_out" if mode == "evaluate" else "samples", step, **values)
+    metrics = values if mode == "evaluate" else {}
+    return {"steps": step, "init_from": str(place), "held_out": metrics}
+
+
+def _headline(task: Task, engine: Engine) -> str:
+    return (
+        f"{task.model.name}: {num_parameters(task.model):,} parameters\n"
+        f"{task.source}\n"
+        f"{engine.topology}, {task.data.batch_size} {task.unit} a step, evaluated on "
+        f"{task.num_held_out} held-out {task.unit}"
     )

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from experiments.engines import base
 from experiments.training import state, train_step
-from experiments.training.engine import StepSettings
+from experiments.training.engine import Engine, StepSettings
 from experiments.training.model import Model, Tensors
 from experiments.training.optimizers import Optimizer
 from experiments.training.topology import Topology
@@ -107,7 +107,7 @@ def check_placement(
             )
 
 
-class ManuallyPlaced(base.BaseEngine):
+class ManuallyPlaced(Engine):
     """An engine of replicas of the cores, with the batch cut over the replicas.
 
     A replica keeps each variable once, on its weight's core.  Gradients are summed over
@@ -125,7 +125,7 @@ class ManuallyPlaced(base.BaseEngine):
         devices: Sequence[str],
     ) -> None:
         check_placement(topology, settings, placement)
-        super().__init__(model, optimizer, topology, settings, devices=devices)
+        super().__init__(model, optimizer, topology, settings, devices)
         self._placement = placement
         self._replicas = replica_devices(placement, self._devices)
         self._names = variables_of_cores(model, placement, self._specs)
@@ -166,19 +166,14 @@ class ManuallyPlaced(base.BaseEngine):
         grads, norm = all_reduce_gradients(
             self.settings, self._placement, self._replicas, [s.grads for s in sums]
         )
-        clipped = dataclasses.replace(
-            self.settings, clip_norm=None
-        )  # the gradients are clipped
+        clipped = dataclasses.replace(self.settings, clip_norm=None)  # grads are
         for replica, devices in enumerate(self._replicas):
             for core, names in self._names.items():
                 own = {name: self._variables[name][replica][core] for name in names}
+                mine = grads[replica][core]
                 with tf.device(devices[core]):
                     base.update_variables(
-                        self.optimizer,
-                        clipped,
-                        own,
-                        grads[replica][core],
-                        next_state={},
+                        self.optimizer, clipped, own, mine, next_state={}
                     )
         return {**self._total(sums), "gradient_norm": norm}
 
@@ -252,7 +247,7 @@ def replica_sums(
             weights,
             batch,
             tf.identity(seed),
-            first_example=tf.constant(replica * size),
+            tf.constant(replica * size),
             num_replicas=num_replicas,
             gradients=gradients,
         )

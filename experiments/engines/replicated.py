@@ -7,13 +7,14 @@ the same numbers everywhere, so nothing else is communicated.
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from experiments.engines import base
 from experiments.training import train_step
-from experiments.training.engine import StepSettings
+from experiments.training.engine import Engine, StepSettings
 from experiments.training.model import Model, Tensors
 from experiments.training.optimizers import Optimizer
 from experiments.training.topology import Topology
@@ -24,7 +25,7 @@ from experiments.training.topology import Topology
 BUCKET_BYTES = 4 * 2**20
 
 
-class Replicated(base.BaseEngine):
+class Replicated(Engine):
     """An engine of the replicas of a strategy, those of other processes among them."""
 
     def __init__(
@@ -37,7 +38,7 @@ class Replicated(base.BaseEngine):
     ) -> None:
         self._strategy = strategy
         devices = map(_short_name, strategy.extended.worker_devices)
-        super().__init__(model, optimizer, topology, settings, devices=list(devices))
+        super().__init__(model, optimizer, topology, settings, list(devices))
         # XLA compiles what is between collectives, never a collective.
         self._gradients, self._metrics, self._apply = (
             tf.function(function, jit_compile=settings.jit_compile, autograph=False)
@@ -71,14 +72,13 @@ class Replicated(base.BaseEngine):
             num_microbatches=self.settings.num_microbatches,
         )
 
-        def distribute(name: str) -> tf.Tensor:
-            return self._strategy.experimental_distribute_values_from_function(
-                lambda context: shards[context.replica_id_in_sync_group % len(shards)][
-                    name
-                ]
-            )
+        def shard(name: str, context: Any) -> tf.Tensor:
+            return shards[context.replica_id_in_sync_group % len(shards)][name]
 
-        return {name: distribute(name) for name in batch}, tf.convert_to_tensor(seed)
+        distribute = self._strategy.experimental_distribute_values_from_function
+        return {
+            name: distribute(functools.partial(shard, name)) for name in batch
+        }, tf.convert_to_tensor(seed)
 
     def _train_step(self, batch: Tensors, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         sums, apply = self._traced(self._gradients, batch), None
@@ -160,7 +160,7 @@ class Replicated(base.BaseEngine):
             weights,
             batch,
             seed,
-            first_example=first_example,
+            first_example,
             num_replicas=self._strategy.num_replicas_in_sync,
             gradients=gradients,
         )

@@ -39,7 +39,6 @@ def make_engine(
 ) -> Engine:
     """The engine of this topology, over all processes.  No variable exists yet.
 
-    device_type: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
     placement: of a model whose loss places its parts; used if the topology has their
       dimension.
 
@@ -62,8 +61,8 @@ def make_engine(
     elif topology.num_devices > 1:
         strategy = _local_strategy(topology, device_type)
     else:
-        (device,) = local_devices(1, device_type)
-        return SingleDevice(model, optimizer, topology, settings, device)
+        devices = local_devices(1, device_type)
+        return SingleDevice(model, optimizer, topology, settings, devices)
     return Replicated(model, optimizer, topology, settings, strategy)
 
 

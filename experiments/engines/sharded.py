@@ -11,16 +11,15 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.experimental import dtensor
 
-from experiments.engines import base
 from experiments.training import state, train_step
-from experiments.training.engine import StepSettings
+from experiments.training.engine import Engine, StepSettings
 from experiments.training.model import Model, Tensors
 from experiments.training.optimizers import Optimizer
 from experiments.training.prng import BatchRng
 from experiments.training.topology import Topology
 
 
-class Sharded(base.BaseEngine):
+class Sharded(Engine):
     """An engine of one mesh of this process's devices, "CPU:0" and so on."""
 
     def __init__(
@@ -31,7 +30,7 @@ class Sharded(base.BaseEngine):
         settings: StepSettings,
         devices: Sequence[str],
     ) -> None:
-        super().__init__(model, optimizer, topology, settings, devices=devices)
+        super().__init__(model, optimizer, topology, settings, devices)
         dims = list(topology.dims)
         if "batch" not in dict(dims):
             dims.insert(0, ("batch", 1))

@@ -7,31 +7,14 @@ import tensorflow as tf
 
 from experiments.engines import base
 from experiments.training import train_step
-from experiments.training.engine import StepSettings
-from experiments.training.model import Model, Tensors
-from experiments.training.optimizers import Optimizer
-from experiments.training.topology import Topology
+from experiments.training.engine import Engine
+from experiments.training.model import Tensors
 
 
-class SingleDevice(base.BaseEngine):
+class SingleDevice(Engine):
     """An engine of one device, such as "GPU:0"."""
 
-    def __init__(
-        self,
-        model: Model,
-        optimizer: Optimizer,
-        topology: Topology,
-        settings: StepSettings,
-        device: str,
-    ) -> None:
-        super().__init__(
-            model,
-            optimizer,
-            topology,
-            settings,
-            devices=[device],
-            jit_compile=settings.jit_compile,
-        )
+    compiles_whole = True
 
     def _create(self, name: str, value: np.ndarray) -> tf.Variable:
         with tf.device(self._devices[0]):
@@ -53,12 +36,9 @@ class SingleDevice(base.BaseEngine):
     def _train_step(self, batch: Tensors, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         weights = self._loss_inputs(ema=False)
         metrics, grads, statistics = self._sums(weights, batch, seed, gradients=True)
+        state = train_step.next_state(self.model, weights, statistics)
         norm = base.update_variables(
-            self.optimizer,
-            self.settings,
-            self._variables,
-            grads,
-            next_state=train_step.next_state(self.model, weights, statistics),
+            self.optimizer, self.settings, self._variables, grads, next_state=state
         )
         return {**metrics, "gradient_norm": norm}
 
@@ -69,12 +49,7 @@ class SingleDevice(base.BaseEngine):
     def _sums(
         self, weights: Tensors, batch: Tensors, seed: tf.Tensor, *, gradients: bool
     ) -> train_step.LossAndGradients:
+        first, model = tf.constant(0), self.model
         return base.loss_and_gradients(
-            self.model,
-            self.settings,
-            weights,
-            batch,
-            seed,
-            first_example=tf.constant(0),
-            gradients=gradients,
+            model, self.settings, weights, batch, seed, first, gradients=gradients
         )

@@ -69,6 +69,7 @@ def train(
         data_kind="images",
         unit="images",
         make_show=lambda: show() if num_samples else None,
+        num_shown=num_samples,
     )
 
 
@@ -106,7 +107,7 @@ def _check_samples(
             f"num_samples: given {num_samples}, wanted 0 with another model than the "
             "Image Transformer, the only one with a sampler"
         )
-    num_images = images.held_out.num_images
+    num_images = images.held_out.num
     if num_images is not None and num_samples > num_images:
         raise ValueError(
             f"num_samples: given {num_samples}, wanted at most the {num_images} images "
@@ -130,24 +131,20 @@ def _show(
 
     def show(weights: dict[str, np.ndarray]) -> dict[str, Any]:
         tensors = {name: tf.constant(array) for name, array in weights.items()}
-        samples = sampling.sample(
-            tensors, sizes, sample_seed, num_samples, temperature=temperature
-        )
-        completed = sampling.sample(
+        sample = functools.partial(
+            sampling.sample,
             tensors,
             sizes,
             sample_seed,
             num_samples,
             temperature=temperature,
-            prompt=held_out,
-            prompt_positions=half,
         )
+        completed = sample(prompt=held_out, prompt_positions=half)
+        completions = np.concatenate([held_out, masked, completed])
         rows = max(1, int(num_samples**0.5))
         return {
-            "samples": Image(grid(samples, rows)),
-            "completions": Image(
-                grid(np.concatenate([held_out, masked, completed]), 3)
-            ),
+            "samples": Image(grid(sample(), rows)),
+            "completions": Image(grid(completions, 3)),
         }
 
     return show

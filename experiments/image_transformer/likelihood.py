@@ -4,6 +4,7 @@ Values are int32 from 0 to `num_values` - 1; images of 8 bits have 256.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -20,7 +21,28 @@ OUTPUTS_PER_COMPONENT = 1 + 3 * CHANNELS  # weight, means, log scales, coefficie
 MIN_LOG_SCALE = -7.0  # as in T2T and PixelCNN++
 
 
-class MixtureOfLogistics(tfd.Distribution):
+class WholeNumbers(tfd.Distribution):
+    """A distribution of int32 events of a static shape, sampled without a gradient."""
+
+    def __init__(self, event_shape: Sequence[int], parameters: dict, name: str) -> None:
+        self._static_event_shape = tf.TensorShape(event_shape)
+        super().__init__(
+            dtype=tf.int32,
+            reparameterization_type=tfd.NOT_REPARAMETERIZED,
+            validate_args=False,
+            allow_nan_stats=True,
+            parameters=parameters,
+            name=name,
+        )
+
+    def _event_shape(self) -> tf.TensorShape:
+        return self._static_event_shape
+
+    def _event_shape_tensor(self) -> tf.Tensor:
+        return tf.constant(self._static_event_shape.as_list())
+
+
+class MixtureOfLogistics(WholeNumbers):
     """Three channels of a pixel, each given those before it: event [3], int32.
 
     The probability of a value is a logistic's mass between the edges of its bin; the
@@ -52,26 +74,13 @@ class MixtureOfLogistics(tfd.Distribution):
                 f"of {OUTPUTS_PER_COMPONENT}"
             )
         self._num_values = num_values
-        super().__init__(
-            dtype=tf.int32,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
+        super().__init__([CHANNELS], parameters, name)
 
     def _batch_shape(self) -> tf.TensorShape:
         return self._outputs.shape[:-1]
 
     def _batch_shape_tensor(self) -> tf.Tensor:
         return tf.shape(self._outputs)[:-1]
-
-    def _event_shape(self) -> tf.TensorShape:
-        return tf.TensorShape([CHANNELS])
-
-    def _event_shape_tensor(self) -> tf.Tensor:
-        return tf.constant([CHANNELS])
 
     def _log_prob(self, value: tf.Tensor) -> tf.Tensor:
         weights, means, log_scales, coefficients = _mixture_parameters(self._outputs)
@@ -117,10 +126,7 @@ def sample_categorical(
 
 
 def sample_mixture(
-    outputs: tf.Tensor,
-    rng: BatchRng,
-    temperature: float = 1.0,
-    num_values: int = 256,
+    outputs: tf.Tensor, rng: BatchRng, temperature: float = 1.0, num_values: int = 256
 ) -> tf.Tensor:
     """A pixel for each of [batch, 10 mixtures] outputs: [batch, 3] int32.
 
@@ -183,9 +189,8 @@ def _sample_mixture(
 
     uniform = noise[..., mixtures:]
     logistic = tf.math.log(uniform) - tf.math.log1p(-uniform)
-    base = (
-        of_component(means) + temperature * tf.exp(of_component(log_scales)) * logistic
-    )
+    noise = temperature * tf.exp(of_component(log_scales)) * logistic
+    base = of_component(means) + noise
     red_green, red_blue, green_blue = tf.unstack(of_component(coefficients), axis=-1)
 
     def value(x: tf.Tensor) -> tf.Tensor:  # in whose bin x lies

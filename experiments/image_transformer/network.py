@@ -16,12 +16,20 @@ import tensorflow as tf
 from experiments.image_transformer import attention, likelihood
 from experiments.image_transformer.likelihood import CHANNELS, OUTPUTS_PER_COMPONENT
 from experiments.training import prng
+from experiments.training.checks import (
+    check_choice,
+    check_count,
+    check_counts,
+    check_number,
+)
 from experiments.training.model import Tensors, Weight
 from experiments.training.prng import BatchRng
 
 LIKELIHOODS = ("categorical", "dmol")
 ATTENTIONS = ("local_1d", "local_2d")
 POSITIONS = ("learned", "sinusoidal")
+COUNTS = ("height", "width", "layers", "heads", "hidden", "key_size", "value_size")
+COUNTS += ("filter_size", "num_mixtures", "channels")  # what is 1 or more
 LAYER_NORM_EPSILON = 1e-6  # added to the variance
 INITIAL_GAIN = 0.2  # of initial weights over those that keep the variance, as in T2T
 RULES = (  # heads and filters are sharded over `model`
@@ -65,22 +73,12 @@ class Sizes(NamedTuple):
 
 def check_sizes(sizes: Sizes) -> None:
     """Raises ValueError, naming the field, for sizes that define no model."""
-    for name, known in {
-        "likelihood": LIKELIHOODS,
-        "attention": ATTENTIONS,
-        "positions": POSITIONS,
-    }.items():
-        if getattr(sizes, name) not in known:
-            raise ValueError(
-                f"{name}: given {getattr(sizes, name)!r}, wanted one of {known}"
-            )
-    counts = ("height", "width", "layers", "heads", "hidden", "key_size", "value_size")
-    for name in (*counts, "filter_size", "num_mixtures", "num_values", "channels"):
-        least = 2 if name == "num_values" else 1
-        if getattr(sizes, name) < least:
-            raise ValueError(
-                f"{name}: given {getattr(sizes, name)}, wanted {least} or more"
-            )
+    check_choice("likelihood", sizes.likelihood, LIKELIHOODS)
+    check_choice("attention", sizes.attention, ATTENTIONS)
+    check_choice("positions", sizes.positions, POSITIONS)
+    check_counts(**{name: getattr(sizes, name) for name in COUNTS})
+    check_count("num_values", sizes.num_values, minimum=2)
+    check_number("dropout", sizes.dropout, at_least=0, below=1)
     if sizes.likelihood == "dmol" and sizes.channels != CHANNELS:
         raise ValueError(
             f"channels: given {sizes.channels}, wanted the {CHANNELS} that dmol mixes"
@@ -95,10 +93,6 @@ def check_sizes(sizes: Sizes) -> None:
         raise ValueError(
             f"hidden: given {sizes.hidden}, wanted a multiple of 4, for the sines and "
             "cosines of rows and columns"
-        )
-    if not 0 <= sizes.dropout < 1:
-        raise ValueError(
-            f"dropout: given {sizes.dropout}, wanted at least 0 and below 1"
         )
     if sizes.attention == "local_1d":
         if not isinstance(sizes.block, int) or sizes.block < 1:
@@ -152,22 +146,15 @@ def weights(sizes: Sizes) -> dict[str, Weight]:
     def dense(inward: int, outward: int) -> Weight:
         return Weight((inward, outward), INITIAL_GAIN * inward**-0.5)
 
+    specs = {
+        "embedding": Weight((sizes.channels * sizes.num_values, hidden), hidden**-0.5)
+    }
     if sizes.likelihood == "dmol":
-        specs = {
-            "merge": Weight((CHANNELS, hidden), CHANNELS**-0.5),
-            "merge_bias": Weight((hidden,)),
-        }
-    else:
-        specs = {
-            "embedding": Weight(
-                (sizes.channels * sizes.num_values, hidden), hidden**-0.5
-            )
-        }
+        specs = {"merge": Weight((CHANNELS, hidden), CHANNELS**-0.5)}
+        specs["merge_bias"] = Weight((hidden,))
     if sizes.positions == "learned":
-        specs |= {
-            "row": Weight((rows, hidden), hidden**-0.5),
-            "column": Weight((columns, hidden), hidden**-0.5),
-        }
+        specs["row"] = Weight((rows, hidden), hidden**-0.5)
+        specs["column"] = Weight((columns, hidden), hidden**-0.5)
     for number in range(sizes.layers):
         name = f"layer{number}"
         specs |= {
@@ -241,10 +228,7 @@ def position_embedding(
         root = math.sqrt(sizes.hidden)
         return root * (tf.gather(row, i) + tf.gather(column, j))
     dtype = next(iter(weights.values())).dtype
-    row, column = (
-        _sinusoids(rows, sizes.hidden // 2),
-        _sinusoids(columns, sizes.hidden // 2),
-    )
+    row, column = (_sinusoids(number, sizes.hidden // 2) for number in (rows, columns))
     return tf.cast(tf.concat([tf.gather(row, i), tf.gather(column, j)], -1), dtype)
 
 
@@ -262,7 +246,10 @@ def layer(
     attend: over all positions, or of one position over a KV cache.
     rng: of dropout; None: no dropout.
     """
-    own = functools.partial(_weight, weights, f"layer{number}")
+
+    def own(name: str) -> tf.Tensor:
+        return weights[f"layer{number}/{name}"]
+
     query, key, value = (_dense(x, own(part)) for part in ("query", "key", "value"))
     update = _dense(attend(query, key, value), own("out"))
     update = _dropout(sizes, update, rng, f"layer{number}/attention")
@@ -299,9 +286,8 @@ def forward(
         step_at = np.full(len(layout.position_at), len(steps))
         step_at[layout.index_of[layout.order]] = steps
         x = tf.gather(tf.pad(x, [[0, 0], [0, 1], [0, 0]]), step_at, axis=1)
-    attend = functools.partial(
-        attention.local_attention, blocks=layout, heads=sizes.heads
-    )
+    local = attention.local_attention
+    attend = functools.partial(local, blocks=layout, heads=sizes.heads)
     for number in range(sizes.layers):
 
         def one(x: tf.Tensor, own: Tensors, number: int = number) -> tf.Tensor:
@@ -312,10 +298,6 @@ def forward(
     if padded:
         x = tf.gather(x, layout.index_of[layout.order], axis=1)
     return output_layer(weights, x)
-
-
-def _weight(weights: Tensors, prefix: str, name: str) -> tf.Tensor:
-    return weights[f"{prefix}/{name}"]
 
 
 def _dense(x: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
@@ -338,9 +320,8 @@ def layer_norm(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tuple:
     size, dtype = x.shape[-1], x.dtype
     x, scale = tf.cast(x, tf.float32), tf.cast(scale, tf.float32)
     x = x - tf.reduce_mean(x, -1, keepdims=True)
-    inverse = tf.math.rsqrt(
-        tf.reduce_mean(x * x, -1, keepdims=True) + LAYER_NORM_EPSILON
-    )
+    variance = tf.reduce_mean(x * x, -1, keepdims=True)
+    inverse = tf.math.rsqrt(variance + LAYER_NORM_EPSILON)
     x = x * inverse
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:

@@ -22,7 +22,7 @@ tfd = tfp.distributions
 Sampler = Callable[[Sizes, Tensors, int, tf.Tensor], tf.Tensor]
 
 
-class AutoregressiveImage(tfd.Distribution):
+class AutoregressiveImage(likelihood.WholeNumbers):
     """An image whose positions are drawn in order, each given those before it.
 
     Event [height, width, channels], int32.  The log prob is one pass over all
@@ -44,35 +44,20 @@ class AutoregressiveImage(tfd.Distribution):
         """
         parameters = dict(locals())
         self._sizes, self._conditional, self._draw = sizes, conditional, draw
-        super().__init__(
-            dtype=tf.int32,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
+        event_shape = [sizes.height, sizes.width, sizes.channels]
+        super().__init__(event_shape, parameters, name)
 
     def position_log_probs(self, image: tf.Tensor) -> tf.Tensor:
         """Of each position, in the order of generation: [batch, positions]."""
         values = network.to_generation_order(self._sizes, image)
-        distribution = self._conditional(values)
-        return distribution.log_prob(
-            values[..., 0] if values.shape[-1] == 1 else values
-        )
+        drawn = values[..., 0] if values.shape[-1] == 1 else values
+        return self._conditional(values).log_prob(drawn)
 
     def _batch_shape(self) -> tf.TensorShape:
         return tf.TensorShape([])
 
     def _batch_shape_tensor(self) -> tf.Tensor:
         return tf.constant([], tf.int32)
-
-    def _event_shape(self) -> tf.TensorShape:
-        sizes = self._sizes
-        return tf.TensorShape([sizes.height, sizes.width, sizes.channels])
-
-    def _event_shape_tensor(self) -> tf.Tensor:
-        return tf.constant(self._event_shape().as_list())
 
     def _log_prob(self, image: tf.Tensor) -> tf.Tensor:
         if image.shape.rank == 4:
@@ -127,9 +112,7 @@ def sample_values(
 ) -> tf.Tensor:
     """The values of a position from its [batch, outputs]: [batch, values] int32."""
     if sizes.likelihood == "dmol":
-        return likelihood.sample_mixture(
-            outputs, rng, temperature, num_values=sizes.num_values
-        )
+        return likelihood.sample_mixture(outputs, rng, temperature, sizes.num_values)
     return likelihood.sample_categorical(outputs, rng, temperature)
 
 
@@ -189,9 +172,8 @@ def model(sizes: Sizes) -> Model:
 
     flange = "" if sizes.flange is None else f" within {sizes.flange}"
     kind = f"{sizes.attention} {sizes.block}{flange}, {sizes.positions} positions, "
-    kind += sizes.likelihood
-    if sizes.dropout:  # in the name, so that no checkpoint of another rate is resumed
-        kind += f", dropout {sizes.dropout}"
+    # In the name, so that no checkpoint of another rate is resumed.
+    kind += sizes.likelihood + (f", dropout {sizes.dropout}" if sizes.dropout else "")
     return Model(
         name=(
             f"image_transformer({sizes.height}x{sizes.width}, {sizes.layers} layers of "
@@ -215,9 +197,8 @@ def flops(sizes: Sizes) -> int:
     layout = network.blocks(sizes)
     layer = 2 * (sizes.key_size + sizes.value_size + sizes.filter_size)
     dense = sizes.layers * layer + network.num_outputs(sizes)
-    queries = (layout.position_at.reshape(layout.num_blocks, -1) >= 0).sum(
-        1
-    )  # [blocks]
+    inside = layout.position_at.reshape(layout.num_blocks, -1) >= 0
+    queries = inside.sum(1)  # [blocks]
     pairs = int(queries @ attention.key_mask(layout).sum(1))
     attended = sizes.layers * pairs * (sizes.key_size + sizes.value_size)
     forward = len(layout.order) * dense * sizes.hidden + attended  # multiply-adds

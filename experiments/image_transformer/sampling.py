@@ -7,7 +7,6 @@ which each attends to its block and its memory.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +16,9 @@ import tensorflow as tf
 from experiments.image_transformer import network, program
 from experiments.image_transformer.attention import MASKED
 from experiments.image_transformer.network import Sizes
-from experiments.training.model import Tensors
+from experiments.training.checks import check_counts, check_number
+from experiments.training.model import Tensors, checked_weights
+from experiments.training.prng import checked_seed
 
 # Keys and values of each layer: [rows, batch, heads, size of a head].
 Cache = tuple[tuple[tf.Tensor, tf.Tensor], ...]
@@ -43,8 +44,6 @@ def sample(
     value depends on the seed, the position and the image's index alone.  So neither
     `positions_per_call` nor resuming from a prompt changes the images.
 
-    weights: by name, as `network.weights` has them.
-    seed: [2] int32.
     temperature: of the logits, or of components and scales.  At 0, the most likely
       value; of a mixture of logistics, the mean of the heaviest component, which is not
       the most likely value if another component is narrower or several overlap.
@@ -60,13 +59,15 @@ def sample(
     network.check_sizes(sizes)
     rows, columns, depth = network.position_shape(sizes)
     positions = rows * columns
-    _check_numbers(num_images, temperature, prompt_positions, positions)
-    if positions_per_call < 1:
+    check_counts(num_images=num_images, positions_per_call=positions_per_call)
+    check_temperature(temperature)
+    if not 0 <= prompt_positions <= positions:
         raise ValueError(
-            f"positions_per_call: given {positions_per_call}, wanted 1 or more"
+            f"prompt_positions: given {prompt_positions}, wanted 0 to the {positions} "
+            "of an image"
         )
-    seed = _checked_seed(seed)
-    weights = _checked_weights(weights, sizes)
+    seed = checked_seed(seed)
+    weights = checked_weights(weights, network.weights(sizes))
     values = np.zeros((positions, num_images, depth), np.int32)
     if prompt_positions:
         prompt = _checked_prompt(sizes, prompt, num_images, prompt_positions)
@@ -93,10 +94,7 @@ def sample(
 
 def check_temperature(temperature: float) -> None:
     """Raises ValueError unless it is finite and not negative."""
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise ValueError(
-            f"temperature: given {temperature}, wanted 0 or more, and finite"
-        )
+    check_number("temperature", temperature, at_least=0)
 
 
 @functools.cache
@@ -123,7 +121,7 @@ def _loop(sizes: Sizes) -> Callable:
             rng = program.rng_at(seed, step)
             sample = program.sample_values(sizes, outputs, rng, temperature)
             sample = tf.where(step < num_prompt, values[step], sample)
-            return step + 1, _replace_row(values, step, sample), cache
+            return step + 1, replace_row(values, step, sample), cache
 
         _, values, cache = tf.while_loop(
             lambda step, *_: step < stop,
@@ -159,7 +157,7 @@ def _outputs(
             layer_cache: tuple[tf.Tensor, tf.Tensor] = layer_cache,
         ) -> tf.Tensor:
             keys, values = (
-                _replace_row(cached, row, tf.reshape(new, cached.shape[1:]))
+                replace_row(cached, row, tf.reshape(new, cached.shape[1:]))
                 for cached, new in zip(layer_cache, (key, value), strict=True)
             )
             updated.append((keys, values))
@@ -207,7 +205,8 @@ def _attention(
     return tf.reshape(output, (query.shape[0], 1, -1))
 
 
-def _replace_row(x: tf.Tensor, row: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
+def replace_row(x: tf.Tensor, row: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
+    """`x` with another row of that number, a scalar."""
     return tf.tensor_scatter_nd_update(x, row[tf.newaxis, tf.newaxis], new[tf.newaxis])
 
 
@@ -244,44 +243,6 @@ def _first_step(sizes: Sizes, prompt_positions: int) -> int:
 
 def _images(sizes: Sizes, values: tf.Tensor) -> np.ndarray:
     return network.to_image(sizes, tf.transpose(values, (1, 0, 2))).numpy()
-
-
-def _check_numbers(
-    num_images: int, temperature: float, prompt_positions: int, positions: int
-) -> None:
-    if num_images < 1:
-        raise ValueError(f"num_images: given {num_images}, wanted 1 or more")
-    check_temperature(temperature)
-    if not 0 <= prompt_positions <= positions:
-        raise ValueError(
-            f"prompt_positions: given {prompt_positions}, wanted 0 to the {positions} "
-            "of an image"
-        )
-
-
-def _checked_seed(seed: Any) -> tf.Tensor:
-    seed = tf.convert_to_tensor(seed)
-    if seed.dtype != tf.int32 or seed.shape != (2,):
-        raise ValueError(
-            f"seed: given {seed.dtype.name} of shape {seed.shape}, wanted two int32"
-        )
-    return seed
-
-
-def _checked_weights(weights: Tensors, sizes: Sizes) -> dict[str, tf.Tensor]:
-    specs = network.weights(sizes)
-    if set(weights) != set(specs):
-        raise ValueError(
-            f"weights: without {sorted(set(specs) - set(weights))} and with "
-            f"{sorted(set(weights) - set(specs))}, which the model has not"
-        )
-    tensors = {name: tf.convert_to_tensor(weights[name]) for name in specs}
-    for name, tensor in tensors.items():
-        if tensor.shape != specs[name].shape:
-            raise ValueError(
-                f"weights: {name} of shape {tensor.shape}, wanted {specs[name].shape}"
-            )
-    return tensors
 
 
 def _checked_prompt(

@@ -46,6 +46,7 @@ def train(
         data=data,
         source=f"{examples.name}: {examples.source}",
         make_show=lambda: _show(data) if "codebook" in model.weights else None,
+        num_shown=NUM_SHOWN if "codebook" in model.weights else 0,
     )
 
 

@@ -12,7 +12,6 @@ from experiments.training.optimizers import (
     cosine_schedule,
     inverse_sqrt_schedule,
 )
-from experiments.training.run import run_task
 from experiments.training.task import Data, Show, Task, process_data
 
 __all__ = [
@@ -28,5 +27,4 @@ __all__ = [
     "cosine_schedule",
     "inverse_sqrt_schedule",
     "process_data",
-    "run_task",
 ]

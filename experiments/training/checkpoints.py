@@ -169,21 +169,15 @@ def best_loss(checkpoints: Checkpoints) -> float:
     path = checkpoint.latest(checkpoints.best_folder)
     if path is None:
         return float("inf")
-    return checkpoint.load(path, metadata={}).metadata["held_out_loss"]
+    return checkpoint.summary(path, metadata={}).metadata["held_out_loss"]
 
 
 def save_best(engine: Engine, checkpoints: Checkpoints, step: int, loss: float) -> None:
     """Replaces the best checkpoint by the variables of now, of this held-out loss."""
-    final = checkpoints.best_folder / f"step-{step:06d}"
-    arrays = engine.read_variables()
-    if processes.current().index == 0 and not final.exists():
-        checkpoint.save(
-            checkpoints.best_folder,
-            step,
-            arrays,
-            metadata={**checkpoints.metadata, "held_out_loss": loss},
-            keep_last=1,
-        )
+    folder, arrays = checkpoints.best_folder, engine.read_variables()
+    if processes.current().index == 0 and not (folder / f"step-{step:06d}").exists():
+        metadata = {**checkpoints.metadata, "held_out_loss": loss}
+        checkpoint.save(folder, step, arrays, metadata=metadata, keep_last=1)
 
 
 def not_finite(arrays: Mapping[str, np.ndarray]) -> str:

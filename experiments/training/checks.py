@@ -3,16 +3,14 @@
 import math
 import numbers
 import os
+from collections.abc import Sequence
 from typing import Any
 
 
 def check_count(
     name: str, value: Any, *, minimum: int = 1, optional: bool = False
 ) -> None:
-    """Raises ValueError unless `value` is a whole number of at least `minimum`.
-
-    optional: None will do too.
-    """
+    """Raises ValueError unless `value` is a whole number of at least `minimum`."""
     if optional and value is None:
         return
     is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
@@ -67,6 +65,12 @@ def check_memory(name: str, value: int, bytes_each: int) -> None:
             f"{name}: given {value}, wanted fewer: they take {value * bytes_each:,} "
             f"bytes, and this machine has {memory:,}"
         )
+
+
+def check_choice(name: str, value: Any, known: Sequence[str]) -> None:
+    """Raises ValueError unless `value` is one of those known."""
+    if value not in known:
+        raise ValueError(f"{name}: given {value!r}, wanted one of {known}")
 
 
 def check_bool(name: str, value: Any) -> None:

@@ -69,9 +69,7 @@ def train(
     """Trains from the start or the latest checkpoint; returns a summary of the end.
 
     write_event: writes metrics; None in all processes but the first.
-    init_from: a run or checkpoint whose weights a new run starts from.
-    num_traces: the second value of `count_traces`.
-    show: what evaluation shows beside its metrics.
+    num_traces: how often the loss was traced so far.
 
     Writes checkpoints/, best/ and the profile to `run_dir`.  SIGINT and SIGTERM wait
     until the step (the same one in all processes) is saved, and are then delivered.
@@ -93,7 +91,8 @@ def train(
             checkpoints.init_from(engine, init_from)
         checkpoints.save(engine, saved, start)
     peak = _matmul_peak(engine) if settings.measure_peak else None
-    if peak is not None and write_event is not None:
+    write_event = write_event or _write_nothing
+    if peak is not None:
         write_event("peak", start, matmul_flops_per_second=peak)
     with (
         deferred() as signals,
@@ -102,16 +101,29 @@ def train(
         _progress(settings.num_steps - start) as advance,
     ):
         run = _Run(
-            engine, data, seed, settings, saved, write_event or _write_nothing, show
+            engine,
+            data,
+            training_batch,
+            seed,
+            settings,
+            saved,
+            start,
+            timing.StepClock(
+                data.batch_size, engine.model.flops_per_example * data.batch_size, peak
+            ),
+            signals,
+            write_event,
+            advance,
+            num_traces,
+            show,
         )
-        run.begin(start, peak, advance, num_traces)
         while run.step < settings.num_steps:
             if processes.stop_before(run.step, requested=signals.received):
                 break
             profile(run.step)
-            run.take_step(training_batch)
-            run.after_step(training_batch, signals)
-        held_out = run.finish(training_batch, signals)
+            run.take_step()
+            run.after_step()
+        held_out = run.finish()
         if run.step < settings.num_steps and not signals.received:
             signals.stopped_by_other = True
     return {
@@ -123,54 +135,40 @@ def train(
     }
 
 
+@dataclasses.dataclass
 class _Run:
     """The steps of a run that is in progress, and what happens between them."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        data: Data,
-        seed: int,
-        settings: LoopSettings,
-        saved: Checkpoints,
-        write_event: MetricWriter,
-        show: Show | None,
-    ) -> None:
-        self.engine, self.data, self.seed = engine, data, seed
-        self.settings, self.saved = settings, saved
-        self.write_event, self.show = write_event, show
+    engine: Engine
+    data: Data
+    training_batch: Callable[[int], Batch]
+    seed: int
+    settings: LoopSettings
+    saved: Checkpoints
+    start: int
+    clock: timing.StepClock
+    signals: Signals
+    write_event: MetricWriter
+    advance: Advance
+    num_traces: Callable[[], int] | None
+    show: Show | None
+
+    def __post_init__(self) -> None:
+        self.step = self.last_saved = self.start
         self.last_line: dict[str, float] = {}
         self.pending: list[dict[str, Any]] = []  # metrics that are not yet reported
-
-    def begin(
-        self,
-        start: int,
-        peak: float | None,
-        advance: Advance,
-        num_traces: Callable[[], int] | None,
-    ) -> None:
-        self.start = self.step = self.last_saved = start
-        self.advance, self.num_traces = advance, num_traces
         self.variable_bytes = self.engine.bytes_per_device()
-        self.best_loss = math.inf
-        if self._keeps_best:
-            self.best_loss = checkpoints.best_loss(self.saved)
-        self.clock = timing.StepClock(
-            self.data.batch_size,
-            self.engine.model.flops_per_example * self.data.batch_size,
-            peak,
-        )
+        keeps_best = self._keeps_best
+        self.best_loss = checkpoints.best_loss(self.saved) if keeps_best else math.inf
 
-    def take_step(self, training_batch: Callable[[int], Batch]) -> None:
+    def take_step(self) -> None:
         with self.clock.waiting_for_data():
-            batch = training_batch(self.step)
+            batch = self.training_batch(self.step)
         self.pending.append(self.engine.step(batch, self.step, self.seed))
         self.step += 1
         self.clock.num_steps += 1
 
-    def after_step(
-        self, training_batch: Callable[[int], Batch], signals: Signals
-    ) -> None:
+    def after_step(self) -> None:
         """Reports, saves and evaluates where the settings say so."""
         settings, step = self.settings, self.step
         is_first, is_last = step == self.start + 1, step == settings.num_steps
@@ -179,14 +177,10 @@ class _Run:
         evaluates = _is_due(step, settings.evaluate_every)
         if not (is_first or logs or saves or evaluates):
             return
-        self._wait(training_batch, signals)
+        self._wait()
         if is_first:  # it traces and compiles, so its time says nothing of the others
-            self.write_event(
-                "build",
-                step,
-                seconds_of_first_step=self.clock.seconds,
-                bytes=self.variable_bytes,
-            )
+            built = {"seconds_of_first_step": self.clock.seconds}
+            self.write_event("build", step, **built, bytes=self.variable_bytes)
             self.clock.restart()
         if logs:
             self._report()
@@ -196,12 +190,10 @@ class _Run:
             self._evaluate()
         self.clock.restart(at_last_stop=not (saves or evaluates))
 
-    def finish(
-        self, training_batch: Callable[[int], Batch], signals: Signals
-    ) -> dict[str, float]:
+    def finish(self) -> dict[str, float]:
         """Reports and saves the last steps; evaluates if they are the last of all."""
         if self.pending:  # stopped between two log lines
-            self._wait(training_batch, signals)
+            self._wait()
             self._report()
         if self.step > self.last_saved:
             self._save()
@@ -213,7 +205,7 @@ class _Run:
         several = settings.evaluate_every is not None  # or the last one is the best
         return settings.keep_best and several and self.data.num_held_out_batches > 0
 
-    def _wait(self, training_batch: Callable[[int], Batch], signals: Signals) -> None:
+    def _wait(self) -> None:
         """Waits for the devices; raises NotFinite if a step's loss is not finite."""
         steps = [evaluate.as_floats(metrics) for metrics in self.pending]
         self.clock.stop()
@@ -222,12 +214,12 @@ class _Run:
                 raise NotFinite(
                     nonfinite.explanation(
                         self.engine,
-                        training_batch,
+                        self.training_batch,
                         self.saved,
                         step,
                         metrics,
                         self.seed,
-                        signals,
+                        self.signals,
                     )
                 )
 

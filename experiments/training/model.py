@@ -4,7 +4,7 @@ import math
 import types
 import zlib
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -53,6 +53,12 @@ class Model(NamedTuple):
     update_state: Callable[[Tensors, Tensors], Tensors] | None = None
 
 
+def subset(weights: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The weights whose names begin with `prefix`/, by the rest of their names."""
+    start = f"{prefix}/"
+    return {n.removeprefix(start): w for n, w in weights.items() if n.startswith(start)}
+
+
 def num_parameters(model: Model) -> int:
     """How many numbers the model's weights have."""
     return sum(math.prod(weight.shape) for weight in model.weights.values())
@@ -69,6 +75,24 @@ def check_state(model: Model) -> None:
     shared = sorted(set(model.state) & set(model.weights))
     if shared:
         raise ValueError(f"{model.name}: {shared} are names of weights and of state")
+
+
+def checked_weights(
+    weights: Mapping[str, Any], specs: Mapping[str, Weight]
+) -> dict[str, tf.Tensor]:
+    """The weights as tensors.  Raises ValueError for other names or shapes."""
+    if set(weights) != set(specs):
+        raise ValueError(
+            f"weights: without {sorted(set(specs) - set(weights))[:5]} and with "
+            f"{sorted(set(weights) - set(specs))[:5]}, which the model has not"
+        )
+    tensors = {name: tf.convert_to_tensor(weights[name]) for name in specs}
+    for name, tensor in tensors.items():
+        if tensor.shape != specs[name].shape:
+            raise ValueError(
+                f"weights: {name} of shape {tensor.shape}, wanted {specs[name].shape}"
+            )
+    return tensors
 
 
 def initial_weight(weight: Weight, name: str, seed: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +13,8 @@ from experiments.training.checks import check_bool, check_count, check_number
 # Step from 0, float32 -> learning rate.  keras.optimizers.schedules has no inverse
 # square root, and its warm-up takes a first step of learning rate 0.
 Schedule = Callable[[tf.Tensor], tf.Tensor]
+Slots = Mapping[str, tf.Tensor]
+Updated = tuple[tf.Tensor, dict[str, tf.Tensor]]
 
 
 class Slot(NamedTuple):
@@ -26,10 +28,7 @@ class Optimizer(NamedTuple):
 
     slots: Callable[[tuple[int, ...]], dict[str, Slot]]  # of a weight's shape
     # (step from 0 as float32 scalar, weight, gradient, slots) -> weight, slots
-    update: Callable[
-        [tf.Tensor, tf.Tensor, tf.Tensor, Mapping[str, tf.Tensor]],
-        tuple[tf.Tensor, dict[str, tf.Tensor]],
-    ]
+    update: Callable[[tf.Tensor, tf.Tensor, tf.Tensor, Slots], Updated]
     # Updates variables by one kernel, in one pass over memory; None: there is none.
     apply_in_place: (
         Callable[[tf.Tensor, tf.Variable, tf.Tensor, Mapping[str, tf.Variable]], None]
@@ -42,11 +41,7 @@ class Optimizer(NamedTuple):
 
 def constant_schedule(peak_learning_rate: float, *, warmup_steps: int = 0) -> Schedule:
     """A linear rise to `peak_learning_rate` over `warmup_steps`, then constant."""
-    check_number("peak_learning_rate", peak_learning_rate, above=0)
-    check_count("warmup_steps", warmup_steps, minimum=0)
-    return functools.partial(
-        _constant, peak_learning_rate=peak_learning_rate, warmup_steps=warmup_steps
-    )
+    return _checked(_constant, peak_learning_rate, warmup_steps)
 
 
 def inverse_sqrt_schedule(
@@ -57,15 +52,10 @@ def inverse_sqrt_schedule(
     linear_warmup: False: the peak from the first step on, as in Raffel et al. (2020),
       section 3.1.2; True: as in Vaswani et al. (2017), equation 3.
     """
-    check_number("peak_learning_rate", peak_learning_rate, above=0)
     check_count("warmup_steps", warmup_steps)
     check_bool("linear_warmup", linear_warmup)
-    return functools.partial(
-        _inverse_sqrt,
-        peak_learning_rate=peak_learning_rate,
-        warmup_steps=warmup_steps,
-        linear_warmup=linear_warmup,
-    )
+    schedule = _checked(_inverse_sqrt, peak_learning_rate, warmup_steps)
+    return functools.partial(schedule, linear_warmup=linear_warmup)
 
 
 def cosine_schedule(
@@ -77,19 +67,21 @@ def cosine_schedule(
 
     Raises ValueError unless `num_steps` are more than `warmup_steps`.
     """
-    check_number("peak_learning_rate", peak_learning_rate, above=0)
-    check_count("warmup_steps", warmup_steps, minimum=0)
+    schedule = _checked(_cosine, peak_learning_rate, warmup_steps)
     check_count("num_steps", num_steps)
     if warmup_steps >= num_steps:
         raise ValueError(
             f"warmup_steps: given {warmup_steps} of {num_steps} steps, wanted fewer "
             "than all"
         )
+    return functools.partial(schedule, num_steps=num_steps)
+
+
+def _checked(schedule: Callable, peak_learning_rate: float, warmup_steps: int) -> Any:
+    check_number("peak_learning_rate", peak_learning_rate, above=0)
+    check_count("warmup_steps", warmup_steps, minimum=0)
     return functools.partial(
-        _cosine,
-        peak_learning_rate=peak_learning_rate,
-        warmup_steps=warmup_steps,
-        num_steps=num_steps,
+        schedule, peak_learning_rate=peak_learning_rate, warmup_steps=warmup_steps
     )
 
 
@@ -105,9 +97,8 @@ def adam(
     check_number("beta1", beta1, at_least=0, below=1)
     check_number("beta2", beta2, at_least=0, below=1)
     check_number("epsilon", epsilon, above=0)
-    name = (
-        f"adam(learning_rate={_described(schedule)}, beta1={beta1}, beta2={beta2}, "
-        f"epsilon={epsilon})"
+    name = _described(
+        "adam", learning_rate=schedule, beta1=beta1, beta2=beta2, epsilon=epsilon
     )
 
     def slots(shape: tuple[int, ...]) -> dict[str, Slot]:
@@ -115,11 +106,8 @@ def adam(
         return {"mean": Slot(axes), "square": Slot(axes)}
 
     def update(
-        step: tf.Tensor,
-        weight: tf.Tensor,
-        grad: tf.Tensor,
-        slots: Mapping[str, tf.Tensor],
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        step: tf.Tensor, weight: tf.Tensor, grad: tf.Tensor, slots: Slots
+    ) -> Updated:
         mean = beta1 * slots["mean"] + (1 - beta1) * grad
         square = beta2 * slots["square"] + (1 - beta2) * grad * grad
         unbias1 = _one_minus_power(beta1, step + 1)
@@ -171,15 +159,20 @@ def adafactor(
       max(epsilon2, RMS(weight)).
     """
     schedule = _schedule(learning_rate)
-    check_number("decay_exponent", decay_exponent, above=0)
-    check_number("clip_threshold", clip_threshold, above=0)
-    check_number("epsilon1", epsilon1, above=0)
-    check_number("epsilon2", epsilon2, above=0)
+    positive = {"decay_exponent": decay_exponent, "clip_threshold": clip_threshold}
+    for name, value in (
+        positive | {"epsilon1": epsilon1, "epsilon2": epsilon2}
+    ).items():
+        check_number(name, value, above=0)
     check_bool("relative_step", relative_step)
-    name = (
-        f"adafactor(learning_rate={_described(schedule)}, "
-        f"decay_exponent={decay_exponent}, clip_threshold={clip_threshold}, "
-        f"epsilon1={epsilon1}, epsilon2={epsilon2}, relative_step={relative_step})"
+    name = _described(
+        "adafactor",
+        learning_rate=schedule,
+        decay_exponent=decay_exponent,
+        clip_threshold=clip_threshold,
+        epsilon1=epsilon1,
+        epsilon2=epsilon2,
+        relative_step=relative_step,
     )
 
     def slots(shape: tuple[int, ...]) -> dict[str, Slot]:
@@ -189,11 +182,8 @@ def adafactor(
         return {"row": Slot(axes[:-1]), "column": Slot((*axes[:-2], axes[-1]))}
 
     def update(
-        step: tf.Tensor,
-        weight: tf.Tensor,
-        grad: tf.Tensor,
-        slots: Mapping[str, tf.Tensor],
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        step: tf.Tensor, weight: tf.Tensor, grad: tf.Tensor, slots: Slots
+    ) -> Updated:
         decay = 1.0 - tf.pow(step + 1, -decay_exponent)
         square = grad * grad + epsilon1
         if "square" in slots:
@@ -239,14 +229,10 @@ def _inverse_sqrt(
     return peak_learning_rate * tf.minimum(rise, fall)
 
 
-def _cosine(
-    step: tf.Tensor, *, peak_learning_rate: float, warmup_steps: int, num_steps: int
-) -> tf.Tensor:
-    part = (step - warmup_steps) / (num_steps - warmup_steps)
+def _cosine(step: tf.Tensor, *, num_steps: int, **rise: Any) -> tf.Tensor:
+    part = (step - rise["warmup_steps"]) / (num_steps - rise["warmup_steps"])
     part = tf.clip_by_value(part, 0.0, 1.0)
-    return _constant(
-        step, peak_learning_rate=peak_learning_rate, warmup_steps=warmup_steps
-    ) * (0.5 * (1 + tf.cos(math.pi * part)))
+    return _constant(step, **rise) * (0.5 * (1 + tf.cos(math.pi * part)))
 
 
 def _schedule(learning_rate: float | Schedule) -> Schedule:
@@ -256,12 +242,16 @@ def _schedule(learning_rate: float | Schedule) -> Schedule:
     return constant_schedule(learning_rate)
 
 
-def _described(schedule: Schedule) -> str:
-    """The schedule as text: equal for equal settings."""
-    if isinstance(schedule, functools.partial):
-        values = ", ".join(f"{name}={v}" for name, v in schedule.keywords.items())
-        return f"{schedule.func.__name__.strip('_')}({values})"
-    return getattr(schedule, "__qualname__", type(schedule).__name__)
+def _described(function: str, **settings: Any) -> str:
+    """A call as text: equal for equal settings, schedules among them."""
+    values = []
+    for name, value in settings.items():
+        if isinstance(value, functools.partial):
+            value = _described(value.func.__name__.strip("_"), **value.keywords)
+        elif callable(value):
+            value = getattr(value, "__qualname__", type(value).__name__)
+        values.append(f"{name}={value}")
+    return f"{function}({', '.join(values)})"
 
 
 def _one_minus_power(base: float, exponent: tf.Tensor) -> tf.Tensor:

@@ -8,7 +8,7 @@ batch has the same numbers however it is split over devices.
 import math
 import zlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -22,13 +22,21 @@ class BatchRng(NamedTuple):
     """The source of random numbers for a batch, or for some of its examples."""
 
     seed: tf.Tensor  # [2] int32, of the run and the step
-    first_example: (
-        tf.Tensor
-    )  # scalar int32: the index, in the global batch, of example 0
+    first_example: tf.Tensor  # int32: the index of example 0 in the global batch
     # Shards random numbers of all examples [batch, ...] as the examples are.
     distribute: Callable[[tf.Tensor], tf.Tensor] | None = None
     training: bool = True  # False: no dropout; latent variables are still sampled
     num_examples: int | None = None  # in the global batch; set while a loss is computed
+
+
+def checked_seed(seed: Any) -> tf.Tensor:
+    """The seed as a tensor.  Raises ValueError unless it is [2] int32."""
+    seed = tf.convert_to_tensor(seed)
+    if seed.dtype != tf.int32 or seed.shape != (2,):
+        raise ValueError(
+            f"seed: given {seed.dtype.name} of shape {seed.shape}, wanted two int32"
+        )
+    return seed
 
 
 def bits(rng: BatchRng, name: str, shape: tuple[int, ...]) -> tf.Tensor:

@@ -43,10 +43,7 @@ def state_name(name: str) -> str:
 
 
 def loss_inputs(model: Model, *, ema: bool) -> dict[str, str]:
-    """The variable behind each name that the loss is given: weights and state.
-
-    ema: whether weights are their averages.
-    """
+    """The variable behind each name that the loss is given; ema: of the averages."""
     named = ema_name if ema else weight_name
     inputs = {name: named(name) for name in model.weights}
     return inputs | {name: state_name(name) for name in model.state}

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from experiments.cluster import processes
 from experiments.training.model import Model
@@ -39,6 +38,7 @@ class Task:
     # Both are called in the first process alone, when the engine has its devices.
     yardsticks: Callable[[], Mapping[str, float]] = dict  # other codecs' bits, say
     make_show: Callable[[], Show | None] = lambda: None  # what evaluation shows
+    num_shown: int = 0  # how many samples; 0: none
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -68,8 +68,6 @@ def process_data(
 
     training, held_out: functions of `batch_size`, `process` and `num_processes` that
       return a process's parts of the batches by index.
-
-    Raises what these two raise.
     """
     process = processes.current()
     part = {
@@ -80,24 +78,3 @@ def process_data(
     return Data(
         name, batch_size, training(**part), held_out(**part), num_held_out_batches
     )
-
-
-def dataset_batches(dataset: tf.data.Dataset) -> Callable[[int], Batch]:
-    """The batches of a dataset by index; asked for in order, they cost nothing extra.
-
-    The dataset must not end, and must give the same batches at each pass: a shuffled
-    one needs a seed and reshuffle_each_iteration=False.
-    """
-    position, iterator = -1, iter(())
-
-    def batch(index: int) -> Batch:
-        nonlocal position, iterator
-        if index != position:
-            position, iterator = index, dataset.skip(index).as_numpy_iterator()
-        position += 1
-        try:
-            return next(iterator)
-        except StopIteration:
-            raise ValueError(f"batch {index}: the dataset ends before it") from None
-
-    return batch

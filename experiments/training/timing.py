@@ -101,10 +101,7 @@ def peak_matmul_flops(devices: Sequence[str], dtype: str) -> float:
 
 
 def memory(variable_bytes: Mapping[str, int]) -> dict[str, int]:
-    """Bytes: of this process, and of the fullest device's variables and peak use.
-
-    variable_bytes: by device.
-    """
+    """Bytes: of this process, and of the fullest device's variables and peak use."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     metrics = {
         "rss_bytes": pages * os.sysconf("SC_PAGE_SIZE"),

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from experiments.training.checks import check_choice
+
 DEVICE_TYPES = ("TPU", "GPU", "CPU")  # a mesh has the first that the machine has
 
 
@@ -45,24 +47,15 @@ def parse(text: str) -> Topology:
 
 
 def resolve_device_type(device_type: str | None = None) -> str:
-    """The device type asked for, or the first that this machine has.
-
-    Raises ValueError for any other.
-    """
+    """The device type asked for, or the first of DEVICE_TYPES that this machine has."""
     if device_type is None:
         return next(k for k in DEVICE_TYPES if tf.config.list_physical_devices(k))
-    if device_type not in DEVICE_TYPES:
-        raise ValueError(
-            f"device_type: given {device_type!r}, wanted one of {DEVICE_TYPES}"
-        )
+    check_choice("device_type", device_type, DEVICE_TYPES)
     return device_type
 
 
 def num_devices(kind: str) -> int | None:
-    """How many of a kind this process has; None for the CPU, which can be split.
-
-    It starts no device.
-    """
+    """How many of a kind this process has; None for the CPU, which can be split."""
     return None if kind == "CPU" else len(tf.config.list_physical_devices(kind))
 
 
@@ -77,8 +70,6 @@ def check_devices(num: int, kind: str) -> None:
 
 def local_devices(num: int, device_type: str | None = None) -> list[str]:
     """`num` of this process's devices, such as "GPU:0"; a CPU is split into several.
-
-    device_type: "TPU", "GPU" or "CPU"; None: the first of these that the machine has.
 
     Raises ValueError if the machine has too few devices, or TensorFlow has already
     started with fewer logical CPU devices.

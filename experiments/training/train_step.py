@@ -1,5 +1,6 @@
 """One training step as functions of plain tensors, which the engines share."""
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -7,8 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from experiments.training.checks import check_count
-from experiments.training.engine import StepSettings
+from experiments.training.checks import (
+    check_bool,
+    check_choice,
+    check_count,
+    check_number,
+)
 from experiments.training.model import Model, Tensors
 from experiments.training.optimizers import Optimizer
 from experiments.training.prng import BatchRng
@@ -20,6 +25,31 @@ from experiments.training.state import (
     weight_name,
 )
 from experiments.training.topology import Topology
+
+COMPUTE_DTYPES = ("float32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StepSettings:
+    """How a step is computed, the same on every engine.
+
+    Raises ValueError for a value that no step can be computed with.
+    """
+
+    clip_norm: float | None = None  # of the gradient of all weights
+    # Of the EMA of weights that evaluation uses; lower in the first steps, so that the
+    # EMA forgets the initial weights (`train_step.ema_decay_at`).
+    ema_decay: float | None = None
+    num_microbatches: int = 1  # that run one after another; gradients are added
+    compute_dtype: str = "float32"  # or "bfloat16": in the loss
+    jit_compile: bool = False
+
+    def __post_init__(self) -> None:
+        check_number("clip_norm", self.clip_norm, above=0, optional=True)
+        check_number("ema_decay", self.ema_decay, at_least=0, below=1, optional=True)
+        check_count("num_microbatches", self.num_microbatches)
+        check_bool("jit_compile", self.jit_compile)
+        check_choice("compute_dtype", self.compute_dtype, COMPUTE_DTYPES)
 
 
 class LossAndGradients(NamedTuple):
@@ -36,11 +66,11 @@ def check_batch_size(
 ) -> None:
     """Raises ValueError unless a batch divides over devices and microbatches."""
     check_count("batch_size", batch_size)
-    if batch_size % (topology.size("batch") * num_microbatches):
+    divisor = topology.size("batch") * num_microbatches
+    if batch_size % divisor:
         raise ValueError(
-            f"batch_size: given {batch_size}, wanted a multiple of "
-            f"{topology.size('batch') * num_microbatches}: mesh {topology}, "
-            f"{num_microbatches} microbatches"
+            f"batch_size: given {batch_size}, wanted a multiple of {divisor}: mesh "
+            f"{topology}, {num_microbatches} microbatches"
         )
 
 
@@ -67,9 +97,8 @@ def check_batch(
 
 def step_seed(seed: int, step_index: int) -> np.ndarray:
     """[2] int32: the seed of a step's random numbers."""
-    return np.array([seed & 0xFFFFFFFF, step_index & 0xFFFFFFFF], np.uint32).view(
-        np.int32
-    )
+    words = [seed & 0xFFFFFFFF, step_index & 0xFFFFFFFF]
+    return np.array(words, np.uint32).view(np.int32)
 
 
 def loss_and_gradients(
@@ -94,14 +123,12 @@ def loss_and_gradients(
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         if gradients:
             tape.watch(weights)
-        nats, metrics, *rest = model.loss(
-            {name: tf.cast(weight, dtype) for name, weight in weights.items()} | state,
-            {
-                name: tf.cast(array, dtype) if array.dtype.is_floating else array
-                for name, array in batch.items()
-            },
-            rng,
-        )
+        cast = {
+            name: tf.cast(array, dtype) if array.dtype.is_floating else array
+            for name, array in batch.items()
+        }
+        low = {name: tf.cast(weight, dtype) for name, weight in weights.items()}
+        nats, metrics, *rest = model.loss(low | state, cast, rng)
         totals = _totals(model, nats, metrics, batch, num_examples)
     statistics = _statistics(model, rest)
     if not gradients:
@@ -152,21 +179,14 @@ def accumulate_gradients(
 
 
 def apply_gradients(
-    optimizer: Optimizer,
-    settings: StepSettings,
-    variables: Tensors,
-    grads: Tensors,
+    optimizer: Optimizer, settings: StepSettings, variables: Tensors, grads: Tensors
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Every variable after a step, by name, and the norm of the gradients.
-
-    variables: before the step, by name.
-    """
+    """Every variable after a step, by name, and the norm of the gradients."""
     grads, norm = _clipped(settings, grads)
     step = tf.cast(variables[STEP], tf.float32)
     after = {STEP: variables[STEP] + 1}
     for name, grad in grads.items():
-        weight = variables[weight_name(name)]
-        names = {slot: slot_name(name, slot) for slot in optimizer.slots(weight.shape)}
+        weight, names = _weight_and_slots(optimizer, variables, name)
         slots = {slot: variables[full] for slot, full in names.items()}
         own_step = _own_step(optimizer, name, step)
         weight, slots = optimizer.update(own_step, weight, grad, slots)
@@ -177,6 +197,14 @@ def apply_gradients(
             step_size = 1 - ema_decay_at(settings.ema_decay, own_step)
             after[ema_name(name)] = average + step_size * (weight - average)
     return after, norm
+
+
+def _weight_and_slots[Variable](
+    optimizer: Optimizer, variables: Mapping[str, Variable], name: str
+) -> tuple[Variable, dict[str, str]]:
+    """A weight, and the variable names of its slots."""
+    weight = variables[weight_name(name)]
+    return weight, {s: slot_name(name, s) for s in optimizer.slots(weight.shape)}
 
 
 def _own_step(optimizer: Optimizer, name: str, step: tf.Tensor) -> tf.Tensor:
@@ -235,19 +263,12 @@ def apply_gradients_in_place(
 
     variables: all of them, by name, on the device on which this is called.
     """
-    if optimizer.apply_in_place is None:
-        raise ValueError(
-            "optimizer: given one without apply_in_place, wanted one with it"
-        )
     grads, norm = _clipped(settings, grads)
     step = tf.cast(variables[STEP].read_value(), tf.float32)
     variables[STEP].assign_add(1)
     for name, grad in grads.items():
-        weight = variables[weight_name(name)]
-        slots = {
-            slot: variables[slot_name(name, slot)]
-            for slot in optimizer.slots(weight.shape)
-        }
+        weight, names = _weight_and_slots(optimizer, variables, name)
+        slots = {slot: variables[full] for slot, full in names.items()}
         own_step = _own_step(optimizer, name, step)
         optimizer.apply_in_place(own_step, weight, grad, slots)
         if settings.ema_decay is not None:

@@ -82,6 +82,7 @@ def train(
         make_show=functools.partial(
             _show, sizes, codebook, images, seed, num_samples, temperature
         ),
+        num_shown=num_samples,
     )
 
 

@@ -18,6 +18,7 @@ from experiments.image_transformer import likelihood
 from experiments.image_transformer import network as transformer
 from experiments.image_transformer import program as transformer_program
 from experiments.image_transformer.likelihood import CHANNELS, OUTPUTS_PER_COMPONENT
+from experiments.training.checks import check_choice, check_count, check_counts
 from experiments.training.model import Tensors, Weight
 from experiments.vq_vae import cosine_basis, quantizer
 from experiments.vq_vae.quantizer import Codebook
@@ -63,18 +64,11 @@ class Sizes(NamedTuple):
 def check_sizes(sizes: Sizes, codebook: Codebook) -> None:
     """Raises ValueError for settings that no model can have."""
     quantizer.check(codebook)
-    if sizes.likelihood not in transformer.LIKELIHOODS:
-        raise ValueError(
-            f"likelihood: given {sizes.likelihood!r}, "
-            f"wanted one of {transformer.LIKELIHOODS}"
-        )
+    check_choice("likelihood", sizes.likelihood, transformer.LIKELIHOODS)
     positive = ("size", "channels", "kernel_size", "codes_per_position", "num_mixtures")
-    least = dict.fromkeys(positive, 1) | {"num_values": 2, "prior_start": 0}
-    for name, smallest in least.items():
-        if getattr(sizes, name) < smallest:
-            raise ValueError(
-                f"{name}: given {getattr(sizes, name)}, wanted {smallest} or more"
-            )
+    check_counts(**{name: getattr(sizes, name) for name in positive})
+    check_count("num_values", sizes.num_values, minimum=2)
+    check_count("prior_start", sizes.prior_start, minimum=0)
     if not sizes.strides or min(sizes.strides) < 1:
         raise ValueError(f"strides: given {sizes.strides}, wanted some, each from 1")
     numbers = sizes.residual_layers
@@ -124,38 +118,30 @@ def prior_sizes(sizes: Sizes, codebook: Codebook) -> transformer.Sizes:
     )
 
 
-def prior_weights(weights: Tensors) -> dict[str, tf.Tensor]:
-    """The Image Transformer's weights, by the names that it knows them by."""
-    return {
-        name.removeprefix(PRIOR): weight
-        for name, weight in weights.items()
-        if name.startswith(PRIOR)
-    }
-
-
 def weights(sizes: Sizes, codebook: Codebook) -> dict[str, Weight]:
     """Every trained weight by name.  The codes are state, not weights."""
     channels, kernel = sizes.channels, sizes.kernel_size
     named: dict[str, Weight] = {}
 
-    def add(name: str, shape: tuple[int, ...], fan: float, gain: float = 1.0) -> None:
+    def add(
+        name: str, shape: tuple[int, ...], fan: float, gain: float, bias: float = 0.0
+    ) -> None:
+        """A filter and its bias; those of a transposed convolution end in (out, in)."""
         named[f"{name}/filter"] = Weight(shape, gain * fan**-0.5)
+        outputs = shape[2] if name.startswith("up") and "/" not in name else shape[3]
+        named[f"{name}/bias"] = Weight((outputs,), bias)
 
     def add_residual_layers(name: str, number: int) -> None:
         for layer in range(number):
             prefix = f"{name}/residual{layer}"
             add(f"{prefix}/first", (3, 3, channels, channels), 9 * channels, 2**0.5)
-            named[f"{prefix}/first/bias"] = Weight((channels,))
             add(f"{prefix}/second", (1, 1, channels, channels), channels, 0.5)
-            named[f"{prefix}/second/bias"] = Weight((channels,))
 
     in_channels = CHANNELS
     for number, num_layers in enumerate(sizes.residual_layers):
-        name = f"down{number}"
         fan, gain = kernel * kernel * in_channels, 1.0 if number == 0 else 2**0.5
-        add(name, (kernel, kernel, in_channels, channels), fan, gain)
-        named[f"{name}/bias"] = Weight((channels,))
-        add_residual_layers(name, num_layers)
+        add(f"down{number}", (kernel, kernel, in_channels, channels), fan, gain)
+        add_residual_layers(f"down{number}", num_layers)
         in_channels = channels
     if sizes.shortcuts:
         analysis, _ = _cosines(sizes)
@@ -168,17 +154,18 @@ def weights(sizes: Sizes, codebook: Codebook) -> dict[str, Weight]:
     named["encoded_bias"] = Weight((dim,))
     named["decoded"] = Weight((dim, channels), dim**-0.5)
     named["decoded_bias"] = Weight((channels,))
-    for number in reversed(range(len(sizes.strides))):
-        name = f"up{number}"
-        add_residual_layers(name, sizes.residual_layers[number])
-        is_last = number == 0
-        outputs = _outputs_per_pixel(sizes) if is_last else channels
-        # Filters of a transposed convolution are [height, width, out, in]; each output
-        # position uses 1 / stride**2 of them.
-        fan = kernel * kernel * channels / sizes.strides[number] ** 2
-        gain = LAST_LAYER_GAIN if is_last else 2**0.5
-        add(name, (kernel, kernel, outputs, channels), fan, gain)
-        named[f"{name}/bias"] = Weight((outputs,), BIAS_STDDEV if is_last else 0.0)
+    for number, stride in reversed(list(enumerate(sizes.strides))):
+        add_residual_layers(f"up{number}", sizes.residual_layers[number])
+        # Each output position uses 1 / stride**2 of the filters.
+        fan = kernel * kernel * channels / stride**2
+        outputs, gain, bias = channels, 2**0.5, 0.0
+        if number == 0:
+            outputs, gain, bias = (
+                _outputs_per_pixel(sizes),
+                LAST_LAYER_GAIN,
+                BIAS_STDDEV,
+            )
+        add(f"up{number}", (kernel, kernel, outputs, channels), fan, gain, bias)
     prior = transformer.weights(prior_sizes(sizes, codebook))
     return named | {PRIOR + name: weight for name, weight in prior.items()}
 
@@ -242,9 +229,8 @@ def decode(weights: Tensors, sizes: Sizes, vectors: tf.Tensor) -> tf.Tensor:
     if sizes.likelihood == "categorical":
         return tf.reshape(x, (batch, rows, columns, CHANNELS, sizes.num_values))
     if sizes.shortcuts:
-        x += tf.tensordot(
-            _inverse_cosines(weights, sizes, vectors), _as_means(sizes), 1
-        )
+        pixels = _inverse_cosines(weights, sizes, vectors)
+        x += tf.tensordot(pixels, _as_means(sizes), 1)
     return x + _initial_outputs(sizes.num_mixtures)
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 import ppl_core as ppl
 from experiments.image_transformer import likelihood, program
 from experiments.image_transformer.likelihood import CHANNELS
-from experiments.training.model import Model, Tensors
+from experiments.training.model import Model, Tensors, subset
 from experiments.training.prng import BatchRng
 from experiments.vq_vae import network, quantizer
 from experiments.vq_vae.network import PRIOR, Sizes
@@ -31,7 +31,7 @@ def codes_prior(
     draw: how to sample the codes; None: `image_transformer.program.sample_naively`.
     """
     return program.image_given_weights(
-        network.prior_weights(weights),
+        subset(weights, "prior"),
         network.prior_sizes(sizes, codebook),
         num_images,
         draw=draw,
@@ -110,10 +110,10 @@ def model(sizes: Sizes, codebook: Codebook) -> Model:
     network.check_sizes(sizes, codebook)
     rows, columns, codes_per_position = network.code_shape(sizes)
     num_codes, dims = rows * columns * codes_per_position, sizes.size**2 * CHANNELS
-    log_prob_of_image = functools.partial(
-        ppl.make_log_likelihood_fn, image_given_vectors
+    log_prob_of_image, log_prob_of_codes = (
+        functools.partial(ppl.make_log_likelihood_fn, function)
+        for function in (image_given_vectors, codes_prior)
     )
-    log_prob_of_codes = functools.partial(ppl.make_log_likelihood_fn, codes_prior)
 
     def nats_of_codes(weights: Tensors, codes: tf.Tensor) -> tf.Tensor:
         """The nats of each image's codes: [batch]."""

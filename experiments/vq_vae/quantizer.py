@@ -16,6 +16,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from experiments.training import prng
+from experiments.training.checks import check_count, check_number
 from experiments.training.model import Tensors, Weight
 from experiments.training.prng import BatchRng
 
@@ -42,19 +43,13 @@ class Codebook(NamedTuple):
 
 def check(codebook: Codebook) -> None:
     """Raises ValueError for settings that no codebook can have."""
-    for name, least in {"num_codes": 2, "code_dim": 1, "num_samples": 0}.items():
-        if getattr(codebook, name) < least:
-            raise ValueError(
-                f"{name}: given {getattr(codebook, name)}, wanted {least} or more"
-            )
+    check_count("num_codes", codebook.num_codes, minimum=2)
+    check_count("code_dim", codebook.code_dim)
+    check_count("num_samples", codebook.num_samples, minimum=0)
     for name in ("decay", "restart_threshold"):
-        value = getattr(codebook, name)
-        if not 0 <= value < 1:
-            raise ValueError(f"{name}: given {value}, wanted at least 0 and below 1")
+        check_number(name, getattr(codebook, name), at_least=0, below=1)
     for name in ("epsilon", "commitment_cost"):
-        value = getattr(codebook, name)
-        if not value >= 0:
-            raise ValueError(f"{name}: given {value}, wanted 0 or more")
+        check_number(name, getattr(codebook, name), at_least=0)
 
 
 def state(codebook: Codebook) -> dict[str, Weight]:
@@ -139,12 +134,11 @@ def statistics(
     index = tf.cast(selected, tf.int32) - random.first_example * positions
     is_local = tf.logical_and(index >= 0, index < batch * positions)
     candidates = tf.gather(flat, tf.clip_by_value(index, 0, batch * positions - 1))
+    here = is_local[:, tf.newaxis]
     return {
         "counts": tf.reduce_sum(responsibilities, 0),
         "sums": tf.matmul(responsibilities, flat, transpose_a=True),
-        "candidates": tf.where(
-            is_local[:, tf.newaxis], candidates, tf.zeros_like(candidates)
-        ),
+        "candidates": tf.where(here, candidates, tf.zeros_like(candidates)),
     }
 
 
@@ -162,10 +156,8 @@ def m_step(
     counts = decay * before["counts"] + (1 - decay) * statistics["counts"]
     sums = decay * before["sums"] + (1 - decay) * statistics["sums"]
     total = tf.reduce_sum(counts)
-    smoothed = (counts + codebook.epsilon) / (
-        total + codebook.num_codes * codebook.epsilon
-    )
-    smoothed *= total
+    smoothed = counts + codebook.epsilon
+    smoothed = smoothed / (total + codebook.num_codes * codebook.epsilon) * total
     codes = sums / smoothed[:, tf.newaxis]
 
     fraction = statistics["counts"] / tf.reduce_sum(statistics["counts"])
@@ -173,9 +165,7 @@ def m_step(
     is_first = steps < 1
     usage = tf.where(is_first, tf.zeros_like(usage), usage)  # of the replaced codes
     idle = usage < codebook.restart_threshold / codebook.num_codes
-    restarts = tf.logical_or(
-        tf.logical_and(idle, before["age"] >= RESTART_PATIENCE), is_first
-    )
+    restarts = (idle & (before["age"] >= RESTART_PATIENCE)) | is_first
     average = total / codebook.num_codes
     rows = restarts[:, tf.newaxis]
     candidates = statistics["candidates"]

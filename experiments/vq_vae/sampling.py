@@ -9,7 +9,7 @@ import tensorflow as tf
 from experiments.image_transformer import likelihood
 from experiments.image_transformer import sampling as transformer
 from experiments.image_transformer.likelihood import CHANNELS
-from experiments.training.model import Tensors
+from experiments.training.model import Tensors, subset
 from experiments.training.prng import BatchRng
 from experiments.vq_vae import network, program
 from experiments.vq_vae.network import Sizes
@@ -28,11 +28,9 @@ def sample(
     """Images [num_images, size, size, 3] int32: the likeliest pixels of sampled codes.
 
     The Image Transformer samples the codes one after another; one pass decodes them.
-
-    seed: [2] int32.  temperature: of the codes.
     """
     codes = transformer.sample(
-        network.prior_weights(weights),
+        subset(weights, "prior"),
         network.prior_sizes(sizes, codebook),
         seed,
         num_images,
@@ -48,9 +46,8 @@ def reconstruct(
 
     image: [batch, size, size, 3] int32, the shape of the result too.
     """
-    return _decode_codes(
-        weights, sizes, _nearest_codes(weights, sizes, codebook, image)
-    )
+    codes = _nearest_codes(weights, sizes, codebook, image)
+    return _decode_codes(weights, sizes, codes)
 
 
 def code_usage(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.audio_vae.spectrograms import levels, spectrogram, spectrograms
+from experiments.audio_vae.spectrograms import levels, spectrograms
 
 RATE = 8000
 
@@ -40,7 +40,7 @@ def test_a_sound_shorter_than_the_window_has_one_of_its_own():
 
 
 def test_pictures_stand_side_by_side_and_show_their_sounds():
-    one = spectrogram(sine(1000), RATE).pixels
+    one = spectrograms({"": sine(1000)}, RATE).pixels
     two = spectrograms({"original": sine(1000), "made": sine(3000)}, RATE).pixels
     assert one.dtype == np.uint8 and one.shape[2] == 3
     assert two.shape == (one.shape[0], 2 * one.shape[1], 3)
@@ -64,6 +64,6 @@ def test_pictures_stand_side_by_side_and_show_their_sounds():
 )
 def test_what_is_no_sound_is_refused(samples, said):
     with pytest.raises(ValueError, match=said):
-        spectrogram(samples, RATE)
+        spectrograms({"": samples}, RATE)
     with pytest.raises(ValueError, match="sounds: given none"):
         spectrograms({}, RATE)

@@ -125,7 +125,7 @@ def changed(problems, **changes):
         ),
         (
             {"images": changed(IMAGES, codebook={"num_codes": 1})},
-            "images, crops64: num_codes: given 1, wanted 2 or more",
+            "images, crops64: num_codes: given 1, wanted a whole number of at least 2",
         ),
         (
             {"audio": changed(AUDIO, sizes={"length": 65})},

@@ -376,6 +376,9 @@ def test_an_own_module_beside_the_config_runs_and_refuses(tmp_path, module):
     code, _, err = ran(tmp_path, "--gin_config=mine/more.gin", "--workdir=run")
     assert code == 0, err
     assert (tmp_path / "run/x.txt").read_text() == "3"
+    (tmp_path / "mine/typo.gin").write_text(HEAD + "import onw\nexperiment = @onw.go\n")
+    assert "no module 'onw'" in (err := refused(tmp_path, "--gin_config=mine/typo.gin"))
+    assert ("did you mean 'own'?" in err) == ("inner" not in module)
     wrong = ["--gin_config=mine/more.gin", "--gin_param=X=-1", "--workdir=other"]
     code, _, err = ran(tmp_path, *wrong)
     assert code == main.USAGE and not (tmp_path / "other").exists()

@@ -133,6 +133,16 @@ def test_a_training_that_cannot_be_resumed_is_refused_and_keeps_its_record(tmp_p
     )
     smaller = "toy_models.train.batch_size=2"
     assert "its batch_size is 4, wanted 2" in spoilt(configs, [smaller], folder)
+    from_it = f"--init_from={folder}"
+    done = ran([*command(configs, [from_it], folder), "--overwrite"])
+    assert done.returncode == main.USAGE and "which --overwrite removes" in done.stderr
+    for mode, wrong in (
+        ("--evaluate", "toy_models.train.num_held_out=0"),
+        ("--evaluate", "--sample"),
+    ):
+        params = [from_it, mode, wrong]
+        done = ran([*command(configs, params, tmp_path / "new"), "--dry_run"])
+        assert done.returncode == main.USAGE and done.stderr.count("\n") == 1
     wide = [f"--init_from={folder}", "HIDDEN=64"]
     done = ran([*command(configs, wide, tmp_path / "new"), "--dry_run"])
     assert done.returncode == main.USAGE and "given [4, 4, 3, 32]" in done.stderr

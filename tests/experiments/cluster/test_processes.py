@@ -169,7 +169,7 @@ def test_current_names_what_is_missing(monkeypatch):
         if name.startswith(("PPL_", "SLURM_", "TF_CONFIG", "JOB_COMPLETION")):
             monkeypatch.delenv(name)
     assert processes.current() == SINGLE
-    assert processes.connect("distribute") == SINGLE and "TF_CONFIG" not in os.environ
+    assert processes.connect() == SINGLE
     assert not processes.stop_before(3, requested=False)
     assert processes.stop_before(3, requested=True)
     monkeypatch.setenv(processes.COUNT, "2")
@@ -375,7 +375,7 @@ def test_all_stop_before_the_same_step_and_none_waits_for_another(
 SCRIPT = """
 import json, sys
 from experiments.cluster import processes
-process = processes.connect("distribute")
+process = processes.connect()
 from experiments.training import optimizers, topology
 from experiments.engines.selection import make_engine
 from experiments.training.engine import StepSettings

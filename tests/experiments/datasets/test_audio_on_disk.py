@@ -41,7 +41,7 @@ def of(path, **more):
 
 def all_of(split):
     random = np.random.default_rng(0)
-    return [split.clip(number, random) for number in range(split.num_clips)]
+    return [split.example(number, random) for number in range(split.num)]
 
 
 def everything(audio):
@@ -61,7 +61,7 @@ def halves(number):
 
 def test_files_are_cut_into_clips_and_all_of_a_file_is_on_one_side(folder):
     audio = of(folder, held_out_share=0.3)
-    assert (audio.training.num_clips, audio.held_out.num_clips) == (14, 6)
+    assert (audio.training.num, audio.held_out.num) == (14, 6)
     wanted = [clip for number in range(10) for clip in halves(number)]
     assert bytes_of(everything(audio)) == bytes_of(wanted)
     held_out = bytes_of(all_of(audio.held_out))
@@ -89,7 +89,7 @@ def test_those_held_out_may_be_told_by_name(folder):
     audio = of(folder, held_out_match=r"(^|/)[0-2]_bell\.")
     wanted = [clip for number in range(3) for clip in halves(number)]
     assert bytes_of(all_of(audio.held_out)) == bytes_of(wanted)
-    assert audio.training.num_clips == 14
+    assert audio.training.num == 14
     for match, num in (("trumpet", 0), ("bell", 10)):
         with pytest.raises(ValueError, match=rf"is found in {num} of 10 names"):
             of(folder, held_out_match=match)
@@ -101,7 +101,7 @@ def test_those_held_out_may_have_a_place_of_their_own_apart_from_the_rest(folder
     other = folder.parent / "judged"
     save(other / "a.wav", sound(99))
     audio = of(folder, held_out_path=other)
-    assert (audio.training.num_clips, audio.held_out.num_clips) == (20, 1)
+    assert (audio.training.num, audio.held_out.num) == (20, 1)
     pairs = [(folder, folder), (folder, folder / "part0"), (folder / "part0", folder)]
     for training, held_out in pairs:
         said = f"{held_out}/.*: is to be trained on and held out"
@@ -181,7 +181,7 @@ def test_resampling_gives_as_many_samples_as_the_header_was_read_to_say(tmp_path
 def test_short_files_are_skipped_or_padded_and_counted_either_way(folder):
     save(folder / "short.wav", sound(77, LENGTH - 6))
     audio = of(folder)
-    assert audio.training.num_clips + audio.held_out.num_clips == 20
+    assert audio.training.num + audio.held_out.num == 20
     assert "1 shorter than a clip skipped" in audio.source
     assert "1 shorter than a clip skipped" in audio.name
     audio = of(folder, short="pad")

@@ -85,9 +85,9 @@ def of(data_dir, kind, **more):
 def everything(audio):
     random = np.random.default_rng(0)
     return [
-        split.clip(number, random)
+        split.example(number, random)
         for split in (audio.training, audio.held_out)
-        for number in range(split.num_clips)
+        for number in range(split.num)
     ]
 
 
@@ -106,7 +106,7 @@ def test_both_splits_hold_the_clips_of_what_was_prepared(data_dir, kind):
     wanted = sorted(clip for samples in given for clip in cut(samples))
     found = everything(audio)
     assert sorted(clip.tobytes() for clip in found) == wanted
-    assert audio.held_out.num_clips >= 3
+    assert audio.held_out.num >= 3
     assert f"tiny_sounds/{kind}/1.0.0, train[:50%] and train[50%:]" in audio.name
     assert str(data_dir) not in audio.name and audio.length == LENGTH
 

@@ -20,9 +20,21 @@ def arrays():
     return covertype.load_compact()
 
 
+def raw_of(arrays):
+    """The data as in the UCI file: features [rows, 54] int16, cover_type int32."""
+    rows = np.arange(covertype.ROWS)
+    first_wilderness = len(covertype.CONTINUOUS)
+    first_soil = first_wilderness + covertype.NUM_WILDERNESS
+    features = np.zeros([covertype.ROWS, covertype.NUM_FEATURES], np.int16)
+    features[:, :first_wilderness] = arrays["continuous"].T
+    features[rows, first_wilderness + arrays["wilderness"]] = 1
+    features[rows, first_soil + arrays["soil"]] = 1
+    return features, arrays["cover_type"].astype(np.int32)
+
+
 @pytest.fixture(scope="module")
-def raw():
-    return covertype.load_raw()
+def raw(arrays):
+    return raw_of(arrays)
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +227,7 @@ def test_the_same_values_packed_in_another_way_load_alike(tmp_path, arrays, save
     path = tmp_path / "repacked.npz"
     held = {name: np.asfortranarray(array) for name, array in arrays.items()}
     save(path, columns=np.array(covertype.COLUMNS), **held)
-    features, cover_type = covertype.load_raw(str(path))
+    features, cover_type = raw_of(covertype.load_compact(str(path)))
     np.testing.assert_array_equal(features, raw[0])
     np.testing.assert_array_equal(cover_type, raw[1])
 

@@ -38,7 +38,7 @@ def test_every_crop_is_a_square_of_one_of_its_splits_photographs(images, which):
         "training": (images.training, crops.TRAINING),
         "held_out": (images.held_out, crops.HELD_OUT),
     }[which]
-    wanted = [split.image(n, np.random.default_rng(n)) for n in range(12)]
+    wanted = [split.example(n, np.random.default_rng(n)) for n in range(12)]
     found = np.zeros((len(photographs), 2, len(wanted)), bool)
     for i, one in enumerate(photographs):
         for j, scale in enumerate((1, 4)):
@@ -78,14 +78,14 @@ def test_crops_trained_on_are_turned_where_wanted_and_those_held_out_never():
     found = np.zeros(4, int)
     for number in range(40):
         as_is, other = (
-            one.training.image(number, np.random.default_rng(number))
+            one.training.example(number, np.random.default_rng(number))
             for one in (upright, turned)
         )
         same = [(np.rot90(as_is, turns) == other).all() for turns in range(4)]
         assert any(same)
         found += np.array(same) * (sum(same) == 1)
         given = [
-            one.held_out.image(number, np.random.default_rng(number))
+            one.held_out.example(number, np.random.default_rng(number))
             for one in (upright, turned)
         ]
         np.testing.assert_array_equal(*given)

@@ -42,7 +42,7 @@ def folder(tmp_path):
 
 def all_of(split):
     random = np.random.default_rng(0)
-    return [split.image(number, random) for number in range(split.num_images)]
+    return [split.example(number, random) for number in range(split.num)]
 
 
 def bytes_of(images):
@@ -61,7 +61,7 @@ def zipped(folder, path, method=zipfile.ZIP_STORED):
 
 def test_a_folder_is_split_once_and_for_all_and_nothing_of_it_is_lost(folder):
     images = image_files(path=folder, size=SIZE, held_out_share=0.3)
-    assert (images.training.num_images, images.held_out.num_images) == (7, 3)
+    assert (images.training.num, images.held_out.num) == (7, 3)
     found = all_of(images.training) + all_of(images.held_out)
     assert bytes_of(found) == bytes_of(pixels(number) for number in range(10))
     again = image_files(path=folder, size=SIZE, held_out_share=0.3)
@@ -83,7 +83,7 @@ def test_a_zip_holds_what_its_folder_does(folder, tmp_path, method):
 def test_those_held_out_may_have_a_folder_of_their_own(folder, tmp_path):
     other = fill(tmp_path / "judged", num=3)
     images = image_files(path=folder, size=SIZE, held_out_path=other)
-    assert (images.training.num_images, images.held_out.num_images) == (10, 3)
+    assert (images.training.num, images.held_out.num) == (10, 3)
 
 
 def test_a_folder_is_not_held_out_of_itself_nor_of_one_around_it(folder, tmp_path):
@@ -141,7 +141,7 @@ def test_hidden_files_and_those_of_other_kinds_are_left_alone(folder):
     (folder / "__MACOSX" / "001.png").write_bytes(b"not an image")
     (folder / "notes.txt").write_text("no image")
     images = image_files(path=folder, size=SIZE)
-    assert images.training.num_images + images.held_out.num_images == 10
+    assert images.training.num + images.held_out.num == 10
 
 
 def test_crop_takes_the_middle_and_box_the_mean_of_the_largest_square(tmp_path):
@@ -241,7 +241,7 @@ def test_corrupt_files_are_named_and_skipped_and_counted_only_when_asked(folder)
     (folder / "text.jpg").write_text("no image at all")
     (folder / "flipped.png").write_bytes(whole[:90] + b"\xff\0" + whole[92:])
     images = image_files(path=folder, size=SIZE, skip_corrupt=True)
-    assert images.training.num_images + images.held_out.num_images == 10
+    assert images.training.num + images.held_out.num == 10
     assert "3 corrupt skipped" in images.name and "3 corrupt skipped" in images.source
     found = all_of(images.training) + all_of(images.held_out)
     assert bytes_of(found) == bytes_of(pixels(number) for number in range(10))
@@ -352,7 +352,7 @@ def several(num=10, **more):
 def test_an_array_is_split_as_a_folder_is(npz):
     path = npz(images=several())
     images = image_array(path=path, size=SIZE, held_out_share=0.2)
-    assert (images.training.num_images, images.held_out.num_images) == (8, 2)
+    assert (images.training.num, images.held_out.num) == (8, 2)
     found = all_of(images.training) + all_of(images.held_out)
     assert bytes_of(found) == bytes_of(several())
 

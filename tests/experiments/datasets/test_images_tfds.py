@@ -76,7 +76,7 @@ def of(data_dir, **more):
 
 def all_of(split):
     random = np.random.default_rng(0)
-    return [split.image(number, random) for number in range(split.num_images)]
+    return [split.example(number, random) for number in range(split.num)]
 
 
 def bytes_of(images):
@@ -115,7 +115,7 @@ def test_images_have_the_order_of_tensorflow_datasets_itself(data_dir):
 
 def test_a_share_of_a_split_may_be_held_out(data_dir):
     images = of(data_dir, training="train[:75%]", held_out="train[75%:]")
-    assert (images.training.num_images, images.held_out.num_images) == (18, 6)
+    assert (images.training.num, images.held_out.num) == (18, 6)
     found = all_of(images.training) + all_of(images.held_out)
     assert bytes_of(found) == bytes_of(pixels(number) for number in range(NUM))
     for training, held_out in (
@@ -129,7 +129,7 @@ def test_a_share_of_a_split_may_be_held_out(data_dir):
         with pytest.raises(ValueError, match=said):
             of(data_dir, training=training, held_out=held_out)
     images = of(data_dir, training="train[:25%]+train[75%:]", held_out="train[25%:75%]")
-    assert (images.training.num_images, images.held_out.num_images) == (12, 12)
+    assert (images.training.num, images.held_out.num) == (12, 12)
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 2**20])
@@ -226,7 +226,7 @@ def test_a_damaged_image_is_named_and_skipped_only_when_asked(copied):
     with pytest.raises(CorruptFileError, match=rf"{path}: record \d+: damaged"):
         all_of(images.training)
     images = of(copied, skip_corrupt=True)
-    assert images.training.num_images == NUM - 1
+    assert images.training.num == NUM - 1
     assert "1 corrupt skipped" in images.name and "1 corrupt" in images.source
 
 

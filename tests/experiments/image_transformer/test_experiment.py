@@ -50,7 +50,7 @@ class CropPictures(tfds.core.GeneratorBasedBuilder):
         crops = datasets.natural_image_crops(size=SIZE).training
         for number in range(60):
             random = np.random.default_rng([number, *split.encode()])
-            yield number, {"image": crops.image(number, random)}
+            yield number, {"image": crops.example(number, random)}
 
 
 @pytest.fixture(scope="module")
@@ -353,8 +353,11 @@ def test_a_grid_has_the_images_row_by_row():
             {"images": FEW, "num_samples": 5},
             "num_samples: given 5, wanted at most the 4 images held out of few",
         ),
-        ({"temperature": -0.5}, "temperature: given -0.5, wanted 0 or more"),
-        ({"temperature": float("nan")}, "temperature: given nan, wanted 0 or more"),
+        ({"temperature": -0.5}, "temperature: given -0.5, wanted a finite number"),
+        (
+            {"temperature": float("nan")},
+            "temperature: given nan, wanted a finite number",
+        ),
         ({"device_type": "TPU"}, "wanted 1 of kind TPU, this machine has 0"),
     ],
 )

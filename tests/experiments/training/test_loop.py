@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from experiments.engines import selection
+from experiments.engines.experiment import count_traces, run
 from experiments.records import checkpoint, metrics
 from experiments.records.media import Image
 from experiments.training import loop, optimizers, prng, topology
@@ -18,8 +19,7 @@ from experiments.training.checkpoints import NotFinite
 from experiments.training.engine import StepSettings
 from experiments.training.loop import LoopSettings
 from experiments.training.model import Model, Weight
-from experiments.training.run import count_traces, run_task
-from experiments.training.task import Data, Task, dataset_batches
+from experiments.training.task import Data, Task
 
 BATCH, DIM = 4, 3
 
@@ -483,12 +483,15 @@ def task(**changed):
 
 def use(folder, mode, init_from, **changed):
     folder.mkdir()
-    return run_task(
-        task(**changed),
-        made,
+    return run(
+        lambda: task(**changed),
         run_dir=folder,
         seed=3,
-        loop_settings=LoopSettings(num_steps=12),
+        optimizer=optimizers.adam(optimizers.constant_schedule(0.05)),
+        loop=LoopSettings(num_steps=12),
+        step=AVERAGED,
+        batch_size=BATCH,
+        device_type="CPU",
         mode=mode,
         init_from=init_from,
     )
@@ -508,7 +511,7 @@ def test_samples_of_a_checkpoint_are_written_as_files(tmp_path, straight):
         return {"inner": Image(np.clip(weights["inner"], 0, 1)[:, :, np.newaxis])}
 
     place = straight / "checkpoints" / "step-000005"
-    use(tmp_path / "a", "sample", place, make_show=lambda: show)
+    use(tmp_path / "a", "sample", place, make_show=lambda: show, num_shown=1)
     assert lines(tmp_path / "a", "samples")[5]["inner"] == (
         "media/samples-inner-000005.png"
     )
@@ -595,19 +598,6 @@ def test_progress_tells_the_loss_and_the_time_left(tmp_path, capsys):
     train(tmp_path)
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("steps: 12 of 12, ") and last.endswith("left 0:00:00")
-
-
-def test_a_dataset_is_gone_to_by_number():
-    dataset = tf.data.Dataset.range(100).shuffle(
-        100, seed=1, reshuffle_each_iteration=False
-    )
-    batch_of = dataset_batches(dataset.map(lambda x: {"x": x}).batch(7))
-    ordered = [batch_of(number)["x"] for number in range(5)]
-    np.testing.assert_array_equal(batch_of(3)["x"], ordered[3])
-    np.testing.assert_array_equal(batch_of(4)["x"], ordered[4])
-    np.testing.assert_array_equal(batch_of(0)["x"], ordered[0])
-    with pytest.raises(ValueError, match="batch 15: the dataset ends before it"):
-        batch_of(15)
 
 
 def test_the_record_of_a_run_is_strict_json(straight):

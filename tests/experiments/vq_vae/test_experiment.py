@@ -58,7 +58,7 @@ class CropsOf16ForCodes(tfds.core.GeneratorBasedBuilder):
         crops = datasets.natural_image_crops(size=16).training
         for number in range(8):
             random = np.random.default_rng([number, *split.encode()])
-            yield number, {"image": crops.image(number, random)}
+            yield number, {"image": crops.example(number, random)}
 
 
 def given(**more):
@@ -271,7 +271,7 @@ def test_weights_that_run_off_end_with_the_step_and_not_within_it(tmp_path):
         ({"codebook": CODEBOOK._replace(num_codes=1)}, "num_codes: given 1"),
         ({"num_held_out": None}, "num_held_out: given None, wanted a number"),
         ({"num_samples": -1}, "num_samples: given -1"),
-        ({"temperature": -1.0}, "temperature: given -1.0, wanted 0 or more"),
+        ({"temperature": -1.0}, "temperature: given -1.0, wanted a finite number"),
         ({"mesh": "batch:3"}, "given 8, wanted a multiple of 3: mesh batch:3"),
         ({"mesh": "batch:1,model:2"}, "wanted 'batch' alone: .* has the state .*"),
     ],

@@ -12,7 +12,7 @@ import ppl_core as ppl
 from experiments.image_transformer import program
 from experiments.training import train_step
 from experiments.training.engine import StepSettings
-from experiments.training.model import initial_weight
+from experiments.training.model import initial_weight, subset
 from experiments.training.prng import BatchRng
 from experiments.vq_vae import network, quantizer, sampling
 from experiments.vq_vae import program as vq_vae_program
@@ -314,7 +314,7 @@ def test_samples_are_the_priors_codes_one_after_another_decoded():
     arrays, seed = arrays_of(), tf.constant([4, 5])
     made = sampling.sample(arrays, SIZES, CODEBOOK, seed, 3)
     prior = network.prior_sizes(SIZES, CODEBOOK)
-    own = network.prior_weights(arrays)
+    own = subset(arrays, "prior")
     naive = tf.function(
         lambda: program.sample_naively(prior, own, 3, seed), autograph=False
     )()
@@ -365,7 +365,10 @@ def test_operations_are_counted_for_the_paper_by_hand():
             {"residual_layers": (1,)},
             r"residual_layers: given \(1,\), wanted a number for each",
         ),
-        ({"codes_per_position": 0}, "codes_per_position: given 0, wanted 1 or more"),
+        (
+            {"codes_per_position": 0},
+            "codes_per_position: given 0, wanted a whole number of at least 1",
+        ),
         ({"prior_start": -1}, "prior_start: given -1"),
         (
             {"prior_heads": 3},

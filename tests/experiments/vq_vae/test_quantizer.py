@@ -315,10 +315,16 @@ def test_perplexity_is_the_number_of_codes_where_all_are_alike():
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"num_codes": 1}, "num_codes: given 1, wanted 2 or more"),
+        ({"num_codes": 1}, "num_codes: given 1, wanted a whole number of at least 2"),
         ({"code_dim": 0}, "code_dim: given 0"),
-        ({"num_samples": -1}, "num_samples: given -1, wanted 0 or more"),
-        ({"decay": 1.0}, "decay: given 1.0, wanted at least 0 and below 1"),
+        (
+            {"num_samples": -1},
+            "num_samples: given -1, wanted a whole number of at least 0",
+        ),
+        (
+            {"decay": 1.0},
+            "decay: given 1.0, wanted a finite number at least 0 and below 1",
+        ),
         ({"restart_threshold": -0.1}, "restart_threshold: given -0.1"),
         ({"epsilon": -1.0}, "epsilon: given -1.0"),
         ({"commitment_cost": float("nan")}, "commitment_cost: given nan"),
