@@ -4,7 +4,6 @@ Source, licence and the making of the compact file: COVERTYPE.md beside this mod
 """
 
 import hashlib
-import itertools
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -126,8 +125,12 @@ def _read_npz(file: Path) -> dict[str, np.ndarray]:
     wanted = {*FIELDS, "columns"}
     if arrays.keys() != wanted:
         raise ValueError(f"{file}: holds {sorted(arrays)}, wanted {sorted(wanted)}")
-    columns = arrays.pop("columns").tolist()
-    for i, (column, name) in enumerate(itertools.zip_longest(columns, COLUMNS)):
+    columns = arrays.pop("columns")
+    if columns.shape != (len(COLUMNS),):
+        raise ValueError(
+            f"{file}: columns has shape {columns.shape}, wanted ({len(COLUMNS)},)"
+        )
+    for i, (column, name) in enumerate(zip(columns.tolist(), COLUMNS, strict=True)):
         if column != name:
             raise ValueError(f"{file}: columns[{i}] is {column!r}, wanted {name!r}")
     return arrays
