@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
+import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
@@ -15,6 +16,8 @@ _OURS: dict[type, type] = {  # by TFP's classes that they replace
     for name, ours in vars(module).items()
     if inspect.isclass(ours) and getattr(tfd, name, ours) is not ours
 }
+# Most parameters, which need no closer look.
+_PLAIN = {bool, int, float, str, type(None), tf.__internal__.EagerTensor}
 _WRONG_BIJECTOR = (
     tfd.InverseGaussian,
     tfd.LKJ,
@@ -36,10 +39,11 @@ def mend(distribution: Any) -> Any:
     kind = type(distribution)
     ours = _OURS.get(kind, kind)
     given = distribution.parameters
-    parameters = {key: _mend_inside(part) for key, part in given.items()}
-    if ours is kind and all(parameters[key] is given[key] for key in given):
-        return distribution
-    return ours(**parameters)
+    mended = {}
+    for key, part in given.items():
+        if type(part) not in _PLAIN and (new := _mend_inside(part)) is not part:
+            mended[key] = new
+    return ours(**{**given, **mended}) if mended or ours is not kind else distribution
 
 
 def event_space_bijector(distribution: tfd.Distribution) -> tfb.Bijector | None:
