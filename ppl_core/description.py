@@ -9,9 +9,10 @@ from tensorflow_probability import bijectors as tfb
 from ppl_core.censoring import Interval
 from ppl_core.gradients import reached_from
 from ppl_core.random_variable import RandomVariable
+from ppl_core.shapes import value_shape
 from ppl_core.sites import bijector_of, to_site
 from ppl_core.supports import support_of
-from ppl_core.terms import is_deterministic, is_factor
+from ppl_core.terms import is_deterministic, is_factor, made_from
 from ppl_core.trace import Tracer, add_tracers, forward, only_tracers, trace
 from ppl_core.tracers import bind, inherited_tracers, tape
 from ppl_core.transformations import Program, label_of
@@ -88,7 +89,7 @@ def describe(
 
     def look() -> None:
         variables = run(_with_own_tensors)
-        made_from = {name: _made_from(part) for name, part in variables.items()}
+        sources = {name: made_from(part) for name, part in variables.items()}
         values = {name: part.value for name, part in variables.items()}
         places = {tensor.ref() for tensor in values.values() if tf.is_tensor(tensor)}
         reached = {
@@ -100,19 +101,12 @@ def describe(
             parents = [
                 other
                 for other, tensors in reached.items()
-                if other != name and made_from[name].ref() in tensors
+                if other != name and sources[name].ref() in tensors
             ]
             table.append(_describe(name, variable, tuple(parents)))
 
     tf.function(look, autograph=False).get_concrete_function()
     return Descriptions(table)
-
-
-def _made_from(variable: RandomVariable) -> tf.Tensor:
-    """A tensor that depends on all that the variable is made from."""
-    if is_deterministic(variable):
-        return variable.value
-    return variable.unscaled_log_prob()
 
 
 def _with_own_tensors(construct: Any, *args: Any, **kwargs: Any) -> Any:
@@ -140,8 +134,7 @@ def _with_own_tensors(construct: Any, *args: Any, **kwargs: Any) -> Any:
 def _stand_in(variable: RandomVariable) -> tf.Tensor:
     """A value of the variable's shape that depends on nothing."""
     distribution = variable.distribution
-    shape = variable.sample_shape.concatenate(distribution.batch_shape)
-    shape = shape.concatenate(distribution.event_shape)
+    shape = value_shape(distribution, variable.sample_shape)
     # Not a constant, which an index would read instead of depending on it.
     return tf.raw_ops.PlaceholderWithDefault(
         input=tf.zeros(shape, distribution.dtype), shape=shape

@@ -11,9 +11,9 @@ from tensorflow_probability import distributions as tfd
 
 from ppl_core.gradients import reached_from
 from ppl_core.random_variable import RandomVariable
-from ppl_core.shapes import Plates
-from ppl_core.sites import middle
-from ppl_core.terms import is_deterministic, is_factor
+from ppl_core.shapes import Plates, without_plates
+from ppl_core.sites import middle, to_site
+from ppl_core.terms import is_deterministic, is_factor, made_from
 from ppl_core.trace import Tracer, forward, only_tracers, trace
 from ppl_core.tracers import Constructor, expecting, required_name
 from ppl_core.transformations import Program, add, label_of
@@ -295,10 +295,9 @@ def _dependent(
         for name, part in variables.items():
             if name in summed:
                 continue
-            is_computed = is_deterministic(part)
-            outputs[name] = part.value if is_computed else part.unscaled_log_prob()
+            outputs[name] = made_from(part)
             if not calls[name].result.observed:
-                middles[name] = middle(part)
+                middles[name] = middle(part, to_site(part))
         reached = set().union(*map(reached_from, assignment.values()))
         found.extend(name for name, out in outputs.items() if out.ref() in reached)
         restricted.extend(name for name, out in middles.items() if out.ref() in reached)
@@ -333,8 +332,7 @@ def _at_first(label: str, variable: RandomVariable) -> tf.Tensor:
 
 def _values_of(distribution: tfd.Distribution, label: str) -> np.ndarray:
     """The values that one entry may have.  Raises ValueError if they are not known."""
-    while isinstance(distribution, tfd.BatchBroadcast):
-        distribution = distribution.distribution
+    distribution = without_plates(distribution)
     if isinstance(distribution, (tfd.Bernoulli, tfd.ProbitBernoulli)):
         return np.arange(2)
     if isinstance(distribution, (tfd.Categorical, tfd.OrderedLogistic)):

@@ -138,12 +138,14 @@ def unconstrain(
         """The log prob's two terms: of the data, and of the latent variables."""
         variables, log_dets, pairs = run(coordinates)
         latent: list[tf.Tensor] = [*log_dets]
-        data: list[tf.Tensor] = []
+        likelihood: list[tf.Tensor] = []
         with preimages.known(pairs):
             for name, variable in variables.items():
                 if only is None or name in only:
-                    (latent if name in names else data).append(variable.log_prob())
-        terms = [data, latent] if only is None else [data]
+                    (latent if name in names else likelihood).append(
+                        variable.log_prob()
+                    )
+        terms = [likelihood, latent] if only is None else [likelihood]
         return [
             add(total(log_prob, tf.float64) for log_prob in log_probs)
             for log_probs in terms

@@ -10,6 +10,7 @@ from tensorflow_probability import distributions as tfd
 
 from ppl_core.distributions import make_random_variable
 from ppl_core.random_variable import RandomVariable
+from ppl_core.shapes import value_shape
 from ppl_core.terms import deterministic
 from ppl_core.trace import forward, trace
 from ppl_core.tracers import Constructor, expecting
@@ -146,8 +147,8 @@ def _through_base(
 def _zeros(variable: RandomVariable) -> tf.Tensor:
     """A value to look at the variable's distribution by."""
     distribution = variable.distribution
-    shape = variable.sample_shape.concatenate(distribution.batch_shape)
-    return tf.zeros(shape.concatenate(distribution.event_shape), distribution.dtype)
+    shape = value_shape(distribution, variable.sample_shape)
+    return tf.zeros(shape, distribution.dtype)
 
 
 def _decompose(distribution: tfd.Distribution, c: float, label: str) -> _Base:

@@ -42,6 +42,13 @@ def value_shape(
     return shape.concatenate(distribution.event_shape)
 
 
+def without_plates(distribution: tfd.Distribution) -> tfd.Distribution:
+    """The distribution that plates have broadcast."""
+    while isinstance(distribution, tfd.BatchBroadcast):
+        distribution = distribution.distribution
+    return distribution
+
+
 def without_broadcast(
     value: tf.Tensor, shape: tf.TensorShape, distribution: tfd.Distribution
 ) -> tf.Tensor:

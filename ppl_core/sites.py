@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
-from tensorflow_probability import distributions as tfd
 
 from ppl_core.mending import event_space_bijector
 from ppl_core.random_variable import RandomVariable
+from ppl_core.shapes import value_shape, without_plates
 from ppl_core.terms import is_deterministic
 from ppl_core.trace import (
     Tracer,
@@ -93,7 +93,7 @@ def run_in_the_middle(
     def in_the_middle(variable: RandomVariable) -> tf.Tensor:
         site = to_site(variable)
         latent.append(site)
-        return middle(variable)
+        return middle(variable, site)
 
     vars(in_the_middle)["inside_support"] = True
     with (
@@ -119,18 +119,16 @@ def run_in_the_middle(
     return variables, latent
 
 
-def middle(variable: RandomVariable) -> tf.Tensor:
+def middle(variable: RandomVariable, site: Site) -> tf.Tensor:
     """The value T(0) of a latent variable, in the middle of its support."""
-    site, bijector = to_site(variable), bijector_of(variable)
+    bijector = bijector_of(variable)
     assert bijector is not None  # or `to_site` would have raised
     return bijector.forward(tf.zeros(site.shape, site.dtype))
 
 
 def bijector_of(variable: RandomVariable) -> tfb.Bijector | None:
     """From R^k onto what the variable may be: its own bijector or the default."""
-    distribution = variable.distribution
-    while isinstance(distribution, tfd.BatchBroadcast):
-        distribution = distribution.distribution
+    distribution = without_plates(variable.distribution)
     return variable.bijector or event_space_bijector(distribution)
 
 
@@ -162,11 +160,10 @@ def to_site(variable: RandomVariable) -> Site:
             f"{label}: given a discrete latent variable, wanted a continuous one; "
             "observe it, or sum it out by `marginalize`"
         )
-    value_shape = variable.sample_shape.concatenate(distribution.batch_shape)
-    value_shape = value_shape.concatenate(distribution.event_shape)
+    given = value_shape(distribution, variable.sample_shape)
     try:
         bijector = bijector_of(variable)
-        shape: Any = bijector and bijector.inverse_event_shape(value_shape)
+        shape: Any = bijector and bijector.inverse_event_shape(given)
         is_known = bijector is None or shape.is_fully_defined()
     except ValueError as error:
         raise ValueError(f"{label} {error}") from error
@@ -184,7 +181,7 @@ def to_site(variable: RandomVariable) -> Site:
         )
     if not is_known:
         raise ValueError(
-            f"{label}: given shape {value_shape}, wanted one that is known when the "
+            f"{label}: given shape {given}, wanted one that is known when the "
             "program is traced"
         )
     ndims = shape.rank - bijector.forward_min_event_ndims

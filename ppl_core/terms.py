@@ -73,6 +73,13 @@ def is_factor(variable: RandomVariable) -> bool:
     return isinstance(variable.distribution, _Factor)
 
 
+def made_from(variable: RandomVariable) -> tf.Tensor:
+    """A tensor that depends on all that the variable is made from."""
+    if is_deterministic(variable):
+        return variable.value
+    return variable.unscaled_log_prob()
+
+
 class _Computed(tfd.Deterministic):
     """All mass on one value; without a term in the log joint, whatever its dtype."""
 
