@@ -12,16 +12,21 @@ STATISTICS_BYTES = 33  # of a draw, besides its coordinates: see Samples
 
 
 def check_count(
-    name: str, value: Any, *, highest: int | None = None, why: str = ""
+    name: str,
+    value: Any,
+    *,
+    lowest: int = 1,
+    highest: int | None = None,
+    why: str = "",
 ) -> None:
-    """Raises ValueError unless `value` is a whole number, 1 or more.
+    """Raises ValueError unless `value` is a whole number, `lowest` or more.
 
     highest: the largest value allowed; None: any.
     why: what the message says of that bound.
     """
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < 1 or (highest is not None and value > highest):
-        bound = "1" if highest is None else f"1 to {highest}"
+    if not whole or value < lowest or (highest is not None and value > highest):
+        bound = f"{lowest}" if highest is None else f"{lowest} to {highest}"
         raise ValueError(
             f"{name}: given {value!r}, wanted a whole number from {bound}{why}"
         )

@@ -1,0 +1,141 @@
+"""The step size of each chain: dual averaging while it warms up, and a first guess.
+
+`update` is TensorFlow, elementwise, for the compiled loop; the rest is NumPy.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+GAIN = 0.05  # gamma of Hoffman & Gelman (2014), section 3.2
+DELAY = 10.0  # t0
+# kappa, the decay of the averaging weights, is 3/4: see `update`.
+SHRINK_TOWARDS = 10.0  # times the step size at which an adaptation begins
+
+LOWEST = 1e-30  # float32 holds it with room for its product with a momentum
+HIGHEST = 1e7  # Stan's too: only a flat density accepts more
+SEARCH_ACCEPT = 0.8  # as Stan's, whatever the target
+MAX_TRIALS = 128  # enough to go from one bound to the other
+
+
+class StepSize(NamedTuple):
+    """The step size of each chain, and the dual averaging that adapts it."""
+
+    value: tf.Tensor  # [chains] float64, of the next transition
+    log_average: tf.Tensor  # [chains] float64, of the averaged step size
+    error: tf.Tensor  # [chains] float64, weighted mean of target - accept
+    log_centre: tf.Tensor  # [chains] float64, what the step size shrinks towards
+    updates: tf.Tensor  # [chains] float64, updates so far
+
+
+def begin(step_size: np.ndarray) -> StepSize:
+    """Adaptation that begins at `step_size` [chains], and shrinks towards 10 times it.
+
+    Raises ValueError for a step size out of bounds.
+    """
+    value = np.array(step_size, np.float64)
+    bad = ~((value >= LOWEST) & (value <= HIGHEST))
+    if bad.any():
+        chain = int(np.argmax(bad))
+        raise ValueError(
+            f"step_size: given {value[chain]} for chain {chain}, wanted {LOWEST} to "
+            f"{HIGHEST}"
+        )
+    zeros = np.zeros_like(value)
+    centre = np.log(SHRINK_TOWARDS * value)
+    return StepSize(
+        *(tf.constant(part) for part in (value, np.log(value), zeros, centre, zeros))
+    )
+
+
+def update(step: StepSize, accept: tf.Tensor, target: tf.Tensor) -> StepSize:
+    """The step size after one transition: finite and positive whatever `accept` is.
+
+    accept: [chains], the mean acceptance probability of the transition.  NaN counts as
+      0, and more than 1 as 1.
+    target: the mean acceptance probability to reach.
+
+    Hoffman & Gelman (2014), The No-U-Turn Sampler, equation 6.
+    """
+    accept = tf.cast(accept, tf.float64)
+    accept = tf.where(tf.math.is_nan(accept), tf.zeros_like(accept), accept)
+    accept = _coarse(tf.clip_by_value(accept, 0.0, 1.0))
+    count = step.updates + 1.0
+    share = 1.0 / (count + DELAY)
+    error = (1.0 - share) * step.error + share * (tf.cast(target, tf.float64) - accept)
+    root = tf.sqrt(count)
+    log_value = step.log_centre - error * root / GAIN
+    log_value = tf.clip_by_value(log_value, np.log(LOWEST), np.log(HIGHEST))
+    weight = 1.0 / (root * tf.sqrt(root))  # count**(-3/4)
+    return StepSize(
+        value=_coarse(tf.exp(log_value)),
+        log_average=(1.0 - weight) * step.log_average + weight * log_value,
+        error=error,
+        log_centre=step.log_centre,
+        updates=count,
+    )
+
+
+def final(step: StepSize) -> np.ndarray:
+    """The averaged step size, for the draws to keep: [chains] float64.
+
+    It is the one in use where nothing has been averaged.
+    """
+    averaged = np.exp(np.asarray(step.log_average))
+    return np.where(np.asarray(step.updates) > 0, averaged, np.asarray(step.value))
+
+
+def _coarse(x: tf.Tensor) -> tf.Tensor:
+    """`x` (float64, 0 or more) cut to float32's precision.
+
+    The last bits of TensorFlow's exp depend on how many numbers it is given.  Cut off,
+    they do not reach the draws: a chain adapts alone as among others.
+    """
+    bits = tf.bitcast(x, tf.int64)
+    mask = tf.constant(-(2**29), tf.int64)
+    return tf.bitcast(tf.bitwise.bitwise_and(bits, mask), tf.float64)
+
+
+class Search(NamedTuple):
+    """What a step-size search found."""
+
+    step_size: np.ndarray  # [chains] float64
+    crossed: np.ndarray  # [chains] bool; False: no step size has such an acceptance
+    trials: int  # leapfrogs of each chain
+
+
+def search(trial: Callable[[np.ndarray, int], np.ndarray], first: np.ndarray) -> Search:
+    """Step sizes near which one leapfrog is accepted with probability 0.8.
+
+    Each chain's step size, from `first` [chains] on, is doubled while its leapfrog is
+    accepted with a higher probability, or else halved while with a lower one, between
+    the bounds LOWEST and HIGHEST.
+
+    trial: the acceptance probabilities [chains] of one leapfrog with the step sizes
+      [chains] given, and momenta drawn anew for each trial's number, from 0.  NaN
+      counts as 0.
+
+    Hoffman & Gelman (2014), algorithm 4; init_stepsize of Stan's base_hmc.hpp, which
+    draws the momenta anew and compares with 0.8.
+    """
+    value = np.clip(np.asarray(first, np.float64), LOWEST, HIGHEST)
+    crossed = np.zeros(value.shape, bool)
+    at_bound = np.zeros(value.shape, bool)
+    growing = np.zeros(value.shape, bool)
+    number = 0
+    while number < MAX_TRIALS and not np.all(crossed | at_bound):
+        accept = np.nan_to_num(np.asarray(trial(value, number), np.float64), nan=0.0)
+        above = accept > SEARCH_ACCEPT
+        if number == 0:
+            growing = above
+        else:
+            crossed |= ~at_bound & (above != growing)
+        number += 1
+        going = ~(crossed | at_bound)
+        new = np.where(growing, 2 * value, value / 2)
+        outside = (new < LOWEST) | (new > HIGHEST)
+        at_bound |= going & outside
+        value = np.where(going & ~outside, new, value)
+    return Search(value, crossed, number)

@@ -1,0 +1,161 @@
+"""Dual averaging against its published recursion; the search on known densities."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import optimize
+
+from experiments.inference import step_size
+from experiments.inference.step_size import HIGHEST, LOWEST, begin, final, search
+
+update = tf.function(step_size.update, autograph=False)
+
+
+def run(step, accepts, target=0.8):
+    """The step after each of `accepts` [num, chains], and the values in between."""
+    values = []
+    for accept in accepts:
+        step = update(step, tf.constant(accept, tf.float64), tf.constant(target))
+        values.append(step.value.numpy())
+    return step, np.array(values)
+
+
+def dual_averaging(first, accepts, target):
+    """Hoffman & Gelman (2014), algorithm 5, written out for one chain in floats."""
+    gamma, t0, kappa, mu = 0.05, 10, 0.75, math.log(10 * first)
+    h, log_mean, values = 0.0, 0.0, []
+    for m, accept in enumerate(accepts, start=1):
+        h = (1 - 1 / (m + t0)) * h + (target - accept) / (m + t0)
+        log_value = mu - math.sqrt(m) / gamma * h
+        log_mean = m**-kappa * log_value + (1 - m**-kappa) * log_mean
+        values.append(math.exp(log_value))
+    return values, math.exp(log_mean)
+
+
+def test_step_sizes_are_those_of_algorithm_5():
+    accepts = np.random.default_rng(0).uniform(0.3, 1.0, (200, 3))
+    first = np.array([0.1, 1.0, 7.0])
+    step, values = run(begin(first), accepts, target=0.65)
+    for chain in range(3):
+        wanted, mean = dual_averaging(first[chain], accepts[:, chain], 0.65)
+        np.testing.assert_allclose(values[:, chain], wanted, rtol=1e-5)
+        np.testing.assert_allclose(final(step)[chain], mean, rtol=1e-5)
+
+
+def test_the_first_update_by_hand():
+    # error 0.8 / 11, so the logarithm falls by 0.8 / 11 / 0.05 from that of 10 times 2.
+    _, values = run(begin(np.array([2.0])), [[0.0]])
+    np.testing.assert_allclose(values[0], 20 * math.exp(-16 / 11), rtol=1e-6)
+
+
+def test_acceptance_of_the_final_step_size_is_the_target():
+    # A chain whose acceptance at step size e is exp(-e): the root of exp(-e) = 0.8.
+    step, generator = begin(np.array([5.0, 0.01])), np.random.default_rng(1)
+    for _ in range(2000):
+        mean = np.exp(-step.value.numpy())
+        step, _ = run(step, [generator.beta(4 * mean, 4 * (1 - mean) + 1e-9)])
+    wanted = optimize.brentq(lambda e: math.exp(-e) - 0.8, 0.01, 5)
+    np.testing.assert_allclose(final(step), wanted, rtol=0.15)
+
+
+def test_step_sizes_stay_finite_and_positive_whatever_is_accepted():
+    accepts = [0.0, 1.0, -1.0, 3.0, np.nan, np.inf, -np.inf]
+    firsts = [1.0, LOWEST, HIGHEST]
+    first, accept = (part.ravel() for part in np.meshgrid(firsts, accepts))
+    step, values = run(begin(first), [accept] * 1500)
+    assert np.all((values >= 0.99 * LOWEST) & (values <= HIGHEST))
+    assert np.all(np.isfinite(final(step)) & (final(step) > 0))
+    assert np.all(np.isfinite(tf.nest.flatten(step)))
+    assert np.all(values.astype(np.float32) > 0)
+
+
+def test_an_acceptance_that_is_nan_counts_as_none():
+    accepts = np.random.default_rng(2).uniform(size=(30, 1))
+    accepts[::7] = np.nan
+    _, values = run(begin(np.array([1.0])), accepts)
+    _, wanted = run(begin(np.array([1.0])), np.nan_to_num(accepts, nan=0.0))
+    np.testing.assert_array_equal(values, wanted)
+
+
+def test_a_chain_adapts_alone_as_it_does_among_others():
+    # TensorFlow's exp of a number is not the same alone and among others.
+    accepts = np.random.default_rng(3).uniform(0.4, 1, (300, 7))
+    first = np.linspace(0.1, 3.0, 7)
+    step, values = run(begin(first), accepts)
+    for chain in (2, 6):
+        alone, alone_values = run(
+            begin(first[chain : chain + 1]), accepts[:, chain : chain + 1]
+        )
+        np.testing.assert_array_equal(alone_values[:, 0], values[:, chain])
+        assert final(alone)[0] == final(step)[chain]
+
+
+def test_without_an_update_the_step_size_is_the_given_one_to_the_last_bit():
+    first = np.array([0.1, 1 / 3, 0.00167132])
+    np.testing.assert_array_equal(begin(first).value, first)
+    np.testing.assert_array_equal(final(begin(first)), first)
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf, 1e-40, 1e8])
+def test_a_step_size_out_of_bounds_is_refused_with_its_chain(bad):
+    with pytest.raises(ValueError, match="step_size: given .* for chain 1, wanted"):
+        begin(np.array([1.0, bad]))
+
+
+def one_leapfrog_of(scales):
+    """Trials on normal densities of these standard deviations, each at its mode."""
+    generator = np.random.default_rng(4)
+
+    def trial(value, number):
+        # In units of the scale: half kick (none at the mode), drift, half kick.
+        e = value / scales
+        momentum = generator.standard_normal(len(scales))
+        position = e * momentum
+        after = momentum - e / 2 * position
+        return np.exp(np.minimum((momentum**2 - after**2 - position**2) / 2, 0))
+
+    return trial
+
+
+def test_a_search_ends_near_the_scale_of_the_density():
+    scales = np.array([1e-20, 1e-3, 1.0, 1e3, 1e5])
+    found = search(one_leapfrog_of(scales), np.ones(5))
+    assert found.crossed.all()
+    # One leapfrog from the mode turns e**2 p**2 / 8 into energy at small steps.
+    assert np.all((found.step_size / scales > 0.2) & (found.step_size / scales < 100))
+    assert found.trials <= 80
+
+
+def test_a_search_stops_where_the_acceptance_crosses():
+    # Accepted for sure below a threshold, and never above: by doubling from 1, and by
+    # halving from 16.
+    def trial(value, number):
+        return np.where(value < 5.0, 1.0, 0.0)
+
+    found = search(trial, np.array([1.0, 16.0]))
+    np.testing.assert_array_equal(found.step_size, [8.0, 4.0])
+    assert found.crossed.all() and found.trials == 4
+
+
+@pytest.mark.parametrize(
+    "accept, bound", [(1.0, HIGHEST), (0.0, LOWEST), (np.nan, LOWEST)]
+)
+def test_a_search_that_never_crosses_ends_within_a_factor_2_of_a_bound(accept, bound):
+    found = search(lambda value, number: np.full(2, accept), np.array([1.0, 1e-9]))
+    assert not found.crossed.any()
+    assert np.all((found.step_size >= bound / 2) & (found.step_size <= bound * 2))
+    assert found.trials <= step_size.MAX_TRIALS
+
+
+def test_chains_search_each_for_itself():
+    thresholds = np.array([3.0, 1e-4, 1e4, 0.5])
+
+    def trials(thresholds):
+        return lambda value, number: np.where(value < thresholds, 0.9, np.nan)
+
+    found = search(trials(thresholds), np.ones(4))
+    for chain in range(4):
+        alone = search(trials(thresholds[chain : chain + 1]), np.ones(1))
+        assert alone.step_size[0] == found.step_size[chain]
