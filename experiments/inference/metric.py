@@ -67,7 +67,7 @@ def add_draws(moments: Moments, draws: np.ndarray, grads: np.ndarray) -> Moments
                 scatter += before[:, :, np.newaxis] * after[:, np.newaxis, :]
             else:
                 scatter += before.T @ after
-    return Moments(count + num, mean, scatter)
+    return Moments(np.asarray(count + num), mean, scatter)
 
 
 def estimate(
@@ -135,8 +135,7 @@ def _cholesky(covariance: np.ndarray, old: np.ndarray) -> np.ndarray:
     # The two triangles of a running sum differ in their last bits.
     symmetric = (covariance + covariance.T) / 2
     variances = np.diagonal(symmetric)
-    inside = (variances >= LOWEST) & (variances <= HIGHEST)
-    if not (np.isfinite(symmetric).all() and inside.all()):
+    if not (np.isfinite(symmetric).all() and (variances >= LOWEST).all()):
         return old
     try:
         return np.linalg.cholesky(symmetric)
