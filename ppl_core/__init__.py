@@ -8,7 +8,6 @@ from ppl_core.dimensions import coords, plate
 from ppl_core.distributions import *
 from ppl_core.distributions import make_random_variable
 from ppl_core.marginal import marginalize
-from ppl_core.posterior import Posterior, unconstrain
 from ppl_core.random_variable import RandomVariable
 from ppl_core.reparam import lift, reparam
 from ppl_core.sharded import Shard, unconstrain_shards
@@ -35,3 +34,4 @@ from ppl_core.transformations import (
     posterior_predictive,
     prior_predictive,
 )
+from ppl_core.unconstrained import Posterior, posterior, unconstrain

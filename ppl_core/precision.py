@@ -72,6 +72,16 @@ def _all_arguments(
     return arguments
 
 
+def cast_tensors(structure: Any, dtype: tf.DType) -> Any:
+    """The arguments with their floating tensors and arrays in `dtype`."""
+    return tf.nest.map_structure(
+        lambda part: (
+            cast(part, dtype) if isinstance(part, (tf.Tensor, np.ndarray)) else part
+        ),
+        structure,
+    )
+
+
 @contextlib.contextmanager
 def in_dtype(dtype: tf.DType) -> Iterator[None]:
     """Makes the block's variables in `dtype`: their parameters are cast to it.

@@ -11,12 +11,12 @@ import tensorflow as tf
 
 from ppl_core.censoring import Interval
 from ppl_core.gradients import reached_from
-from ppl_core.posterior import Posterior, unconstrain
 from ppl_core.precision import cast, in_dtype
 from ppl_core.sites import Site, find_sites, run_in_the_middle
 from ppl_core.trace import checked_data, only_tracers
 from ppl_core.tracers import inherited_tracers
 from ppl_core.transformations import Program, label_of
+from ppl_core.unconstrained import Posterior, unconstrain
 
 _Result = tuple[tf.Tensor, tf.Tensor]  # log prob [chains], gradient [chains, dim]
 

@@ -79,14 +79,15 @@ def make_log_prob_parts_fn(
 def make_log_likelihood_fn(
     program: Program,
     *,
-    observed: Mapping[str, Any],
+    observed: Mapping[str, Any] | None = None,
     batch_ndims: int = 0,
 ) -> Callable[..., dict[str, tf.Tensor]]:
     """Returns the pointwise log prob of data: (*program_args, **latents) -> dict.
 
-    observed: the data by name.  The result has the same names; each entry is not summed
-      and has the shape batch + sample + the distribution's batch shape.  A minibatch's
-      `scale` is left out: it is no property of an observation.
+    observed: data by name.  What the program itself sets is data as well.  The result
+      has the names of all data; each entry is not summed and has the shape batch +
+      sample + the distribution's batch shape.  A minibatch's `scale` is left out: it is
+      no property of an observation.
 
     >>> model = lambda: ppl.Normal(ppl.Normal(0.0, 1.0, name="m"), [1.0, 1.0], name="x")
     >>> log_likelihood = ppl.make_log_likelihood_fn(model, observed={"x": [0.0, 1.0]})
@@ -95,8 +96,13 @@ def make_log_likelihood_fn(
     """
 
     def pointwise(*args: Any, **values: Any) -> dict[str, tf.Tensor]:
-        variables = _scored(program, args, values, observed)
-        return {name: variables[name].unscaled_log_prob() for name in observed}
+        return {
+            name: variable.unscaled_log_prob()
+            for name, variable in _scored(program, args, values, observed).items()
+            if name not in values
+            and not is_deterministic(variable)
+            and not is_factor(variable)
+        }
 
     return _batched(pointwise, batch_ndims)
 

@@ -8,9 +8,10 @@ import tensorflow as tf
 
 from ppl_core import data, preimages
 from ppl_core.gradients import has_loops_or_branches, missing_gradients
-from ppl_core.precision import cast, in_dtype
+from ppl_core.precision import cast_tensors, in_dtype
 from ppl_core.random_variable import RandomVariable
 from ppl_core.sites import Site, bijector_of, find_sites
+from ppl_core.source import Source
 from ppl_core.trace import add_tracers, drawn_variables, only_tracers
 from ppl_core.tracers import bind, inherited_tracers, tape
 from ppl_core.transformations import Program, add, label_of, total, vectorized
@@ -33,6 +34,42 @@ class Posterior(NamedTuple):
     deterministic: tuple[str, ...] = ()
     dims: Mapping[str, tuple[str, ...]] = {}  # of the variables that name them
     coords: Mapping[str, Any] = {}  # labels by dimension
+    source: Source | None = None  # None: not made from one program and its data
+
+    @property
+    def dtype(self) -> tf.DType:
+        """Of the vectors and of their gradients."""
+        return getattr(self.log_prob_and_grad, "dtype", tf.float32)
+
+
+def posterior(
+    program: Program,
+    *args: Any,
+    observed: Mapping[str, Any] | None = None,
+    dtype: tf.DType = tf.float64,
+    **kwargs: Any,
+) -> Posterior:
+    """Returns the posterior of `program(*args, **kwargs)` given data, for samplers.
+
+    Bijectors take each latent variable from its support to R^k, so a sampler sees a
+    density over one unconstrained vector; `unconstrain` says how.
+
+    observed: data by name.  Variables whose value the program sets are data as well.
+    dtype: of the posterior, float64 or float32.
+    kwargs: the program's own.  For one that has parameters named observed or dtype,
+      call `unconstrain`.
+
+    Raises ValueError as `unconstrain` does.
+
+    >>> def model(x):
+    ...     slope = ppl.Normal(0.0, 1.0, name="slope")
+    ...     return ppl.Normal(slope * x, 0.5, name="y")
+    >>> x, y = np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0])
+    >>> posterior = ppl.posterior(model, x, observed={"y": y})
+    >>> posterior.names, posterior.dim
+    (('slope',), 1)
+    """
+    return unconstrain(program, *args, observed=observed, kwargs=kwargs, dtype=dtype)
 
 
 def unconstrain(
@@ -77,8 +114,9 @@ def unconstrain(
     observed, kwargs = dict(observed or {}), dict(kwargs or {})
     if dtype not in (tf.float32, tf.float64):
         raise ValueError(f"dtype: given {dtype}, wanted tf.float64 or tf.float32")
-    args, kwargs = _cast_tensors(args, dtype), _cast_tensors(kwargs, dtype)
     inherited = inherited_tracers()
+    source = Source(program, args, kwargs, observed, inherited, dtype)
+    args, kwargs = cast_tensors(args, dtype), cast_tensors(kwargs, dtype)
     with in_dtype(dtype):
         found = find_sites(program, args, kwargs, observed, inherited)
     sites = found.latent
@@ -254,16 +292,7 @@ def unconstrain(
         deterministic=found.deterministic,
         dims=found.dims,
         coords=found.coords,
-    )
-
-
-def _cast_tensors(structure: Any, dtype: tf.DType) -> Any:
-    """The arguments with their floating tensors and arrays in `dtype`."""
-    return tf.nest.map_structure(
-        lambda part: (
-            cast(part, dtype) if isinstance(part, (tf.Tensor, np.ndarray)) else part
-        ),
-        structure,
+        source=source,
     )
 
 
