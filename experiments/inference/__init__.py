@@ -1,6 +1,7 @@
 """Inference over functions: a log density and its gradient in, draws out.
 
-`sample` draws, `summarize` judges the draws, `constrain_draws` gives them by name.
+`sample` draws.  `summarize` judges the draws, `constrain_draws` returns them by name
+and `to_datatree` as ArviZ takes them, to which `predict` adds predictions.
 """
 
 import importlib
@@ -11,22 +12,27 @@ from experiments.inference.settings import SamplerSettings
 
 if TYPE_CHECKING:
     from experiments.inference.chain import sample
-    from experiments.inference.diagnostics import Summary, constrain_draws, summarize
+    from experiments.inference.results import constrain_draws, predict, to_datatree
+    from experiments.inference.summary import Summary, summarize
 
 __all__ = [
     "SamplerSettings",
     "Samples",
     "Summary",
     "constrain_draws",
+    "predict",
     "sample",
     "summarize",
+    "to_datatree",
 ]
 
 _MODULES = {
     "sample": "chain",
-    "Summary": "diagnostics",
-    "constrain_draws": "diagnostics",
-    "summarize": "diagnostics",
+    "constrain_draws": "results",
+    "predict": "results",
+    "to_datatree": "results",
+    "Summary": "summary",
+    "summarize": "summary",
 }
 
 

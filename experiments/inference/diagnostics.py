@@ -1,243 +1,188 @@
-"""Summaries of draws: ArviZ's rank-normalised R-hat and effective sample sizes."""
+"""Statistics of draws: R-hat, effective sample sizes, Monte Carlo errors, E-BFMI.
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+All work on many scalars at once, [..., chains, draws], along the last two axes.
+"""
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
-import tensorflow as tf
-from arviz_stats.base import array_stats
+from scipy import special
 
-from experiments.inference.samples import Samples
-
-MIN_DRAWS = 4  # of a chain: ArviZ's split R-hat needs two in each half
-MAX_R_HAT = 1.01  # Vehtari et al. (2021), section 4
-MIN_ACCEPT = 0.6  # Stan aims at 0.8: far below, the step is too large
-MIN_ESS = 400.0  # of all chains together: Vehtari et al. (2021), section 4
-
-Constrain = Callable[[tf.Tensor], Mapping[str, Any]]
+MIN_DRAWS = 4  # of a chain: split in two, each half has two
+INTERVAL = (0.05, 0.95)  # the quantiles of the interval, and of the tail's ESS
+COLUMNS = ("mean", "mcse_mean", "sd", "q5", "q95", "ess_bulk", "ess_tail", "r_hat")
 
 
-class Summary(NamedTuple):
-    """A table of the variables and a dictionary of the run; printed, both and advice.
+def statistics(values: np.ndarray) -> np.ndarray:
+    """The statistics of each scalar, [scalars, 8], in the order of COLUMNS.
 
-    The dictionary holds chains, draws (of each), leapfrogs, accept (mean), divergences,
-    stuck_chains (those that never moved), depth_histogram, max_depth,
-    reached_max_depth, not_finite and constant (names), min_ess_bulk and max_r_hat.  The
-    last two are NaN when a row has no value: they are worst cases over all rows.
+    q5 and q95 are quantiles of all draws.  mcse_mean is sd / sqrt(ESS of the mean).
+
+    All are NaN for draws that are not finite.  The last three and mcse_mean are NaN for
+    fewer than 4 draws a chain, and where no chain ever moves.
+
+    values: [scalars, chains, draws].
     """
-
-    table: pd.DataFrame  # a row a scalar: mean, sd, ess_bulk, ess_tail, r_hat
-    run: dict[str, Any]
-
-    @property
-    def warnings(self) -> list[str]:
-        """What is wrong with the run and what to do, a line each; [] for a good run."""
-        table, run = self
-        lines = []
-        total = run["chains"] * run["draws"]
-        if run["not_finite"]:
-            lines.append(
-                f"NaN or infinite draws of {', '.join(run['not_finite'])}: do not "
-                "trust any draw. Check the model's log prob there."
-            )
-        if run["constant"]:
-            lines.append(
-                f"{', '.join(run['constant'])} never moved in any chain: no effective "
-                "sample size. Check that the log prob depends on it."
-            )
-        if run["divergences"]:
-            lines.append(
-                f"{run['divergences']} of {total} draws diverged: do not trust any of "
-                "them. Use a smaller step_size, or reparametrise the model."
-            )
-        if run["stuck_chains"]:
-            lines.append(
-                f"{run['stuck_chains']} of {run['chains']} chains never moved: no draw "
-                "is usable. Use a smaller step_size."
-            )
-        elif run["accept"] < MIN_ACCEPT:
-            lines.append(
-                f"mean acceptance is {run['accept']:.2f}, below {MIN_ACCEPT}: the "
-                "chains move slowly. Use a smaller step_size."
-            )
-        if run["chains"] == 1:
-            lines.append(
-                "one chain: nothing shows whether others would agree. Use a num_chains "
-                "of 2 or more."
-            )
-        if run["draws"] < MIN_DRAWS:
-            lines.append(
-                f"fewer than {MIN_DRAWS} draws a chain: no r_hat and no effective "
-                "sample size. Use a larger num_results."
-            )
-        if run["max_r_hat"] > MAX_R_HAT:
-            worst = table["r_hat"].idxmax()
-            lines.append(
-                f"r_hat of {worst} is {run['max_r_hat']:.3f}, above {MAX_R_HAT}: the "
-                "chains disagree. Use a larger num_results, or find out whether chains "
-                "stay in different modes."
-            )
-        for column in ("ess_bulk", "ess_tail"):
-            lowest = table[column].min()
-            if lowest < MIN_ESS:
-                lines.append(
-                    f"{column} of {table[column].idxmin()} is {lowest:.0f}, below "
-                    f"{MIN_ESS:.0f}: estimates are coarse. Use a larger num_results."
-                )
-        if run["reached_max_depth"]:
-            lines.append(
-                f"{run['reached_max_depth']} of {total} draws reached max_depth "
-                f"{run['max_depth']}: their trajectories were cut short. Use a larger "
-                "step_size or max_depth."
-            )
-        return lines
-
-    def __str__(self) -> str:
-        """The header line, the table, and a line for each warning."""
-        run = self.run
-        header = (
-            f"NUTS, {run['chains']} chains of {run['draws']} draws: "
-            f"{run['divergences']} divergences, {run['reached_max_depth']} draws at "
-            f"maximum depth, mean acceptance {run['accept']:.2f}\n"
-            "Step size as given, identity metric: nothing is adapted."
-        )
-        table = self.table.to_string(
-            float_format="{:.3g}".format,
-            formatters=dict.fromkeys(("ess_bulk", "ess_tail"), "{:.0f}".format)
-            | {"r_hat": "{:.3f}".format},
-            index_names=False,
-        )
-        return "\n".join(
-            [header, table, *(f"WARNING: {line}" for line in self.warnings)]
-        )
+    values = values.astype(np.float64)
+    table = np.full((len(values), len(COLUMNS)), np.nan)
+    column = {name: i for i, name in enumerate(COLUMNS)}
+    finite = np.isfinite(values).all(axis=(-2, -1))
+    draws = values[finite]
+    mean = draws.mean(axis=(-2, -1))
+    table[finite, column["mean"]] = mean
+    quantiles = np.quantile(draws, INTERVAL, axis=(-2, -1))
+    table[finite, column["q5"]], table[finite, column["q95"]] = quantiles
+    # In units of the largest deviation, whose squares neither vanish nor overflow.
+    draws = draws - mean[:, None, None]
+    span = np.abs(draws).max(axis=(-2, -1), initial=0.0)
+    draws /= np.where(span > 0, span, 1.0)[:, None, None]
+    if values[0:1].size > 1:
+        sd = span * draws.std(axis=(-2, -1), ddof=1)
+        table[finite, column["sd"]] = sd
+    moved = ~never_moved(values[finite]).all(axis=-1)
+    if values.shape[-1] >= MIN_DRAWS and moved.any():
+        draws, rows = draws[moved], np.flatnonzero(finite)[moved]
+        ess_mean = effective_sample_size(split_chains(draws))
+        table[rows, column["mcse_mean"]] = sd[moved] / np.sqrt(ess_mean)
+        table[rows, column["ess_bulk"]] = ess_bulk(draws)
+        table[rows, column["ess_tail"]] = ess_tail(draws)
+        table[rows, column["r_hat"]] = r_hat(draws)
+    return table
 
 
-def constrain_draws(samples: Samples, constrain: Constrain) -> dict[str, np.ndarray]:
-    """The draws of each variable by name: [chains, num, ...].
+def r_hat(values: np.ndarray) -> np.ndarray:
+    """The rank-normalised split R-hat, of the bulk or the tails, whichever is larger.
 
-    constrain: from coordinates [draws, dim] to values by name, [draws, ...] each; of a
-      program, `ppl.unconstrain(...).constrain`.
-
-    >>> samples = Samples(np.zeros([2, 5, 1]), *6 * [np.zeros([2, 5])])
-    >>> constrain_draws(samples, lambda x: {"scale": tf.exp(x[:, 0])})["scale"].shape
-    (2, 5)
+    Chains are split in halves, so that one chain has an R-hat too.  Vehtari et al.
+    (2021), "Rank-normalization, folding, and localization", sections 3.1 and 3.2.
     """
-    chains, num, dim = samples.draws.shape
-    flat = tf.constant(samples.draws.reshape(-1, dim))
-    # As a graph, from which what only the log prob needs is pruned.
-    values = tf.function(constrain, autograph=False)(flat)
-    return {
-        name: np.reshape(value, (chains, num, *value.shape[1:]))
-        for name, value in values.items()
-    }
+    halves = split_chains(values)
+    folded = np.abs(halves - np.median(halves, axis=(-2, -1), keepdims=True))
+    parts = (_classic_r_hat(normal_scores(part)) for part in (halves, folded))
+    return np.fmax(*parts)  # two values only: all equally far from the median
 
 
-def summarize(
-    samples: Samples,
-    *,
-    max_depth: int,
-    constrain: Constrain | None = None,
-    names: Sequence[str] | None = None,
-    dims: Mapping[str, Sequence[str]] | None = None,
-    coords: Mapping[str, Sequence[Any]] | None = None,
-) -> Summary:
-    """The table and the run's statistics, to print or to compute with.
+def ess_bulk(values: np.ndarray) -> np.ndarray:
+    """The effective sample size of the rank-normalised draws of split chains.
 
-    The table has a row a scalar variable, and mean, sd, ess_bulk, ess_tail and r_hat
-    (Vehtari et al. 2021), NaN where there are fewer than 4 draws a chain.
-
-    max_depth: the settings' own, to count the trajectories that it cut short.
-    constrain: as of `constrain_draws`; the rows are then the model's variables.
-    names: of the coordinates, without `constrain`; None: x[0], x[1] and so on.
-    dims, coords: the posterior's own, for rows such as theta[Bronx].
-
-    >>> noise = np.random.default_rng(0).normal(size=[4, 1000, 1])
-    >>> zeros = np.zeros([4, 1000])
-    >>> samples = Samples(noise, *3 * [zeros], zeros + 0.9, zeros > 0, zeros)
-    >>> summary = summarize(samples, max_depth=10, names=["mu"])
-    >>> summary.table.index.tolist(), summary.run["divergences"], summary.warnings
-    (['mu'], 0, [])
+    Vehtari et al. (2021), section 4.1.
     """
-    chains, num, dim = samples.draws.shape
-    rows: dict[str, np.ndarray] = {}
-    if constrain is None:
-        names = [f"x[{i}]" for i in range(dim)] if names is None else names
-        rows = {name: samples.draws[..., i] for i, name in enumerate(names)}
-    else:
-        for name, values in constrain_draws(samples, constrain).items():
-            labels = _labels(values.shape[2:], (dims or {}).get(name), coords or {})
-            for index in np.ndindex(values.shape[2:]):
-                parts = [labels[axis][i] for axis, i in enumerate(index)]
-                label = f"[{','.join(map(str, parts))}]" if index else ""
-                rows[name + label] = values[(..., *index)]
-    table = pd.DataFrame(
-        [_statistics(values.astype(np.float64)) for values in rows.values()],
-        index=pd.Index(rows, name="coordinate" if constrain is None else "variable"),
+    return effective_sample_size(normal_scores(split_chains(values)))
+
+
+def ess_tail(values: np.ndarray) -> np.ndarray:
+    """The smaller one of the effective sample sizes of the 5 % and 95 % quantiles.
+
+    Vehtari et al. (2021), section 4.3.
+    """
+    sizes = []
+    for quantile in np.quantile(values, INTERVAL, axis=(-2, -1), keepdims=True):
+        below = values <= quantile
+        all_of_them = below.all(axis=(-2, -1), keepdims=True)
+        below = np.where(all_of_them, values < quantile, below)  # many at the largest
+        sizes.append(effective_sample_size(split_chains(below.astype(np.float64))))
+    return np.minimum(*sizes)
+
+
+def effective_sample_size(values: np.ndarray) -> np.ndarray:
+    """The number of independent draws whose mean is as exact; NaN for constants.
+
+    Autocorrelations are those within chains, corrected for differences between them,
+    and are added up to Geyer's initial monotone sequence: Vehtari et al. (2021),
+    section 3.2.  It exceeds the number of draws where draws repel each other, by a
+    factor of log10(number) at most.
+    """
+    chains, num = values.shape[-2:]
+    total = chains * num
+    means = values.mean(axis=-1)
+    # Autocovariances, averaged over chains by their spectra, which are padded.
+    size = 1 << (2 * num - 1).bit_length()
+    spectrum = np.fft.rfft(values - means[..., None], size)
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
+    covariance = np.fft.irfft(power.mean(axis=-2), size)[..., :num] / num
+    within = covariance[..., :1] * num / (num - 1)
+    variance = covariance[..., :1].copy()
+    if chains > 1:
+        variance += means.var(axis=-1, ddof=1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        correlation = 1 - (within - covariance) / variance
+    correlation[..., 0] = 1.0
+    last = max(0, (num - 3) // 2)  # the number of the last pair that is looked at
+    pairs = correlation[..., : 2 * last + 2].reshape(*correlation.shape[:-1], -1, 2)
+    sums = pairs.sum(axis=-1)
+    ends = ~(sums > 0)
+    ends[..., last] = True
+    end = ends.argmax(axis=-1)[..., None]
+    monotone = np.minimum.accumulate(sums, axis=-1)
+    before = np.where(np.arange(last + 1) < end, monotone, 0.0).sum(axis=-1)
+    even = np.take_along_axis(pairs[..., 0], end, axis=-1)[..., 0]
+    time = np.maximum(-1 + 2 * before + np.maximum(even, 0), 1 / np.log10(total))
+    constant = ~(variance[..., 0] > 0)
+    return np.where(constant, np.nan, total / time)
+
+
+def split_chains(values: np.ndarray) -> np.ndarray:
+    """Each chain as two, without the middle draw of an odd number."""
+    half = values.shape[-1] // 2
+    return np.concatenate([values[..., :half], values[..., -half:]], axis=-2)
+
+
+def normal_scores(values: np.ndarray) -> np.ndarray:
+    """The normal quantiles of the draws' ranks among all chains; ties share a rank.
+
+    Vehtari et al. (2021), equation 14.
+    """
+    flat = values.reshape(*values.shape[:-2], -1)
+    order = np.argsort(flat, axis=-1)
+    ordered = np.take_along_axis(flat, order, axis=-1)
+    place = np.broadcast_to(np.arange(flat.shape[-1]), flat.shape)
+    differs = ordered[..., 1:] != ordered[..., :-1]
+    edge = np.ones_like(differs[..., :1])
+    starts, stops = (
+        np.concatenate([edge, differs], -1),
+        np.concatenate([differs, edge], -1),
     )
-    constant = [name for name, values in rows.items() if _never_moved(values)]
-    free = table
-    if not any(_never_moved(samples.draws[..., i]) for i in range(dim)):
-        # Constant by the model, as the diagonal of a correlation matrix is.
-        free, constant = table.drop(index=constant), []
-    depths, counts = np.unique(samples.depth, return_counts=True)
-    run = {
-        "chains": chains,
-        "draws": num,
-        "leapfrogs": int(samples.leapfrogs.sum()),
-        "accept": float(samples.accept.mean()),
-        "divergences": int(samples.diverged.sum()),
-        "stuck_chains": int((samples.draws == samples.draws[:, :1]).all((1, 2)).sum())
-        if num > 1
-        else 0,
-        "depth_histogram": {
-            int(depth): int(count) for depth, count in zip(depths, counts, strict=True)
-        },
-        "max_depth": max_depth,
-        "reached_max_depth": int((samples.depth == max_depth).sum()),
-        "not_finite": [
-            n for n, values in rows.items() if not np.isfinite(values).all()
-        ],
-        "constant": constant,
-        "min_ess_bulk": float(free["ess_bulk"].min(skipna=False)),
-        "max_r_hat": float(free["r_hat"].max(skipna=False)),
-    }
-    return Summary(table, run)
+    first = np.maximum.accumulate(np.where(starts, place, 0), axis=-1)
+    back = np.where(stops, place, flat.shape[-1])[..., ::-1]
+    last = np.minimum.accumulate(back, axis=-1)[..., ::-1]
+    ranks = np.empty(flat.shape)
+    np.put_along_axis(ranks, order, (first + last) / 2 + 1, axis=-1)
+    scores = special.ndtri((ranks - 3 / 8) / (flat.shape[-1] + 1 / 4))
+    return np.asarray(scores).reshape(values.shape)
 
 
-def _labels(
-    shape: tuple[int, ...],
-    dims: Sequence[str] | None,
-    coords: Mapping[str, Sequence[Any]],
-) -> list[Sequence[Any]]:
-    """The labels along each axis; without names of its own, the numbers from 0."""
-    names = dims or [""] * len(shape)
-    return [
-        coords.get(name, range(size)) for name, size in zip(names, shape, strict=True)
-    ]
+def never_moved(values: np.ndarray) -> np.ndarray:
+    """Which chains stay at their first value, [..., chains]; NaN is one value.
+
+    One draw alone tells nothing: then no chain does.
+    """
+    if values.shape[-1] < 2:
+        return np.zeros(values.shape[:-1], bool)
+    first = values[..., :1]
+    same = (values == first) | (np.isnan(values) & np.isnan(first))
+    return np.asarray(same.all(axis=-1))
 
 
-def _statistics(values: np.ndarray) -> dict[str, float]:
-    """The row of one scalar, [chains, num] float64."""
-    finite = bool(np.isfinite(values).all())
-    row = {
-        "mean": float(values.mean()) if finite else np.nan,
-        "sd": float(values.std(ddof=1)) if finite and values.size > 1 else np.nan,
-        "ess_bulk": np.nan,
-        "ess_tail": np.nan,
-        "r_hat": np.nan,
-    }
-    # ArviZ calls constants fully effective, and leaves NaN out.
-    usable = finite and not _never_moved(values)
-    if values.shape[1] >= MIN_DRAWS and usable:
-        row["ess_bulk"] = float(array_stats.ess(values, method="bulk"))
-        row["ess_tail"] = float(
-            array_stats.ess(values, method="tail", prob=(0.05, 0.95))
-        )
-        row["r_hat"] = float(array_stats.rhat(values))
-    return row
+def e_bfmi(energy: np.ndarray) -> np.ndarray:
+    """The estimated Bayesian fraction of missing information of each chain, [chains].
+
+    Betancourt (2016), "Diagnosing suboptimal cotangent disintegrations": the mean
+    square of the energy's changes over its variance.  NaN for fewer than 4 draws and
+    for a constant energy.
+
+    energy: [chains, draws].
+    """
+    energy = energy.astype(np.float64)
+    if energy.shape[-1] < MIN_DRAWS:
+        return np.full(energy.shape[:-1], np.nan)
+    changes = np.square(np.diff(energy)).sum(axis=-1)
+    spread = np.square(energy - energy.mean(axis=-1, keepdims=True)).sum(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(spread > 0, changes / spread, np.nan)
 
 
-def _never_moved(values: np.ndarray) -> bool:
-    """Whether every chain of [chains, num] stays at its first value."""
-    return values.shape[1] > 1 and bool((values == values[:, :1]).all())
+def _classic_r_hat(values: np.ndarray) -> np.ndarray:
+    """sqrt(pooled variance / mean variance within chains), Gelman and Rubin (1992)."""
+    num = values.shape[-1]
+    between = values.mean(axis=-1).var(axis=-1, ddof=1)
+    within = values.var(axis=-1, ddof=1).mean(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.sqrt((num - 1) / num + between / within)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from experiments.cluster import processes
 from experiments.datasets.regression import RegressionProblem
-from experiments.inference import SamplerSettings, Samples, chain, diagnostics
+from experiments.inference import SamplerSettings, Samples, chain, summarize
 from experiments.inference.samples import concatenate, gradients_computed
 from experiments.inference.settings import check_count
 from experiments.nuts.posterior import (
@@ -148,7 +148,7 @@ def sample(
             )
             for index in range(1, process.count)
         ]
-    summary = diagnostics.summarize(
+    summary = summarize(
         concatenate(drawn, axis=0),
         max_depth=settings.max_depth,
         names=[f"coeffs[{i}]" for i in range(density.dim)],

@@ -1,162 +1,117 @@
-"""Summaries name the model's variables, and say when a run is bad."""
-
-import re
+"""R-hat, effective sample sizes and E-BFMI are those of ArviZ and of closed forms."""
 
 import numpy as np
 import pytest
-import tensorflow as tf
+from arviz_stats.base import array_stats
 
-import ppl_core as ppl
-from experiments import inference
-from experiments.inference.samples import Samples
+from experiments.inference import diagnostics
 
-CHAINS, DRAWS = 4, 1000
+SHAPES = [(4, 1000), (3, 101), (1, 500), (64, 40)]
 
 
-def made_samples(draws, *, depth=3, diverged=0, accept=0.9):
-    shape = draws.shape[:2]
-    is_diverged = np.zeros(shape, bool)
-    is_diverged.flat[:diverged] = True
-    return Samples(
-        draws=draws,
-        log_prob=np.zeros(shape),
-        leapfrogs=np.full(shape, 7, np.int32),
-        depth=np.full(shape, depth, np.int32),
-        accept=np.full(shape, accept),
-        diverged=is_diverged,
-        energy=np.zeros(shape),
+def autoregressive(phi, shape, scalars=12, seed=0):
+    """Stationary chains with autocorrelation phi^lag and variance 1."""
+    noise = np.random.default_rng(seed).normal(size=(scalars, *shape))
+    values = noise.copy()
+    for i in range(1, shape[1]):
+        values[..., i] = phi * values[..., i - 1] + (1 - phi**2) ** 0.5 * noise[..., i]
+    return values
+
+
+@pytest.mark.parametrize("phi", [-0.9, 0.0, 0.95])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_they_are_those_of_arviz(phi, shape):
+    values = autoregressive(phi, shape)
+    values[1] = np.round(values[1])  # ties
+    values[2, 0] += 1.0  # a chain elsewhere
+    halves = diagnostics.split_chains(values)
+    for found, wanted in (
+        (diagnostics.ess_bulk(values), array_stats.ess(values, method="bulk")),
+        (
+            diagnostics.effective_sample_size(halves),
+            array_stats.ess(values, method="mean"),
+        ),
+        (
+            diagnostics.ess_tail(values),
+            array_stats.ess(values, method="tail", prob=(0.05, 0.95)),
+        ),
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=1e-9)
+    if shape[0] > 1:  # with one chain, ArviZ has none
+        wanted = array_stats.rhat(values)
+        np.testing.assert_allclose(diagnostics.r_hat(values), wanted, rtol=1e-9)
+
+
+def test_the_effective_size_of_an_autoregression_is_the_closed_form():
+    for phi in (-0.5, 0.5, 0.9):
+        values = autoregressive(phi, (4, 5000), scalars=30)
+        size = diagnostics.effective_sample_size(values).mean()
+        assert size == pytest.approx(20000 * (1 - phi) / (1 + phi), rel=0.1)
+
+
+def test_one_chain_has_an_r_hat_which_a_trend_raises():
+    values = autoregressive(0.0, (1, 1000), scalars=2)
+    values[1] += np.linspace(-2, 2, 1000)
+    still, trend = diagnostics.r_hat(values)
+    assert still < 1.01 and trend > 1.1
+
+
+def test_scales_of_any_size_have_the_same_table():
+    values = autoregressive(0.5, (4, 200), scalars=1)
+    small, large = (
+        diagnostics.statistics(values * scale)[0] for scale in (1e-200, 1e150)
     )
+    names = diagnostics.COLUMNS
+    same = [names.index(name) for name in ("ess_bulk", "ess_tail", "r_hat")]
+    np.testing.assert_allclose(small[same], large[same])
+    error = names.index("mcse_mean")
+    assert small[error] / 1e-200 == pytest.approx(large[error] / 1e150)
 
 
-@pytest.fixture(scope="module")
-def noise():
-    return np.random.default_rng(0).normal(size=(CHAINS, DRAWS, 3)).astype(np.float32)
-
-
-def constrain(x):
-    return {"scale": tf.exp(x[:, 0]), "means": x[:, 1:]}
-
-
-def test_a_good_run_has_a_row_a_scalar_variable_and_no_warning(noise):
-    summary = inference.summarize(
-        made_samples(noise), max_depth=10, constrain=constrain
+def test_the_monte_carlo_error_is_that_of_the_mean():
+    values = autoregressive(0.6, (4, 500), scalars=400)
+    table = diagnostics.statistics(values)
+    mean, error = (
+        table[:, diagnostics.COLUMNS.index(c)] for c in ("mean", "mcse_mean")
     )
-    assert summary.table.index.tolist() == ["scale", "means[0]", "means[1]"]
-    columns = ["mean", "sd", "ess_bulk", "ess_tail", "r_hat"]
-    assert summary.table.columns.tolist() == columns
-    wanted = np.exp(noise[..., 0].astype(np.float64))
-    assert summary.table.loc["scale", "mean"] == pytest.approx(wanted.mean(), rel=1e-5)
-    assert summary.table.loc["scale", "sd"] == pytest.approx(wanted.std(), rel=1e-3)
-    assert summary.warnings == []
-    first = str(summary).splitlines()[0]
-    assert "4 chains of 1000 draws: 0 divergences, 0 draws at maximum depth" in first
-    assert first.endswith("mean acceptance 0.90")
-
-
-def test_constrained_draws_have_chains_then_draws(noise):
-    draws = inference.constrain_draws(made_samples(noise), constrain)
-    assert draws["scale"].shape == (CHAINS, DRAWS)
-    assert draws["means"].shape == (CHAINS, DRAWS, 2)
-    np.testing.assert_array_equal(draws["means"], noise[..., 1:])
-
-
-@pytest.mark.parametrize(
-    ("changed", "warning"),
-    [
-        ({"diverged": 2}, "2 of 4000 draws diverged"),
-        ({"depth": 5}, "4000 of 4000 draws reached max_depth 5"),
-        ({"apart": True}, r"r_hat of x\[0\] is"),
-        ({"num": 60}, r"ess_bulk of x\[\d\] is \d+, below 400"),
-        ({"num": 3}, "fewer than 4 draws a chain"),
-        ({"stuck": True}, "1 of 4 chains never moved"),
-        ({"accept": 0.3}, r"mean acceptance is 0\.30, below 0\.6"),
-        ({"chains": 1}, "one chain: nothing shows"),
-    ],
-)
-def test_a_bad_run_says_so_where_it_is_printed(noise, changed, warning):
-    changed = dict(changed)
-    draws = noise[:, : changed.pop("num", DRAWS)].copy()
-    draws = draws[: changed.pop("chains", CHAINS)]
-    draws[0, :, 0] += 3 * changed.pop("apart", False)
-    draws[0] *= not changed.pop("stuck", False)
-    summary = inference.summarize(made_samples(draws, **changed), max_depth=5)
-    lines = [line for line in str(summary).splitlines() if line.startswith("WARNING")]
-    assert any(re.search(warning, line) for line in lines), lines
+    # Means are N(0, error^2): their squares in these units have mean 1.
+    assert np.mean((mean / error) ** 2) == pytest.approx(1, abs=5 * (2 / 400) ** 0.5)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_draw_that_is_no_number_is_named_and_no_worst_case_is_given(noise, value):
-    draws = noise.copy()
-    draws[1, 7, 2] = value
-    summary = inference.summarize(made_samples(draws), max_depth=5)
-    assert summary.run["not_finite"] == ["x[2]"]
-    assert np.isnan(summary.run["max_r_hat"]) and np.isnan(summary.run["min_ess_bulk"])
-    assert any("infinite draws of x[2]" in line for line in summary.warnings)
+def test_a_scalar_that_is_not_finite_has_no_statistic_and_others_have_theirs(value):
+    values = autoregressive(0.0, (4, 100), scalars=3)
+    whole = diagnostics.statistics(values)
+    values[1, 2, 3] = value
+    table = diagnostics.statistics(values)
+    assert np.isnan(table[1]).all()
+    np.testing.assert_array_equal(table[[0, 2]], whole[[0, 2]])
 
 
-@pytest.mark.parametrize("apart", [0.0, 1.0])
-def test_a_coordinate_that_never_moves_is_named_and_no_worst_case_is_given(
-    noise, apart
-):
-    draws = noise.copy()
-    draws[..., 1] = apart * np.arange(CHAINS)[:, None]
-    summary = inference.summarize(made_samples(draws), max_depth=5)
-    assert summary.run["constant"] == ["x[1]"]
-    assert np.isnan(summary.run["max_r_hat"]) and np.isnan(summary.run["min_ess_bulk"])
-    assert any("x[1] never moved" in line for line in summary.warnings)
+def test_a_constant_has_a_mean_and_no_effective_size():
+    values = np.full((1, 4, 100), 0.1)
+    row = dict(zip(diagnostics.COLUMNS, diagnostics.statistics(values)[0], strict=True))
+    assert row["mean"] == pytest.approx(0.1) and row["q5"] == 0.1
+    assert np.isnan(
+        [row[n] for n in ("mcse_mean", "ess_bulk", "ess_tail", "r_hat")]
+    ).all()
+    assert diagnostics.never_moved(values).all()
 
 
-def test_entries_that_the_model_keeps_constant_are_no_fault(noise):
-    def correlation(x):
-        one = tf.ones_like(x[:, 0])
-        r = tf.tanh(x[:, 0])
-        return {"r": tf.stack([tf.stack([one, r], -1), tf.stack([r, one], -1)], -1)}
-
-    summary = inference.summarize(
-        made_samples(noise), max_depth=5, constrain=correlation
-    )
-    assert summary.run["constant"] == [] and summary.warnings == []
-    assert summary.run["max_r_hat"] == summary.table.loc["r[0,1]", "r_hat"] > 0
+def test_many_draws_at_the_largest_value_keep_their_tail():
+    values = np.minimum(autoregressive(0.95, (4, 1000), scalars=1), 1.0)
+    assert diagnostics.ess_tail(values)[0] < 1000  # ArviZ: all 4000 draws
 
 
-def test_a_users_own_model_is_sampled_and_summarized():
-    def model():
-        scale = ppl.Gamma(3.0, 2.0, name="scale")
-        ppl.Normal(0.0, scale, name="x")
-
-    posterior = ppl.unconstrain(model, observed={"x": np.float32(0.5)})
-    settings = inference.SamplerSettings(step_size=0.5, num_chains=4, num_results=20)
-    samples = inference.sample(
-        posterior.log_prob_and_grad, start=np.zeros([4, 1]), settings=settings, seed=1
-    )
-    summary = inference.summarize(
-        samples, max_depth=settings.max_depth, constrain=posterior.constrain
-    )
-    assert summary.table.index.tolist() == ["scale"]
-    assert summary.table.loc["scale", "mean"] > 0
-    assert summary.run["divergences"] == samples.diverged.sum()
+def test_two_values_equally_far_from_the_median_have_an_r_hat():
+    values = np.random.default_rng(0).integers(0, 2, size=(1, 4, 500)) * 2.0 - 1
+    assert 0.99 < diagnostics.r_hat(values)[0] < 1.02
 
 
-def test_a_start_of_another_number_of_chains_is_an_error():
-    settings = inference.SamplerSettings(step_size=0.5, num_chains=4)
-    with pytest.raises(ValueError, match=r"start: given shape \(3, 2\), wanted \[4"):
-        inference.sample(
-            lambda x: (-0.5 * tf.reduce_sum(x**2, -1), -x),
-            start=np.zeros([3, 2]),
-            settings=settings,
-            seed=1,
-        )
-
-
-def test_rows_have_the_labels_of_their_dimensions():
-    samples = made_samples(np.random.default_rng(0).normal(size=[CHAINS, DRAWS, 6]))
-    table = inference.summarize(
-        samples,
-        max_depth=10,
-        constrain=lambda x: {"m": tf.reshape(x, [-1, 2, 3])},
-        dims={"m": ("year", "school")},
-        coords={"school": np.array(["A", "B", "C"])},
-    ).table
-    assert table.index.tolist() == [
-        *("m[0,A]", "m[0,B]", "m[0,C]", "m[1,A]", "m[1,B]", "m[1,C]")
-    ]
+def test_the_e_bfmi_is_1_or_so_of_fresh_energies_and_low_of_slow_ones():
+    fresh = autoregressive(0.0, (4, 5000), scalars=1)[0]
+    slow = autoregressive(0.95, (4, 5000), scalars=1)[0]
+    np.testing.assert_allclose(diagnostics.e_bfmi(fresh), 2.0, rtol=0.1)  # 2 (1 - phi)
+    np.testing.assert_allclose(diagnostics.e_bfmi(slow), 0.1, rtol=0.3)
+    np.testing.assert_allclose(diagnostics.e_bfmi(slow), array_stats.bfmi(slow))
+    assert np.isnan(diagnostics.e_bfmi(np.zeros((2, 50)))).all()
