@@ -5,19 +5,136 @@ import types
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.bijectors import pad
+from tensorflow_probability.python.internal import parameter_properties
+
+from ppl_core import preimages
 
 
-class CorrelationOuterProduct(tfb.CholeskyOuterProduct):
-    """L L^T for L with rows of norm one: neither diagonal is a free coordinate."""
+class Between(tfb.Sigmoid):
+    """tfb.Sigmoid, whose gradient is not NaN far out."""
 
-    def _forward_log_det_jacobian(self, x: tf.Tensor) -> tf.Tensor:
-        diagonal = tf.linalg.diag_part(x)
-        below = tf.range(tf.shape(diagonal)[-1] - 1, -1, -1)  # entries below each
-        log_diagonal = tf.math.log(diagonal)
-        return tf.reduce_sum(tf.cast(below, x.dtype) * log_diagonal, axis=-1)
+    def _forward(self, y: tf.Tensor) -> tf.Tensor:
+        if self.low is None:
+            return _sigmoid(y)
+        low, high = tf.convert_to_tensor(self.low), tf.convert_to_tensor(self.high)
+        width = high - low
+        return tf.where(y < 0, low + width * _sigmoid(y), high - width * _sigmoid(-y))
+
+
+def _sigmoid(y: tf.Tensor) -> tf.Tensor:
+    # TensorFlow's loses the small numbers on the left.
+    left = tf.constant(-20.0 if y.dtype == tf.float64 else -9.0, y.dtype)
+    return tf.where(y < left, tf.exp(tf.minimum(y, left)), tf.math.sigmoid(y))
+
+
+class ReciprocalSoftplus(tfb.Bijector):
+    """x = 1 / log(1 + exp(y)), also where the logarithm rounds to 0."""
+
+    def __init__(
+        self, validate_args: bool = False, name: str = "reciprocal_softplus"
+    ) -> None:
+        super().__init__(
+            forward_min_event_ndims=0,
+            validate_args=validate_args,
+            parameters=dict(validate_args=validate_args, name=name),
+            name=name,
+        )
+
+    @classmethod
+    def _parameter_properties(cls, dtype: tf.DType) -> dict[str, object]:
+        return {}
+
+    def _forward(self, y: tf.Tensor) -> tf.Tensor:
+        return 1.0 / tf.math.softplus(y)
+
+    def log_forward(self, y: tf.Tensor) -> tf.Tensor:
+        """log x, for `preimages`."""
+        return -preimages.log_softplus(y)
+
+    def _inverse(self, x: tf.Tensor) -> tf.Tensor:
+        return tfp.math.softplus_inverse(1.0 / x)
+
+    def _forward_log_det_jacobian(self, y: tf.Tensor) -> tf.Tensor:
+        return tf.math.log_sigmoid(y) - 2.0 * preimages.log_softplus(y)
+
+    def _inverse_log_det_jacobian(self, x: tf.Tensor) -> tf.Tensor:
+        return -self._forward_log_det_jacobian(self._inverse(x))
+
+
+class ExtremeQuantile(tfb.Bijector):
+    """The quantile, at 1 / (1 + exp(-y)), of a GeneralizedExtremeValue."""
+
+    def __init__(
+        self,
+        loc: tf.Tensor,
+        scale: tf.Tensor,
+        concentration: tf.Tensor,
+        name: str = "extreme_quantile",
+    ) -> None:
+        parameters = dict(loc=loc, scale=scale, concentration=concentration, name=name)
+        self.loc, self.scale, self.concentration = loc, scale, concentration
+        super().__init__(
+            forward_min_event_ndims=0, dtype=loc.dtype, parameters=parameters, name=name
+        )
+
+    @classmethod
+    def _parameter_properties(cls, dtype: tf.DType) -> dict[str, object]:
+        names = ("loc", "scale", "concentration")
+        return {name: parameter_properties.ParameterProperties() for name in names}
+
+    def is_of(self, distribution: tfd.GeneralizedExtremeValue) -> bool:
+        """Whether it has this distribution's parameters."""
+        names = ("loc", "scale", "concentration")
+        return all(getattr(self, name) is getattr(distribution, name) for name in names)
+
+    def _forward(self, y: tf.Tensor) -> tf.Tensor:
+        log_t = preimages.log_softplus(-y)
+        w = -self.concentration * log_t
+        # (exp(w) - 1) / w, by a series near 0
+        is_small = tf.abs(w) < 1e-4
+        safe = tf.where(is_small, tf.ones_like(w), w)
+        series = 1.0 + w / 2.0 + w**2 / 6.0
+        ratio = tf.where(is_small, series, tf.math.expm1(safe) / safe)
+        return self.loc - self.scale * log_t * ratio
+
+    def _inverse(self, x: tf.Tensor) -> tf.Tensor:
+        z = (x - self.loc) / self.scale
+        w = self.concentration * z
+        is_small = tf.abs(w) < 1e-4
+        safe = tf.where(is_small, tf.ones_like(w), w)
+        series = 1.0 - w / 2.0 + w**2 / 3.0
+        log_t = -z * tf.where(is_small, series, tf.math.log1p(safe) / safe)
+        t = tf.exp(log_t)
+        return -t - tf.math.log(-tf.math.expm1(-t))
+
+    def _forward_log_det_jacobian(self, y: tf.Tensor) -> tf.Tensor:
+        log_t = preimages.log_softplus(-y)
+        power = -(self.concentration + 1.0) * log_t
+        return tf.math.log(self.scale) + power + tf.math.log_sigmoid(-y)
+
+    def _inverse_log_det_jacobian(self, x: tf.Tensor) -> tf.Tensor:
+        return -self._forward_log_det_jacobian(self._inverse(x))
+
+
+class LogSoftmaxCentered(tfb.SoftmaxCentered):
+    """The logarithm of tfb.SoftmaxCentered, also of parts that round to 0."""
+
+    def _forward(self, y: tf.Tensor) -> tf.Tensor:
+        return tf.math.log_softmax(tf.concat([y, tf.zeros_like(y[..., :1])], axis=-1))
+
+    def _inverse(self, x: tf.Tensor) -> tf.Tensor:
+        return x[..., :-1] - x[..., -1:]
+
+    def _forward_log_det_jacobian(self, y: tf.Tensor) -> tf.Tensor:
+        # That of the surface area, as TFP's on a simplex.
+        return 0.5 * math.log(y.shape[-1] + 1) + 0.0 * y[..., 0]
+
+    def _inverse_log_det_jacobian(self, x: tf.Tensor) -> tf.Tensor:
+        return -self._forward_log_det_jacobian(self._inverse(x))
 
 
 class Direction(tfb.Bijector):
@@ -109,7 +226,7 @@ def between(distribution: tfd.Distribution) -> tfb.Bijector:
             "separate variables for these"
         )
     if has_low and has_high:
-        return tfb.Sigmoid(distribution.low, distribution.high)
+        return Between(distribution.low, distribution.high)
     if has_low:
         return tfb.Chain([tfb.Shift(distribution.low), tfb.Softplus()])
     if has_high:

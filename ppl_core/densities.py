@@ -1,5 +1,6 @@
 """TFP distributions with cheaper gradients, or repaired where TFP's own fail."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,11 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
+from tensorflow_probability.python.distributions import poisson_lognormal
 from tensorflow_probability.python.internal import samplers, special_math
 
-from ppl_core.bijectors import CorrelationOuterProduct, between
+from ppl_core import preimages
+from ppl_core.bijectors import Between, ExtremeQuantile, between
 
 
 class Bernoulli(tfd.Bernoulli):
@@ -22,53 +25,20 @@ class Bernoulli(tfd.Bernoulli):
         return bernoulli_log_prob(logits, tf.cast(event, logits.dtype))
 
 
-class _OfFactor:
-    """A distribution of matrices, or with `input_output_cholesky` of their factors.
-
-    The density of a factor L is that of the matrix L L^T times |d(L L^T) / dL|.  TFP's
-    lacks the second.
-    """
-
-    _to_matrix: tfb.Bijector = tfb.CholeskyOuterProduct()
-    _to_factor: tfb.Bijector = tfb.FillScaleTriL(
-        diag_bijector=tfb.Softplus(), diag_shift=None
-    )
-
-    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
-        log_prob = super()._log_prob(x)  # type: ignore[misc]
-        if not self.input_output_cholesky:  # type: ignore[attr-defined]
-            return log_prob
-        return log_prob + self._to_matrix.forward_log_det_jacobian(x, event_ndims=2)
-
-    def _default_event_space_bijector(self) -> tfb.Bijector:
-        if self.input_output_cholesky:  # type: ignore[attr-defined]
-            return self._to_factor
-        return tfb.Chain([self._to_matrix, self._to_factor])
-
-
-class WishartLinearOperator(_OfFactor, tfd.WishartLinearOperator):
-    """tfd.WishartLinearOperator with the density of what it draws."""
-
-
-class WishartTriL(_OfFactor, tfd.WishartTriL):
-    """tfd.WishartTriL with the density of what it draws."""
-
-
-class LKJ(_OfFactor, tfd.LKJ):
-    """tfd.LKJ with the density of what it draws."""
-
-    _to_matrix = CorrelationOuterProduct()
-    _to_factor = tfb.CorrelationCholesky()
-
-
 class FlatDirichlet(tfd.FlatDirichlet):
-    """tfd.FlatDirichlet that samples as a Dirichlet.
+    """tfd.FlatDirichlet that samples as a Dirichlet, with a log prob for each draw.
 
     TFP 0.25's own sampler sets an array's element to a sequence, which NumPy refuses
-    since 2.4.
+    since 2.4.  Its log prob is one float32 number, however many values there are.
     """
 
     _sample_n = tfd.Dirichlet._sample_n
+
+    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        log_prob = math.lgamma(x.shape[-1]) + tf.zeros_like(x[..., 0])
+        if not self._force_probs_to_zero_outside_support:
+            return log_prob
+        return tf.minimum(log_prob, super()._log_prob(x))
 
 
 class Poisson(tfd.Poisson):
@@ -83,6 +53,31 @@ class Poisson(tfd.Poisson):
         )
         log_prob = _times_log(count, rate) - rate - tf.math.lgamma(1.0 + count)
         return tf.where(x == count, log_prob, tf.constant(-np.inf, log_prob.dtype))
+
+
+class PoissonLogNormalQuadratureCompound(tfd.PoissonLogNormalQuadratureCompound):
+    """tfd.PoissonLogNormalQuadratureCompound of a rate that is LogNormal.
+
+    TFP takes the quantiles of the rate for those of its logarithm.
+    """
+
+    def poisson_and_mixture_distributions(self) -> tuple[tfd.Poisson, tfd.Categorical]:
+        """The Poisson distribution of each node, and the nodes' weights."""
+        if (
+            self._quadrature_fn
+            is not poisson_lognormal.quadrature_scheme_lognormal_quantiles
+        ):
+            return super().poisson_and_mixture_distributions()
+        size = self.quadrature_size
+        shares = tf.constant(np.linspace(0.0, 1.0, size + 3)[1:-1], self.dtype)
+        loc, scale = (
+            tf.convert_to_tensor(part)[..., tf.newaxis]
+            for part in (self.loc, self.scale)
+        )
+        logs = loc + scale * tf.math.ndtri(shares)
+        middle = tfp.math.log_add_exp(logs[..., :-1], logs[..., 1:]) - np.log(2.0)
+        weights = tf.fill([size], tf.constant(-np.log(size), self.dtype))
+        return tfd.Poisson(log_rate=middle), tfd.Categorical(logits=weights)
 
 
 class Binomial(tfd.Binomial):
@@ -114,6 +109,10 @@ class GeneralizedExtremeValue(tfd.GeneralizedExtremeValue):
     def _log_prob(self, x: tf.Tensor, **_: Any) -> tf.Tensor:
         scale = tf.convert_to_tensor(self.scale)
         concentration = tf.convert_to_tensor(self.concentration)
+        known = preimages.preimage(x, ExtremeQuantile)
+        if known is not None and known[1].is_of(self):
+            log_t = preimages.log_softplus(-known[0])
+            return (1.0 + concentration) * log_t - tf.exp(log_t) - tf.math.log(scale)
         z = (x - self.loc) / scale
         inside = concentration * z > -1.0
         w = tf.where(inside, concentration * z, 0.0)
@@ -125,12 +124,8 @@ class GeneralizedExtremeValue(tfd.GeneralizedExtremeValue):
         log_prob = (1.0 + concentration) * log_t - tf.exp(log_t) - tf.math.log(scale)
         return tf.where(inside, log_prob, tf.constant(-np.inf, log_prob.dtype))
 
-
-class InverseGaussian(tfd.InverseGaussian):
-    """tfd.InverseGaussian with a bijector that works in float64 and above 88."""
-
     def _default_event_space_bijector(self) -> tfb.Bijector:
-        return tfb.Softplus()
+        return ExtremeQuantile(self.loc, self.scale, self.concentration)
 
 
 class DoublesidedMaxwell(tfd.DoublesidedMaxwell):
@@ -165,6 +160,33 @@ class ContinuousBernoulli(tfd.ContinuousBernoulli):
     @classmethod
     def _parameter_properties(cls, dtype: Any, num_classes: Any = None) -> Any:
         return super()._parameter_properties(dtype, num_classes)
+
+    def _default_event_space_bijector(self) -> tfb.Bijector:
+        return Between()
+
+
+class StoppingRatioLogistic(tfd.StoppingRatioLogistic):
+    """tfd.StoppingRatioLogistic with gradients at far cut points."""
+
+    def categorical_log_probs(self) -> tf.Tensor:
+        distance = self.cutpoints - tf.convert_to_tensor(self.loc)[..., tf.newaxis]
+        log_stop = tf.math.log_sigmoid(distance)
+        log_passed = tf.cumsum(tf.math.log_sigmoid(-distance), axis=-1)
+        before = tf.concat([tf.zeros_like(log_passed[..., :1]), log_passed], axis=-1)
+        stopped = log_stop + before[..., :-1]
+        return tf.concat([stopped, before[..., -1:]], axis=-1)
+
+
+class Skellam(tfd.Skellam):
+    """tfd.Skellam whose gradients are right below 0 too."""
+
+    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        _, rate1, _, rate2 = self._all_rate_parameters()
+        # The law of -x is that with the rates exchanged.
+        size = tf.abs(x)
+        first = tf.where(x < 0.0, rate2, rate1)
+        second = tf.where(x < 0.0, rate1, rate2)
+        return tfd.Skellam(first, second)._log_prob(size)
 
 
 class OrderedLogistic(tfd.OrderedLogistic):
@@ -213,21 +235,33 @@ class TruncatedCauchy(tfd.TruncatedCauchy):
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         loc, scale = tf.convert_to_tensor(self.loc), tf.convert_to_tensor(self.scale)
-        ends = []
-        for bound, sign in ((self.low, -1.0), (self.high, 1.0)):
-            angle = tf.atan(_standard_bound(bound, loc, scale, 0.0))
-            limit = tf.constant(sign * np.pi / 2, angle.dtype)
-            ends.append(tf.where(tf.math.is_inf(bound), limit, angle))
         log_prob = (
             -tf.math.log1p(((x - loc) / scale) ** 2)
             - tf.math.log(scale)
-            - tf.math.log(ends[1] - ends[0])
+            - tf.math.log(_angle(self.low, self.high, loc, scale))
         )
         outside = (x < self.low) | (x > self.high)
         return tf.where(outside, tf.constant(-np.inf, log_prob.dtype), log_prob)
 
     def _default_event_space_bijector(self) -> tfb.Bijector:
         return between(self)
+
+
+def _angle(
+    low: tf.Tensor, high: tf.Tensor, loc: tf.Tensor, scale: tf.Tensor
+) -> tf.Tensor:
+    """atan((high - loc) / scale) - atan((low - loc) / scale), without cancellation."""
+    a = _standard_bound(low, loc, scale, 0.0)
+    b = _standard_bound(high, loc, scale, 0.0)
+    has_low, has_high = tf.math.is_finite(low), tf.math.is_finite(high)
+    width = _standard_bound(
+        high, tf.where(has_low, low, tf.zeros_like(low)), scale, 1.0
+    )
+    # The angle between the directions (1, a) and (1, b), or (0, -1) and (0, 1).
+    one, neither = tf.ones_like(a + b), ~has_low & ~has_high
+    sine = tf.where(has_low & has_high, width, tf.where(neither, 0.0 * one, one))
+    cosine = tf.where(has_low, a, tf.where(has_high, -b, -one))
+    return tf.math.atan2(sine, tf.where(has_low & has_high, 1.0 + a * b, cosine))
 
 
 def _standard_bound(

@@ -6,7 +6,17 @@ from typing import Any
 
 from tensorflow_probability import distributions as tfd
 
-from ppl_core import densities, edges, precision, shapes, spheres
+from ppl_core import (
+    densities,
+    edges,
+    intervals,
+    matrices,
+    precision,
+    relaxed,
+    shapes,
+    spheres,
+    tails,
+)
 from ppl_core.mending import mend
 from ppl_core.random_variable import RandomVariable
 from ppl_core.trace import floating_dtype, traceable
@@ -73,7 +83,7 @@ Autoregressive = make_random_variable(tfd.Autoregressive)
 BatchBroadcast = make_random_variable(tfd.BatchBroadcast)
 BatchConcat = make_random_variable(tfd.BatchConcat)
 BatchReshape = make_random_variable(tfd.BatchReshape)
-Bates = make_random_variable(tfd.Bates)
+Bates = make_random_variable(intervals.Bates)
 Bernoulli = make_random_variable(densities.Bernoulli)
 Beta = make_random_variable(edges.Beta)
 BetaBinomial = make_random_variable(tfd.BetaBinomial)
@@ -94,9 +104,11 @@ DoublesidedMaxwell = make_random_variable(densities.DoublesidedMaxwell)
 Empirical = make_random_variable(tfd.Empirical)
 ExpGamma = make_random_variable(tfd.ExpGamma)
 ExpInverseGamma = make_random_variable(tfd.ExpInverseGamma)
-ExpRelaxedOneHotCategorical = make_random_variable(tfd.ExpRelaxedOneHotCategorical)
+ExpRelaxedOneHotCategorical = make_random_variable(relaxed.ExpRelaxedOneHotCategorical)
 Exponential = make_random_variable(tfd.Exponential)
-ExponentiallyModifiedGaussian = make_random_variable(tfd.ExponentiallyModifiedGaussian)
+ExponentiallyModifiedGaussian = make_random_variable(
+    tails.ExponentiallyModifiedGaussian
+)
 FiniteDiscrete = make_random_variable(tfd.FiniteDiscrete)
 FlatDirichlet = make_random_variable(densities.FlatDirichlet)
 Gamma = make_random_variable(edges.Gamma)
@@ -107,18 +119,18 @@ GaussianProcessRegressionModel = make_random_variable(
 )
 GeneralizedExtremeValue = make_random_variable(densities.GeneralizedExtremeValue)
 GeneralizedNormal = make_random_variable(tfd.GeneralizedNormal)
-GeneralizedPareto = make_random_variable(tfd.GeneralizedPareto)
+GeneralizedPareto = make_random_variable(tails.GeneralizedPareto)
 Geometric = make_random_variable(tfd.Geometric)
 Gumbel = make_random_variable(tfd.Gumbel)
-HalfCauchy = make_random_variable(tfd.HalfCauchy)
+HalfCauchy = make_random_variable(tails.HalfCauchy)
 HalfNormal = make_random_variable(tfd.HalfNormal)
-HalfStudentT = make_random_variable(tfd.HalfStudentT)
+HalfStudentT = make_random_variable(tails.HalfStudentT)
 HiddenMarkovModel = make_random_variable(tfd.HiddenMarkovModel)
 Horseshoe = make_random_variable(tfd.Horseshoe)
 Independent = make_random_variable(tfd.Independent)
 Inflated = make_random_variable(tfd.Inflated)
-InverseGamma = make_random_variable(tfd.InverseGamma)
-InverseGaussian = make_random_variable(densities.InverseGaussian)
+InverseGamma = make_random_variable(tails.InverseGamma)
+InverseGaussian = make_random_variable(tails.InverseGaussian)
 JohnsonSU = make_random_variable(tfd.JohnsonSU)
 JointDistributionCoroutine = make_random_variable(tfd.JointDistributionCoroutine)
 JointDistributionCoroutineAutoBatched = make_random_variable(
@@ -133,15 +145,15 @@ JointDistributionSequentialAutoBatched = make_random_variable(
     tfd.JointDistributionSequentialAutoBatched
 )
 Kumaraswamy = make_random_variable(edges.Kumaraswamy)
-LKJ = make_random_variable(densities.LKJ)
+LKJ = make_random_variable(matrices.LKJ)
 LambertWDistribution = make_random_variable(tfd.LambertWDistribution)
 LambertWNormal = make_random_variable(tfd.LambertWNormal)
 Laplace = make_random_variable(tfd.Laplace)
 LinearGaussianStateSpaceModel = make_random_variable(tfd.LinearGaussianStateSpaceModel)
 LogLogistic = make_random_variable(edges.LogLogistic)
-LogNormal = make_random_variable(tfd.LogNormal)
+LogNormal = make_random_variable(tails.LogNormal)
 Logistic = make_random_variable(tfd.Logistic)
-LogitNormal = make_random_variable(tfd.LogitNormal)
+LogitNormal = make_random_variable(intervals.LogitNormal)
 MarkovChain = make_random_variable(tfd.MarkovChain)
 Masked = make_random_variable(tfd.Masked)
 MatrixNormalLinearOperator = make_random_variable(tfd.MatrixNormalLinearOperator)
@@ -173,44 +185,44 @@ Normal = make_random_variable(tfd.Normal)
 NormalInverseGaussian = make_random_variable(tfd.NormalInverseGaussian)
 OneHotCategorical = make_random_variable(tfd.OneHotCategorical)
 OrderedLogistic = make_random_variable(densities.OrderedLogistic)
-PERT = make_random_variable(tfd.PERT)
+PERT = make_random_variable(intervals.PERT)
 Pareto = make_random_variable(tfd.Pareto)
 PixelCNN = make_random_variable(tfd.PixelCNN)
 PlackettLuce = make_random_variable(tfd.PlackettLuce)
 Poisson = make_random_variable(densities.Poisson)
 PoissonLogNormalQuadratureCompound = make_random_variable(
-    tfd.PoissonLogNormalQuadratureCompound
+    densities.PoissonLogNormalQuadratureCompound
 )
 PowerSpherical = make_random_variable(spheres.PowerSpherical)
 ProbitBernoulli = make_random_variable(tfd.ProbitBernoulli)
 QuantizedDistribution = make_random_variable(tfd.QuantizedDistribution)
-RelaxedBernoulli = make_random_variable(tfd.RelaxedBernoulli)
-RelaxedOneHotCategorical = make_random_variable(tfd.RelaxedOneHotCategorical)
+RelaxedBernoulli = make_random_variable(relaxed.RelaxedBernoulli)
+RelaxedOneHotCategorical = make_random_variable(relaxed.RelaxedOneHotCategorical)
 Sample = make_random_variable(tfd.Sample)  # sample_shape is the distribution's own
 SigmoidBeta = make_random_variable(tfd.SigmoidBeta)
 SinhArcsinh = make_random_variable(tfd.SinhArcsinh)
-Skellam = make_random_variable(tfd.Skellam)
+Skellam = make_random_variable(densities.Skellam)
 SphericalUniform = make_random_variable(spheres.SphericalUniform)
-StoppingRatioLogistic = make_random_variable(tfd.StoppingRatioLogistic)
+StoppingRatioLogistic = make_random_variable(densities.StoppingRatioLogistic)
 StudentT = make_random_variable(tfd.StudentT)
 StudentTProcess = make_random_variable(tfd.StudentTProcess)
 StudentTProcessRegressionModel = make_random_variable(
     tfd.StudentTProcessRegressionModel
 )
 TransformedDistribution = make_random_variable(tfd.TransformedDistribution)
-Triangular = make_random_variable(tfd.Triangular)
+Triangular = make_random_variable(intervals.Triangular)
 TruncatedCauchy = make_random_variable(densities.TruncatedCauchy)
 TruncatedNormal = make_random_variable(densities.TruncatedNormal)
 TwoPieceNormal = make_random_variable(tfd.TwoPieceNormal)
 TwoPieceStudentT = make_random_variable(tfd.TwoPieceStudentT)
-Uniform = make_random_variable(tfd.Uniform)
+Uniform = make_random_variable(intervals.Uniform)
 VariationalGaussianProcess = make_random_variable(tfd.VariationalGaussianProcess)
 VectorDeterministic = make_random_variable(tfd.VectorDeterministic)
 VonMises = make_random_variable(spheres.VonMises)
 VonMisesFisher = make_random_variable(spheres.VonMisesFisher)
 Weibull = make_random_variable(edges.Weibull)
-WishartLinearOperator = make_random_variable(densities.WishartLinearOperator)
-WishartTriL = make_random_variable(densities.WishartTriL)
+WishartLinearOperator = make_random_variable(matrices.WishartLinearOperator)
+WishartTriL = make_random_variable(matrices.WishartTriL)
 ZeroInflatedNegativeBinomial = make_random_variable(tfd.ZeroInflatedNegativeBinomial)
 Zipf = make_random_variable(tfd.Zipf)
 

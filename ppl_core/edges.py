@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from ppl_core import preimages
+from ppl_core.bijectors import Between
 
 
 class Beta(tfd.Beta):
@@ -22,6 +24,9 @@ class Beta(tfd.Beta):
         b = tf.convert_to_tensor(self.concentration0)
         powers = times(a - 1.0, preimages.log(x)) + times(b - 1.0, preimages.log1m(x))
         return _inside(self, x, powers - tfp.math.lbeta(a, b), x <= 1.0)
+
+    def _default_event_space_bijector(self) -> tfb.Bijector:
+        return Between()
 
 
 class Kumaraswamy(tfd.Kumaraswamy):
@@ -42,6 +47,9 @@ class Kumaraswamy(tfd.Kumaraswamy):
         return (tf.math.log(a) + tf.math.log(b) + times(a - 1.0, log_x)) + times(
             b - 1.0, log_rest
         )
+
+    def _default_event_space_bijector(self) -> tfb.Bijector:
+        return Between()
 
 
 class Gamma(tfd.Gamma):
@@ -208,6 +216,13 @@ class BatchReshape(tfd.BatchReshape):
             return self.distribution.log_prob(known, **kwargs)
 
         return self._call_reshape_input_output(log_prob, x, extra_kwargs=kwargs)
+
+    def _default_event_space_bijector(self) -> tfb.Bijector | None:
+        # TFP's would reshape this one's log determinant, a single 0.
+        own = self.distribution.experimental_default_event_space_bijector()
+        if isinstance(own, tfb.Identity):
+            return own
+        return super()._default_event_space_bijector()
 
 
 def times(power: tf.Tensor, log: tf.Tensor) -> tf.Tensor:

@@ -8,11 +8,29 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from ppl_core import densities, edges, mixtures, spheres
+from ppl_core import (
+    densities,
+    edges,
+    intervals,
+    matrices,
+    mixtures,
+    relaxed,
+    spheres,
+    tails,
+)
 
 _OURS: dict[type, type] = {  # by TFP's classes that they replace
     getattr(tfd, name): ours
-    for module in (densities, edges, mixtures, spheres)
+    for module in (
+        densities,
+        edges,
+        intervals,
+        matrices,
+        mixtures,
+        relaxed,
+        spheres,
+        tails,
+    )
     for name, ours in vars(module).items()
     if inspect.isclass(ours) and getattr(tfd, name, ours) is not ours
 }

@@ -388,3 +388,127 @@ def test_an_ordered_logistic_equals_tfps_where_that_is_right():
     np.testing.assert_array_equal(
         ours.sample(5, seed=(1, 2)), theirs.sample(5, seed=(1, 2))
     )
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+def test_a_stopping_ratio_has_gradients_at_far_cut_points(dtype):
+    """log s(c_k) + log s(-c_j), j < k, with c = cut - loc: by hand in float64."""
+    cutpoints, loc = tf.constant([-900.0, 0.5, 800.0], dtype), tf.constant(0.25, dtype)
+    distance = np.array([-900.0, 0.5, 800.0]) - 0.25
+    stop, go = -np.logaddexp(0, -distance), -np.logaddexp(0, distance)
+    expected = [stop[0], go[0] + stop[1], go[:2].sum() + stop[2], go.sum()]
+    for k in range(4):
+        with tf.GradientTape() as tape:
+            tape.watch([cutpoints, loc])
+            variable = ppl.StoppingRatioLogistic(cutpoints, loc, value=k, name="y")
+            log_prob = variable.log_prob()
+        np.testing.assert_allclose(log_prob, expected[k], rtol=1e-6)
+        by_cut, by_loc = tape.gradient(log_prob, [cutpoints, loc])
+        slopes = np.where(np.arange(3) < k, -special.expit(distance), 0.0)
+        slopes[k : k + 1] = special.expit(-distance[k : k + 1])
+        np.testing.assert_allclose(by_cut, slopes, rtol=1e-6, atol=1e-7)
+        assert float(by_loc) == pytest.approx(-slopes.sum(), rel=1e-6)
+
+
+def test_a_skellams_gradients_are_those_of_its_exchanged_negative():
+    """P(-k; a, b) = P(k; b, a), and by hand at k = 0 for small rates."""
+    k = np.array([0.0, 1.0, 3.0, 20.0])
+    rates = [float64(2.0), float64(3.0)]
+
+    def log_prob_and_gradient(k, first, second):
+        with tf.GradientTape() as tape:
+            tape.watch([first, second])
+            variable = ppl.Skellam(first, second, sample_shape=4, value=k, name="y")
+            log_prob = variable.log_prob()
+        return log_prob, *tape.gradient(log_prob, [first, second])
+
+    value, by_first, by_second = log_prob_and_gradient(-k, *rates)
+    other, by_a, by_b = log_prob_and_gradient(k, *rates[::-1])
+    np.testing.assert_allclose(value, other, rtol=1e-12)
+    np.testing.assert_allclose([by_first, by_second], [by_b, by_a], rtol=1e-12)
+    np.testing.assert_allclose(value, stats.skellam(2, 3).logpmf(-k), rtol=1e-9)
+    step = 1e-5
+    above = log_prob_and_gradient(-k, rates[0] + step, rates[1])[0]
+    below = log_prob_and_gradient(-k, rates[0] - step, rates[1])[0]
+    difference = np.sum((above - below) / (2 * step))
+    assert float(by_first) == pytest.approx(difference, rel=1e-6)
+
+
+def test_a_flat_dirichlet_has_a_log_prob_for_each_draw():
+    """It is log Gamma(3) each, in the dtype of the value."""
+    value = float64([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]])
+    variable = ppl.FlatDirichlet([3], sample_shape=2, value=value, name="x")
+    assert variable.log_prob().dtype == tf.float32  # TFP's default of the class
+    np.testing.assert_allclose(variable.log_prob(), np.log([2.0, 2.0]), rtol=1e-6)
+
+    def model():
+        ppl.FlatDirichlet([3], sample_shape=2, name="x")
+
+    u = np.array([[0.1, -0.4, 2.0, 0.3]])
+    log_x = special.log_softmax(np.pad(u.reshape(2, 2), [(0, 0), (0, 1)]), axis=-1)
+    expected = 2 * np.log(2) + log_x.sum() + np.log(3)  # the simplexes' surface area
+    np.testing.assert_allclose(
+        ppl.unconstrain(model).log_prob(u), [expected], rtol=1e-12
+    )
+
+
+def test_a_poisson_lognormals_rate_is_lognormal():
+    """At a scale of 0.001 it is nearly the Poisson of rate exp(loc)."""
+    counts = np.arange(6.0)
+    variable = ppl.PoissonLogNormalQuadratureCompound(
+        float64(0.5), float64(1e-3), name="y"
+    )
+    expected = stats.poisson(np.exp(0.5)).logpmf(counts)
+    np.testing.assert_allclose(variable.log_prob(counts), expected, atol=1e-5)
+    wide = ppl.PoissonLogNormalQuadratureCompound(
+        float64(0.5), float64(0.7), quadrature_size=200, name="y"
+    )
+    # The integral over the normal of log rate; 200 nodes are coarse in its tails.
+    z, weights = np.polynomial.hermite_e.hermegauss(60)
+    parts = stats.poisson.pmf(counts[:, None], np.exp(0.5 + 0.7 * z)) @ weights
+    expected = parts / np.sqrt(2 * np.pi)
+    np.testing.assert_allclose(np.exp(wide.log_prob(counts)), expected, rtol=0.02)
+    with ppl.seeded((1, 2)):
+        draws = ppl.PoissonLogNormalQuadratureCompound(
+            0.5, 1e-3, sample_shape=20000, name="y"
+        )
+    assert draws.numpy().mean() == pytest.approx(np.exp(0.5), abs=0.05)
+
+
+@pytest.mark.parametrize("loc", [-1000.0, 1000.0])
+@pytest.mark.parametrize("bounds", [(-1.0, 2.0), (-1.0, np.inf), (-np.inf, 2.0)])
+def test_a_truncated_cauchy_is_right_far_from_its_centre(loc, bounds):
+    """log of pi times the mass, as the angle 1 / z - 1 / (3 z^3) + ... of each tail."""
+    low, high = (bound - loc for bound in bounds)
+
+    def tail(z):  # beyond |z|, on the side of z
+        return 0.0 if np.isinf(z) else 1 / abs(z) - 1 / (3 * abs(z) ** 3)
+
+    near, far = sorted((abs(low), abs(high)))
+    angle = tail(near) - tail(far)
+    if np.isinf(far) and (low if np.isinf(high) else -high) < 0:
+        angle = np.pi - tail(near)  # the unbounded side holds the centre
+    variable = ppl.TruncatedCauchy(loc, 1.0, *bounds, value=0.5, name="x")
+    expected = -np.log1p((0.5 - loc) ** 2) - np.log(angle)
+    np.testing.assert_allclose(variable.log_prob(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("concentration", [-0.4, 0.0, 0.2])
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+def test_a_latent_extreme_value_is_logistic(concentration, dtype):
+    """Its bijector is the quantile at s(u)."""
+    u = np.array([-300.0, -5.0, 0.0, 2.0, 40.0, 200.0])
+
+    def model():
+        ppl.GeneralizedExtremeValue(0.5, 1.5, concentration, name="x")
+
+    posterior = ppl.unconstrain(model, dtype=dtype)
+    log_prob, grad = posterior.log_prob_and_grad(u[:, None])
+    np.testing.assert_allclose(log_prob, stats.logistic.logpdf(u), rtol=2e-6)
+    slope = special.expit(-u) - special.expit(u)
+    np.testing.assert_allclose(grad[:, 0], slope, rtol=1e-5, atol=1e-6)
+    law = stats.genextreme(-concentration, loc=0.5, scale=1.5)
+    values = posterior.constrain(u[1:4, None])["x"]
+    np.testing.assert_allclose(values, law.ppf(special.expit(u[1:4])), rtol=1e-5)
+    back = posterior.unconstrain({"x": values})
+    np.testing.assert_allclose(back[:, 0], u[1:4], atol=1e-5)
