@@ -1,1 +1,1 @@
-"""The command line of bin/train and bin/bench."""
+"""The command line of bin/train, bin/bench and bin/sample."""

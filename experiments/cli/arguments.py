@@ -1,4 +1,4 @@
-"""The arguments of bin/train and bin/bench."""
+"""The arguments of bin/train, bin/bench and bin/sample."""
 
 import argparse
 import datetime
@@ -37,8 +37,40 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message)
 
 
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"given {text!r}, wanted a whole number"
+        ) from error
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"given {text!r}, wanted a number") from error
+
+
+# The parameters of `experiments.programs.nuts.sample` that bin/sample has as flags.
+SAMPLE_FLAGS: dict[str, tuple[Callable[[str], Any], str, str]] = {
+    "data": (str, "FILE", "JSON, npz or CSV: values by name"),
+    "num_chains": (_whole, "N", "default: 4"),
+    "num_warmup": (_whole, "N", "draws of each chain that are not kept"),
+    "num_draws": (_whole, "N", "draws of each chain that are kept; default: 1000"),
+    "step_size": (_number, "STEP", "of a leapfrog"),
+    "max_depth": (_whole, "N", "doublings of a trajectory at most; default: 10"),
+    "dtype": (str, "DTYPE", "float64, the default, or float32"),
+    "init": (str, "FILE", "where chains start: values by name, as in --data"),
+    "chunk_size": (_whole, "N", "draws between two saves; default: 100"),
+}
+
+
 def parser(program: str) -> _Parser:
     """What parses the arguments of bin/`program`; it raises UsageError for mistakes."""
+    if program == "sample":
+        return _sample_parser()
     what = {"train": "Runs one experiment.", "bench": "Runs one comparison."}[program]
     parser = _Parser(prog=f"bin/{program}", description=what)
     add = parser.add_argument
@@ -49,11 +81,7 @@ def parser(program: str) -> _Parser:
     listed("--gin_param", metavar="NAME=VALUE", help=what)
     add("--list", action="store_true", help="list the configs and what each takes")
     add("--markdown", action="store_true", help="the list as docs/configs.md has it")
-    add("--workdir", metavar="DIR", type=_workdir, help="default: runs/CONFIG-TIME")
-    add("--seed", metavar="INT", type=_seed, help="wins over the config; -1 draws one")
-    add("--dry_run", action="store_true", help="check everything, print the config")
-    add("--overwrite", action="store_true", help="replace the run in --workdir")
-    add("--resume", action="store_true", help="continue the run in --workdir, if any")
+    _add_run(parser, workdir="runs/CONFIG-TIME")
     if program == "train":
         either = parser.add_mutually_exclusive_group()
         for mode, what in (("evaluate", "evaluate it"), ("sample", "sample from it")):
@@ -68,6 +96,38 @@ def parser(program: str) -> _Parser:
         add("--init_from", metavar="RUN", help=what)
         _add_processes(parser)
     return parser
+
+
+def _sample_parser() -> _Parser:
+    what = "Samples the posterior of a program of yours by NUTS, and judges the draws."
+    parser = _Parser(prog="bin/sample", description=what)
+    what = "models.py:eight_schools, say: a file, and a function in it"
+    parser.add_argument("program", metavar="FILE.py:FUNCTION", help=what)
+    for name, (convert, metavar, what) in SAMPLE_FLAGS.items():
+        parser.add_argument(f"--{name}", metavar=metavar, type=convert, help=what)
+    _add_run(parser, workdir="runs/FUNCTION-TIME")
+    return parser
+
+
+def _add_run(parser: _Parser, *, workdir: str) -> None:
+    """The flags of every run: where it is, and how."""
+    add = parser.add_argument
+    add("--workdir", metavar="DIR", type=_workdir, help=f"default: {workdir}")
+    add("--seed", metavar="INT", type=_seed, help="wins over the config; -1 draws one")
+    add("--dry_run", action="store_true", help="check everything, print the config")
+    add("--overwrite", action="store_true", help="replace the run in --workdir")
+    add("--resume", action="store_true", help="continue the run in --workdir, if any")
+
+
+def sample_bindings(options: argparse.Namespace) -> dict[str, str]:
+    """The gin binding of each argument of bin/sample that was given, by its flag."""
+    given = {name: getattr(options, name) for name in SAMPLE_FLAGS}
+    bindings = {
+        f"--{name}": f"nuts.sample.{name}={value!r}"
+        for name, value in given.items()
+        if value is not None
+    }
+    return {"program": f"nuts.sample.program={options.program!r}", **bindings}
 
 
 def _add_processes(parser: _Parser) -> None:
@@ -155,12 +215,12 @@ def flag_bindings(options: argparse.Namespace) -> dict[str, str]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def default_workdir(config: Path) -> Path:
-    """A new folder below runs/, named after the config and the time."""
+def default_workdir(name: str) -> Path:
+    """A new folder below runs/, named after this and the time."""
     now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
-    folder = REPO / "runs" / f"{config.stem}-{now}"
+    folder = REPO / "runs" / f"{name}-{now}"
     for again in range(2, 100):
         if not folder.exists():
             break
-        folder = folder.with_name(f"{config.stem}-{now}-{again}")
+        folder = folder.with_name(f"{name}-{now}-{again}")
     return folder

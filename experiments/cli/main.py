@@ -29,6 +29,7 @@ from experiments.cli.messages import (
     FAILED,
     INACCURATE,
     INTERRUPTED,
+    REPO,
     SUCCESS,
     USAGE,
     UsageError,
@@ -38,7 +39,7 @@ from experiments.cli.messages import (
     shown,
 )
 from experiments.cli.startup_log import start_up_log_filtered
-from experiments.cli.statements import read_statements
+from experiments.cli.statements import COMMAND_LINE, read_statements
 from experiments.cluster import processes, supervisor
 from experiments.records import jsonlines, provenance, run_dir
 
@@ -67,7 +68,7 @@ class Job(NamedTuple):
 
 
 def main(program: str, argv: Sequence[str] | None = None) -> int:
-    """Runs bin/train or bin/bench, `program` saying which; returns the exit code."""
+    """Runs bin/train, bin/bench or bin/sample, as `program` says; returns the code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     with signals.signals_caught(program) as stop:
         try:
@@ -87,14 +88,44 @@ def main(program: str, argv: Sequence[str] | None = None) -> int:
 def _main(program: str, argv: list[str], stop: signals.Stop) -> int:
     supervisor.follow()
     options = arguments.parser(program).parse_args(argv)
+    if program == "sample":
+        return _sample(argv, options, stop)
     if options.list:
         _print_list(markdown=options.markdown)
         return SUCCESS
     if not options.gin_config:
         raise UsageError("--gin_config: none given, wanted a gin file; see --list")
+    return _configured(program, argv, options, stop)
+
+
+def _sample(argv: list[str], options: argparse.Namespace, stop: signals.Stop) -> int:
+    """Runs bin/sample: a config and bindings that its user does not see."""
+    bindings = arguments.sample_bindings(options)
+    options.gin_config = [str(REPO / "configs/nuts/program.gin")]
+    options.gin_param = [*bindings.values()]
+    options.name = options.program.rpartition(":")[2]
+    try:
+        return _configured("sample", argv, options, stop)
+    except UsageError as error:
+        text = str(error)
+        for flag, binding in bindings.items():
+            name = binding.partition("=")[0]
+            for own in (f"{flag}: ", ""):
+                text = text.replace(
+                    f"{COMMAND_LINE}={binding}: {name}: {own}", f"{flag}: "
+                )
+        raise UsageError(text) from error
+
+
+def _configured(
+    program: str, argv: list[str], options: argparse.Namespace, stop: signals.Stop
+) -> int:
+    """Checks the config and runs it."""
     files = [arguments.config_path(text) for text in options.gin_config]
     statements = read_statements(files, options.gin_param)
-    folder = options.workdir or arguments.default_workdir(files[0])
+    folder = options.workdir or arguments.default_workdir(
+        getattr(options, "name", files[0].stem)
+    )
     process = _process(options)
     first = process is None or process.index == 0  # the others write nothing
     if first:
