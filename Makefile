@@ -16,7 +16,7 @@ endif
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .PHONY: help setup peers test test-slow lint bench-nuts bench-eager bench-scaling bench-step
-.PHONY: bench-image-transformer bench-vae check-large check-audio report configs clean
+.PHONY: bench-image-transformer bench-vae reference check-large check-audio report configs clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-23s %s\n", $$1, $$2}' Makefile
@@ -53,6 +53,9 @@ bench-vae: setup  ## the autoencoders' steps beside TensorFlow by hand, Flax; 17
 
 bench-step: setup  ## what runtime and loop add to a training step written by hand
 	$(PYTHON) -m experiments.bench.step_cost
+
+reference: setup  ## posteriors and log densities by long runs of Stan, for bench-posteriors
+	$(PYTHON) -m experiments.bench.posterior_references
 
 check-large: setup  ## a model of 100 million parameters sharded over eight logical devices
 	$(PYTHON) -m tests.experiments.engines.hundred_million

@@ -75,6 +75,11 @@ FLOORS = {  # package or module: what of ours it may import, besides itself
         "experiments.toy_models",
         "experiments.report",
     ),
+    "experiments.bench.posterior_references": (
+        "experiments.bench",
+        "experiments.baselines.posteriors.stan",
+        "experiments.records",
+    ),
     "experiments.bench.ppl_core_nuts": (
         *CONTRACT,
         "experiments.nuts",

@@ -1,7 +1,7 @@
 """What compared systems take, return and raise."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,40 @@ class SystemDraws(NamedTuple):
     leapfrogs: np.ndarray  # [chains, draws] int, gradients without each chain's first
     seconds: float | None = None  # by the system's own clock, where it has one
     gradients: int | None = None  # where lock-step chains compute more than they use
+
+
+class PosteriorProblem(NamedTuple):
+    """A posterior of the benchmark, as every system takes it."""
+
+    name: str  # by which a system finds its own program
+    data: Mapping[str, np.ndarray]
+    stan: str  # the program in Stan's language
+    compared: tuple[str, ...]  # parameters and computed values to return
+
+
+class Protocol(NamedTuple):
+    """What every system is told; its warm-up is its own."""
+
+    num_chains: int = 4
+    num_warmup: int = 1000  # draws of each chain
+    num_draws: int = 1000
+    target_accept: float = 0.8
+    max_depth: int = 10
+
+
+class PosteriorRun(NamedTuple):
+    """What one run of a system returns, from a cold start."""
+
+    values: Mapping[str, np.ndarray]  # by name, [chains, draws, ...]
+    leapfrogs: np.ndarray  # [chains, draws] int, those that a chain used
+    diverged: np.ndarray  # [chains, draws] bool
+    warmup_leapfrogs: int  # of all chains
+    # "build": from a program to what samples; "warmup"; "sampling".  Seconds of the
+    # whole machine, without cores that had no chain left.
+    seconds: Mapping[str, float]
+    settings: Mapping[str, Any] = {}  # in force, as the system reports them
+    # Of the build's seconds, those of a compilation before this run.
+    compiled_before: float = 0.0
 
 
 class AdamSettings(NamedTuple):

@@ -9,6 +9,7 @@ import httpstan.utils
 import numpy as np
 import pytest
 
+from experiments.baselines import stan_services
 from experiments.baselines.nuts import pymc, stan
 from experiments.bench import worker
 from experiments.bench.problems import Unavailable
@@ -53,7 +54,9 @@ def test_a_missing_package_that_is_no_peer_is_a_failure(monkeypatch):
 
 
 def test_stan_without_a_compiler_says_so(monkeypatch, tmp_path):
-    monkeypatch.setattr(stan, "BUILD", tmp_path)  # nothing is compiled there yet
+    monkeypatch.setattr(
+        stan_services, "BUILD", tmp_path
+    )  # nothing is compiled there yet
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(Unavailable, match=r"g\+\+ not found"):
@@ -87,7 +90,7 @@ def test_the_fast_split_of_stans_data_answers_as_httpstans_does():
     x = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
     data = {"N": 4, "x": x, "D": 3, "y": np.array([0, 1, 1, 0], np.int32)}
     wanted = [list(part) for part in httpstan.utils._split_data(data)]
-    assert [list(part) for part in stan._split_data(data)] == wanted
+    assert [list(part) for part in stan_services._split_data(data)] == wanted
 
 
 def test_a_stan_run_with_another_step_size_is_refused():

@@ -1,0 +1,1 @@
+"""The benchmark's posteriors in other systems, each with its own warm-up."""
