@@ -1,44 +1,35 @@
-"""The No-U-Turn sampler, multinomial, as one flat loop over many chains at once.
+"""The No-U-Turn sampler, multinomial, for many chains that do not wait for each other.
 
 Hoffman & Gelman (2014) found the trajectory by doubling it; Betancourt (2017), appendix
 A.4, draws from it by weight and stops by the generalised criterion; Stan adds two
 checks across the seam of the halves (stan-dev/stan, pull request 2800).
 
-Recursion becomes counting.  The n-th leaf (from 0) of a subtree completes as many
-nested subtrees as n has trailing one bits, so that one finished but still unmatched
-subtree is kept for each bit of n, as a binary counter keeps its carries.  One turn of
-the loop is one leapfrog of every chain still going, wherever in its own tree it is.
+One turn of the loop is one leapfrog of every chain, wherever each is in its own
+sequence of draws.  A chain begins its next transition in the turn in which its last one
+ends.  Chains are the minor axis of every array, so that what is done to all of them is
+one pass over contiguous memory.
+
+The metric is a linear map from white momentum, N(0, I), to velocity: with M the inverse
+mass and M = S S', a kick is S' gradient and a drift is S momentum.  In these coordinates
+energies and the criterion need no metric.
 """
 
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from experiments.inference import prng
-from experiments.inference.leapfrog import (
-    LogProbAndGrad,
-    PhasePoint,
-    energy,
-    kick,
-    kick_and_drift,
-)
-
-Packed = tuple[tf.Tensor, ...]
+from experiments.inference import step_size, trees
+from experiments.inference.leapfrog import LogProbAndGrad
+from experiments.inference.streams import Numbers
+from experiments.inference.trees import Draw, End, Subtree, Tree, select
 
 MAX_ENERGY_ERROR = 1000.0  # above it a trajectory has left the level set for good
 
 
-class NutsState(NamedTuple):
-    """What one transition hands the next, and all that it hands it."""
-
-    position: tf.Tensor  # [chains, dim]
-    log_prob: tf.Tensor  # [chains]
-    grad: tf.Tensor  # [chains, dim], of log_prob at position
-
-
-class NutsInfo(NamedTuple):
+class Statistics(NamedTuple):
     """What a transition tells of itself; nothing later reads it to sample."""
 
+    log_prob: tf.Tensor  # [chains], at the draw
     leapfrogs: tf.Tensor  # [chains] int32, gradients taken: the unit of cost
     depth: tf.Tensor  # [chains] int32, doublings accepted into the trajectory
     accept: tf.Tensor  # [chains], mean of min(1, exp(-energy error)) over leapfrogs
@@ -46,385 +37,354 @@ class NutsInfo(NamedTuple):
     energy: tf.Tensor  # [chains], the Hamiltonian at the start, momentum refreshed
 
 
-class _Tree(NamedTuple):
-    """The trajectory so far: its two ends, and the draw from it."""
+class Transition(NamedTuple):
+    """A transition's result."""
 
-    left: PhasePoint  # earliest in time
-    right: PhasePoint
-    sum_momentum: tf.Tensor  # [chains, dim]
-    log_weight: tf.Tensor  # [chains], log sum of exp(-energy error)
-    draw: NutsState
+    position: tf.Tensor  # [dim, chains]
+    grad: tf.Tensor  # [dim, chains]
+    statistics: Statistics
 
 
-class _Subtree(NamedTuple):
-    """The half being built, in the order in which its leaves come."""
+class Log(NamedTuple):
+    """Transitions that have ended, at most one of each chain in a row."""
 
-    leaf: tf.Tensor  # [chains] int32, leaves done
-    forward: tf.Tensor  # [chains] bool, the direction of time
-    tip: PhasePoint  # the last leaf, or the end of the tree that it grows from
-    first_momentum: tf.Tensor  # [chains, dim], of its first leaf
-    sum_momentum: tf.Tensor  # [chains, dim]
-    log_weight: tf.Tensor  # [chains]
-    draw: NutsState
-    # The unmatched subtrees of 1, 2, 4 ... leaves: [max_depth, chains, dim] each.
-    kept_first: tf.Tensor
-    kept_last: tf.Tensor
-    kept_sum: tf.Tensor
+    rows: tf.Tensor  # scalar int32, those written
+    valid: tf.Tensor  # [rows, chains] bool
+    transitions: Transition  # [rows, ...]; of no gradients unless they are asked for
 
 
-class _Loop(NamedTuple):
-    turn: tf.Tensor  # scalar int32, leapfrogs of the batch
-    going: tf.Tensor  # [chains] bool
-    tree: _Tree
-    subtree: _Subtree
-    depth: tf.Tensor  # [chains] int32
-    leapfrogs: tf.Tensor  # [chains] int32
+class Loop(NamedTuple):
+    """All that a turn hands the next; between two runs, all that is kept."""
+
+    turns: tf.Tensor  # scalar int32, of this run
+    idle: tf.Tensor  # [chains] bool: its transition has ended, no other begun
+    drawn: tf.Tensor  # [chains] int32, transitions that have ended
+    step: step_size.StepSize  # of [chains]
+    tree: Tree
+    subtree: Subtree
+    leapfrogs: tf.Tensor  # [chains] int32, of this transition
     sum_accept: tf.Tensor  # [chains]
     diverged: tf.Tensor  # [chains] bool
+    start_energy: tf.Tensor  # [chains]
+    # The last transition that ended before this one.  The log takes that of all chains
+    # at once, when one of them needs the room.
+    last: Transition
+    has_last: tf.Tensor  # [chains] bool: there is one that is not in the log
+    log: Log
 
 
-def init(position: tf.Tensor, log_prob_and_grad: LogProbAndGrad) -> NutsState:
-    """The state of chains that begin at `position` [chains, dim]: one gradient each."""
-    log_prob, grad = log_prob_and_grad(position)
-    return NutsState(position, log_prob, grad)
+class Setting(NamedTuple):
+    """What holds for a whole run of the loop, all given when it is run."""
+
+    chains: tf.Tensor  # [chains] int32: the number of each
+    num_draws: tf.Tensor  # scalar int32, of each chain
+    max_depth: tf.Tensor  # scalar int32, at most that of the tables
+    max_turns: tf.Tensor  # scalar int32
+    adapting: tf.Tensor  # scalar bool: whether step sizes are adapted
+    target_accept: tf.Tensor  # scalar, of the energy's dtype
+    scale: tf.Tensor  # the metric: [dim, chains], or [chains, dim, dim], lower
 
 
-def step(
-    seed: tf.Tensor,  # [2] int32, consumed
-    state: NutsState,
+def begin(
+    position: tf.Tensor,  # [chains, dim]
+    log_prob: tf.Tensor,  # [chains]
+    grad: tf.Tensor,  # [chains, dim]
+    step: step_size.StepSize,
     *,
-    log_prob_and_grad: LogProbAndGrad,  # [chains, dim] -> [chains], [chains, dim]
-    step_size: tf.Tensor,
-    inverse_mass: tf.Tensor,  # [dim]: ones for the identity metric
-    max_depth: int,  # static: a new value is a new trace
-    within_xla: bool = False,
-    first_chain: int = 0,
-) -> tuple[NutsState, NutsInfo]:
-    """One No-U-Turn transition of every chain; chains that are done wait, unchanged.
+    max_depth: int,
+    rows: int,
+    keep_grads: bool,
+) -> Loop:
+    """The loop before its first turn, every chain idle at its position.
 
-    within_xla: whether XLA compiles the caller, density and all; what is drawn is the
-      same, but the loop is laid out for it.
-    first_chain: the number of the first of these chains.  A chain draws by its number
-      and by nothing of the others, so that parts of a batch draw as the whole.
-
-    Betancourt (2017), A Conceptual Introduction to Hamiltonian Monte Carlo, A.4.
+    A log prob of -inf stands for one that is not known.  With a step size of 0 and one
+    doubling, a transition then computes it, and the gradient.
     """
-    chains, dim = state.position.shape  # static, as all of the loop is
-    dtype, energy_dtype = state.position.dtype, state.log_prob.dtype
-    seeds = prng.split(seed, 4)
-
-    normal = prng.normal(seeds[0], (chains, dim), dtype, first_chain)
-    start = PhasePoint(
-        state.position, normal * tf.math.rsqrt(inverse_mass), state.log_prob, state.grad
-    )
-    start_energy = energy(start, inverse_mass)
-    # [max_depth, chains]: what each doubling is decided by.
-    forwards, doubling_u = (
-        tf.transpose(prng.uniform(one, (chains, max_depth), first_chain))
-        for one in seeds[1:3]
-    )
-    forwards = forwards < 0.5
-    doubling_u = tf.cast(doubling_u, energy_dtype)
-
-    zeros = tf.zeros([chains], energy_dtype)
+    chains, dim = position.shape
+    dtype, energy_dtype = position.dtype, log_prob.dtype
     count = tf.zeros([chains], tf.int32)
     no = tf.zeros([chains], tf.bool)
-    kept = tf.zeros([max_depth, chains, dim], dtype)
-    loop = _Loop(
-        turn=tf.constant(0),
-        going=tf.ones([chains], tf.bool),
-        tree=_Tree(start, start, start.momentum, zeros, state),
-        subtree=_Subtree(
-            leaf=count,
-            forward=no,
-            tip=start,
-            first_momentum=start.momentum,
-            sum_momentum=start.momentum,
-            log_weight=zeros,
-            draw=state,
-            kept_first=kept,
-            kept_last=kept,
-            kept_sum=kept,
-        ),
-        depth=count,
+    zeros = tf.zeros([chains], energy_dtype)
+    vector = tf.zeros([dim, chains], dtype)
+    draw = Draw(tf.transpose(position), log_prob, tf.transpose(grad))
+    statistics = Statistics(log_prob, count, count, zeros, no, zeros)
+    end = End(draw.position, vector, draw.grad)
+    last = Transition(
+        draw.position, draw.grad if keep_grads else draw.grad[:0], statistics
+    )
+    return Loop(
+        turns=tf.constant(0),
+        idle=~no,
+        drawn=count,
+        step=step,
+        tree=Tree(end, end, vector, zeros, count, draw),
+        subtree=trees.empty(draw, max_depth),
         leapfrogs=count,
         sum_accept=zeros,
         diverged=no,
+        start_energy=zeros,
+        last=last,
+        has_last=no,
+        log=Log(
+            rows=tf.constant(0),
+            valid=tf.zeros([rows, chains], tf.bool),
+            transitions=tf.nest.map_structure(
+                lambda part: tf.zeros([rows, *part.shape], part.dtype), last
+            ),
+        ),
     )
 
-    def advance(current: _Loop) -> tuple[_Subtree, tf.Tensor, tf.Tensor, tf.Tensor]:
-        direction = _at_depth(forwards, current.depth)
-        subtree = _begin(current.subtree, current.tree, direction)
-        signed_step = tf.where(subtree.forward, step_size, -step_size)[:, tf.newaxis]
-        position, momentum = kick_and_drift(subtree.tip, signed_step, inverse_mass)
-        return subtree, position, momentum, signed_step
 
-    # TensorFlow's own loop hands on a few tensors faster than forty, at some
-    # microseconds each; XLA's keeps them in place, which packing would undo.
-    def pack(structure: _Loop) -> Packed:
-        return tuple(tf.nest.flatten(structure)) if within_xla else _pack(structure)
+def run(
+    loop: Loop,
+    setting: Setting,
+    numbers: Numbers,
+    log_prob_and_grad: LogProbAndGrad,  # [chains, dim] -> [chains], [chains, dim]
+    *,
+    within_xla: bool,
+) -> Loop:
+    """Runs until every chain has its draws, or something of this run is used up.
 
-    def unpack(packed: Packed) -> _Loop:
-        if within_xla:
-            return tf.nest.pack_sequence_as(loop, packed)
-        return _unpack(packed, loop)
+    That is the room in the log, the random numbers of a chain, or the turns.  The loop
+    can then be run again, with other numbers, as if it had not stopped.
 
-    # All but the gradient: some 200 small ops, which XLA makes into two.
-    @tf.function(jit_compile=True, autograph=False)
-    def next_position(packed: Packed) -> tuple[tf.Tensor, tf.Tensor]:
-        _, position, momentum, _ = advance(unpack(packed))
-        return position, momentum
+    within_xla: whether XLA compiles the caller, density and all.  Otherwise it compiles
+      the two halves of a turn, and TensorFlow runs the density between them.
+    """
+    zero = tf.constant(0)
+    loop = loop._replace(turns=zero, log=loop.log._replace(rows=zero))
+    log_rows, number_rows = loop.log.valid.shape[0], numbers.leaf_seed.shape[0]
 
-    @tf.function(jit_compile=True, autograph=False)
-    def account(
-        packed: Packed,
+    def goes_on(loop: Loop) -> tf.Tensor:
+        # A chain that ends in this turn is to find room and numbers.
+        used_up = (loop.log.rows == log_rows) | (
+            (loop.drawn < setting.num_draws)
+            & (loop.drawn - numbers.first + 1 >= number_rows)
+        )
+        going = ~loop.idle | (loop.drawn < setting.num_draws)
+        return (
+            tf.reduce_any(going)
+            & ~tf.reduce_any(used_up)
+            & (loop.turns < setting.max_turns)
+        )
+
+    def first_half(loop: Loop) -> tuple[tf.Tensor, tf.Tensor]:
+        return _kick_and_drift(loop, setting)
+
+    def second_half(
+        loop: Loop,
         position: tf.Tensor,
         momentum: tf.Tensor,
         log_prob: tf.Tensor,
         grad: tf.Tensor,
-    ) -> tuple[tf.Tensor, Packed]:
-        current = unpack(packed)
-        subtree, _, _, signed_step = advance(current)
-        tree, going = current.tree, current.going
-        begin = subtree.leaf == 0
-        tip = kick(position, momentum, log_prob, grad, signed_step)
-        energy_error = energy(tip, inverse_mass) - start_energy
-        energy_error = tf.where(
-            tf.math.is_nan(energy_error),
-            tf.constant(float("inf"), energy_dtype),
-            energy_error,
-        )
-        diverged = energy_error > MAX_ENERGY_ERROR
-        leaf_u = tf.cast(
-            prng.uniform(prng.fold_in(seeds[3], current.turn), (chains,), first_chain),
-            energy_dtype,
-        )
-        subtree = _add_leaf(subtree, tip, -energy_error, leaf_u, begin)
-        subtree, turning = _match(subtree, inverse_mass, max_depth)
+    ) -> Loop:
+        return _account(loop, setting, numbers, position, momentum, log_prob, grad)
 
-        failed = diverged | turning
-        full = (subtree.leaf == tf.bitwise.left_shift(1, current.depth)) & ~failed
-        grown, tree_turning = _grow(
-            tree, subtree, _at_depth(doubling_u, current.depth), inverse_mass
-        )
-        tree = _select(full & going, grown, tree)
-        depth = current.depth + tf.cast(full & going, tf.int32)
-        subtree = subtree._replace(leaf=tf.where(full, 0, subtree.leaf))
-        accept = tf.exp(tf.minimum(-energy_error, 0.0))
-        done = failed | (full & (tree_turning | (depth == max_depth)))
-        still_going = going & ~done
-        after = _Loop(
-            turn=current.turn + 1,
-            going=still_going,
-            tree=tree,
-            subtree=subtree,
-            depth=depth,
-            leapfrogs=current.leapfrogs + tf.cast(going, tf.int32),
-            sum_accept=current.sum_accept + tf.where(going, accept, 0.0),
-            diverged=current.diverged | (diverged & going),
-        )
-        return tf.reduce_any(still_going), pack(after)
+    if not within_xla:
+        first_half = tf.function(first_half, jit_compile=True, autograph=False)
+        second_half = tf.function(second_half, jit_compile=True, autograph=False)
 
-    def turn(_: tf.Tensor, packed: Packed) -> tuple[tf.Tensor, Packed]:
-        position, momentum = next_position(packed)
-        return account(packed, position, momentum, *log_prob_and_grad(position))
+    def turn(*parts: tf.Tensor) -> list[tf.Tensor]:
+        current = tf.nest.pack_sequence_as(loop, parts)
+        position, momentum = first_half(current)
+        log_prob, grad = log_prob_and_grad(tf.transpose(position))
+        after = second_half(current, position, momentum, log_prob, tf.transpose(grad))
+        return tf.nest.flatten(after)
 
-    _, packed = tf.while_loop(
-        lambda going, _: going,
+    parts = tf.while_loop(
+        lambda *parts: goes_on(tf.nest.pack_sequence_as(loop, parts)),
         turn,
-        (tf.constant(True), pack(loop)),
+        tf.nest.flatten(loop),
         parallel_iterations=1,
     )
-    end = unpack(packed)
-    info = NutsInfo(
-        leapfrogs=end.leapfrogs,
-        depth=end.depth,
-        accept=end.sum_accept / tf.cast(end.leapfrogs, energy_dtype),
-        diverged=end.diverged,
-        energy=start_energy,
-    )
-    return end.tree.draw, info
+    return tf.nest.pack_sequence_as(loop, parts)
 
 
-def _pack(loop: _Loop) -> Packed:
-    """All that a loop carries, in one vector for each dtype."""
-    by_dtype: dict[tf.DType, list[tf.Tensor]] = {}
-    for tensor in tf.nest.flatten(loop):
-        by_dtype.setdefault(tensor.dtype, []).append(tf.reshape(tensor, [-1]))
-    return tuple(tf.concat(parts, 0) for parts in by_dtype.values())
-
-
-def _unpack(packed: Packed, like: _Loop) -> _Loop:
-    """What `_pack` packed, in the shapes of `like`."""
-    vectors = {vector.dtype: vector for vector in packed}
-    at = dict.fromkeys(vectors, 0)
-    tensors = []
-    for tensor in tf.nest.flatten(like):
-        first, size = at[tensor.dtype], tensor.shape.num_elements()
-        part = vectors[tensor.dtype][first : first + size]
-        tensors.append(tf.reshape(part, tensor.shape))
-        at[tensor.dtype] = first + size
-    return tf.nest.pack_sequence_as(like, tensors)
-
-
-def _begin(subtree: _Subtree, tree: _Tree, direction: tf.Tensor) -> _Subtree:
-    """Where a doubling begins, the subtree set to the end of the tree it grows from."""
-    begin = subtree.leaf == 0
-    forward = tf.where(begin, direction, subtree.forward)
-    edge = _select(forward, tree.right, tree.left)
-    return subtree._replace(forward=forward, tip=_select(begin, edge, subtree.tip))
-
-
-def _add_leaf(
-    subtree: _Subtree,
-    tip: PhasePoint,
-    log_weight: tf.Tensor,  # [chains], minus the energy error
-    uniform: tf.Tensor,  # [chains]
-    begin: tf.Tensor,  # [chains] bool
-) -> _Subtree:
-    """The subtree with one leaf more, which is its draw with probability its weight."""
-    before = tf.where(
-        begin, tf.constant(-float("inf"), log_weight.dtype), subtree.log_weight
-    )
-    total = _log_add_exp(before, log_weight)
-    # The first leaf is the draw in any case; NaN, where all weights are 0, compares so.
-    take = begin | (tf.math.log(uniform) < log_weight - total)
-    leaf = NutsState(tip.position, tip.log_prob, tip.grad)
-    first = begin[:, tf.newaxis]
-    return subtree._replace(
-        leaf=subtree.leaf + 1,
-        tip=tip,
-        first_momentum=tf.where(first, tip.momentum, subtree.first_momentum),
-        sum_momentum=tf.where(first, tip.momentum, tip.momentum + subtree.sum_momentum),
-        log_weight=total,
-        draw=_select(take, leaf, subtree.draw),
-    )
-
-
-def _match(
-    subtree: _Subtree, inverse_mass: tf.Tensor, max_depth: int
-) -> tuple[_Subtree, tf.Tensor]:
-    """Keeps what the last leaf completes; tells which chains turned within it.
-
-    With n the leaf's number and k below n's trailing ones, the leaf completes the right
-    half of a subtree of 2^(k+1) leaves whose left half is the one kept for bit k.
-    """
-    number = subtree.leaf - 1  # [chains]
-    momentum = subtree.tip.momentum
-    level = tf.range(max_depth)[:, tf.newaxis]  # [max_depth, 1]
-    ones = tf.bitwise.left_shift(1, level + 1) - 1
-    matched = tf.bitwise.bitwise_and(number, ones) == ones  # [max_depth, chains]
-
-    # Level k's right half ends at this leaf: it begins where the half kept one level
-    # below does, and its sum is that of all levels below.
-    first = tf.concat([momentum[tf.newaxis], subtree.kept_first[:-1]], 0)
-    sums = momentum + tf.cumsum(subtree.kept_sum, axis=0, exclusive=True)
-    turning = _is_turning(
-        first=subtree.kept_first,
-        left_last=subtree.kept_last,
-        right_first=first,
-        last=momentum[tf.newaxis],
-        left_sum=subtree.kept_sum,
-        right_sum=sums,
-        inverse_mass=inverse_mass,
-    )
-    turning = tf.reduce_any(matched & turning, axis=0)
-
-    carries = tf.concat([tf.ones_like(matched[:1]), matched[:-1]], 0)
-    keep = (carries & ~matched)[:, :, tf.newaxis]  # the lowest bit that is 0
-    return (
-        subtree._replace(
-            kept_first=tf.where(keep, first, subtree.kept_first),
-            kept_last=tf.where(keep, momentum[tf.newaxis], subtree.kept_last),
-            kept_sum=tf.where(keep, sums, subtree.kept_sum),
+def finished(loop: Loop) -> Transition:
+    """The transitions of this loop's chains, as far as they have come."""
+    draw, last = loop.tree.draw, loop.last
+    return Transition(
+        position=draw.position,
+        grad=draw.grad[: last.grad.shape[0]],
+        statistics=Statistics(
+            log_prob=draw.log_prob,
+            leapfrogs=loop.leapfrogs,
+            depth=loop.tree.depth,
+            accept=_mean_accept(loop),
+            diverged=loop.diverged,
+            energy=loop.start_energy,
         ),
-        turning,
     )
 
 
-def _grow(
-    tree: _Tree, subtree: _Subtree, uniform: tf.Tensor, inverse_mass: tf.Tensor
-) -> tuple[_Tree, tf.Tensor]:
-    """The tree with the finished subtree joined, and whether the whole turns.
+def _kick_and_drift(loop: Loop, setting: Setting) -> tuple[tf.Tensor, tf.Tensor]:
+    """The half of a turn before its gradient: the new position, and the momentum."""
+    tip, step = loop.subtree.tip, _signed_step(loop)
+    momentum = tip.momentum + 0.5 * step * _transposed_scale(setting.scale, tip.grad)
+    return tip.position + step * _scale(setting.scale, momentum), momentum
 
-    The new half's draw is taken with probability min(1, its weight over the old one's),
-    which favours moving away.  Betancourt (2017), A.3.2, biased progressive sampling.
+
+def _account(
+    loop: Loop,
+    setting: Setting,
+    numbers: Numbers,
+    position: tf.Tensor,
+    momentum: tf.Tensor,
+    log_prob: tf.Tensor,
+    grad: tf.Tensor,
+) -> Loop:
+    """The half after the gradient: one leaf more, and what follows from it."""
+    going = ~loop.idle
+    momentum += 0.5 * _signed_step(loop) * _transposed_scale(setting.scale, grad)
+    energy_error = _energy(momentum, log_prob) - loop.start_energy
+    energy_error = tf.where(
+        tf.math.is_nan(energy_error),
+        tf.constant(float("inf"), log_prob.dtype),
+        energy_error,
+    )
+    diverged = energy_error > MAX_ENERGY_ERROR
+    leaf_u = numbers.leaf_uniform(loop.drawn, loop.leapfrogs, setting.chains)
+    subtree = trees.add_leaf(
+        loop.subtree,
+        End(position, momentum, grad),
+        Draw(position, log_prob, grad),
+        -energy_error,
+        tf.cast(leaf_u, log_prob.dtype),
+    )
+    subtree, turning = trees.match(subtree, going)
+    failed = going & (diverged | turning)
+    full = subtree.leaf == tf.bitwise.left_shift(1, loop.tree.depth)
+    full &= going & ~failed
+    accept = tf.exp(tf.minimum(-energy_error, 0.0))
+    loop = loop._replace(
+        turns=loop.turns + 1,
+        subtree=subtree,
+        leapfrogs=loop.leapfrogs + tf.cast(going, tf.int32),
+        sum_accept=loop.sum_accept + tf.where(going, accept, 0.0),
+        diverged=loop.diverged | (diverged & going),
+    )
+    can_begin = loop.idle & (loop.drawn < setting.num_draws)
+    return _if_any(
+        full | failed | can_begin,
+        lambda loop: _join(loop, setting, numbers, full, failed),
+        loop,
+    )
+
+
+def _join(
+    loop: Loop, setting: Setting, numbers: Numbers, full: tf.Tensor, failed: tf.Tensor
+) -> Loop:
+    """What a full or failed subtree entails: a larger tree, or the next transition.
+
+    Each chain of neither kind is left as it is, but those that are idle begin.
     """
-    forward = subtree.forward
-    far = _select(forward, tree.left, tree.right).momentum
-    near = _select(forward, tree.right, tree.left).momentum
-    turning = _is_turning(
-        first=far,
-        left_last=near,
-        right_first=subtree.first_momentum,
-        last=subtree.tip.momentum,
-        left_sum=tree.sum_momentum,
-        right_sum=subtree.sum_momentum,
-        inverse_mass=inverse_mass,
+    doubling_u = numbers.doubling_uniform(loop.drawn, loop.tree.depth)
+    grown, tree_turning = trees.grow(loop.tree, loop.subtree, doubling_u)
+    tree = select(full, grown, loop.tree)
+    ends = failed | (full & (tree_turning | (tree.depth >= setting.max_depth)))
+    drawn = loop.drawn + tf.cast(ends, tf.int32)
+    adapted = step_size.update(loop.step, _mean_accept(loop), setting.target_accept)
+    loop = loop._replace(
+        tree=tree,
+        idle=loop.idle | ends,
+        drawn=drawn,
+        step=select(ends & setting.adapting, adapted, loop.step),
     )
-    take = tf.math.log(uniform) < subtree.log_weight - tree.log_weight
-    grown = _Tree(
-        left=_select(forward, tree.left, subtree.tip),
-        right=_select(forward, subtree.tip, tree.right),
-        sum_momentum=tree.sum_momentum + subtree.sum_momentum,
-        log_weight=_log_add_exp(tree.log_weight, subtree.log_weight),
-        draw=_select(take, subtree.draw, tree.draw),
+    begins = loop.idle & (drawn < setting.num_draws)
+    loop = _if_any(begins & loop.has_last, _write_log, loop)
+
+    draw, momentum = tree.draw, numbers.momentum(drawn)
+    start = End(draw.position, momentum, draw.grad)
+    zeros, count = tf.zeros_like(loop.sum_accept), tf.zeros_like(drawn)
+    fresh = Tree(start, start, momentum, zeros, count, draw)
+    subtree, ended = loop.subtree, finished(loop)
+    loop = loop._replace(
+        idle=loop.idle & ~begins,
+        tree=select(begins, fresh, tree),
+        leapfrogs=tf.where(begins, count, loop.leapfrogs),
+        sum_accept=tf.where(begins, zeros, loop.sum_accept),
+        diverged=loop.diverged & ~begins,
+        start_energy=tf.where(
+            begins, _energy(momentum, draw.log_prob), loop.start_energy
+        ),
+        last=select(begins, ended, loop.last),
+        has_last=tf.where(begins, drawn > 0, loop.has_last),
     )
-    return grown, turning
-
-
-def _is_turning(
-    *,
-    first: tf.Tensor,
-    left_last: tf.Tensor,
-    right_first: tf.Tensor,
-    last: tf.Tensor,
-    left_sum: tf.Tensor,
-    right_sum: tf.Tensor,
-    inverse_mass: tf.Tensor,
-) -> tf.Tensor:
-    """Whether a trajectory of two halves turns back on itself: [...] of [..., dim].
-
-    It goes on while its summed momentum points along the velocity at both its ends; and
-    so for the left half with the right's first leaf, and the right half with the left's
-    last, without which a half turn that ends in the seam goes unseen.
-    """
-
-    def apart(summed: tf.Tensor, one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
-        direction = inverse_mass * summed
-        ends = tf.stack(
-            [one + tf.zeros_like(direction), other + tf.zeros_like(direction)]
+    tree, joined = loop.tree, full | begins
+    forward = tf.where(
+        joined, numbers.is_forward(drawn, tree.depth), subtree.forward
+    )
+    edge = select(forward, tree.right, tree.left)
+    return loop._replace(
+        subtree=subtree._replace(
+            leaf=tf.where(joined, 0, subtree.leaf),
+            forward=forward,
+            tip=select(joined, edge, subtree.tip),
         )
-        return tf.reduce_all(tf.reduce_sum(direction * ends, axis=-1) > 0, axis=0)
-
-    return ~(
-        apart(left_sum + right_sum, first, last)
-        & apart(left_sum + right_first, first, right_first)
-        & apart(right_sum + left_last, left_last, last)
     )
 
 
-def _at_depth(table: tf.Tensor, depth: tf.Tensor) -> tf.Tensor:
-    """Row depth[i] of column i of `table` [max_depth, chains]: [chains]."""
-    row = tf.minimum(depth, table.shape[0] - 1)
-    hot = tf.range(table.shape[0])[:, tf.newaxis] == row
-    if table.dtype == tf.bool:
-        return tf.reduce_any(table & hot, axis=0)
-    return tf.reduce_sum(tf.where(hot, table, 0.0), axis=0)
+def _write_log(loop: Loop) -> Loop:
+    """The last transitions of all chains in the log's next row."""
+    log = loop.log
+
+    def put(rows: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
+        if value.shape.num_elements() == 0:
+            return rows
+        return tf.tensor_scatter_nd_update(rows, [[log.rows]], value[tf.newaxis])
+
+    return loop._replace(
+        has_last=tf.zeros_like(loop.has_last),
+        log=Log(
+            rows=log.rows + 1,
+            valid=put(log.valid, loop.has_last),
+            transitions=tf.nest.map_structure(put, log.transitions, loop.last),
+        ),
+    )
 
 
-def _select[State: NamedTuple](chosen: tf.Tensor, one: State, other: State) -> State:
-    """`one` for the chains chosen ([chains] bool) and `other` for the rest."""
+def _if_any(needed, function, loop: Loop) -> Loop:
+    """`function(loop)` if any chain needs it.
 
-    def select(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-        return tf.where(chosen if a.shape.rank == 1 else chosen[:, tf.newaxis], a, b)
+    It is a loop of one turn or none: XLA writes into a loop's arrays in place, and
+    copies those that a conditional hands on.
+    """
+    _, loop = tf.while_loop(
+        lambda needed, _: needed,
+        lambda _, loop: (tf.constant(False), function(loop)),
+        (tf.reduce_any(needed), loop),
+        parallel_iterations=1,
+    )
+    return loop
 
-    return tf.nest.map_structure(select, one, other)
+
+def _mean_accept(loop: Loop) -> tf.Tensor:
+    count = tf.maximum(loop.leapfrogs, 1)
+    return loop.sum_accept / tf.cast(count, loop.sum_accept.dtype)
 
 
-def _log_add_exp(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """log(exp(a) + exp(b)), -inf where both are."""
-    high = tf.maximum(a, b)
-    low = tf.minimum(a, b)
-    difference = tf.where(low == -float("inf"), low, low - high)
-    return high + tf.math.log1p(tf.exp(difference))
+def _energy(momentum: tf.Tensor, log_prob: tf.Tensor) -> tf.Tensor:
+    """The Hamiltonian of each chain, less the kinetic part's constant: [chains]."""
+    kinetic = 0.5 * tf.reduce_sum(tf.square(momentum), axis=0)
+    return tf.cast(kinetic, log_prob.dtype) - log_prob
+
+
+def _signed_step(loop: Loop) -> tf.Tensor:
+    """The step of each chain in its direction of time, 0 for those that are idle."""
+    step = loop.step.value
+    step = tf.where(loop.subtree.forward, step, -step)
+    step = tf.where(loop.idle, tf.zeros_like(step), step)
+    return tf.cast(step, loop.tree.draw.position.dtype)
+
+
+def _scale(scale: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
+    """S times each chain's vector [dim, chains]."""
+    if scale.shape.rank == 2:
+        return scale * vector
+    return tf.einsum("cij,jc->ic", scale, vector)
+
+
+def _transposed_scale(scale: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
+    if scale.shape.rank == 2:
+        return scale * vector
+    return tf.einsum("cji,jc->ic", scale, vector)
