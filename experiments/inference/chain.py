@@ -1,13 +1,13 @@
-"""Runs chains of NUTS transitions in one compiled loop, by the chunk."""
+"""Chains of NUTS with a given step size and metric, by the chunk."""
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from experiments.inference import nuts, prng
+from experiments.inference import metric, prng
+from experiments.inference.kernel import Kernel, State, compile_kernel
 from experiments.inference.leapfrog import (
     LogProbAndGrad,
     PhasePoint,
@@ -15,128 +15,8 @@ from experiments.inference.leapfrog import (
     leapfrog,
 )
 from experiments.inference.samples import Samples
-from experiments.inference.settings import SamplerSettings
-
-Buffers = tuple[tf.Tensor, ...]
-
-
-class Kernel(NamedTuple):
-    """Two compiled functions, each traced once for chunks of any length."""
-
-    chunk_size: int  # draws at most in one run
-    init: Any  # position [chains, dim] -> NutsState
-    run: Any  # (seed, first, num, state, step_size) -> NutsState, buffers
-
-
-def compile_kernel(
-    log_prob_and_grad: LogProbAndGrad,
-    *,
-    num_chains: int,
-    dim: int,
-    max_depth: int,
-    chunk_size: int,
-    dtype: tf.DType = tf.float32,
-    inverse_mass: np.ndarray | None = None,  # [dim]; None: the identity metric
-    jit_compile: bool = True,
-    first_chain: int = 0,
-) -> Kernel:
-    """The sampler of one log density, compiled for chunks of up to `chunk_size` draws.
-
-    jit_compile: whether XLA compiles the whole loop with the density in it.  Otherwise
-      it compiles the sampler's own work, and TensorFlow runs the density as it is.
-    first_chain: the number of the first chain.  A chain's random numbers depend on the
-      seed and its number: chains 2 and 3 alone draw as they do in a kernel of four.
-    """
-    if inverse_mass is None:
-        inverse_mass = np.ones(dim)
-    if np.shape(inverse_mass) != (dim,) or not np.all(np.greater(inverse_mass, 0)):
-        raise ValueError(
-            f"inverse_mass: given {inverse_mass}, wanted {dim} numbers above 0"
-        )
-    inverse_mass = tf.constant(inverse_mass, dtype)
-    shape = (num_chains, dim)
-
-    @tf.function(
-        jit_compile=jit_compile,
-        autograph=False,
-        input_signature=[tf.TensorSpec(shape, dtype)],
-    )
-    def init(position: tf.Tensor) -> nuts.NutsState:
-        return nuts.init(position, log_prob_and_grad)
-
-    log_prob_dtype = init.get_concrete_function().output_dtypes.log_prob
-    state_spec = nuts.NutsState(
-        position=tf.TensorSpec(shape, dtype),
-        log_prob=tf.TensorSpec([num_chains], log_prob_dtype),
-        grad=tf.TensorSpec(shape, dtype),
-    )
-    scalar = tf.TensorSpec([], tf.int32)
-
-    @tf.function(
-        jit_compile=jit_compile,
-        autograph=False,
-        input_signature=[
-            tf.TensorSpec([2], tf.int32),
-            scalar,
-            scalar,
-            state_spec,
-            tf.TensorSpec([], dtype),
-        ],
-    )
-    def run(
-        seed: tf.Tensor,
-        first: tf.Tensor,
-        num: tf.Tensor,
-        state: nuts.NutsState,
-        step_size: tf.Tensor,
-    ) -> tuple[nuts.NutsState, Buffers]:
-        def transition(
-            i: tf.Tensor, state: nuts.NutsState, buffers: Buffers
-        ) -> tuple[tf.Tensor, nuts.NutsState, Buffers]:
-            # The seed depends on the draw's number, and so not on the chunks' length.
-            state, info = nuts.step(
-                prng.fold_in(seed, first + i),
-                state,
-                log_prob_and_grad=log_prob_and_grad,
-                step_size=step_size,
-                inverse_mass=inverse_mass,
-                max_depth=max_depth,
-                within_xla=jit_compile,
-                first_chain=first_chain,
-            )
-            draw = (state.position, state.log_prob, *info)
-            buffers = tuple(
-                tf.tensor_scatter_nd_update(buffer, [[i]], value[tf.newaxis])
-                for buffer, value in zip(buffers, draw, strict=True)
-            )
-            return i + 1, state, buffers
-
-        def buffer(shape: tuple[int, ...], dtype: tf.DType) -> tf.Tensor:
-            return tf.zeros((chunk_size, num_chains, *shape), dtype)
-
-        buffers = (  # in the order of Samples
-            buffer((dim,), dtype),
-            buffer((), log_prob_dtype),
-            buffer((), tf.int32),
-            buffer((), tf.int32),
-            buffer((), log_prob_dtype),
-            buffer((), tf.bool),
-            buffer((), log_prob_dtype),
-        )
-        _, state, buffers = tf.while_loop(
-            lambda i, state, buffers: i < num,
-            transition,
-            (tf.constant(0), state, buffers),
-            parallel_iterations=1,
-        )
-        return state, buffers
-
-    # Compiles everything, so that the first real call only runs.  It takes one
-    # leapfrog, since a step size of NaN diverges at once.
-    state = init(tf.zeros(shape, dtype))
-    run(tf.zeros([2], tf.int32), 0, 1, state, tf.constant(float("nan"), dtype))
-    return Kernel(chunk_size, init, run)
-
+from experiments.inference.settings import SamplerSettings, check_count
+from experiments.inference.step_size import StepSize
 
 def sample_chunks(
     kernel: Kernel,
@@ -147,31 +27,63 @@ def sample_chunks(
     num_results: int,
     chunk_size: int,
     num_done: int = 0,
+    inverse_mass: np.ndarray | None = None,  # [dim]; None: the identity metric
 ) -> Iterator[Samples]:
     """Yields `num_results` draws of every chain, `chunk_size` at a time.
 
-    chunk_size: at most the one that the kernel was compiled for.  The draws do not
-      depend on it.
+    chunk_size: the draws do not depend on it.
     num_done: the number of draws made in an earlier run, the last of which is `start`.
 
-    Raises ValueError when the log density or its gradient is not finite at `start`, and
-    when `chunk_size` is larger than the kernel's.
+    Raises ValueError when the log density or its gradient is not finite at `start`.
     """
-    if not 1 <= chunk_size <= kernel.chunk_size:
-        raise ValueError(
-            f"chunk_size: given {chunk_size}, wanted 1 to {kernel.chunk_size}, "
-            "which the kernel was compiled for"
-        )
-    dtype = kernel.init.input_signature[0].dtype
-    state = kernel.init(tf.constant(start, dtype))
+    check_count("chunk_size", chunk_size)
+    chains, dim = kernel.num_chains, kernel.dim
+    scale = np.broadcast_to(metric.to_scale(inverse_mass, "diagonal", chains, dim), (chains, dim))
+    state = evaluate_start(kernel, start, scale=scale, seed=seed)
+    if num_results == num_done:
+        return
+    for draws, _, _ in kernel.stream(
+        state,
+        first_draw=num_done,
+        num_draws=num_results - num_done,
+        step=_constant_step(chains, step_size),
+        scale=scale,
+        max_depth=kernel.max_depth,
+        adapting=False,
+        target_accept=0.8,
+        seed=seed,
+        chunk_size=chunk_size,
+    ):
+        yield draws.samples()
+
+
+def evaluate_start(
+    kernel: Kernel, start: np.ndarray, *, scale: np.ndarray, seed: tf.Tensor
+) -> State:
+    """The log prob and gradient at `start` [chains, dim], by the compiled kernel.
+
+    Raises ValueError when they are not finite.
+    """
+    chains, dim = kernel.num_chains, kernel.dim
+    # From a log prob of -inf, a step of size 0 is accepted where it is finite.
+    state, _, _ = kernel.run(
+        State(np.asarray(start), np.full(chains, -np.inf), np.zeros((chains, dim))),
+        first_draw=0,
+        num_draws=1,
+        step=_constant_step(chains, 0.0),
+        scale=scale,
+        max_depth=1,
+        adapting=False,
+        target_accept=0.8,
+        seed=seed,
+    )
     _check_start(state)
-    step = tf.constant(step_size, dtype)
-    for first in range(num_done, num_results, chunk_size):
-        num = min(chunk_size, num_results - first)
-        state, buffers = kernel.run(
-            seed, tf.constant(first), tf.constant(num), state, step
-        )
-        yield Samples(*(np.moveaxis(part.numpy()[:num], 0, 1) for part in buffers))
+    return state
+
+
+def _constant_step(chains: int, size: float) -> StepSize:
+    zeros = np.zeros(chains)
+    return StepSize(np.full(chains, size, np.float64), zeros, zeros, zeros, zeros)
 
 
 def energy_error(
@@ -212,8 +124,8 @@ def energy_error(
     return run(start, tf.constant(step_size, start.dtype)).numpy().T
 
 
-def _check_start(state: nuts.NutsState) -> None:
-    log_prob, grad = state.log_prob.numpy(), state.grad.numpy()
+def _check_start(state: State) -> None:
+    _, log_prob, grad = state
     bad = ~np.isfinite(log_prob) | ~np.isfinite(grad).all(axis=-1)
     if bad.any():
         chain = int(np.argmax(bad))
@@ -253,8 +165,6 @@ def prepare(
         num_chains=num_chains,
         dim=dim,
         max_depth=settings.max_depth,
-        chunk_size=settings.num_results,
-        dtype=getattr(log_prob_and_grad, "dtype", tf.float32),
         jit_compile=jit_compile,
     )
     calls = itertools.count()

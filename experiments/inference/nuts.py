@@ -16,10 +16,12 @@ energies and the criterion need no metric.
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from experiments.inference import step_size, trees
 from experiments.inference.leapfrog import LogProbAndGrad
+from experiments.inference.step_size import StepSize
 from experiments.inference.streams import Numbers
 from experiments.inference.trees import Draw, End, Subtree, Tree, select
 
@@ -59,7 +61,7 @@ class Loop(NamedTuple):
     turns: tf.Tensor  # scalar int32, of this run
     idle: tf.Tensor  # [chains] bool: its transition has ended, no other begun
     drawn: tf.Tensor  # [chains] int32, transitions that have ended
-    step: step_size.StepSize  # of [chains]
+    step: StepSize  # of [chains]
     tree: Tree
     subtree: Subtree
     leapfrogs: tf.Tensor  # [chains] int32, of this transition
@@ -77,7 +79,8 @@ class Setting(NamedTuple):
     """What holds for a whole run of the loop, all given when it is run."""
 
     chains: tf.Tensor  # [chains] int32: the number of each
-    num_draws: tf.Tensor  # scalar int32, of each chain
+    num_draws: tf.Tensor  # scalar int32, of each chain: then it stays idle
+    until: tf.Tensor  # scalar int32, draws of every chain at which the run ends
     max_depth: tf.Tensor  # scalar int32, at most that of the tables
     max_turns: tf.Tensor  # scalar int32
     adapting: tf.Tensor  # scalar bool: whether step sizes are adapted
@@ -86,39 +89,44 @@ class Setting(NamedTuple):
 
 
 def begin(
-    position: tf.Tensor,  # [chains, dim]
-    log_prob: tf.Tensor,  # [chains]
-    grad: tf.Tensor,  # [chains, dim]
-    step: step_size.StepSize,
+    position: np.ndarray,  # [chains, dim]
+    log_prob: np.ndarray,  # [chains]
+    grad: np.ndarray,  # [chains, dim]
+    step: StepSize,
     *,
+    idle_for_good: np.ndarray,  # [chains] bool: those that draw nothing
+    num_draws: int,
     max_depth: int,
     rows: int,
     keep_grads: bool,
 ) -> Loop:
-    """The loop before its first turn, every chain idle at its position.
+    """The loop before its first turn, every chain idle at its position, in NumPy.
 
     A log prob of -inf stands for one that is not known.  With a step size of 0 and one
     doubling, a transition then computes it, and the gradient.
     """
     chains, dim = position.shape
-    dtype, energy_dtype = position.dtype, log_prob.dtype
-    count = tf.zeros([chains], tf.int32)
-    no = tf.zeros([chains], tf.bool)
-    zeros = tf.zeros([chains], energy_dtype)
-    vector = tf.zeros([dim, chains], dtype)
-    draw = Draw(tf.transpose(position), log_prob, tf.transpose(grad))
-    statistics = Statistics(log_prob, count, count, zeros, no, zeros)
-    end = End(draw.position, vector, draw.grad)
+    count = np.zeros(chains, np.int32)
+    no = np.zeros(chains, bool)
+    zeros = np.zeros_like(log_prob)
+    vector = np.zeros((dim, chains), position.dtype)
+    kept = np.zeros((max_depth, dim, chains), position.dtype)
+    draw = Draw(position.T, log_prob, grad.T)
+    end = End(position.T, vector, grad.T)
     last = Transition(
-        draw.position, draw.grad if keep_grads else draw.grad[:0], statistics
+        position.T,
+        grad.T if keep_grads else grad.T[:0],
+        Statistics(log_prob, count, count, zeros, no, zeros),
     )
     return Loop(
-        turns=tf.constant(0),
+        turns=np.int32(0),
         idle=~no,
-        drawn=count,
+        drawn=np.where(idle_for_good, num_draws, 0).astype(np.int32),
         step=step,
         tree=Tree(end, end, vector, zeros, count, draw),
-        subtree=trees.empty(draw, max_depth),
+        subtree=Subtree(
+            count, no, end, vector, vector, zeros, draw, kept, kept, kept
+        ),
         leapfrogs=count,
         sum_accept=zeros,
         diverged=no,
@@ -126,10 +134,10 @@ def begin(
         last=last,
         has_last=no,
         log=Log(
-            rows=tf.constant(0),
-            valid=tf.zeros([rows, chains], tf.bool),
+            rows=np.int32(0),
+            valid=np.zeros((rows, chains), bool),
             transitions=tf.nest.map_structure(
-                lambda part: tf.zeros([rows, *part.shape], part.dtype), last
+                lambda part: np.zeros((rows, *part.shape), part.dtype), last
             ),
         ),
     )
@@ -143,7 +151,7 @@ def run(
     *,
     within_xla: bool,
 ) -> Loop:
-    """Runs until every chain has its draws, or something of this run is used up.
+    """Runs until every chain has `until` draws, or something of this run is used up.
 
     That is the room in the log, the random numbers of a chain, or the turns.  The loop
     can then be run again, with other numbers, as if it had not stopped.
@@ -161,9 +169,8 @@ def run(
             (loop.drawn < setting.num_draws)
             & (loop.drawn - numbers.first + 1 >= number_rows)
         )
-        going = ~loop.idle | (loop.drawn < setting.num_draws)
         return (
-            tf.reduce_any(going)
+            tf.reduce_any(loop.drawn < setting.until)
             & ~tf.reduce_any(used_up)
             & (loop.turns < setting.max_turns)
         )

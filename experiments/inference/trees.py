@@ -55,24 +55,6 @@ class Subtree(NamedTuple):
     kept_sum: tf.Tensor
 
 
-def empty(draw: Draw, max_depth: int) -> Subtree:
-    """A subtree without leaves, in the shapes of `draw`."""
-    vector = tf.zeros_like(draw.position)
-    kept = tf.zeros([max_depth, *draw.position.shape], vector.dtype)
-    return Subtree(
-        leaf=tf.zeros(draw.log_prob.shape, tf.int32),
-        forward=tf.zeros(draw.log_prob.shape, tf.bool),
-        tip=End(draw.position, vector, draw.grad),
-        first_momentum=vector,
-        sum_momentum=vector,
-        log_weight=tf.zeros_like(draw.log_prob),
-        draw=draw,
-        kept_first=kept,
-        kept_last=kept,
-        kept_sum=kept,
-    )
-
-
 def add_leaf(
     subtree: Subtree,
     tip: End,

@@ -86,7 +86,6 @@ def sample(
         num_chains=num_chains,
         dim=density.dim,
         max_depth=settings.max_depth,
-        chunk_size=chunk_size,
         jit_compile=within_xla(blocks),
         first_chain=first_chain,
     )
