@@ -1,7 +1,8 @@
 """Inference over functions: a log density and its gradient in, draws out.
 
-`sample` draws.  `summarize` judges the draws, `constrain_draws` returns them by name
-and `to_datatree` as ArviZ takes them, to which `predict` adds predictions.
+`sample_nuts` warms up and draws; `sample` draws with a step size as given.  `summarize`
+judges draws, `constrain_draws` returns them by name and `to_datatree` as ArviZ takes
+them, to which `predict` adds predictions.
 """
 
 import importlib
@@ -13,6 +14,7 @@ from experiments.inference.settings import SamplerSettings
 if TYPE_CHECKING:
     from experiments.inference.chain import sample
     from experiments.inference.results import constrain_draws, predict, to_datatree
+    from experiments.inference.sampling import sample_nuts
     from experiments.inference.summary import Summary, summarize
 
 __all__ = [
@@ -22,12 +24,14 @@ __all__ = [
     "constrain_draws",
     "predict",
     "sample",
+    "sample_nuts",
     "summarize",
     "to_datatree",
 ]
 
 _MODULES = {
     "sample": "chain",
+    "sample_nuts": "sampling",
     "constrain_draws": "results",
     "predict": "results",
     "to_datatree": "results",

@@ -18,6 +18,7 @@ from experiments.inference.samples import Samples
 from experiments.inference.settings import SamplerSettings, check_count
 from experiments.inference.step_size import StepSize
 
+
 def sample_chunks(
     kernel: Kernel,
     *,
@@ -38,7 +39,9 @@ def sample_chunks(
     """
     check_count("chunk_size", chunk_size)
     chains, dim = kernel.num_chains, kernel.dim
-    scale = np.broadcast_to(metric.to_scale(inverse_mass, "diagonal", chains, dim), (chains, dim))
+    scale = np.broadcast_to(
+        metric.to_scale(inverse_mass, "diagonal", chains, dim), (chains, dim)
+    )
     state = evaluate_start(kernel, start, scale=scale, seed=seed)
     if num_results == num_done:
         return

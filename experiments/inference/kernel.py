@@ -332,11 +332,11 @@ class _TileRun:
         )
         needed = int(index.max()) + 1
         if self._buffers is None or needed > self._buffers.draws.shape[1]:
-            self._grow(arrays, needed)
+            self._buffers = self._grown(arrays, needed)
         for buffer, array in zip(self._buffers, arrays, strict=True):
             buffer[chain, index] = array[row, chain]
 
-    def _grow(self, like: Draws, needed: int) -> None:
+    def _grown(self, like: Draws, needed: int) -> Draws:
         left = self._num_draws - self._start
         size = min(max(2 * needed, 64), left)
 
@@ -347,9 +347,7 @@ class _TileRun:
             return new
 
         old = self._buffers or [None] * len(like)
-        self._buffers = Draws(
-            *(larger(*pair) for pair in zip(old, like, strict=True))
-        )
+        return Draws(*(larger(*pair) for pair in zip(old, like, strict=True)))
 
     def take(self, first: int, end: int) -> Draws:
         """Draws `first` to `end` - 1 of every chain, which the buffers then drop."""

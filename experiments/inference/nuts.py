@@ -9,11 +9,12 @@ sequence of draws.  A chain begins its next transition in the turn in which its 
 ends.  Chains are the minor axis of every array, so that what is done to all of them is
 one pass over contiguous memory.
 
-The metric is a linear map from white momentum, N(0, I), to velocity: with M the inverse
-mass and M = S S', a kick is S' gradient and a drift is S momentum.  In these coordinates
+The metric is a linear map from white momentum, N(0, I), to velocity.  With M = S S' the
+inverse mass, a kick is S' gradient and a drift is S momentum.  In these coordinates,
 energies and the criterion need no metric.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -124,9 +125,7 @@ def begin(
         drawn=np.where(idle_for_good, num_draws, 0).astype(np.int32),
         step=step,
         tree=Tree(end, end, vector, zeros, count, draw),
-        subtree=Subtree(
-            count, no, end, vector, vector, zeros, draw, kept, kept, kept
-        ),
+        subtree=Subtree(count, no, end, vector, vector, zeros, draw, kept, kept, kept),
         leapfrogs=count,
         sum_accept=zeros,
         diverged=no,
@@ -318,9 +317,7 @@ def _join(
         has_last=tf.where(begins, drawn > 0, loop.has_last),
     )
     tree, joined = loop.tree, full | begins
-    forward = tf.where(
-        joined, numbers.is_forward(drawn, tree.depth), subtree.forward
-    )
+    forward = tf.where(joined, numbers.is_forward(drawn, tree.depth), subtree.forward)
     edge = select(forward, tree.right, tree.left)
     return loop._replace(
         subtree=subtree._replace(
@@ -350,7 +347,7 @@ def _write_log(loop: Loop) -> Loop:
     )
 
 
-def _if_any(needed, function, loop: Loop) -> Loop:
+def _if_any(needed: tf.Tensor, function: Callable[[Loop], Loop], loop: Loop) -> Loop:
     """`function(loop)` if any chain needs it.
 
     It is a loop of one turn or none: XLA writes into a loop's arrays in place, and

@@ -86,9 +86,7 @@ def uniforms(streams: Stream, start: tf.Tensor, num: int) -> tf.Tensor:
     blocks = num // 2 + 1  # from the one that holds the first, of two elements each
     block = start // 2 + tf.range(blocks)[:, tf.newaxis]
     shape = [streams.key_0.shape[0], *block.shape]
-    wide = Stream(
-        *(tf.broadcast_to(part[:, tf.newaxis, :], shape) for part in streams)
-    )
+    wide = Stream(*(tf.broadcast_to(part[:, tf.newaxis, :], shape) for part in streams))
     low_0, high_0, low_1, high_1 = words(wide, tf.broadcast_to(block, shape), loop=True)
     pairs = tf.stack([_unit(low_0, high_0), _unit(low_1, high_1)], axis=2)
     flat = tf.reshape(pairs, [shape[0], 2 * blocks, shape[2]])

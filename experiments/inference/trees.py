@@ -140,12 +140,13 @@ def match(subtree: Subtree, going: tf.Tensor) -> tuple[Subtree, tf.Tensor]:
 
     def keep_level(level: tf.Tensor, *kept: tf.Tensor) -> tuple[tf.Tensor, ...]:
         here = lowest == level
-        return level + 1, *(
-            tf.tensor_scatter_nd_update(
-                table, [[level]], tf.where(here, new, tf.gather(table, level))[tf.newaxis]
-            )
-            for table, new in zip(kept, (first, momentum, sums), strict=True)
-        )
+
+        def put(table: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
+            kept = tf.where(here, new, tf.gather(table, level))
+            return tf.tensor_scatter_nd_update(table, [[level]], kept[tf.newaxis])
+
+        new = (first, momentum, sums)
+        return level + 1, *(put(*pair) for pair in zip(kept, new, strict=True))
 
     last_level = tf.minimum(tf.reduce_max(lowest), max_depth - 1)
     _, kept_first, kept_last, kept_sum = tf.while_loop(
@@ -163,9 +164,7 @@ def match(subtree: Subtree, going: tf.Tensor) -> tuple[Subtree, tf.Tensor]:
     return subtree._replace(**kept), turning
 
 
-def grow(
-    tree: Tree, subtree: Subtree, uniform: tf.Tensor
-) -> tuple[Tree, tf.Tensor]:
+def grow(tree: Tree, subtree: Subtree, uniform: tf.Tensor) -> tuple[Tree, tf.Tensor]:
     """The tree with the finished subtree joined, and whether the whole turns.
 
     The new half's draw is taken with probability min(1, its weight over the old one's),

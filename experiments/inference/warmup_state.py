@@ -19,9 +19,17 @@ class Kernel(Protocol):
     [chains, dim]. The draws are an object with arrays of [chains, num, ...].
     """
 
-    num_chains: int
-    dim: int
-    first_chain: int
+    @property
+    def num_chains(self) -> int:
+        """The number of chains."""
+
+    @property
+    def dim(self) -> int:
+        """The number of coordinates."""
+
+    @property
+    def first_chain(self) -> int:
+        """The number of the first chain."""
 
     def run(
         self,

@@ -1,0 +1,251 @@
+"""Draws from a posterior: starts, warm-up and NUTS, in one call or by the chunk."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from experiments.inference import chain, warmup
+from experiments.inference.kernel import Kernel, compile_kernel
+from experiments.inference.leapfrog import LogProbAndGrad, value_and_gradient
+from experiments.inference.memory import check_bytes
+from experiments.inference.metric import Kind
+from experiments.inference.results import to_datatree
+from experiments.inference.samples import Samples, concatenate
+from experiments.inference.settings import STATISTICS_BYTES, check_count
+from experiments.inference.step_size import StepSize
+from experiments.inference.warmup_state import Warmup, WarmupSettings, WarmupState
+
+CHUNK_SIZE = 250  # draws of each chain between two looks at them
+
+
+class DrawingState(NamedTuple):
+    """What draws go on from, besides what the warm-up found."""
+
+    num_done: np.ndarray  # scalar int64, draws kept of each chain
+    position: np.ndarray  # [chains, dim], the last of them
+
+
+class Chunk(NamedTuple):
+    """Some draws of every chain, and all that is needed to go on from them."""
+
+    samples: Samples
+    warmup_state: WarmupState
+    warmup: Warmup | None  # None: these are warm-up draws
+    drawing: DrawingState | None
+
+
+def compile_posterior(
+    posterior: Any,
+    settings: WarmupSettings,
+    *,
+    num_chains: int,
+    dim: int | None = None,
+    jit_compile: bool = True,
+    first_chain: int = 0,
+) -> Kernel:
+    """The sampler of a posterior, or of a log prob function of `dim` coordinates.
+
+    posterior: of `ppl.posterior`; or a function from positions [chains, dim] to log
+      probs [chains], whose gradient is then found by autodiff.
+
+    Raises ValueError for a number of chains below 1, and without a dimension.
+    """
+    check_count("num_chains", num_chains)
+    density, dim = _density(posterior, dim)
+    return compile_kernel(
+        density,
+        num_chains=num_chains,
+        dim=dim,
+        max_depth=settings.max_depth,
+        jit_compile=jit_compile,
+        first_chain=first_chain,
+        keep_grads=settings.metric == "gradient",
+    )
+
+
+def chunks(
+    kernel: Kernel,
+    settings: WarmupSettings,
+    *,
+    num_draws: int,
+    seed: tf.Tensor,  # [2] int32
+    posterior: Any = None,
+    start: Any = None,
+    chunk_size: int = CHUNK_SIZE,
+    warmup_state: WarmupState | None = None,
+    drawing: DrawingState | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Chunk]:
+    """Yields the draws of warm-up and then those to keep, some of each chain at a time.
+
+    The draws do not depend on the chunks' size, nor on where a run went on from.
+
+    start: see `starts.given_positions`; None: uniform(-2, 2) with retries.
+    warmup_state, drawing: of an earlier chunk, to go on from it.
+    should_stop: when it returns True, the run ends with the chunk that it is in.
+
+    Raises ValueError where no chain can start, and for an improper posterior.
+    """
+    check_count("num_draws", num_draws)
+    check_count("chunk_size", chunk_size)
+    density = posterior.log_prob_and_grad if hasattr(posterior, "dim") else None
+    named = posterior if hasattr(posterior, "names") else None
+    state = warmup_state
+    if state is None:
+        state = warmup.begin(
+            kernel,
+            settings,
+            seed=seed,
+            start=start,
+            posterior=named,
+            log_prob_and_grad=density,
+        )
+    while state.num_done < settings.num_warmup:
+        if should_stop():
+            return
+        state, draws = warmup.advance(
+            kernel,
+            settings,
+            state,
+            seed=seed,
+            chunk_size=chunk_size,
+            posterior=named,
+        )
+        yield Chunk(draws.samples(), state, None, None)
+    found = warmup.result(settings, state)
+    scale = np.broadcast_to(found.scale, (kernel.num_chains, *found.scale.shape[1:]))
+    position = found.position if drawing is None else drawing.position
+    num_done = 0 if drawing is None else int(drawing.num_done)
+    if num_done >= num_draws:
+        return
+    zeros = np.zeros(kernel.num_chains)
+    for draws, _, _ in kernel.stream(
+        chain.evaluate_start(kernel, position, scale=scale, seed=seed),
+        first_draw=settings.num_warmup + num_done,
+        num_draws=num_draws - num_done,
+        step=StepSize(found.step_size, zeros, zeros, zeros, zeros),
+        scale=scale,
+        max_depth=settings.max_depth,
+        adapting=False,
+        target_accept=settings.target_accept,
+        seed=seed,
+        chunk_size=chunk_size,
+        should_stop=should_stop,
+    ):
+        num_done += draws.draws.shape[1]
+        last = DrawingState(np.asarray(num_done), draws.draws[:, -1])
+        yield Chunk(draws.samples(), state, found, last)
+
+
+def sample_nuts(
+    posterior: Any,
+    *,
+    num_chains: int = 4,
+    num_warmup: int = 1000,
+    num_draws: int = 1000,
+    seed: int = 0,
+    start: Any = None,
+    target_accept: float = 0.8,
+    max_depth: int = 10,
+    metric: Kind = "diagonal",
+    pooled: bool | None = None,
+    step_size: float | None = None,
+    inverse_mass: Any = None,
+    dim: int | None = None,
+    jit_compile: bool = True,
+) -> Any:
+    """Draws from a posterior by NUTS, warmed up as Stan does: an ArviZ DataTree.
+
+    posterior: of `ppl.posterior`; or a function from positions [chains, dim] to log
+      probs [chains], with `dim`.
+    num_warmup, num_draws: of each chain.  Warm-up draws adapt the step size and the
+      metric, and are not kept.
+    start: None for uniform(-2, 2) on the unconstrained scale, vectors [chains, dim], or
+      values by name, of one variable or more.
+    metric: "diagonal", "dense", or "gradient", which is diagonal and estimated from
+      draws and gradients.
+    pooled: whether all chains share one metric; None: from 8 chains on.
+    step_size: where the adaptation begins, or without warm-up the one to use.
+    inverse_mass: to begin with; see `metric.to_scale`.
+    jit_compile: whether XLA compiles the density together with the sampler.
+
+    The same seed gives the same draws.  `inference.summarize` judges the tree.
+
+    Raises ValueError, naming it, for a parameter out of range, for more draws than this
+    machine's memory holds, where no chain can start, and for an improper posterior.
+
+    >>> tree = sample_nuts(
+    ...     lambda x: -0.5 * tf.reduce_sum(x**2, axis=-1), dim=2, num_draws=50, seed=1
+    ... )
+    >>> tree["posterior/x"].shape, int(tree["sample_stats/diverging"].sum())
+    ((4, 50, 2), 0)
+    """
+    settings = WarmupSettings(
+        num_warmup=num_warmup,
+        target_accept=target_accept,
+        metric=metric,
+        pooled=pooled,
+        max_depth=max_depth,
+        step_size=step_size,
+        inverse_mass=inverse_mass,
+    )
+    check_count("num_chains", num_chains)
+    check_count("num_draws", num_draws)
+    seeds = seed_pair(seed)
+    _, dim = _density(posterior, dim)
+    needed = num_chains * num_draws * (8 * dim + STATISTICS_BYTES)
+    check_bytes("num_draws", num_draws, needed)
+    kernel = compile_posterior(
+        posterior, settings, num_chains=num_chains, dim=dim, jit_compile=jit_compile
+    )
+    kept: list[Samples] = []
+    found: Any = None
+    for chunk in chunks(
+        kernel,
+        settings,
+        num_draws=num_draws,
+        seed=seeds,
+        posterior=posterior,
+        start=start,
+    ):
+        if chunk.warmup is not None:
+            kept.append(chunk.samples)
+            found = chunk.warmup
+    return to_datatree(
+        concatenate(kept, axis=1),
+        posterior if hasattr(posterior, "constrain") else None,
+        step_size=found.step_size,
+        max_depth=max_depth,
+        warmup=found if num_warmup else None,
+        settings={
+            "seed": seed,
+            "num_warmup": num_warmup,
+            "target_accept": target_accept,
+            "metric": metric,
+        },
+    )
+
+
+def seed_pair(seed: int) -> tf.Tensor:
+    """The root seed of a run, [2] int32.
+
+    Raises ValueError unless `seed` is a whole number from 0 to 2**31 - 1.
+    """
+    check_count("seed", seed, lowest=0, highest=2**31 - 1)
+    return tf.constant([0, seed])
+
+
+def _density(posterior: Any, dim: int | None) -> tuple[LogProbAndGrad, int]:
+    if hasattr(posterior, "log_prob_and_grad"):
+        return posterior.log_prob_and_grad, posterior.dim
+    if not callable(posterior):
+        raise ValueError(
+            f"posterior: given {posterior!r}, wanted one of ppl.posterior, or a log "
+            "prob function"
+        )
+    if dim is None:
+        raise ValueError("dim: given None, wanted the number of coordinates")
+    check_count("dim", dim)
+    return value_and_gradient(posterior), dim
