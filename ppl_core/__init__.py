@@ -4,6 +4,7 @@
 
 from ppl_core.censoring import Interval
 from ppl_core.description import describe
+from ppl_core.design import DesignMatrix
 from ppl_core.dimensions import coords, plate
 from ppl_core.distributions import *
 from ppl_core.distributions import make_random_variable

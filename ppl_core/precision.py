@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from ppl_core.design import DesignMatrix
 from ppl_core.operators import is_variable
 from ppl_core.trace import floating_dtype, use_floating_dtype
 
@@ -73,12 +74,10 @@ def _all_arguments(
 
 
 def cast_tensors(structure: Any, dtype: tf.DType) -> Any:
-    """The arguments with their floating tensors and arrays in `dtype`."""
+    """The arguments with their floating tensors, arrays and designs in `dtype`."""
+    kinds = (tf.Tensor, np.ndarray, DesignMatrix)
     return tf.nest.map_structure(
-        lambda part: (
-            cast(part, dtype) if isinstance(part, (tf.Tensor, np.ndarray)) else part
-        ),
-        structure,
+        lambda part: cast(part, dtype) if isinstance(part, kinds) else part, structure
     )
 
 
@@ -104,8 +103,8 @@ def in_dtype(dtype: tf.DType) -> Iterator[None]:
 def cast(part: Any, dtype: tf.DType) -> Any:
     """`part` with its floating numbers in `dtype`.
 
-    It looks into lists, dictionaries, and the parameters of distributions, bijectors,
-    kernels and linear operators.
+    It looks into lists, dictionaries, design matrices, and the parameters of
+    distributions, bijectors, kernels and linear operators.
     """
     if isinstance(part, float) and not isinstance(part, np.generic):
         # A float32 literal is what TFP makes of it.
@@ -113,6 +112,8 @@ def cast(part: Any, dtype: tf.DType) -> Any:
     if isinstance(part, (np.ndarray, np.generic)):
         # As a tensor, since TFP's Bernoulli makes float32 of float64 arrays.
         return tf.constant(part, dtype) if part.dtype.kind == "f" else part
+    if isinstance(part, DesignMatrix):
+        return part.cast(dtype)
     if isinstance(part, (list, dict)) or type(part) is tuple:
         return _cast_entries(part, dtype)
     if isinstance(part, tf.DType):

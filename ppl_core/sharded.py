@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ppl_core.censoring import Interval
+from ppl_core.design import DesignMatrix
 from ppl_core.gradients import reached_from
 from ppl_core.precision import cast, in_dtype
 from ppl_core.sites import Site, find_sites, run_in_the_middle
@@ -162,9 +163,13 @@ def _on_its_device(shard: Shard, dtype: tf.DType) -> Shard:
         leaves = tf.nest.flatten(part)
         if isinstance(part, list) and all(map(np.isscalar, leaves)):
             part = np.asarray(part)
-        return tf.nest.map_structure(
-            lambda leaf: tf.convert_to_tensor(cast(leaf, dtype)), part
-        )
+        return tf.nest.map_structure(placed, part)
+
+    def placed(leaf: Any) -> Any:
+        leaf = cast(leaf, dtype)
+        if isinstance(leaf, DesignMatrix):
+            return tf.nest.map_structure(tf.identity, leaf, expand_composites=True)
+        return tf.convert_to_tensor(leaf)
 
     # The compiled function reads these constants in place.
     with _on(shard.device):
@@ -214,7 +219,8 @@ def _terms_of_rows(program: Program, shard: Shard, dtype: tf.DType) -> tuple[str
                 program, args, {}, observed, inherited
             )
         terms = {name: part.unscaled_log_prob() for name, part in variables.items()}
-        reached = [reached_from(t) for t in tf.nest.flatten((args, observed))]
+        tensors = tf.nest.flatten((args, observed), expand_composites=True)
+        reached = [reached_from(tensor) for tensor in tensors]
         of_rows = set().union(*reached)
         names = {site.name for site in latent}
         for name, term in terms.items():
@@ -228,9 +234,7 @@ def _terms_of_rows(program: Program, shard: Shard, dtype: tf.DType) -> tuple[str
                 )
             found.append(name)
 
-    specs = tf.nest.map_structure(
-        lambda part: tf.TensorSpec(part.shape, part.dtype), (shard.args, shard.observed)
-    )
+    specs = tf.nest.map_structure(tf.type_spec_from_value, (shard.args, shard.observed))
     tf.function(look, autograph=False).get_concrete_function(*specs)
     return tuple(found)
 
@@ -246,6 +250,8 @@ def _without_a_row(shard: Shard) -> tuple[tuple[Any, ...], dict[str, Any]] | Non
     def cut(part: tf.Tensor) -> tf.Tensor:
         if num not in part.shape:
             return part
+        if isinstance(part, DesignMatrix):
+            return part[: num - 1]
         axis = list(part.shape).index(num)
         return tf.gather(part, tf.range(num - 1), axis=axis)
 

@@ -17,3 +17,11 @@ def logistic_regression(features: tf.Tensor) -> ppl.RandomVariable:
     )  # [dim]
     logits = tf.tensordot(coeffs, features, 1)  # [rows]
     return ppl.Bernoulli(logits=logits, name="labels")  # [rows]
+
+
+def logistic_regression_by_design(design: ppl.DesignMatrix) -> ppl.RandomVariable:
+    """The same model of features that are kept by their structure: [rows, dim]."""
+    coeffs = ppl.Normal(
+        tf.zeros([], design.dtype), 1.0, sample_shape=design.shape[1], name="coeffs"
+    )  # [dim]
+    return ppl.Bernoulli(logits=design @ coeffs, name="labels")  # [rows]
