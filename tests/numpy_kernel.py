@@ -38,6 +38,8 @@ class Draws(NamedTuple):
 class NumpyKernel:
     """`run` as the compiled kernel has it, for a log density of one vector."""
 
+    keep_grads = True
+
     def __init__(self, log_prob_and_grad, *, num_chains, dim, first_chain=0):
         self.log_prob_and_grad = log_prob_and_grad
         self.num_chains, self.dim, self.first_chain = num_chains, dim, first_chain

@@ -12,6 +12,7 @@ import xarray as xr
 from experiments.inference.memory import check_bytes
 from experiments.inference.samples import Samples
 from experiments.inference.settings import check_count
+from experiments.inference.warmup_state import Warmup
 
 BATCH_NUMBERS = 1 << 22  # of unconstrained coordinates that are constrained at once
 LIBRARY = "accelerated-ppl"
@@ -107,7 +108,7 @@ def to_datatree(
     *,
     step_size: Any,
     max_depth: int,
-    warmup: Any = None,
+    warmup: Warmup | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> xr.DataTree:
     """The draws as an ArviZ DataTree.
@@ -225,32 +226,36 @@ def data_groups(posterior: Any) -> dict[str, xr.Dataset]:
     return {name: group(part, posterior) for name, part in values.items() if part}
 
 
-def adaptation_group(warmup: Any) -> xr.Dataset:
+def adaptation_group(warmup: Warmup) -> xr.Dataset:
     """What warm-up found and took.
 
     step_size, leapfrogs and divergences are [chain]; inverse_mass is [chain, ...], or
-    without chain where all chains share one.  The time is an attribute, in seconds.
+    without chain where all chains share one.  window_step_size and window_inverse_mass
+    are those that came into force with draw first_draw of the warm-up, [window, ...];
+    a step size was adapted from there on.  The time, in seconds, and the gradients that
+    starts and step-size searches took of each chain are attributes.
     """
-    chains = len(warmup.step_size)
-    inverse_mass = np.asarray(warmup.inverse_mass)
-    axes = ("coordinate", "other_coordinate")[: inverse_mass.ndim - 1]
-    shared = len(inverse_mass) == 1 < chains
-    dataset = xr.Dataset(
+    axes = ("coordinate", "other_coordinate")[: warmup.inverse_mass.ndim - 1]
+    of_metric = ("chain", *axes)
+    inverse_mass, in_windows = warmup.inverse_mass, warmup.inverse_masses
+    if len(inverse_mass) < len(warmup.step_size):
+        of_metric, inverse_mass, in_windows = axes, inverse_mass[0], in_windows[:, 0]
+    return xr.Dataset(
         {
-            "step_size": ("chain", np.asarray(warmup.step_size)),
-            "leapfrogs": ("chain", np.broadcast_to(warmup.leapfrogs, chains).copy()),
-            "divergences": (
-                "chain",
-                np.broadcast_to(warmup.divergences, chains).copy(),
-            ),
-            "inverse_mass": (axes, inverse_mass[0])
-            if shared
-            else (("chain", *axes), inverse_mass),
+            "step_size": ("chain", warmup.step_size),
+            "leapfrogs": ("chain", warmup.leapfrogs),
+            "divergences": ("chain", warmup.divergences),
+            "inverse_mass": (of_metric, inverse_mass),
+            "first_draw": ("window", warmup.first_draws),
+            "window_step_size": (("window", "chain"), warmup.step_sizes),
+            "window_inverse_mass": (("window", *of_metric), in_windows),
         },
-        coords={"chain": np.arange(chains)},
+        coords={"chain": np.arange(len(warmup.step_size))},
+        attrs={
+            "seconds": warmup.seconds,
+            "other_gradients": warmup.other_gradients,
+        },
     )
-    dataset.attrs["seconds"] = float(warmup.seconds)
-    return dataset
 
 
 def posterior_attributes(fixed: Mapping[str, np.ndarray]) -> dict[str, str]:

@@ -45,10 +45,16 @@ def begin(
     posterior: a `ppl.Posterior`, for values by name and the names in errors.
     log_prob_and_grad: the density, for what an error says of a start.
 
-    Raises ValueError where no chain can start, and where no step size is acceptable or
-    every one is, as with an improper posterior.
+    Raises ValueError where a chain cannot start, where no step size is acceptable or
+    every one is, as with an improper posterior, and for a gradient-informed metric with
+    a kernel that keeps no gradients.
     """
     began = time.perf_counter()
+    if settings.metric == "gradient" and not kernel.keep_grads:
+        raise ValueError(
+            "metric: given 'gradient' and a kernel without gradients of its draws, "
+            "wanted one with keep_grads"
+        )
     chains, dim = kernel.num_chains, kernel.dim
     pooled = settings.pools(chains)
     scale = metric.to_scale(settings.inverse_mass, settings.metric, chains, dim)

@@ -31,6 +31,10 @@ class Kernel(Protocol):
     def first_chain(self) -> int:
         """The number of the first chain."""
 
+    @property
+    def keep_grads(self) -> bool:
+        """Whether the draws come with their gradients."""
+
     def run(
         self,
         state: Any,

@@ -314,6 +314,15 @@ def test_without_warm_up_a_step_size_is_asked_for():
         WarmupSettings(num_warmup=0)
 
 
+def test_a_gradient_informed_metric_needs_gradients():
+    kernel = kernel_of(normal_of(np.ones(2)), 2)
+    kernel.keep_grads = False
+    with pytest.raises(
+        ValueError, match="^metric: given 'gradient' and a kernel witho"
+    ):
+        warm(kernel, metric="gradient")
+
+
 def test_a_finished_warm_up_does_not_go_on_and_an_unfinished_has_no_result(
     uninterrupted,
 ):
