@@ -5,9 +5,9 @@ import re
 import pytest
 
 import ppl_core as ppl
-from tests.ppl_core.constructor_cases import CASES, OTHERS
-from tests.ppl_core.constructor_search import ranges
-from tests.ppl_core.constructor_table import HEADER, PAGE, found, row
+from tests.ppl_core.constructors.cases import CASES, OTHERS
+from tests.ppl_core.constructors.search import ranges
+from tests.ppl_core.constructors.table import HEADER, PAGE, found, row
 
 
 def lines():

@@ -13,7 +13,7 @@ import ppl_core as ppl
 from ppl_core import preimages
 from ppl_core.precision import in_dtype
 from ppl_core.sites import bijector_of
-from tests.ppl_core.constructor_cases import DISTANCES, Case
+from tests.ppl_core.constructors.values import DISTANCES, Case
 
 STEP = 1e-5  # of differences, relative
 OFFSETS = (-2, -1, 1, 2)

@@ -1,6 +1,6 @@
 """The table of docs/distributions.md, from the search of every constructor.
 
-`python -m tests.ppl_core.constructor_table` writes it.
+`python -m tests.ppl_core.constructors.table` writes it.
 """
 
 import functools
@@ -12,10 +12,11 @@ import tensorflow as tf
 import ppl_core as ppl
 from ppl_core.sites import bijector_of
 from ppl_core.supports import support_of
-from tests.ppl_core.constructor_cases import CASES, OTHERS, Case
-from tests.ppl_core.constructor_search import Found, ranges, search
+from tests.ppl_core.constructors.cases import CASES, OTHERS
+from tests.ppl_core.constructors.search import Found, ranges, search
+from tests.ppl_core.constructors.values import Case
 
-PAGE = Path(__file__).resolve().parents[2] / "docs/distributions.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs/distributions.md"
 HEADER = (
     "| constructor | support | bijector | values | u | arguments |\n"
     "|---|---|---|---|---|---|\n"
