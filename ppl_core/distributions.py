@@ -7,6 +7,7 @@ from typing import Any
 from tensorflow_probability import distributions as tfd
 
 from ppl_core import (
+    counts,
     densities,
     edges,
     intervals,
@@ -88,7 +89,7 @@ Bernoulli = make_random_variable(densities.Bernoulli)
 Beta = make_random_variable(edges.Beta)
 BetaBinomial = make_random_variable(tfd.BetaBinomial)
 BetaQuotient = make_random_variable(edges.BetaQuotient)
-Binomial = make_random_variable(densities.Binomial)
+Binomial = make_random_variable(counts.Binomial)
 Blockwise = make_random_variable(tfd.Blockwise)
 Categorical = make_random_variable(tfd.Categorical)
 Cauchy = make_random_variable(tfd.Cauchy)
@@ -184,14 +185,14 @@ NoncentralChi2 = make_random_variable(edges.NoncentralChi2)
 Normal = make_random_variable(tfd.Normal)
 NormalInverseGaussian = make_random_variable(tfd.NormalInverseGaussian)
 OneHotCategorical = make_random_variable(tfd.OneHotCategorical)
-OrderedLogistic = make_random_variable(densities.OrderedLogistic)
+OrderedLogistic = make_random_variable(counts.OrderedLogistic)
 PERT = make_random_variable(intervals.PERT)
 Pareto = make_random_variable(tfd.Pareto)
 PixelCNN = make_random_variable(tfd.PixelCNN)
 PlackettLuce = make_random_variable(tfd.PlackettLuce)
-Poisson = make_random_variable(densities.Poisson)
+Poisson = make_random_variable(counts.Poisson)
 PoissonLogNormalQuadratureCompound = make_random_variable(
-    densities.PoissonLogNormalQuadratureCompound
+    counts.PoissonLogNormalQuadratureCompound
 )
 PowerSpherical = make_random_variable(spheres.PowerSpherical)
 ProbitBernoulli = make_random_variable(tfd.ProbitBernoulli)
@@ -201,9 +202,9 @@ RelaxedOneHotCategorical = make_random_variable(relaxed.RelaxedOneHotCategorical
 Sample = make_random_variable(tfd.Sample)  # sample_shape is the distribution's own
 SigmoidBeta = make_random_variable(tfd.SigmoidBeta)
 SinhArcsinh = make_random_variable(tfd.SinhArcsinh)
-Skellam = make_random_variable(densities.Skellam)
+Skellam = make_random_variable(counts.Skellam)
 SphericalUniform = make_random_variable(spheres.SphericalUniform)
-StoppingRatioLogistic = make_random_variable(densities.StoppingRatioLogistic)
+StoppingRatioLogistic = make_random_variable(counts.StoppingRatioLogistic)
 StudentT = make_random_variable(tfd.StudentT)
 StudentTProcess = make_random_variable(tfd.StudentTProcess)
 StudentTProcessRegressionModel = make_random_variable(
@@ -224,6 +225,6 @@ Weibull = make_random_variable(edges.Weibull)
 WishartLinearOperator = make_random_variable(matrices.WishartLinearOperator)
 WishartTriL = make_random_variable(matrices.WishartTriL)
 ZeroInflatedNegativeBinomial = make_random_variable(tfd.ZeroInflatedNegativeBinomial)
-Zipf = make_random_variable(tfd.Zipf)
+Zipf = make_random_variable(counts.Zipf)
 
 __all__ = [name for name in dir() if hasattr(globals()[name], "makes_random_variable")]

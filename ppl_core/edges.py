@@ -12,7 +12,7 @@ import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from ppl_core import preimages
+from ppl_core import preimages, special
 from ppl_core.bijectors import Between
 
 
@@ -121,15 +121,23 @@ class LogLogistic(tfd.LogLogistic):
 
 
 class NoncentralChi2(tfd.NoncentralChi2):
-    """tfd.NoncentralChi2, also where it rounds to 0."""
+    """tfd.NoncentralChi2 with the gradient by df, and also where it rounds to 0."""
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         log_x = preimages.log(x)
+        df = tf.convert_to_tensor(self.df)
+        noncentrality = tf.convert_to_tensor(self.noncentrality)
         # Below 1e-30 the density is a power of x, to the dtype's precision.
         least = tf.constant(1e-30, x.dtype)
-        power = 0.5 * tf.convert_to_tensor(self.df) - 1.0
         below = tf.minimum(log_x - tf.math.log(least), 0.0)
-        return super()._log_prob(tf.maximum(x, least)) + power * below
+        fixed = tf.stop_gradient(df)  # TFP's gradient by it is not complete
+        law = tfd.NoncentralChi2(fixed, noncentrality)
+        log_prob = law._log_prob(tf.maximum(x, least)) + (0.5 * fixed - 1.0) * below
+        none = tf.zeros_like(log_prob)
+        slope = special.noncentral_chi2_slope(
+            log_x + none, df + none, noncentrality + none
+        )
+        return special.with_slope(log_prob, df + none, slope)
 
 
 class Dirichlet(tfd.Dirichlet):

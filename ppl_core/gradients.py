@@ -39,7 +39,16 @@ def missing_gradients(
     graph: of a function that is not used otherwise; operations are added to it.
     """
     needed = _needed_by(output)
-    reached = {name: reached_from(tensor) for name, tensor in inputs.items()}
+    constant = {
+        result.ref()
+        for op in graph.get_operations()
+        if op.type in _ZERO_GRADIENT
+        for result in op.outputs
+    }
+    reached = {
+        name: reached_from(tensor, constant) - constant
+        for name, tensor in inputs.items()
+    }
     anywhere = set().union(*reached.values())
     known: dict[Any, list[int]] = {}
     suspects: list[tuple[tf.Operation, list[tf.Tensor]]] = []

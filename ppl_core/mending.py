@@ -9,6 +9,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from ppl_core import (
+    counts,
     densities,
     edges,
     intervals,
@@ -22,6 +23,7 @@ from ppl_core import (
 _OURS: dict[type, type] = {  # by TFP's classes that they replace
     getattr(tfd, name): ours
     for module in (
+        counts,
         densities,
         edges,
         intervals,

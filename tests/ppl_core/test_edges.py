@@ -218,6 +218,43 @@ def test_the_gradient_by_a_concentration_of_one_is_complete(kind):
     np.testing.assert_allclose(actual, derivative(x), rtol=1e-10)
 
 
+def test_a_noncentral_chi2_has_the_gradient_by_its_df():
+    """Of SciPy's density by differences; the second derivative of its own."""
+    x = np.array([1e-3, 0.5, 3.0, 40.0, 900.0, 40.0])
+    dfs = np.array([0.5, 3.0, 8.0, 30.0, 2.0, 3.0])
+    noncentralities = np.array([0.2, 1.5, 4.0, 60.0, 900.0, 1e-3])
+
+    def slope(df):
+        with tf.GradientTape() as tape:
+            tape.watch(df)
+            variable = ppl.NoncentralChi2(df, noncentralities, value=x, name="x")
+            log_prob = variable.log_prob()
+        return tape.gradient(log_prob, df)
+
+    df = tf.constant(dfs)
+    with tf.GradientTape() as tape:
+        tape.watch(df)
+        first = slope(df)
+    second = tape.gradient(first, df)
+    step = 1e-4 * dfs
+    above = stats.ncx2.logpdf(x, dfs + step, noncentralities)
+    below = stats.ncx2.logpdf(x, dfs - step, noncentralities)
+    np.testing.assert_allclose(first, (above - below) / (2 * step), rtol=1e-5)
+    difference = (slope(df + step) - slope(df - step)) / (2 * step)
+    np.testing.assert_allclose(second, difference, rtol=1e-6)
+
+
+def test_a_noncentral_chi2_may_have_a_latent_df():
+    def model():
+        df = ppl.HalfNormal(1.0, name="df")
+        ppl.NoncentralChi2(1.0 + df, 2.0, name="y")
+
+    posterior = ppl.unconstrain(model, observed={"y": 2.0})
+    _, grad = posterior.log_prob_and_grad([[0.4]])
+    above, below = (posterior.log_prob([[0.4 + h]]) for h in (1e-5, -1e-5))
+    np.testing.assert_allclose(grad[:, 0], (above - below) / 2e-5, rtol=1e-6)
+
+
 # The ratio of two Betas
 
 

@@ -131,7 +131,6 @@ CASES = {
         dict(power=3.0),
         counts(least=1),
         density=lambda x, power: -power * np.log(x) - np.log1p(special.zetac(power)),
-        no_gradient=("power",),
         sweep=dict(power=shifted(1.0)),
     ),
 }

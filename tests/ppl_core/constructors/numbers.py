@@ -237,7 +237,6 @@ CASES = {
         dict(df=3.0, noncentrality=1.5),
         above(),
         density=lambda x, df, noncentrality: stats.ncx2.logpdf(x, df, noncentrality),
-        no_gradient=("df",),
     ),
     "Normal": Case(
         dict(loc=0.5, scale=1.5),

@@ -34,7 +34,7 @@ def search(name: str, case: Case, latent: bool) -> Found:
     varied, distances, inputs = (_coordinates if latent else _values)(case)
     # Numbers that float32 holds, so that both dtypes are given the same.
     inputs = {key: np.float64(np.float32(part)) for key, part in inputs.items()}
-    by = [key for key in case.arguments if key not in case.no_gradient]
+    by = [*case.arguments]
     if latent or (case.has_value_gradient and not case.values.is_count):
         by.append("u" if latent else "x")
     count = len(varied)

@@ -70,8 +70,6 @@ def row(name: str) -> str:
         "" if of_latent is None else _cell(of_latent, ["u"]),
         _cell(of_values, list(case.arguments)),
     ]
-    if case.no_gradient:
-        cells[-1] += f"; no gradient by {', '.join(case.no_gradient)}"
     return f"| {' | '.join(cells)} |"
 
 

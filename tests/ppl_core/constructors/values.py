@@ -29,7 +29,6 @@ class Case(NamedTuple):
     has_value_gradient: bool = True  # False: of counts and of curved supports
     is_latent: bool | None = None  # None: unless its values are counts
     latent_size: int | None = None  # coordinates, where not those of a value
-    no_gradient: tuple[str, ...] = ()  # of these arguments
     # other values of an argument in place of the default, each with its distance
     sweep: dict[str, list[tuple[float, Any]]] = {}
 
