@@ -8,6 +8,7 @@ them, to which `predict` adds predictions.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from experiments.inference import xla_options
 from experiments.inference.samples import Samples
 from experiments.inference.settings import SamplerSettings
 
@@ -28,6 +29,9 @@ __all__ = [
     "summarize",
     "to_datatree",
 ]
+
+# Before anything is compiled.
+xla_options.set_options()
 
 _MODULES = {
     "sample": "chain",

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from experiments.inference import nuts, streams
+from experiments.inference import nuts, streams, xla_options
 from experiments.inference.leapfrog import LogProbAndGrad
 from experiments.inference.samples import Samples
 from experiments.inference.step_size import StepSize
@@ -21,9 +21,6 @@ MAX_TILE = 64  # chains
 TILE_BYTES = 256 << 10  # of what a turn reads and writes
 # Data larger than this are read once for all chains, not once a tile.
 SHARED_DATA_BYTES = 1 << 20
-# XLA compiles a loop as one function, without the cost of starting each operation of
-# each turn, if what the loop reads and writes is smaller than this.
-LOOP_BYTES = 4 << 20
 ROW_BYTES = 1 << 19  # of a tile's log, and of its random numbers
 MAX_ROWS = 256
 CALL_SECONDS = 0.5  # of one call: how soon a sampler can stop
@@ -394,7 +391,7 @@ def compile_kernel(
       seed and its number: chains 2 and 3 alone draw as they do in a kernel of four.
     keep_grads: whether draws come with their gradients.
     """
-    _compile_loops_whole()
+    xla_options.set_options()
     if dtype is None:
         dtype = getattr(log_prob_and_grad, "dtype", tf.float32)
     density = tf.function(
@@ -438,6 +435,12 @@ def compile_kernel(
             energy_dtype=log_prob_dtype,
         )
 
+    # XLA compiles this while the caller traces and compiles the transitions.
+    chains = tf.constant(tiles[0].numbers)
+    threading.Thread(
+        target=numbers,
+        args=(tf.zeros([2], tf.int32), chains, tf.constant(0), tf.zeros_like(chains)),
+    ).start()
     return Kernel(
         num_chains=num_chains,
         dim=dim,
@@ -474,15 +477,6 @@ def _data_bytes(density: Any) -> int:
         return captured + density.graph.as_graph_def().ByteSize()
     except (ValueError, tf.errors.OpError):  # constants beyond a message's 2 GB
         return 1 << 31
-
-
-def _compile_loops_whole() -> None:
-    """Sets XLA's option for small loops, unless the user has set it."""
-    flags = os.environ.get("XLA_FLAGS", "")
-    name = "xla_cpu_small_while_loop_byte_threshold"
-    if "xla_backend_extra_options" not in flags:
-        option = f"--xla_backend_extra_options={name}={LOOP_BYTES}"
-        os.environ["XLA_FLAGS"] = f"{flags} {option}".strip()
 
 
 def _pad(array: np.ndarray, size: int) -> np.ndarray:

@@ -78,19 +78,58 @@ def uniform(streams: Stream, place: tf.Tensor) -> tf.Tensor:
     return _unit(tf.where(odd, low_1, low_0), tf.where(odd, high_1, high_0))
 
 
-def uniforms(streams: Stream, start: tf.Tensor, num: int) -> tf.Tensor:
-    """Elements start, start + 1 ... of what `prng.uniform` draws with each seed.
+def several(
+    streams: Stream, places: list[tuple[tf.Tensor, int]]
+) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    """Elements start, start + 1 ... of each of several streams, `num` of each.
 
-    start: [chains] int32; streams: [rows, chains].  Returns [rows, num, chains].
+    streams: [len(places), rows, chains].
+    places: for each, its start [chains] and num.
+
+    Returns for each the low and the high words of 64-bit numbers, uint32 of
+    [rows, num, chains]: see `to_unit`.
     """
-    blocks = num // 2 + 1  # from the one that holds the first, of two elements each
-    block = start // 2 + tf.range(blocks)[:, tf.newaxis]
-    shape = [streams.key_0.shape[0], *block.shape]
-    wide = Stream(*(tf.broadcast_to(part[:, tf.newaxis, :], shape) for part in streams))
-    low_0, high_0, low_1, high_1 = words(wide, tf.broadcast_to(block, shape), loop=True)
-    pairs = tf.stack([_unit(low_0, high_0), _unit(low_1, high_1)], axis=2)
-    flat = tf.reshape(pairs, [shape[0], 2 * blocks, shape[2]])
-    return tf.where(start % 2 == 1, flat[:, 1 : num + 1], flat[:, :num])
+    _, rows, chains = streams.key_0.shape
+    # From the block that holds the first, of two elements each.
+    sizes = [num // 2 + 1 for _, num in places]
+    blocks = tf.concat(
+        [
+            start // 2 + tf.range(size)[:, tf.newaxis]
+            for (start, _), size in zip(places, sizes, strict=True)
+        ],
+        axis=0,
+    )
+    wide = Stream(
+        *(
+            tf.concat(
+                [
+                    tf.broadcast_to(part[i, :, tf.newaxis], [rows, size, chains])
+                    for i, size in enumerate(sizes)
+                ],
+                axis=1,
+            )
+            for part in streams
+        )
+    )
+    parts = words(wide, tf.broadcast_to(blocks, [rows, *blocks.shape]), loop=True)
+
+    def elements(first: tf.Tensor, second: tf.Tensor) -> list[tf.Tensor]:
+        pairs = tf.stack([first, second], axis=2)
+        found = []
+        for (start, num), part in zip(places, tf.split(pairs, sizes, 1), strict=True):
+            flat = tf.reshape(part, [rows, -1, chains])
+            odd = start % 2 == 1
+            found.append(tf.where(odd, flat[:, 1 : num + 1], flat[:, :num]))
+        return found
+
+    low_0, high_0, low_1, high_1 = parts
+    low, high = elements(low_0, low_1), elements(high_0, high_1)
+    return list(zip(low, high, strict=True))
+
+
+def to_unit(words: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+    """What `prng.uniform` makes of 64 bits, low and high words: float64."""
+    return _unit(*words)
 
 
 def _unit(low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:

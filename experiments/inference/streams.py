@@ -77,20 +77,18 @@ def draw(
     root = philox.fold(philox.stream(*tf.unstack(seed[:, tf.newaxis]), loop=True))
     number = first_draw + first + tf.range(rows)[:, tf.newaxis]  # [rows, chains]
     of_draw = philox.stream(tf.broadcast_to(root, number.shape), number, loop=True)
-    all_seeds = philox.stream(*philox.split(of_draw), loop=True)
-    momenta, directions, doublings, leaves = (
-        philox.Stream(*(part[i] for part in all_seeds)) for i in range(4)
+    streams = philox.stream(*philox.split(of_draw), loop=True)  # [4, rows, chains]
+    normals, directions, doublings, leaf_seed = philox.several(
+        streams,
+        [(chains * dim, dim), (chains * max_depth, max_depth)]
+        + [(chains * max_depth, max_depth), (tf.zeros_like(chains), 1)],
     )
-    normal = tf.math.ndtri(philox.uniforms(momenta, chains * dim, dim))
-    forward = philox.uniforms(directions, chains * max_depth, max_depth) < 0.5
     depths = tf.range(max_depth)[:, tf.newaxis]
-    bits = tf.bitwise.left_shift(tf.cast(forward, tf.int32), depths)
+    forward = tf.cast(philox.to_unit(directions) < 0.5, tf.int32)
     return Numbers(
         first=first,
-        momenta=tf.cast(normal, dtype),
-        directions=tf.reduce_sum(bits, axis=1),
-        doublings=tf.cast(
-            philox.uniforms(doublings, chains * max_depth, max_depth), energy_dtype
-        ),
-        leaf_seed=philox.fold(leaves),
+        momenta=tf.cast(tf.math.ndtri(philox.to_unit(normals)), dtype),
+        directions=tf.reduce_sum(tf.bitwise.left_shift(forward, depths), axis=1),
+        doublings=tf.cast(philox.to_unit(doublings), energy_dtype),
+        leaf_seed=tf.bitcast(leaf_seed[0][:, 0], tf.int32),
     )
