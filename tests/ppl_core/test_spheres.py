@@ -19,7 +19,9 @@ def grid(dim, reach=7.0, step=0.05):
     return tf.constant(points), step**dim
 
 
-@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+@pytest.mark.parametrize(
+    "dtype", [pytest.param(tf.float32, marks=pytest.mark.slow), tf.float64]
+)
 def test_every_chain_of_a_von_mises_crosses_the_cut(dtype):
     def model():
         ppl.VonMises(tf.constant(3.0, dtype), tf.constant(4.0, dtype), name="x")

@@ -52,6 +52,7 @@ def run_of(tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_the_tiny_config_trains_judges_and_is_heard(run_of):
     folder, said = run_of("tones")
     assert [e["step"] for e in events(folder, "train")] == [2, 4, 6]

@@ -93,6 +93,7 @@ def test_table_and_plot_are_rendered_beside_the_records(problem, tmp_path):
     assert (tmp_path / "plots" / "nuts_speedup.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_ours_on_fewer_rows_is_in_the_table_of_sizes(problem, tmp_path):
     records = run(problem, tmp_path, ["ppl_core"], fewer_rows=[80, 200])
     told = [(made.system, made.problem["rows"]) for made in records]

@@ -62,6 +62,7 @@ def test_the_tiny_autoencoder_leaves_curves_pictures_and_a_summary(uninterrupted
     assert len({e["traces"] for e in events(folder, "train")[2:]}) == 1
 
 
+@pytest.mark.slow
 def test_a_run_stopped_and_resumed_ends_as_the_uninterrupted_one(
     uninterrupted, tmp_path
 ):
@@ -96,6 +97,7 @@ def test_a_run_stopped_and_resumed_ends_as_the_uninterrupted_one(
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 def test_the_tiny_transformer_runs_on_two_devices(tmp_path):
     folder = tmp_path / "run"
     mesh = "--gin_param=toy_models.train.mesh='batch:2'"
