@@ -24,6 +24,7 @@ SHARED_DATA_BYTES = 1 << 20
 ROW_BYTES = 1 << 19  # of a tile's log, and of its random numbers
 MAX_ROWS = 256
 CALL_SECONDS = 0.5  # of one call: how soon a sampler can stop
+FIRST_TURNS = 256  # of the first call
 
 
 class State(NamedTuple):
@@ -79,6 +80,7 @@ class Kernel:
     numbers: Any  # (seed, chains, first_draw, first) -> numbers
     # The last random numbers of each tile, and their seed: most calls need the next.
     drawn_numbers: dict[int, tuple[bytes, streams.Numbers]]
+    turns_of_call: dict[int, int]  # of each tile: about CALL_SECONDS
 
     def run(
         self,
@@ -137,8 +139,9 @@ class Kernel:
         should_stop: asked about twice a second.  When it returns True, what all chains
           have drawn is yielded, and nothing after it.
 
-        Chains do not wait for each other, but at the end.  The state that comes with a
-        chunk is that of its last draws, and the step sizes only with the last chunk.
+        Chains do not wait for each other, but at the end.  A chunk comes with where its
+        last draws are.  Its step sizes are those of its last draws only if it is the
+        last chunk, since chains run ahead.
         """
         workers = [
             _TileRun(
@@ -198,8 +201,13 @@ class Kernel:
     ) -> tuple[Draws, State, StepSize]:
         parts = [one.take(first, end) for one in workers]
         draws = Draws(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-        last = [one.last_state(end, num_draws) for one in workers]
-        state = State(*(np.concatenate(part) for part in zip(*last, strict=True)))
+        if end == num_draws:
+            last = [one.last_state() for one in workers]
+            state = State(*(np.concatenate(part) for part in zip(*last, strict=True)))
+        else:
+            position = draws.draws[:, -1]
+            unknown = np.full_like(draws.log_prob[:, -1], -np.inf)
+            state = State(position, unknown, np.zeros_like(position))
         steps = [one.step_sizes() for one in workers]
         step = StepSize(*(np.concatenate(part) for part in zip(*steps, strict=True)))
         return draws, state, step
@@ -248,7 +256,7 @@ class _TileRun:
         self._start = 0
         self._counts = np.zeros(self._size, np.int64)  # draws in the buffers or taken
         self._buffers: Draws | None = None
-        self._max_turns = 64  # of the next call
+        self._key = int(tile.numbers[0])
 
     def num_done(self) -> int:
         """The draws that every chain has."""
@@ -260,23 +268,25 @@ class _TileRun:
         while self.num_done() < until and not stops():
             began = time.perf_counter()
             numbers = self._numbers()
+            turns = kernel.turns_of_call.get(self._key, FIRST_TURNS)
             setting = self._setting._replace(
-                until=tf.constant(until), max_turns=tf.constant(self._max_turns)
+                until=tf.constant(until), max_turns=tf.constant(turns)
             )
             loop = kernel.transitions(self._loop, setting, numbers)
             self._loop = self._collect(loop)
             seconds = time.perf_counter() - began
-            if int(loop.turns) == self._max_turns:
-                # Not more than fourfold, since the first call may have been a slow one.
+            if int(loop.turns) == turns:
+                # Not more than fourfold, since this call may have been a quick one.
                 growth = min(4.0, CALL_SECONDS / max(seconds, 1e-9))
-                self._max_turns = max(1, min(int(self._max_turns * growth), 1 << 30))
+                turns = max(1, min(int(turns * growth), 1 << 30))
+                kernel.turns_of_call[self._key] = turns
 
     def _numbers(self) -> streams.Numbers:
         """The random numbers of the transitions that come next.
 
         Their row 0 is numbered from the kernel's first draw, not from that of a run.
         """
-        kernel, key = self._kernel, int(self._setting.chains[0])
+        kernel, key = self._kernel, self._key
         seed, offset = self._seed.numpy().tobytes(), self._first_draw
         following = np.asarray(self._loop.drawn) + offset
         known_seed, known = kernel.drawn_numbers.get(key, (b"", None))
@@ -355,12 +365,9 @@ class _TileRun:
         self._start = end
         return taken
 
-    def last_state(self, end: int, num_draws: int) -> State:
-        """Where the chains are after all their draws; of NaN gradients before that."""
+    def last_state(self) -> State:
+        """Where the chains are after all their draws."""
         draw = self._loop.tree.draw
-        if end < num_draws:
-            nothing = np.full((self._size, self._kernel.dim), np.nan)
-            return State(nothing, nothing[:, 0], nothing)
         return State(
             np.transpose(draw.position)[: self._size],
             np.asarray(draw.log_prob)[: self._size],
@@ -454,6 +461,7 @@ def compile_kernel(
         transitions=transitions,
         numbers=numbers,
         drawn_numbers={},
+        turns_of_call={},
     )
 
 
