@@ -1,6 +1,7 @@
 """Our sampler on the traced program, as one of the systems compared.
 
-Of each function `blocks` are the keyword arguments of `nuts.posterior.split_rows`.
+Of each function `blocks` are the keyword arguments of `nuts.posterior.split_rows`, and
+`structured` says whether features are kept by their structure: `nuts.structured`.
 """
 
 from collections.abc import Callable
@@ -15,10 +16,20 @@ from experiments.inference import SamplerSettings, chain
 from experiments.inference.leapfrog import LogProbAndGrad
 from experiments.inference.samples import gradients_computed
 from experiments.nuts.posterior import posterior, split_rows, within_xla
+from experiments.nuts.structured import split_design, structured_posterior
 
 
-def _density(problem: RegressionProblem, **blocks: Any) -> tuple[LogProbAndGrad, bool]:
+def _density(
+    problem: RegressionProblem,
+    num_chains: int,
+    *,
+    structured: bool = False,
+    **blocks: Any,
+) -> tuple[LogProbAndGrad, bool]:
     """The log posterior with its gradient, and whether XLA compiles it."""
+    if structured:
+        shards = split_design(problem, num_chains=num_chains, **blocks)
+        return structured_posterior(shards).log_prob_and_grad, len(shards) == 1
     parts = split_rows(problem, **blocks)
     return posterior(problem, parts).log_prob_and_grad, within_xla(parts)
 
@@ -27,7 +38,7 @@ def prepare(
     problem: RegressionProblem, settings: SamplerSettings, seed: int, **blocks: Any
 ) -> Callable[[], SystemDraws]:
     """Traces and compiles, and returns the function that samples."""
-    density, jit_compile = _density(problem, **blocks)
+    density, jit_compile = _density(problem, settings.num_chains, **blocks)
     run = chain.prepare(
         density,
         start=np.repeat(problem.start[np.newaxis], settings.num_chains, 0),
@@ -55,7 +66,7 @@ def log_prob_and_grad(
 
     num_chains: points evaluated at once.
     """
-    density, jit_compile = _density(problem, **blocks)
+    density, jit_compile = _density(problem, num_chains, **blocks)
     return chain.evaluate(
         density, points, num_chains=num_chains, jit_compile=jit_compile
     )
@@ -65,7 +76,7 @@ def energy_error(
     problem: RegressionProblem, settings: SamplerSettings, seed: int, **blocks: Any
 ) -> float:
     """The largest energy error of 100 leapfrogs of one chain from the start."""
-    density, jit_compile = _density(problem, **blocks)
+    density, jit_compile = _density(problem, 1, **blocks)
     errors = chain.energy_error(
         density,
         seed=tf.constant([0, seed]),

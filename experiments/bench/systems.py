@@ -34,10 +34,16 @@ def _pymc(**settings: int) -> System:
     return System(_BASELINES + "pymc", {"dtype": "float64"}, settings, **_IN_FLOAT64)
 
 
-def _ours(variant: dict[str, Any] | None = None, **options: Any) -> System:
+def _ours(
+    variant: dict[str, Any] | None = None, *, block_bytes: int = 1 << 16, **options: Any
+) -> System:
     """Ours; its first rows are read in several blocks."""
-    module, blocks = "experiments.bench.ppl_core_nuts", {"block_bytes": 1 << 16}
+    module, blocks = "experiments.bench.ppl_core_nuts", {"block_bytes": block_bytes}
     return System(module, variant or {}, first_rows_options=blocks, **options)
+
+
+def _ours_structured(**options: Any) -> System:
+    return _ours({"structured": True}, block_bytes=1 << 14, **options)
 
 
 def _on_logical_devices(num: int) -> System:
@@ -51,6 +57,11 @@ def _on_logical_devices(num: int) -> System:
 
 
 _SHORT = {"num_results": 1, "max_depth": 6}
+_64_CHAINS = {
+    "density_options": {"num_chains": 64},
+    "settings": {"num_chains": 64, **_SHORT},
+    "warms_up": False,
+}
 SYSTEMS: dict[str, System] = {
     "stan_plain": _stan("plain"),
     "stan_glm": _stan("glm"),
@@ -61,6 +72,8 @@ SYSTEMS: dict[str, System] = {
     "handwritten_tf_grad": System(_HANDWRITTEN, {"gradient": "by_hand"}),
     "ppl_core_whole": System("experiments.bench.ppl_core_nuts", {"one_block": True}),
     "ppl_core": _ours(),
+    "stan_structured": _stan("structured"),
+    "ppl_core_structured": _ours_structured(),
     "jax_dim_rows": System(_LEAPFROG, {"layout": "dim_rows"}, is_sampler=False),
     "one_pass": System(_BASELINES + "one_pass", precision="", is_sampler=False),
     "jax_rows_dim": System(_LEAPFROG, {"layout": "rows_dim"}, is_sampler=False),
@@ -73,11 +86,9 @@ SYSTEMS: dict[str, System] = {
     "blackjax": System(_BASELINES + "blackjax", warms_up=False),
     "stan_glm_all_cores": _stan("glm", num_chains=_CORES, **_SHORT),
     "pymc_float64_all_cores": _pymc(num_chains=_CORES, **_SHORT),
-    "ppl_core_64_chains": _ours(
-        density_options={"num_chains": 64},
-        settings={"num_chains": 64, **_SHORT},
-        warms_up=False,
-    ),
+    "ppl_core_64_chains": _ours(**_64_CHAINS),
+    "stan_structured_all_cores": _stan("structured", num_chains=_CORES, **_SHORT),
+    "ppl_core_structured_64_chains": _ours_structured(**_64_CHAINS),
     "ppl_core_1_device": _on_logical_devices(1),
     "ppl_core_2_devices": _on_logical_devices(2),
 }

@@ -67,10 +67,8 @@ def split_rows(
     `num_devices`.  The CPU is split into logical devices before TensorFlow starts.
     """
     check_devices(problem, num_devices)
-    features_bytes = 4 * problem.rows * problem.dim
-    caches = len(os.sched_getaffinity(0)) * core_cache_bytes()
-    small = block_bytes is None and features_bytes <= MIN_CACHES * caches
-    one_block = one_block or small or _on_accelerator()
+    small = block_bytes is None and fits_caches(4 * problem.rows * problem.dim)
+    one_block = one_block or small or on_accelerator()
     block_bytes = block_bytes or BLOCK_BYTES
     devices = [None] if num_devices == 1 else topology.local_devices(num_devices)
     edges = [i * problem.rows // num_devices for i in range(num_devices + 1)]
@@ -97,7 +95,13 @@ def check_devices(problem: RegressionProblem, num_devices: int) -> None:
     topology.check_devices(num_devices, topology.resolve_device_type())
 
 
-def _on_accelerator() -> bool:
+def fits_caches(num_bytes: int) -> bool:
+    """Whether it is so little that blocks would not pay."""
+    return num_bytes <= MIN_CACHES * len(os.sched_getaffinity(0)) * core_cache_bytes()
+
+
+def on_accelerator() -> bool:
+    """Whether there is a GPU or a TPU."""
     kinds = ("GPU", "TPU")
     return any(tf.config.list_logical_devices(kind) for kind in kinds)
 

@@ -13,6 +13,15 @@ _STAN = (
     "program is compiled already, the build loads it and the data"
 )
 _PYMC = "PyMC's default backend; the features are column-major, the faster order"
+_INDEXED = (
+    "bernoulli_logit_glm of the numbers, with a shift that is looked up for each row "
+    "and one-hot group"
+)
+_STRUCTURED = (
+    "the same model of features kept as numbers and categories (ppl.DesignMatrix), "
+    "rows sorted by category. Compare it with Stan's structured data; the other rows "
+    "read every column"
+)
 _BY_XLA = "XLA compiles the sampler together with the density"
 _JAX = "float32, features [rows, dim]; several chains are one vectorised program"
 _LEAPFROGS = "leapfrog steps alone: no tree, no U-turn check, no acceptance step"
@@ -42,6 +51,10 @@ NOTES = {
             "reads the data whole. Beside hand-written TensorFlow with autodiff it "
             "shows what the language costs"
         ),
+        "stan_structured": f"{_INDEXED}; {_STAN}",
+        "stan_structured_all_cores": f"{_INDEXED}; {_STAN}",
+        "ppl_core_structured": _STRUCTURED,
+        "ppl_core_structured_64_chains": _STRUCTURED,
         "numpyro": _JAX,
         "blackjax": _JAX,
         "nutpie": (

@@ -36,7 +36,9 @@ def markdown(
 
     Raises ValueError when none of the rows has a record.
     """
-    ratios_of = "Ratios of times per leapfrog; in the last two, of times per gradient."
+    ratios_of = (
+        "Ratios of times per leapfrog; in the last three, of times per gradient."
+    )
     if not nuts_rows.is_papers_size(rows, paper):
         ratios_of += f" They were set for N = {paper['rows']:,}."
     by_size = tables.markdown_table(_size_line(*size) for size in sizes)

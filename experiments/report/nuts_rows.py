@@ -66,6 +66,8 @@ SYSTEMS = (
     System("handwritten_tf_grad", _BY_HAND_GRADIENT, ONE_CHAIN),
     System("ppl_core_whole", "ours, data whole", ONE_CHAIN),
     System("ppl_core", "ours", ONE_CHAIN),
+    System("stan_structured", "Stan, structured data", ONE_CHAIN),
+    System("ppl_core_structured", "ours, structured design", ONE_CHAIN),
     System("numpyro", "NumPyro", ONE_CHAIN),
     System("nutpie", "nutpie", ONE_CHAIN),
     System("blackjax", "BlackJAX", ONE_CHAIN),
@@ -75,6 +77,12 @@ SYSTEMS = (
     System("stan_glm_all_cores", "Stan, bernoulli_logit_glm, all cores", ALL_CORES),
     System("pymc_float64_all_cores", "PyMC, float64, all cores", ALL_CORES),
     System("ppl_core_64_chains", "ours, 64 chains in one batch", ALL_CORES),
+    System("stan_structured_all_cores", "Stan, structured data, all cores", ALL_CORES),
+    System(
+        "ppl_core_structured_64_chains",
+        "ours, structured design, 64 chains in one batch",
+        ALL_CORES,
+    ),
     System("ppl_core_1_device", "ours, 1 logical CPU device, 1 thread", DEVICES),
     System("ppl_core_2_devices", "ours, 2 logical CPU devices, 1 thread each", DEVICES),
 )
@@ -95,6 +103,11 @@ TARGETS = (  # the rows whose ratio of times is bounded, and how
     ("pymc_float64", "ppl_core", at_least, 6.0),
     ("ppl_core", "jax_dim_rows", at_most, 1.0),
     ("ppl_core", "one_pass", at_most, 2.3),
+    ("ppl_core_structured", "ppl_core", at_most, 0.5),
+    ("ppl_core_structured", "one_pass", at_most, 1.0),
+    ("stan_glm", "ppl_core_structured", at_least, 20.0),
+    ("pymc_float64", "ppl_core_structured", at_least, 10.0),
+    ("ppl_core_structured_64_chains", "ppl_core_64_chains", at_most, 0.6),
     ("stan_glm_all_cores", "ppl_core_64_chains", at_least, 15.0),
     ("pymc_float64_all_cores", "ppl_core_64_chains", at_least, 12.0),
 )

@@ -1,4 +1,4 @@
-"""Stan's NUTS through PyStan's compiled modules: two programs, NumPy in, NumPy out.
+"""Stan's NUTS through PyStan's compiled modules: NumPy in, NumPy out.
 
 The modules are called without PyStan's HTTP server: no JSON, and no stored fits.
 """
@@ -15,12 +15,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.baselines import stan_services
+from experiments.baselines.nuts import structure
 from experiments.baselines.nuts.density import call_seeds, check_step_size, stack
 from experiments.bench.problems import SystemDraws
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 
-PROGRAMS = {"plain": "logistic.stan", "glm": "logistic_glm.stan"}
+PROGRAMS = {
+    "plain": "logistic.stan",
+    "glm": "logistic_glm.stan",
+    "structured": "logistic_structured.stan",
+}
 
 # A step so long that its first leapfrog diverges, whatever the data, and above
 # 1e7, where Stan leaves out its search for a reasonable step size.
@@ -98,11 +103,24 @@ def _start_pool(
 ) -> ProcessPoolExecutor:
     """Worker processes, at most one a core, that hold module and data."""
     module = compiled_module(program)
+    rows, dim = problem.features.shape
+    data = {"N": rows, "D": dim, "x": problem.features, "y": problem.labels}
+    if program == "structured":
+        found = structure.find(problem.features)
+        data |= {
+            "M": len(found.numbers),
+            "G": len(found.hot),
+            "x": problem.features[:, found.numbers],
+            "place": found.numbers + 1,
+            "hot": found.hot + 1,
+            "base": found.base,
+            "rise": found.rise,
+        }
     pool = ProcessPoolExecutor(
         min(num_jobs, len(os.sched_getaffinity(0))),
         stan_services.SPAWN,
         initializer=_load,
-        initargs=(module, problem.features, problem.labels),
+        initargs=(module, data),
     )
     pool.submit(os.getpid).result()
     return pool
@@ -114,12 +132,11 @@ _module: ModuleType
 _data: dict[str, Any]
 
 
-def _load(module: Path, features: np.ndarray, labels: np.ndarray) -> None:
+def _load(module: Path, data: dict[str, Any]) -> None:
     """Loads the compiled module and the data into this worker process."""
     global _module, _data
     _module = stan_services.load_module(module)
-    rows, dim = features.shape
-    _data = {"N": rows, "D": dim, "x": features, "y": labels}
+    _data = data
 
 
 def _evaluate(point: np.ndarray) -> tuple[float, np.ndarray]:

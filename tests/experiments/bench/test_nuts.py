@@ -47,7 +47,7 @@ def records(problem, tmp_path_factory):
     systems = ["stan_plain", "stan_glm", "pymc_float64", "tfp_nuts", "handwritten_tf"]
     systems += ["pymc_float32", "handwritten_tf_grad", "ppl_core_whole", "ppl_core"]
     systems += ["one_pass", "stan_glm_all_cores", "ppl_core_64_chains"]
-    systems += ["ppl_core_2_devices"]
+    systems += ["ppl_core_2_devices", "ppl_core_structured", "stan_structured"]
     return run(problem, tmp_path_factory.mktemp("bench"), systems)
 
 
@@ -56,7 +56,7 @@ def records(problem, tmp_path_factory):
 def test_real_systems_all_run_and_pass_their_checks(records):
     told = {r.system: (r.status, r.check.get("passed"), r.reason) for r in records}
     assert told == dict.fromkeys(told, ("ok", True, "")), told
-    assert len(told) == 13
+    assert len(told) == 15
 
 
 @pytest.mark.slow

@@ -19,6 +19,8 @@ MS = {  # per leapfrog, or gradient, in round 0
     "handwritten_tf": 8.0,
     "handwritten_tf_grad": 7.5,
     "ppl_core": 8.0,
+    "stan_structured": 60.0,
+    "ppl_core_structured": 3.0,
     "numpyro": 21.0,
     "nutpie": 40.0,
     "blackjax": 22.0,
@@ -28,6 +30,8 @@ MS = {  # per leapfrog, or gradient, in round 0
     "stan_glm_all_cores": 45.0,
     "pymc_float64_all_cores": 30.0,
     "ppl_core_64_chains": 2.0,
+    "stan_structured_all_cores": 40.0,
+    "ppl_core_structured_64_chains": 1.0,
     "ppl_core_1_device": 12.0,
     "ppl_core_2_devices": 7.5,
 }

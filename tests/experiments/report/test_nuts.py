@@ -61,7 +61,7 @@ def test_the_finding_comes_first(bench, paper):
     finding = markdown(bench, paper).split("\n\n")[1]
     assert finding.startswith("A leapfrog of ours takes 8.80 ms.")
     assert "Stan, bernoulli_logit_glm: 10.0x" in finding
-    assert "Targets reached: 7 of 10. Not reached:" in finding
+    assert "Targets reached: 12 of 15. Not reached:" in finding
 
 
 def test_sizes_of_the_data_have_a_line_each(record, paper):

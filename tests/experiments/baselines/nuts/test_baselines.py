@@ -18,6 +18,7 @@ STEP_SIZE = 0.0371  # about half of what is stable for the problem below
 CASES = {
     "stan_plain": ("stan", {"program": "plain"}, 1e-8),
     "stan_glm": ("stan", {"program": "glm"}, 1e-8),
+    "stan_structured": ("stan", {"program": "structured"}, 1e-8),
     "pymc_float64": ("pymc", {"dtype": "float64"}, 1e-8),
     "pymc_float32": ("pymc", {"dtype": "float32"}, 1e-4),
     "nutpie": ("nutpie", {}, 1e-8),
