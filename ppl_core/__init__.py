@@ -11,6 +11,7 @@ from ppl_core.distributions import make_random_variable
 from ppl_core.marginal import marginalize
 from ppl_core.random_variable import RandomVariable
 from ppl_core.reparam import lift, reparam
+from ppl_core.seeds import seeded
 from ppl_core.sharded import Shard, unconstrain_shards
 from ppl_core.terms import Flat, HalfFlat, deterministic, factor
 from ppl_core.trace import forward, trace, traceable
@@ -22,7 +23,6 @@ from ppl_core.tracers import (
     prefix,
     replay,
     scale,
-    seeded,
     substitute,
     tape,
 )

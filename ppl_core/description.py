@@ -10,11 +10,11 @@ from ppl_core.censoring import Interval
 from ppl_core.gradients import reached_from
 from ppl_core.random_variable import RandomVariable
 from ppl_core.shapes import value_shape
-from ppl_core.sites import bijector_of, to_site
+from ppl_core.sites import bijector_of, run_program, to_site
 from ppl_core.supports import support_of
 from ppl_core.terms import is_deterministic, is_factor, made_from
-from ppl_core.trace import Tracer, add_tracers, forward, only_tracers, trace
-from ppl_core.tracers import bind, inherited_tracers, tape
+from ppl_core.trace import forward
+from ppl_core.tracers import inherited_tracers
 from ppl_core.transformations import Program, label_of
 
 
@@ -76,19 +76,11 @@ def describe(
     inherited = inherited_tracers()
     table: list[Description] = []
 
-    def run(tracer: Tracer) -> dict[str, RandomVariable]:
-        with (
-            only_tracers(()),
-            tape() as variables,
-            trace(tracer),
-            bind(observed, f"{label_of(program)}: observed", observed=True),
-            add_tracers(inherited),
-        ):
-            program(*args, **kwargs)
-        return variables
-
     def look() -> None:
-        variables = run(_with_own_tensors)
+        label = f"{label_of(program)}: observed"
+        variables, _ = run_program(
+            program, args, kwargs, observed, inherited, label, _with_own_tensors
+        )
         sources = {name: made_from(part) for name, part in variables.items()}
         values = {name: part.value for name, part in variables.items()}
         places = {tensor.ref() for tensor in values.values() if tf.is_tensor(tensor)}

@@ -140,24 +140,29 @@ def _first_run(
         own_scale = kwargs.get("log_prob_scale")
         result = forward(note, *args, **kwargs)
         last_args, last = final[-1] if final else (args, {})
-        given = {key: part for key, part in last.items() if key in kwargs}
-        is_changed = len(args) != len(last_args) or any(
-            a is not b
-            for a, b in zip(
-                (*args, *(kwargs[key] for key in given if key not in _SET)),
-                (*last_args, *(part for key, part in given.items() if key not in _SET)),
-                strict=False,
-            )
-        )
         calls[name] = _Call(
             result,
             {key: last[key] for key in _OPTIONS if key in last},
             own_scale,
-            is_changed,
+            _is_changed((args, kwargs), (last_args, last)),
         )
         return result
 
     return find
+
+
+def _is_changed(
+    own: tuple[tuple[Any, ...], dict[str, Any]],
+    last: tuple[tuple[Any, ...], dict[str, Any]],
+) -> bool:
+    """Whether the distribution's last arguments are others than the program's own."""
+    (args, kwargs), (last_args, last_kwargs) = own, last
+    if len(args) != len(last_args):
+        return True
+    if any(a is not b for a, b in zip(args, last_args, strict=True)):
+        return True
+    shared = kwargs.keys() & last_kwargs.keys() - set(_SET)
+    return any(kwargs[key] is not last_kwargs[key] for key in shared)
 
 
 _SET = (*_OPTIONS, "value", "seed", "observed", "name")  # that tracers set

@@ -129,8 +129,7 @@ def expand(
     options = dict(options)
     plates: Plates = options.pop("plates", ())
     coords = options.get("coords") or {}
-    dims = options.pop("dims", None)
-    dims = (dims,) if isinstance(dims, str) else dims and tuple(dims)
+    dims = as_names(options.pop("dims", None))
     sample = static_shape(options.get("sample_shape", ()))
     batch, event = distribution.batch_shape, distribution.event_shape
     ranks = (sample.rank, batch.rank, event.rank)
@@ -146,10 +145,20 @@ def expand(
     options["sample_shape"] = tuple(sample)
     if dims is not None or plates:
         options["dims"] = name_dims(dims, plates, own_rank, shape, coords, label, name)
-    options["coords"] = {
-        dim: part for dim, part in coords.items() if dim in (options.get("dims") or ())
-    }
+    options["coords"] = labels_of(options.get("dims"), coords)
     return distribution, options
+
+
+def as_names(dims: Sequence[str] | str | None) -> tuple[str, ...] | None:
+    """Names of dimensions, which may be given as one string; None: not named."""
+    if dims is None:
+        return None
+    return (dims,) if isinstance(dims, str) else tuple(dims)
+
+
+def labels_of(dims: Sequence[str] | None, coords: Mapping[str, Any]) -> dict[str, Any]:
+    """The labels of these dimensions, where they have some."""
+    return {dim: coords[dim] for dim in dims or () if dim in coords}
 
 
 def name_dims(

@@ -1,7 +1,6 @@
 """The variables of a program, found in one run whose graph is discarded."""
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -56,8 +55,8 @@ def find_sites(
 
     inherited: tracers between the program and those that are needed here.
 
-    Raises ValueError for a variable that `block` hides from these, and for a latent
-    variable that has no bijector from R^k.
+    Raises ValueError for a variable that `block` hides from these, for a latent one
+    that has no bijector from R^k, and for one whose value is set and no data.
     """
     latent: list[Site] = []
     variables: dict[str, RandomVariable] = {}
@@ -96,27 +95,52 @@ def run_in_the_middle(
         return middle(variable, site)
 
     vars(in_the_middle)["inside_support"] = True
-    with (
-        only_tracers(()),
-        drawn_variables() as drawn,
-        tape() as variables,
-        _placed(in_the_middle),
-        bind(observed, f"{label_of(program)}: observed", observed=True),
-        add_tracers(inherited),
-    ):
-        program(*args, **kwargs)
+    label = f"{label_of(program)}: observed"
+    variables, drawn = run_program(
+        program, args, kwargs, observed, inherited, label, _place(in_the_middle)
+    )
     if drawn:
         raise ValueError(
             f"{label_of(program)}: {drawn} are drawn where no tracer sees them, wanted "
             "values for them or no `block` around them"
         )
     names = {site.name for site in latent}
-    latent += [
-        to_site(variable)
-        for name, variable in variables.items()
-        if not variable.observed and name not in names
-    ]
+    for name, variable in variables.items():
+        if not variable.observed and name not in names:
+            raise ValueError(
+                f"{label_of(program)}: given a value of {variable.label} that is no "
+                "data, by `substitute`, `replay` or observed=False; wanted it latent, "
+                "without a value, or observed, as by `condition`"
+            )
     return variables, latent
+
+
+def run_program(
+    program: Program,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    values: Mapping[str, Any],
+    inherited: Sequence[Tracer],
+    label: str,
+    tracer: Tracer = forward,
+) -> tuple[dict[str, RandomVariable], list[str]]:
+    """The variables of one run by name, and labels of those that were drawn.
+
+    values: of variables, which count as data.
+    inherited: tracers between the program and these values.
+    label: of the values, in errors.
+    tracer: outside the values.
+    """
+    with (
+        only_tracers(()),
+        drawn_variables() as drawn,
+        tape() as variables,
+        trace(tracer),
+        bind(values, label, observed=True),
+        add_tracers(inherited),
+    ):
+        program(*args, **kwargs)
+    return variables, drawn
 
 
 def middle(variable: RandomVariable, site: Site) -> tf.Tensor:
@@ -132,9 +156,8 @@ def bijector_of(variable: RandomVariable) -> tfb.Bijector | None:
     return variable.bijector or event_space_bijector(distribution)
 
 
-@contextlib.contextmanager
-def _placed(value: Any) -> Iterator[None]:
-    """Gives the block's variables without a value this one, and leaves them latent."""
+def _place(value: Any) -> Tracer:
+    """A tracer that gives this to variables without a value, and leaves them latent."""
 
     def place(construct: Any, *args: Any, **kwargs: Any) -> Any:
         makes = hasattr(construct, "makes_random_variable")
@@ -142,8 +165,7 @@ def _placed(value: Any) -> Iterator[None]:
             kwargs |= {"value": value, "observed": False}
         return forward(construct, *args, **kwargs)
 
-    with trace(place):
-        yield
+    return place
 
 
 def to_site(variable: RandomVariable) -> Site:

@@ -111,13 +111,12 @@ def _values_own(distribution: type) -> Any:
                 f"{label}: given shape {value.shape} inside plates of sizes {sizes}, "
                 "wanted these dimensions in front"
             )
-        dims, coords = options.get("dims"), options.get("coords") or {}
-        dims = (dims,) if isinstance(dims, str) else dims
+        dims, coords = shapes.as_names(options.get("dims")), options.get("coords") or {}
         plates = plates if in_plates else ()
         if dims is not None or plates:
             dims = shapes.name_dims(dims, plates, 0, value.shape, coords, label, name)
         options["dims"] = dims
-        options["coords"] = {dim: coords[dim] for dim in dims or () if dim in coords}
+        options["coords"] = shapes.labels_of(dims, coords)
         unused = ["seed", "observed"]
         if distribution is _Computed:
             unused += ["log_prob_scale", "log_prob_mask"]

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from ppl_core.random_variable import RandomVariable
 from ppl_core.terms import unrecorded
@@ -64,7 +63,7 @@ def tape() -> Iterator[dict[str, RandomVariable]]:
             variables[name] = variable
         return variable
 
-    with _trace_variables(record, records=True):
+    with trace_variables(record, records=True):
         yield variables
 
 
@@ -136,7 +135,7 @@ def replay(variables: Mapping[str, Any]) -> Iterator[None]:
             kwargs.setdefault("observed", False)
         return forward(construct, *args, **kwargs)
 
-    with _trace_variables(set_value):
+    with trace_variables(set_value):
         yield
 
 
@@ -174,7 +173,7 @@ def intervene(**values: Any) -> Iterator[None]:
             # With a variable's operators, such as an index by an array.
             return unrecorded(value, name) if tf.is_tensor(value) else value
 
-        with _trace_variables(replace):
+        with trace_variables(replace):
             yield
 
 
@@ -199,7 +198,7 @@ def block(*names: str) -> Iterator[None]:
                 return forward(construct, *args, **kwargs)
             return construct(*args, **kwargs)
 
-        with _trace_variables(hide):
+        with trace_variables(hide):
             yield
 
 
@@ -278,58 +277,8 @@ def prefix(scope: str) -> Iterator[None]:
             kwargs["name"] = f"{scope}/{kwargs['name']}"
         return forward(construct, *args, **kwargs)
 
-    with _trace_variables(rename):
+    with trace_variables(rename, scope=scope):
         yield
-
-
-@contextlib.contextmanager
-def seeded(seed: Any) -> Iterator[None]:
-    """Draws each random variable of the block with a seed of its own.
-
-    The variable's seed is a function of `seed` ([2] int32) and its name.  Two blocks
-    with one seed therefore give the same draws, in any order of the variables and on
-    any device.  Code compiled by XLA gives other draws, because XLA has another
-    random number generator than TensorFlow.
-
-    Raises ValueError for a variable to be drawn that has no name, or the name of an
-    earlier one.
-
-    >>> def draw():
-    ...     with ppl.seeded((0, 1)):
-    ...         return float(ppl.Normal(0.0, 1.0, name="x"))
-    >>> draw() == draw()
-    True
-    """
-    drawn: set[str] = set()
-    seed = to_seed(seed, "seeded")
-
-    def set_seed(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
-        if kwargs.get("seed") is None and kwargs.get("value") is None:
-            name = required_name(construct, kwargs, "seeded")
-            if name in drawn:
-                raise ValueError(
-                    f"seeded: two random variables are named {name!r}, and would be "
-                    "the same draw"
-                )
-            drawn.add(name)
-            kwargs["seed"] = tfp.random.sanitize_seed(seed, salt=name)
-        return forward(construct, *args, **kwargs)
-
-    with _trace_variables(set_seed):
-        yield
-
-
-def to_seed(seed: Any, label: str) -> tf.Tensor:
-    """A seed as [2] int32.  Raises ValueError for what is no such seed."""
-    if not tf.is_tensor(seed):
-        numbers = np.asarray(seed)
-        limit = 2**31
-        fits = numbers.dtype.kind in "iu" and numbers.shape == (2,)
-        if not fits or (numbers >= limit).any() or (numbers < -limit).any():
-            raise ValueError(
-                f"{label}: given the seed {seed!r}, wanted two numbers of int32"
-            )
-    return tf.convert_to_tensor(seed, tf.int32)
 
 
 def required_name(
@@ -360,15 +309,17 @@ def _graph_and_loops() -> tuple[Any, int]:
 
 
 @contextlib.contextmanager
-def _trace_variables(tracer: Tracer, *, records: bool = False) -> Iterator[None]:
-    """`trace` for random variables only: other traceable calls are passed on."""
+def trace_variables(tracer: Tracer, **marks: Any) -> Iterator[None]:
+    """`trace` for random variables only: other traceable calls are passed on.
+
+    marks: by which `active_tracers` shows what a tracer is.
+    """
 
     def choose(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         handle = tracer if hasattr(fn, "makes_random_variable") else forward
         return handle(fn, *args, **kwargs)
 
-    if records:
-        vars(choose)["records"] = True
+    vars(choose).update(marks)
     with trace(choose):
         yield
 
@@ -422,7 +373,7 @@ def bind(
                 kwargs["observed"] = observed
             return forward(construct, *args, **kwargs)
 
-        with _trace_variables(set_value):
+        with trace_variables(set_value):
             yield
 
 
@@ -445,5 +396,5 @@ def _weigh(
                 set_weight(kwargs)
             return forward(construct, *args, **kwargs)
 
-        with _trace_variables(weigh):
+        with trace_variables(weigh):
             yield

@@ -14,9 +14,10 @@ import tensorflow as tf
 from ppl_core.gradients import reached_from
 from ppl_core.operators import to_tensors
 from ppl_core.random_variable import RandomVariable
+from ppl_core.seeds import seeded, to_seed
 from ppl_core.terms import is_deterministic, is_factor
 from ppl_core.trace import drawn_variables
-from ppl_core.tracers import bind, intervene, seeded, tape, to_seed
+from ppl_core.tracers import bind, intervene, tape
 
 Program = Callable[..., Any]
 

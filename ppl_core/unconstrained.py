@@ -10,10 +10,9 @@ from ppl_core import data, preimages
 from ppl_core.gradients import has_loops_or_branches, missing_gradients
 from ppl_core.precision import cast_tensors, in_dtype
 from ppl_core.random_variable import RandomVariable
-from ppl_core.sites import Site, bijector_of, find_sites
+from ppl_core.sites import Site, bijector_of, find_sites, run_program
 from ppl_core.source import Source
-from ppl_core.trace import add_tracers, drawn_variables, only_tracers
-from ppl_core.tracers import bind, inherited_tracers, tape
+from ppl_core.tracers import inherited_tracers
 from ppl_core.transformations import Program, add, label_of, total, vectorized
 
 
@@ -156,15 +155,10 @@ def unconstrain(
 
     def evaluate(values: Mapping[str, Any]) -> dict[str, RandomVariable]:
         """The variables of the program at these values, none of them drawn."""
-        with (
-            in_dtype(dtype),
-            only_tracers(()),
-            drawn_variables() as drawn,
-            tape() as variables,
-            bind(values, label_of(program), observed=True),
-            add_tracers(inherited),
-        ):
-            program(*args, **kwargs)
+        with in_dtype(dtype):
+            variables, drawn = run_program(
+                program, args, kwargs, values, inherited, label_of(program)
+            )
         if drawn:
             raise ValueError(
                 f"{label_of(program)}: given no value for {drawn}, wanted one: an "

@@ -6,10 +6,10 @@ import re
 import subprocess
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
-
-from experiments.inference import constrain_draws
+import xarray as xr
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -25,6 +25,7 @@ def python_blocks(page):
 def test_a_pages_code_runs_and_prints_what_it_says(page, capsys, tmp_path, monkeypatch):
     """The blocks of a page run in order; `print(...)  # text` must print the text."""
     monkeypatch.chdir(tmp_path)
+    matplotlib.use("Agg")
     code = "".join(python_blocks(page))
     exec(compile(code, page.name, "exec"), {"__name__": page.stem})
     printed = capsys.readouterr().out.splitlines()
@@ -44,7 +45,7 @@ def test_the_users_own_experiment_runs_under_bin_train(tmp_path):
         [
             REPO / "bin/train",
             "--gin_config=schools.gin",
-            "--gin_param=inference.SamplerSettings.num_results=5",
+            "--gin_param=schools.sample.num_draws=5",
             "--workdir=run",
         ],
         cwd=tmp_path,
@@ -54,7 +55,8 @@ def test_the_users_own_experiment_runs_under_bin_train(tmp_path):
     )
     assert process.returncode == 0, process.stderr
     assert "ess_bulk" in process.stdout
-    assert np.load(tmp_path / "run/draws.npz")["draws"].shape == (4, 5, 10)
+    with xr.open_datatree(tmp_path / "run/draws.nc", engine="h5netcdf") as draws:
+        assert draws["posterior/theta"].shape == (4, 5, 8)
 
 
 def committed(path):
@@ -72,17 +74,22 @@ def committed_rows():
     return list(csv.DictReader(text.splitlines()))
 
 
-def test_the_readmes_program_runs_and_samples_eight_schools(capsys):
+def test_the_readmes_program_runs_and_samples_eight_schools(
+    capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    matplotlib.use("Agg")
     text = (REPO / "README.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len([line for line in code.splitlines() if line.strip()]) <= 15
     names = {}
     exec(compile(code, "README.md", "exec"), names)
     assert "4 chains of 1000 draws: 0 divergences" in capsys.readouterr().out
-    draws = constrain_draws(names["samples"], names["posterior"].constrain)
-    assert draws["theta"].shape == (4, 1000, 8) and np.all(draws["tau"] > 0)
+    tau = names["draws"]["posterior/tau"].values
+    assert names["draws"]["posterior/theta"].shape == (4, 1000, 8) and np.all(tau > 0)
     # The posterior mean of tau is 3.6 (long runs of Stan); the error here is 0.1.
-    assert 3.1 < draws["tau"].mean() < 4.1
+    assert 3.1 < tau.mean() < 4.1
+    assert (tmp_path / "trace.png").stat().st_size > 10_000
 
 
 def test_the_readme_is_short_and_its_links_exist():

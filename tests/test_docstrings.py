@@ -42,6 +42,7 @@ ppl_core.random_variable.RandomVariable
 ppl_core.reparam.lift
 ppl_core.reparam.reparam
 ppl_core.scipy.make_log_joint_fn
+ppl_core.seeds.seeded
 ppl_core.terms.deterministic
 ppl_core.terms.factor
 ppl_core.trace.trace
@@ -52,7 +53,6 @@ ppl_core.tracers.mask
 ppl_core.tracers.prefix
 ppl_core.tracers.replay
 ppl_core.tracers.scale
-ppl_core.tracers.seeded
 ppl_core.tracers.substitute
 ppl_core.tracers.tape
 ppl_core.transformations.align

@@ -57,9 +57,11 @@ def _number(text: str) -> float:
 SAMPLE_FLAGS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "data": (str, "FILE", "JSON, npz or CSV: values by name"),
     "num_chains": (_whole, "N", "default: 4"),
-    "num_warmup": (_whole, "N", "draws of each chain that are not kept"),
+    "num_warmup": (_whole, "N", "draws of each chain for adaptation; default: 1000"),
     "num_draws": (_whole, "N", "draws of each chain that are kept; default: 1000"),
-    "step_size": (_number, "STEP", "of a leapfrog"),
+    "target_accept": (_number, "P", "mean acceptance; default: 0.8"),
+    "metric": (str, "METRIC", "diagonal, the default, dense or gradient"),
+    "step_size": (_number, "STEP", "where adaptation begins; without warm-up, to use"),
     "max_depth": (_whole, "N", "doublings of a trajectory at most; default: 10"),
     "dtype": (str, "DTYPE", "float64, the default, or float32"),
     "init": (str, "FILE", "where chains start: values by name, as in --data"),

@@ -164,14 +164,11 @@ class Summary(NamedTuple):
     def __str__(self) -> str:
         """Two lines on the run, the table, and a line for each warning."""
         run = self.run
-        fractions = [value for value in run["e_bfmi"] if np.isfinite(value)]
         header = (
             f"NUTS, {run['chains']} chains of {run['draws']} draws: "
             f"{run['divergences']} divergences, {run['reached_max_depth']} draws at "
             f"maximum depth, mean acceptance {run['accept']:.2f}"
         )
-        if fractions:
-            header += f", E-BFMI {min(fractions):.2f} or more"
         lines = [header, _settings_line(run), self._table()]
         return "\n".join([*lines, *(f"WARNING: {line}" for line in self.warnings)])
 
@@ -292,29 +289,23 @@ def _run(stats: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _settings_line(run: Mapping[str, Any]) -> str:
-    """How step size and metric came about."""
+    """E-BFMI, and how step size and metric came about."""
+    fractions = [value for value in run["e_bfmi"] if np.isfinite(value)]
+    parts = [f"E-BFMI {min(fractions):.2f} or more"] if fractions else []
     steps = np.ravel(run.get("step_size", []))
     steps = steps[np.isfinite(steps)]
-    size = ""
+    size = "step size"
     if len(steps):
         low, high = (f"{value:.3g}" for value in (steps.min(), steps.max()))
-        size = f" {low}" if low == high else f" {low} to {high}"
-    metric = run.get("metric", "identity")
-    if not run.get("num_warmup"):
-        return f"Step size{size} as given, {metric} metric: nothing is adapted."
-    found = [
-        f"{run[key]} {words}"
-        for key, words in (
-            ("warmup_divergences", "divergences"),
-            ("warmup_leapfrogs", "leapfrogs"),
-        )
-        if key in run
-    ]
-    cost = f" ({', '.join(found)})" if found else ""
-    return (
-        f"Step size{size} and {metric} metric, adapted in {run['num_warmup']} draws of "
-        f"warm-up{cost}, which are not counted here."
-    )
+        size += f" {low}" if low == high else f" {low} to {high}"
+    parts += [size, f"{run.get('metric', 'identity')} metric"]
+    adapted = "as given: nothing is adapted"
+    if run.get("num_warmup"):
+        adapted = f"found in {run['num_warmup']} draws of warm-up"
+        if "warmup_divergences" in run:
+            adapted += f" ({run['warmup_divergences']} of them diverged)"
+    text = f"{', '.join(parts)}, {adapted}"
+    return text[0].upper() + text[1:]
 
 
 def _listed(names: Sequence[str], most: int = 12) -> str:

@@ -1,20 +1,24 @@
 """The experiment: NUTS on a user's own program.  A config names `sample`."""
 
 import functools
+import itertools
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 import ppl_core as ppl
 from experiments.datasets.named_arrays import named_arrays
-from experiments.inference import Samples, predict, summarize, to_datatree
+from experiments.inference import predict, summarize, to_datatree
 from experiments.inference.memory import check_bytes
-from experiments.inference.samples import gradients_computed
-from experiments.inference.settings import MAX_DEPTH, check_count
+from experiments.inference.sampling import Chunk
+from experiments.inference.settings import check_count
 from experiments.inference.summary import Summary
+from experiments.inference.warmup_state import WarmupSettings
 from experiments.programs import loading, sampler, store
 from experiments.programs.kept import Kept
 from experiments.programs.plots import PREDICTED, plots
@@ -35,8 +39,10 @@ def sample(
     program: str,
     data: str | None = None,
     num_chains: int = 4,
-    num_warmup: int = 0,
+    num_warmup: int = 1000,
     num_draws: int = 1000,
+    target_accept: float = 0.8,
+    metric: str = "diagonal",
     step_size: float | None = None,
     max_depth: int = 10,
     dtype: str = "float64",
@@ -50,7 +56,10 @@ def sample(
     program: "models.py:eight_schools", a file and the function in it.
     data: JSON, npz or CSV: values by name, of the function's parameters and of
       observed variables.
-    init: a file of the same kinds with values of latent variables, where all chains
+    num_warmup: draws of each chain that adapt step size and metric, and are not kept.
+    metric: "diagonal", "dense" or "gradient": see `inference.sample_nuts`.
+    step_size: where the adaptation begins, or without warm-up the one to use.
+    init: a file like that of the data with values of latent variables, where all chains
       start, or one value a chain.  Otherwise chains start at uniform(-2, 2) on the
       unconstrained scale, each elsewhere.
     chunk_size: draws of each chain between two saves and two progress lines.  The draws
@@ -69,46 +78,50 @@ def sample(
     """
     settings = sampler.Settings(
         num_chains=num_chains,
-        num_warmup=num_warmup,
         num_draws=num_draws,
-        step_size=step_size,
-        max_depth=max_depth,
         seed=seed,
+        warmup=WarmupSettings(
+            num_warmup=num_warmup,
+            target_accept=target_accept,
+            metric=metric,
+            step_size=step_size,
+            max_depth=max_depth,
+        ),
     )
-    _check(settings, chunk_size)
+    sampler.check(settings)
+    check_count("chunk_size", chunk_size)
     digests = loading.digests(program, data)
     posterior = _load(program, data, dtype, digests)
     identity = {**digests._asdict(), **settings.identity(), "dtype": dtype}
-    num_done = 0
+    start = None if init is None else named_arrays(init)
+    chunk_size = min(chunk_size, max(num_draws, num_warmup))
+    _check_sizes(posterior, settings, chunk_size, run_dir)
+    kept = Kept(num_chains, posterior.dim)
+    done = sampler.Progress()
     if resume:
         store.check_resumed(run_dir, identity)
-        num_done = store.num_saved(run_dir)
-        if num_done > num_draws:
+        done = _progress(run_dir, kept)
+        if done.num_done > num_draws:
             raise ValueError(
-                f"num_draws: given {num_draws}, {run_dir.name} already holds {num_done}"
+                f"num_draws: given {num_draws}, {run_dir.name} already holds "
+                f"{done.num_done}"
             )
-    start = None if init is None else named_arrays(init)
-    chunk_size = min(chunk_size, num_draws)
-    _check_sizes(posterior, settings, chunk_size, run_dir)
     if dry_run:
         sampler.check_start(posterior, settings, start, data or "data")
         return {}
-    kept = Kept(num_chains, posterior.dim)
-    last: Samples | None = None
-    for last in store.chunks(run_dir):
-        kept.add(last)
+    run = sampler.chunks(posterior, settings, start, chunk_size, done=done)
     began = time.perf_counter()
-    run = sampler.prepare(posterior, settings, start, chunk_size, last=last)
-    build_seconds = time.perf_counter() - began
-    store.begin(run_dir, identity)  # from here on, what fails leaves a folder
+    first = next(run, None)  # before the folder has anything: no chain may start
     with metric_writer(run_dir) as event:
-        event("build", num_done, build_seconds=build_seconds)
-        _draw(run_dir, run, settings, kept, event, num_done=num_done)
-        summary = _judge(run_dir, posterior, settings)
-        _plot(posterior, settings, kept, summary, event)
+        event("build", done.num_done, first_chunk_seconds=time.perf_counter() - began)
+        store.begin(run_dir, identity)
+        if first is not None:
+            _draw(run_dir, itertools.chain([first], run), settings, kept, event, done)
+        tree = _first_tree(run_dir, posterior, settings)
+        summary = _judge(run_dir, posterior, settings, tree)
+        _plot(posterior, settings, kept, tree, summary, event)
     facts = {
         **summary.run,
-        "seed": seed,
         "warnings": summary.warnings,
         "failures": summary.failures,
     }
@@ -118,16 +131,6 @@ def sample(
     if summary.failures:
         raise CheckFailed(" ".join(summary.failures))
     return facts
-
-
-def _check(settings: sampler.Settings, chunk_size: int) -> None:
-    """Raises ValueError for a number that is none of its kind."""
-    check_count("num_chains", settings.num_chains)
-    check_count("num_warmup", settings.num_warmup, lowest=0)
-    check_count("num_draws", settings.num_draws)
-    check_count("max_depth", settings.max_depth, highest=MAX_DEPTH)
-    check_count("chunk_size", chunk_size)
-    sampler.check(settings)
 
 
 @functools.lru_cache(maxsize=1)  # the dry run and the run take the same one
@@ -143,7 +146,8 @@ def _check_sizes(
 ) -> None:
     """Raises ValueError, with the bytes, for more than the memory or the disk holds."""
     per_draw = 8 * (posterior.dim + 8)
-    in_memory = settings.num_chains * per_draw * (2 * chunk_size + 64)
+    arrays = 64 + (posterior.dim if settings.warmup.metric == "dense" else 0)
+    in_memory = settings.num_chains * per_draw * (2 * chunk_size + arrays)
     check_bytes("num_chains", settings.num_chains, in_memory)
     on_disk = 2 * per_draw * settings.num_chains * settings.num_draws
     existing = next(path for path in (run_dir, *run_dir.parents) if path.exists())
@@ -155,64 +159,102 @@ def _check_sizes(
         )
 
 
+def _progress(run_dir: Path, kept: Kept) -> sampler.Progress:
+    """Where the run in the folder is; what it drew is added to `kept`."""
+    num_done, position = 0, None
+    for chunk in store.chunks(run_dir):
+        kept.add(chunk)
+        num_done += chunk.depth.shape[1]
+        position = chunk.draws[:, -1]
+    return sampler.Progress(store.load_warmup(run_dir), num_done, position)
+
+
 def _draw(
     run_dir: Path,
-    run: sampler.Run,
+    run: Iterator[Chunk],
     settings: sampler.Settings,
     kept: Kept,
     event: MetricWriter,
-    *,
-    num_done: int,
+    done: sampler.Progress,
 ) -> None:
     """Makes and saves the draws that are not there yet, and keeps some of all."""
-    if num_done == settings.num_draws:
-        return
+    warmup, state = settings.warmup, done.warmup_state
+    num_warmed = 0 if state is None else int(state.num_done)
+    num_done = done.num_done
+    total = warmup.num_warmup - num_warmed + settings.num_draws - num_done
     divergences = int(kept.samples().diverged.sum()) if num_done else 0
-    done = num_done
-    with progress(settings.num_draws - num_done, "draws") as advance:
+    made = first_num = 0
+    with progress(total, "draws") as advance:
         began = before = time.perf_counter()
-        for chunk in run(num_done):
+        for chunk in run:
             now = time.perf_counter()
-            store.save(run_dir, done, chunk)
-            kept.add(chunk)
-            num = chunk.depth.shape[1]
-            done += num
-            divergences += int(chunk.diverged.sum())
-            told = {"ess": kept.ess(), "divergences": divergences}
+            samples, warming = chunk.samples, chunk.warmup is None
+            num = samples.depth.shape[1]
+            made += num
+            told: dict[str, Any] = {}
+            if warming or not num_done:
+                store.save_warmup(run_dir, chunk.warmup_state)
+            if warming:
+                num_warmed += num
+                told = {
+                    "warmup": f"{num_warmed} of {warmup.num_warmup}",
+                    "step_size": float(np.median(chunk.warmup_state.step.value)),
+                }
+            else:
+                store.save(run_dir, num_done, samples)
+                kept.add(samples)
+                num_done += num
+                divergences += int(samples.diverged.sum())
+                told = {"ess": kept.ess(), "divergences": divergences}
             event(
-                "draws",
-                done,
+                "warmup" if warming else "draws",
+                num_warmed if warming else num_done,
                 **told,
-                log_prob=float(chunk.log_prob[:, -1].mean()),
-                accept=float(chunk.accept.mean()),
-                depth=float(chunk.depth.mean()),
-                leapfrogs_per_draw=float(chunk.leapfrogs.mean()),
-                ms_per_gradient=1000
-                * (now - before)
-                / gradients_computed(chunk.leapfrogs),
+                log_prob=float(samples.log_prob[:, -1].mean()),
+                accept=float(samples.accept.mean()),
+                depth=float(samples.depth.mean()),
+                leapfrogs_per_draw=float(samples.leapfrogs.mean()),
+                ms_per_leapfrog=1000 * (now - before) / samples.leapfrogs.sum(),
             )
-            left = (now - began) / (done - num_done) * (settings.num_draws - done)
-            advance(num, **told, seconds_left=round(left, 1))
+            first_num = first_num or num  # whose time includes that of compiling
+            if made > first_num:
+                each = (now - began) / (made - first_num)
+                told["seconds_left"] = round(each * (total - made), 1)
+            advance(num, **told)
             before = time.perf_counter()
 
 
-def _judge(
+def _first_tree(
     run_dir: Path, posterior: ppl.Posterior, settings: sampler.Settings
-) -> Summary:
-    """Writes draws.nc, summary.csv and summary.txt, and returns the summary."""
-    tree = to_datatree(
+) -> xr.DataTree:
+    """The DataTree of the first chunk, with all groups."""
+    state = store.load_warmup(run_dir)
+    if state is None:
+        raise ValueError(f"{run_dir.name}: given no warm-up in chunks/, wanted one")
+    found = sampler.found(settings, state)
+    return to_datatree(
         next(store.chunks(run_dir)),
         posterior,
-        step_size=settings.step_size,
-        max_depth=settings.max_depth,
+        step_size=found.step_size,
+        max_depth=settings.warmup.max_depth,
+        warmup=found if settings.warmup.num_warmup else None,
         settings=settings.in_force(),
     )
+
+
+def _judge(
+    run_dir: Path,
+    posterior: ppl.Posterior,
+    settings: sampler.Settings,
+    tree: xr.DataTree,
+) -> Summary:
+    """Writes draws.nc, summary.csv and summary.txt, and returns the summary."""
     path = store.write_netcdf(
         run_dir,
         posterior,
         tree,
-        step_size=settings.step_size,
-        max_depth=settings.max_depth,
+        step_size=_step_size(tree),
+        max_depth=settings.warmup.max_depth,
     )
     with xr.open_datatree(path, engine="h5netcdf") as draws:
         summary = summarize(draws)
@@ -221,10 +263,15 @@ def _judge(
     return summary
 
 
+def _step_size(tree: xr.DataTree) -> np.ndarray:
+    return np.asarray(tree["sample_stats/step_size"].isel(draw=0))
+
+
 def _plot(
     posterior: ppl.Posterior,
     settings: sampler.Settings,
     kept: Kept,
+    first: xr.DataTree,
     summary: Summary,
     event: MetricWriter,
 ) -> None:
@@ -232,8 +279,8 @@ def _plot(
     tree = to_datatree(
         kept.samples(),
         posterior,
-        step_size=settings.step_size,
-        max_depth=settings.max_depth,
+        step_size=_step_size(first),
+        max_depth=settings.warmup.max_depth,
     )
     predicted = _predicted(tree, posterior)
     if predicted is not None:

@@ -1,77 +1,86 @@
-"""The sampler of a program's posterior, by the chunk."""
+"""The sampler of a program: its settings, its starts, and draws by the chunk."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 import ppl_core as ppl
-from experiments.inference import SamplerSettings, Samples, chain, starts
-
-Run = Callable[[int], Iterator[Samples]]  # from the number of draws that are done
+from experiments.inference import sampling, starts, warmup
+from experiments.inference.settings import check_count
+from experiments.inference.warmup_state import Warmup, WarmupSettings, WarmupState
 
 
 class Settings(NamedTuple):
     """What is drawn, and how."""
 
     num_chains: int
-    num_warmup: int
-    num_draws: int
-    step_size: float | None
-    max_depth: int
+    num_draws: int  # of each chain, besides those of warm-up
     seed: int
+    warmup: WarmupSettings
 
     def identity(self) -> dict[str, Any]:
         """What the draws depend on: a run with other values is another one."""
-        return {
-            name: value for name, value in self._asdict().items() if name != "num_draws"
-        }
+        own = {"num_chains": self.num_chains, "seed": self.seed}
+        return {**own, **vars(self.warmup)}
 
     def in_force(self) -> dict[str, Any]:
         """What a summary says of the run."""
-        return {"num_warmup": self.num_warmup, "seed": self.seed}
+        names = ("num_warmup", "target_accept", "metric")
+        return {"seed": self.seed, **{n: vars(self.warmup)[n] for n in names}}
 
 
-def prepare(
+class Progress(NamedTuple):
+    """Where a run is."""
+
+    warmup_state: WarmupState | None = None
+    num_done: int = 0  # draws that are kept
+    position: np.ndarray | None = None  # [chains, dim], the last of them
+
+
+def check(settings: Settings) -> None:
+    """Raises ValueError, naming it, for a number that is none of its kind."""
+    check_count("num_chains", settings.num_chains)
+    check_count("num_draws", settings.num_draws)
+
+
+def chunks(
     posterior: ppl.Posterior,
     settings: Settings,
     start: Mapping[str, Any] | None,
     chunk_size: int,
     *,
-    last: Samples | None = None,
-) -> Run:
-    """Compiles the sampler and finds where chains start; returns what draws the chunks.
+    done: Progress,
+) -> Iterator[sampling.Chunk]:
+    """Compiles the sampler, and yields the draws that are not done yet.
 
     start: values by name; None: drawn.
-    last: the chunk to go on after, if there is one.
 
-    Raises ValueError as `starts.find_starts` and `starts.given_positions` do.
+    Raises ValueError where no chain can start, and for an improper posterior.
     """
-    seed = tf.constant([0, settings.seed])
-    assert settings.step_size is not None
-    position = last.draws[:, -1] if last else _positions(posterior, settings, start)
-    kernel = chain.compile_kernel(
-        posterior.log_prob_and_grad,
-        num_chains=settings.num_chains,
-        dim=posterior.dim,
-        max_depth=settings.max_depth,
+    kernel = sampling.compile_posterior(
+        posterior, settings.warmup, num_chains=settings.num_chains
+    )
+    drawing = None
+    if done.position is not None:
+        drawing = sampling.DrawingState(np.asarray(done.num_done), done.position)
+    return sampling.chunks(
+        kernel,
+        settings.warmup,
+        num_draws=settings.num_draws,
+        seed=sampling.seed_pair(settings.seed),
+        posterior=posterior,
+        start=start,
         chunk_size=chunk_size,
-        dtype=posterior.dtype,
+        warmup_state=done.warmup_state,
+        drawing=drawing,
     )
 
-    def run(num_done: int) -> Iterator[Samples]:
-        return chain.sample_chunks(
-            kernel,
-            seed=seed,
-            start=position,
-            step_size=float(settings.step_size or np.nan),
-            num_results=settings.num_draws,
-            chunk_size=chunk_size,
-            num_done=num_done,
-        )
 
-    return run
+def found(settings: Settings, state: WarmupState) -> Warmup:
+    """What a warm-up that has ended found."""
+    return warmup.result(settings.warmup, state)
 
 
 def check_start(
@@ -86,44 +95,18 @@ def check_start(
 
     data: where the arguments come from, in errors.
     """
+    seed = tf.constant([1, settings.seed])
+    shape = {"num_chains": settings.num_chains, "dim": posterior.dim}
+    drawn = starts.draw_positions(seed, 0, **shape)
     if start is not None:
-        _positions(posterior, settings, start)
+        starts.given_positions(start, posterior=posterior, drawn=drawn, **shape)
         return
     arguments = posterior.source.constant_data() if posterior.source else {}
     missing = {name: np.isnan(value) for name, value in arguments.items()}
     names = [name for name, where in missing.items() if where.any()]
-    if not names:
-        return
-    seed = tf.constant([1, settings.seed])
-    at = starts.draw_positions(seed, 0, num_chains=4, dim=posterior.dim)
-    if np.isnan(posterior.log_prob(tf.constant(at))).all():
+    if names and np.isnan(posterior.log_prob(tf.constant(drawn[:4]))).all():
         index = tuple(int(i) for i in np.argwhere(missing[names[0]])[0])
         raise ValueError(
             f"{data}: {names[0]}: given nan at {index}, wanted numbers: with it the "
             "log prob is nan"
         )
-
-
-def check(settings: Settings) -> None:
-    """Raises ValueError for a step size that is none."""
-    SamplerSettings(step_size=settings.step_size)  # type: ignore[arg-type]
-
-
-def _positions(
-    posterior: ppl.Posterior, settings: Settings, start: Mapping[str, Any] | None
-) -> np.ndarray:
-    seed = tf.constant([1, settings.seed])
-    shape = {"num_chains": settings.num_chains, "dim": posterior.dim}
-
-    def evaluate(position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        log_prob, grad = posterior.log_prob_and_grad(tf.constant(position))
-        return log_prob.numpy(), grad.numpy()
-
-    variables = dict(zip(posterior.names, posterior.sizes, strict=True))
-    if start is None:
-        return starts.find_starts(
-            evaluate, seed=seed, variables=variables, **shape
-        ).position
-    drawn = starts.draw_positions(seed, 0, **shape)
-    position = starts.given_positions(start, posterior=posterior, drawn=drawn, **shape)
-    return starts.check_starts(evaluate, position, variables=variables).position

@@ -12,18 +12,25 @@ import numpy as np
 import xarray as xr
 
 from experiments.inference import Samples
+from experiments.inference.metric import Moments
 from experiments.inference.results import Constrained, group, sample_stats
+from experiments.inference.step_size import StepSize
+from experiments.inference.warmup_state import WarmupState
+from experiments.records import jsonlines
 
 NETCDF = "draws.nc"
 _CHUNKS = "chunks"  # unconstrained draws and statistics: what --resume goes on from
 _IDENTITY = "identity.json"
+_WARMUP = "warmup.npz"
+_NESTED: dict[str, Any] = {"step": StepSize, "moments": Moments}  # of WarmupState
+_DAMAGED = (OSError, ValueError, EOFError, TypeError, KeyError, zipfile.BadZipFile)
 
 
 def begin(run_dir: Path, identity: Mapping[str, Any]) -> None:
     """Makes the folder of chunks; `identity` says of which posterior they are."""
     folder = run_dir / _CHUNKS
     folder.mkdir(exist_ok=True)
-    _replace(folder / _IDENTITY, json.dumps(identity, indent=2).encode() + b"\n")
+    jsonlines.write_text(folder / _IDENTITY, jsonlines.dumps(identity, indent=2) + "\n")
 
 
 def check_resumed(run_dir: Path, identity: Mapping[str, Any]) -> None:
@@ -51,27 +58,54 @@ def check_resumed(run_dir: Path, identity: Mapping[str, Any]) -> None:
 
 def save(run_dir: Path, first: int, chunk: Samples) -> None:
     """Writes the chunk whose first draw has number `first`, whole or not at all."""
-    path = run_dir / _CHUNKS / f"{first:09d}.npz"
-    partial = path.with_suffix(".tmp")
-    try:
-        with open(partial, "wb") as file:
-            np.savez(file, **chunk._asdict())
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)  # a full disk gets its last space back
-        raise
+    _write(run_dir / _CHUNKS / f"{first:09d}.npz", chunk._asdict())
 
 
 def chunk_paths(run_dir: Path) -> list[Path]:
     """The chunks of a run, in order."""
-    return sorted((run_dir / _CHUNKS).glob("*.npz"))
+    return sorted((run_dir / _CHUNKS).glob("[0-9]*.npz"))
 
 
-def num_saved(run_dir: Path) -> int:
-    """The draws of each chain in the chunks.  Raises ValueError as `chunks` does."""
-    return sum(chunk.depth.shape[1] for chunk in chunks(run_dir))
+def save_warmup(run_dir: Path, state: WarmupState) -> None:
+    """Writes all that a warm-up carries on, and keeps what was there before it."""
+    arrays: dict[str, Any] = {}
+    for name, value in state._asdict().items():
+        parts = value._asdict() if name in _NESTED else {"": value}
+        arrays |= {f"{name}.{part}": array for part, array in parts.items()}
+    path = run_dir / _CHUNKS / _WARMUP
+    if path.exists():
+        path.replace(path.with_suffix(".before"))
+    _write(path, arrays)
+
+
+def load_warmup(run_dir: Path) -> WarmupState | None:
+    """What a warm-up carries on; None where there is none.
+
+    A damaged file is passed over for the one before it, and a line says so.
+    """
+    path = run_dir / _CHUNKS / _WARMUP
+    damaged = None
+    for place in (path, path.with_suffix(".before")):
+        if not place.exists():
+            continue
+        try:
+            arrays = _read(place)
+            fields: dict[str, Any] = {}
+            for name in WarmupState._fields:
+                own = {
+                    key.partition(".")[2]: value
+                    for key, value in arrays.items()
+                    if key.partition(".")[0] == name
+                }
+                fields[name] = _NESTED[name](**own) if name in _NESTED else own[""]
+        except _DAMAGED as error:
+            damaged = ValueError(f"{place.name}: damaged warm-up: {error}")
+            print(f"{damaged}; going on from the one before it, if any", flush=True)
+            continue
+        return WarmupState(**fields)
+    if damaged is not None:
+        raise damaged
+    return None
 
 
 def chunks(run_dir: Path) -> Iterator[Samples]:
@@ -82,9 +116,8 @@ def chunks(run_dir: Path) -> Iterator[Samples]:
     done = 0
     for path in chunk_paths(run_dir):
         try:
-            with open(path, "rb") as file, np.load(file) as parts:
-                chunk = Samples(**parts)
-        except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            chunk = Samples(**_read(path))
+        except _DAMAGED as error:
             raise ValueError(f"{path.name}: damaged chunk of draws: {error}") from error
         if int(path.stem) != done:
             raise ValueError(f"{path.name}: no chunk of draws from {done} on before it")
@@ -148,7 +181,20 @@ def _append(file_group: Any, values: xr.Dataset, done: int) -> None:
         stored[:, done : done + num] = array.astype(stored.dtype)
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _write(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Writes the arrays whole or not at all; a full disk gets its last space back."""
     partial = path.with_suffix(".tmp")
-    partial.write_bytes(content)
-    partial.replace(path)
+    try:
+        with open(partial, "wb") as file:
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as parts:
+        return dict(parts)

@@ -496,3 +496,19 @@ def test_what_is_no_seed_no_factor_and_no_mask_is_refused():
     for mask in ("y", [0, 1]):
         with pytest.raises(ValueError, match="mask: given .*, wanted booleans"):
             ppl.mask(mask).__enter__()
+
+
+def test_a_value_that_is_no_data_is_refused_by_name():
+    """It would be latent and fixed."""
+
+    def model(**options):
+        x = ppl.Normal(0.0, 1.0, name="x", **options)
+        ppl.Normal(x, 1.0, name="y")
+
+    wanted = r"Normal\(name='x'\) that is no data, by `substitute`"
+    for tracer in (ppl.substitute(x=2.0), ppl.replay({"x": 2.0})):
+        with pytest.raises(ValueError, match=wanted), tracer:
+            ppl.unconstrain(model, observed={"y": 1.0})
+    options = {"value": 2.0, "observed": False}
+    with pytest.raises(ValueError, match=wanted):
+        ppl.unconstrain(model, observed={"y": 1.0}, kwargs=options)

@@ -1,7 +1,6 @@
 """Summaries name the model's variables, and say when a run is bad."""
 
 import re
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ import xarray as xr
 import ppl_core as ppl
 from experiments import inference
 from experiments.inference.samples import Samples
+from experiments.inference.warmup_state import Warmup
 
 CHAINS, DRAWS = 4, 1000
 
@@ -55,7 +55,9 @@ def test_a_good_run_has_a_row_a_scalar_variable_and_no_warning(noise):
     assert summary.failures == []
     first = str(summary).splitlines()[0]
     assert "4 chains of 1000 draws: 0 divergences, 0 draws at maximum depth" in first
-    assert "mean acceptance 0.90, E-BFMI " in first
+    assert first.endswith("mean acceptance 0.90")
+    second = str(summary).splitlines()[1]
+    assert re.match(r"E-BFMI \d\.\d\d or more, step size, identity metric, as", second)
 
 
 def test_constrained_draws_have_chains_then_draws(noise):
@@ -143,11 +145,20 @@ def test_a_value_that_saturates_is_no_constant_of_the_model(noise):
 
 
 def test_warm_up_is_described_and_its_numbers_stay_apart(noise):
+    steps = np.full(CHAINS, 0.4)
     warmup = Warmup(
-        step_size=np.full(CHAINS, 0.4),
+        step_size=steps,
         inverse_mass=np.ones((1, 3)),
-        divergences=np.array([3, 0, 4, 0]),
+        scale=np.ones((1, 3)),
+        position=noise[:, 0],
+        log_prob=np.zeros(CHAINS),
+        grad=noise[:, 0],
+        first_draws=np.array([0]),
+        step_sizes=steps[np.newaxis],
+        inverse_masses=np.ones((1, 1, 3)),
         leapfrogs=np.array([2000, 2500, 2500, 2000]),
+        divergences=np.array([3, 0, 4, 0]),
+        other_gradients=5,
         seconds=1.5,
     )
     tree = inference.to_datatree(
@@ -159,19 +170,12 @@ def test_warm_up_is_described_and_its_numbers_stay_apart(noise):
     )
     summary = inference.summarize(tree)
     text = str(summary)
-    assert "Step size 0.4 and diagonal metric, adapted in 500 draws" in text
-    assert "(7 divergences, 9000 leapfrogs)" in text and "nothing is" not in text
+    assert "step size 0.4, diagonal metric, found in 500 draws of warm-up" in text
+    assert "(7 of them diverged)" in text and "nothing is adapted" not in text
+    assert summary.run["warmup_leapfrogs"] == 9000
     assert summary.run["divergences"] == 0 and summary.warnings == []
     assert summary.run["target_accept"] == 0.8
     assert tree["adaptation/inverse_mass"].dims == ("coordinate",)  # of all chains
-
-
-class Warmup(NamedTuple):
-    step_size: np.ndarray
-    inverse_mass: np.ndarray
-    divergences: np.ndarray
-    leapfrogs: np.ndarray
-    seconds: float
 
 
 def test_a_tree_and_its_samples_have_one_summary(noise):

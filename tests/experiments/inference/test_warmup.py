@@ -206,6 +206,38 @@ def test_what_is_in_force_is_recorded_and_counted(uninterrupted):
     np.testing.assert_array_equal(found.position, chunks[-1].draws[:, -1])
 
 
+def test_step_sizes_adapt_anew_with_each_metric_and_with_nothing_else(uninterrupted):
+    steps = {int(state.num_done): state.step for state in uninterrupted[0]}
+    # The first phase ends after 75 draws, and the window of a metric after 100.
+    for num_done, updates in (
+        (0, 0),
+        (60, 60),
+        (75, 75),
+        (95, 95),
+        (100, 0),
+        (140, 40),
+    ):
+        np.testing.assert_array_equal(steps[num_done].updates, updates)
+    for num_done in (0, 100):
+        step = steps[num_done]
+        np.testing.assert_allclose(step.log_centre, np.log(10 * step.value))
+
+
+def test_starts_searches_and_draws_have_random_numbers_of_their_own():
+    class Recording(NumpyKernel):
+        def run(self, state, *, adapting, seed, **options):
+            seeds.append((adapting, *np.asarray(seed)))
+            return super().run(state, adapting=adapting, seed=seed, **options)
+
+    seeds = []
+    kernel = Recording(CORRELATED.log_prob_and_grad, num_chains=2, dim=3)
+    warm(kernel, num_warmup=20)
+    drawing = {tuple(seed) for adapting, *seed in seeds if adapting}
+    others = {tuple(seed) for adapting, *seed in seeds if not adapting}
+    assert drawing == {(3, 5)}
+    assert len(others) == 3 and not others & drawing  # starts, and two searches
+
+
 def test_a_wall_of_nan_leaves_every_step_size_finite_and_positive():
     # An exponential, whose log prob is NaN below 0: any step may run into the wall.
     def exponential(x):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def options(files, folder, **more):
         "seed": 3,
         "program": f"{files}/models.py:pair",
         "data": f"{files}/data.json",
-        "step_size": 0.9,
+        "num_warmup": 150,
         "num_draws": 300,
         **more,
     }
@@ -65,6 +66,7 @@ def test_a_run_leaves_draws_summary_plots_and_curves(finished):
     # Conjugate: precision 1 / scale^2 + 1.
     np.testing.assert_allclose(mean, [0.25, 2.4], atol=5 * 0.9 / 400**0.5)
     assert facts["failures"] == [] == facts["warnings"] and facts["divergences"] == 0
+    assert facts["num_warmup"] == 150 and len(facts["step_size"]) == 4
     assert "E-BFMI" in (folder / "summary.txt").read_text()
     assert (folder / "summary.csv").read_text().startswith("variable,mean,mcse_mean")
     assert json.loads((folder / "summary.json").read_text())["max_r_hat"] < 1.01
@@ -83,7 +85,18 @@ def test_a_resumed_run_has_the_draws_of_one_that_was_not_interrupted(
     given = options(files, tmp_path / "run", num_draws=100)
     with contextlib.suppress(CheckFailed):  # for so few draws
         nuts.sample(**given)
-    nuts.sample(**{**given, "num_draws": 300, "resume": True})
+    nuts.sample(**{**given, "num_draws": 300, "resume": True, "chunk_size": 70})
+    again, wanted = draws_of(given["run_dir"]), draws_of(finished[0]["run_dir"])
+    np.testing.assert_array_equal(again, wanted)
+
+
+def test_a_run_stopped_in_warm_up_goes_on_from_there(finished, files, tmp_path):
+    given = options(files, tmp_path / "run")
+    with mock.patch.object(store, "save", side_effect=KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):  # at the first draws to keep
+            nuts.sample(**given)
+    (given["run_dir"] / "chunks/warmup.npz").write_bytes(b"damaged")
+    nuts.sample(**{**given, "resume": True})
     again, wanted = draws_of(given["run_dir"]), draws_of(finished[0]["run_dir"])
     np.testing.assert_array_equal(again, wanted)
 
@@ -91,7 +104,7 @@ def test_a_resumed_run_has_the_draws_of_one_that_was_not_interrupted(
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"step_size": 0.8}, "another posterior or sampler: step_size is 0.8, was 0.9"),
+        ({"target_accept": 0.9}, "or sampler: target_accept is 0.9, was 0.8"),
         ({"seed": 4}, "seed is 4, was 3"),
         ({"num_draws": 200}, "num_draws: given 200, .* already holds 300"),
         ({"data": "other.json"}, "data is 'other.json'.*data_sha256 is"),
@@ -133,7 +146,11 @@ def test_nan_among_the_arguments_is_named(files, tmp_path):
         ({"num_draws": -1}, "num_draws: given -1, wanted a whole number from 1"),
         ({"num_draws": 10**14}, "num_draws: given 1000.*wanted less: [0-9,]+ bytes"),
         ({"num_chains": 10**10}, "num_chains: given 100.*wanted less: [0-9,]+ bytes"),
+        ({"num_warmup": -1}, "num_warmup: given -1, wanted a whole number from 0"),
+        ({"num_warmup": 0}, "step_size: given None, wanted one without warm-up"),
         ({"step_size": float("inf")}, "step_size: given inf"),
+        ({"target_accept": 1.0}, "target_accept: given 1.0, wanted a number above 0"),
+        ({"metric": "round"}, "metric: given 'round', wanted"),
         ({"max_depth": 99}, "max_depth: given 99, wanted a whole number from 1 to 30"),
         ({"dtype": "int8"}, "dtype: given 'int8', wanted float64 or float32"),
     ],
@@ -156,11 +173,11 @@ def command(files, workdir, *more):
 
 
 def test_bin_sample_ends_with_3_where_the_draws_fail(files, tmp_path):
-    short = ["--step_size=0.9", "--num_draws=20", "--num_chains=2"]
+    short = ["--num_warmup=20", "--num_draws=20", "--num_chains=2"]
     done = ran(command(files, tmp_path / "run", *short))
     assert done.returncode == 3, done.stderr
     assert "WARNING: ess_bulk of x[" in done.stdout
-    assert "draws: 20 of 20" in done.stderr and "seconds_left" in done.stderr
+    assert "draws: 40 of 40" in done.stderr and "seconds_left" in done.stderr
     record = json.loads((tmp_path / "run/run.json").read_text())
     assert record["exit_code"] == 3 and "below 400" in record["reason"]
     assert (tmp_path / "run/draws.nc").exists()
@@ -178,7 +195,7 @@ def test_bin_sample_ends_with_3_where_the_draws_fail(files, tmp_path):
     ],
 )
 def test_bin_sample_refuses_mistakes_in_one_line(files, tmp_path, more, message):
-    done = ran(command(files, tmp_path / "run", "--step_size=0.5", *more))
+    done = ran(command(files, tmp_path / "run", *more))
     assert done.returncode == 2, done.stderr
     assert message in done.stderr and len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists()
@@ -191,7 +208,6 @@ def test_bin_train_runs_a_program_by_its_config(files, tmp_path):
             f"--gin_config={REPO}/configs/nuts/program.gin",
             f"--gin_param=nuts.sample.program='{files}/models.py:pair'",
             f"--gin_param=nuts.sample.data='{files}/data.json'",
-            "--gin_param=nuts.sample.step_size=0.9",
             f"--workdir={tmp_path}/run",
             "--dry_run",
         ]
