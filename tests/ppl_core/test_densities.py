@@ -56,22 +56,6 @@ def test_log_prob_is_exact_at_infinite_logits():
     )
 
 
-@pytest.mark.parametrize("event", [0.0, 1.0])
-def test_log_prob_in_float32_is_right_to_two_units_in_the_last_place(event):
-    logits = np.concatenate([np.linspace(-85, 85, 20001), np.linspace(-1, 1, 20001)])
-    logits = logits.astype(np.float32)
-    sign = 2 * event - 1
-    exact = -np.logaddexp(0.0, -sign * logits.astype(np.float64))
-    log_prob = bernoulli_log_prob(tf.constant(logits), tf.constant(np.float32(event)))
-    # The exponential has an error of its own.
-    error = np.abs(log_prob.numpy() / exact - 1)
-    assert error.max() < 4 * np.finfo(np.float32).eps
-    ends = tf.constant([np.inf, -np.inf], tf.float32)
-    np.testing.assert_array_equal(
-        bernoulli_log_prob(ends, tf.constant([1.0, 0.0])), [0.0, 0.0]
-    )
-
-
 @pytest.mark.parametrize("dtype", [tf.int32, tf.int64, tf.float32, tf.float64])
 def test_the_distribution_accepts_events_of_any_dtype(dtype):
     event = tf.constant([0, 1, 1], dtype)
