@@ -15,7 +15,7 @@ BENCH += --gin_param=bench.compare_samplers.min_seconds=0.5
 endif
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-.PHONY: help setup peers test test-slow lint bench-nuts bench-eager bench-scaling bench-step
+.PHONY: help setup peers test test-slow lint bench-nuts bench-posteriors bench-eager bench-scaling bench-step
 .PHONY: bench-image-transformer bench-vae reference check-large check-audio report configs clean
 
 help:  ## print this list
@@ -38,6 +38,9 @@ lint: setup  ## ruff and mypy
 
 bench-nuts: setup  ## Stan, PyMC, TensorFlow and ours on covertype; NUM_ROWS=20000 for less
 	$(BENCH)
+
+bench-posteriors: setup  ## NUTS with warm-up on posteriors: ours, Stan, PyMC, peers
+	bin/bench --gin_config=configs/bench/posteriors.gin
 
 bench-eager: setup  ## what one random variable costs in eager mode, beside plain TFP
 	$(PYTHON) -m experiments.bench.eager_cost

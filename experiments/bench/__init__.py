@@ -4,6 +4,7 @@ import importlib
 from typing import Any
 
 _MODULES = {
+    "compare_posteriors": "posterior_sampling",
     "compare_samplers": "nuts",
     "measure_image_transformer": "training",
     "measure_scaling": "scaling",

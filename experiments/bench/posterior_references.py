@@ -141,8 +141,12 @@ def write_reference(model: BenchModel, num_processes: int = 1) -> None:
     numbers = list(range(1, NUM_CHAINS + 1))
     folder = _folder(model, mark) / "_".join(map(str, settings.values()))
     folder.mkdir(parents=True, exist_ok=True)
-    task = _task(model, data, mark) | {
+    code, run_data = model.stan, data
+    if model.long_run is not None:
+        code, run_data = model.long_run.stan, model.long_run.make_data(data)
+    task = _task(model, run_data, mark) | {
         "mode": "chains",
+        "code": code,
         "folder": str(folder),
         "names": model.compared_names,
         "settings": settings,

@@ -45,8 +45,9 @@ class PosteriorRun(NamedTuple):
     # whole machine, without cores that had no chain left.
     seconds: Mapping[str, float]
     settings: Mapping[str, Any] = {}  # in force, as the system reports them
-    # Of the build's seconds, those of a compilation before this run.
-    compiled_before: float = 0.0
+    # What a cold start takes besides the time of this process: more where a program
+    # was compiled before, less where the run was made twice.
+    cold_start_difference: float = 0.0
 
 
 class AdamSettings(NamedTuple):

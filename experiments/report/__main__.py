@@ -10,6 +10,7 @@ from experiments.report.page import RESULTS
 
 RENDERERS: dict[str, Callable[..., None]] = {  # by the name of the file of records
     "nuts": page.render_nuts,
+    "posteriors": page.render_posteriors,
     "scaling": page.render_scaling,
     "image_transformer": page.render_image_transformer,
     **{name: page.render_learning for name in learning.EXPERIMENTS},

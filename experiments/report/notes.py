@@ -67,6 +67,25 @@ NOTES = {
         "ppl_core_1_device": _DEVICES,
         "ppl_core_2_devices": _DEVICES,
     },
+    "posteriors": {
+        "stan": (
+            "compiled with PyStan's default flags, -O3 without -march=native. Its "
+            "chains run in processes, one a core, and it is charged only for the cores "
+            "that they keep busy"
+        ),
+        "pymc": (
+            "its own NUTS, chains in processes, one a core. Warm-up and sampling are "
+            "the time inside its transitions, and all else is the build"
+        ),
+        "nutpie": (
+            "on the PyMC models. It does not say where warm-up ends: the seconds of a "
+            "run are divided as its gradients are"
+        ),
+        "numpyro": "float64; all chains are one vectorised program",
+        "blackjax": (
+            "on NumPyro's log densities, float64; all chains are one vectorised program"
+        ),
+    },
     "image_transformer": {
         "ours": _OURS,
         "handwritten_tf": f"plain operations and autodiff; {_FUSED_ADAM}",

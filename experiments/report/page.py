@@ -14,6 +14,8 @@ from experiments.report import (
     nuts,
     nuts_plot,
     nuts_rows,
+    posteriors,
+    posteriors_rows,
     scaling,
     scaling_plots,
     scaling_rows,
@@ -33,6 +35,14 @@ def render_nuts(*, records_path: Path, out_dir: Path, paper_path: Path = PAPER) 
     text = nuts.markdown(rows, paper, nuts_rows.by_size(records))
     plots = _write(out_dir, "nuts_speedup", text, nuts.csv(rows, paper))
     nuts_plot.draw(rows, paper, plots / "nuts_speedup.png")
+
+
+def render_posteriors(*, records_path: Path, out_dir: Path) -> None:
+    """Writes tables/posteriors.{md,csv} and plots/posteriors.png."""
+    cells = posteriors_rows.cells(_records(records_path))
+    text, csv = posteriors.markdown(cells), posteriors.csv(cells)
+    plots = _write(out_dir, "posteriors", text, csv)
+    posteriors.draw(cells, plots / "posteriors.png")
 
 
 def render_scaling(

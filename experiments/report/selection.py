@@ -57,8 +57,8 @@ def _failure(record: Record) -> str:
     if record.check["passed"]:
         return ""
     reason = record.check.get("reason")
-    of_nuts = record.experiment == "nuts"
-    wrong = "wrong posterior" if of_nuts else "wrong losses"
+    of_sampler = record.experiment in ("nuts", "posteriors")
+    wrong = "wrong posterior" if of_sampler else "wrong losses"
     return f"{wrong}: {reason}" if reason else wrong
 
 

@@ -63,7 +63,7 @@ def run(problem: PosteriorProblem, protocol: Protocol, seed: int) -> PosteriorRu
             "metric": "diagonal, of each chain",
             "step_size": [chain.step_size for chain in chains],
         },
-        compiled_before=compiled_before,
+        cold_start_difference=compiled_before,
     )
 
 

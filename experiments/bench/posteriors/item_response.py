@@ -66,7 +66,7 @@ MODELS = (
         arguments=(),
         observed=("y",),
         stan=STAN,
-        no_reference="its run of Stan is not finished",
+        reference_settings={"num_draws": 26000},
         parameters={
             "sigma_theta": "positive",
             "theta": "real",

@@ -22,6 +22,16 @@ class Between(NamedTuple):
 Constraint = str | Between  # "real", "positive", "unit", "ordered" or "simplex"
 
 
+class LongRun(NamedTuple):
+    """The same posterior in other coordinates, in which a long run of Stan is feasible.
+
+    Its program has what is compared among its transformed parameters.
+    """
+
+    stan: str
+    make_data: Callable[[Data], Data]  # of the model's data
+
+
 class BenchModel(NamedTuple):
     """One posterior: the same data and the same model in our language and in Stan's.
 
@@ -42,6 +52,7 @@ class BenchModel(NamedTuple):
     compared: tuple[str, ...] | None = None
     # What the long run of Stan does differently; see bench.posterior_references.
     reference_settings: Mapping[str, Any] = {}
+    long_run: LongRun | None = None  # None: of the program itself
     # Whose Stan program makes the reference draws; None: its own.
     reference: str | None = None
     # Mean and mean of squares of what is compared, where they are known without a run.

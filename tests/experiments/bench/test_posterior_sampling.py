@@ -1,0 +1,120 @@
+"""The benchmark of the posteriors: arguments, a worker's result, and real systems."""
+
+import json
+import shutil
+import sys
+import time
+import types
+
+import numpy as np
+import pytest
+
+from experiments.bench import posterior_sampling, posterior_systems, posterior_worker
+from experiments.bench.posteriors import MODELS
+from experiments.bench.problems import PosteriorRun
+from experiments.records import record
+
+FUNNEL = MODELS["funnel"]
+
+
+def compare(folder, **changes):
+    run_dir = folder / "run"
+    run_dir.mkdir()
+    (run_dir / "provenance.json").write_text(json.dumps({"commit": None}))
+    options = {
+        "num_chains": [4],
+        "num_warmup": 500,
+        "num_draws": 500,
+        "num_rounds": 1,
+        "posteriors": ["exam_scores"],
+        "systems": ["pymc"],
+    }
+    posterior_sampling.compare_posteriors(
+        run_dir=run_dir, seed=0, out=str(folder), **(options | changes)
+    )
+    return record.read(folder / "records" / "posteriors.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"systems": ["stam"]}, r"systems: given \['stam'\], wanted some of"),
+        ({"posteriors": ["radon"]}, r"posteriors: given \['radon'\], wanted some of"),
+        ({"num_chains": []}, r"num_chains: given \[\], wanted"),
+        ({"num_draws": 0}, "num_draws: given 0, wanted"),
+        ({"target_accept": 1.0}, "target_accept: given 1.0, wanted"),
+        ({"skip": {"stan": ["x"]}}, r"skip: stan: given \['x'\], wanted some of"),
+        ({"skip": {"x": ["credit"]}}, r"skip: given \['x'\], wanted some of"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_runs(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        compare(tmp_path, **changes)
+    assert not (tmp_path / "records").exists()
+
+
+def task(folder, values):
+    """Of the worker, for a system that returns these draws of the funnel's neck."""
+    np.savez(folder / "data.npz", **FUNNEL.make_data())
+
+    def run(problem, protocol, seed):
+        assert problem.name == "funnel" and problem.data["D"] == 9 and seed == 5
+        return PosteriorRun(
+            values={"v": values},
+            leapfrogs=np.full(values.shape, 7),
+            diverged=np.zeros(values.shape, bool),
+            warmup_leapfrogs=100,
+            seconds={"build": 2.0, "warmup": 3.0, "sampling": 4.0},
+            cold_start_difference=50.0,
+        )
+
+    sys.modules["invented"] = types.SimpleNamespace(run=run)
+    posterior_systems.SYSTEMS["invented"] = posterior_systems.PosteriorSystem(
+        "invented"
+    )
+    return {
+        "system": "invented",
+        "name": "funnel",
+        "stan": FUNNEL.stan,
+        "compared": FUNNEL.compared_names,
+        "data_path": str(folder / "data.npz"),
+        "reference_path": str(posterior_sampling._reference_path(FUNNEL)),
+        "protocol": {"num_chains": 4, "num_draws": 1000},
+        "seed": 5,
+        "started_at": time.time(),
+    }
+
+
+@pytest.fixture(autouse=True)
+def _forget_the_invented_system():
+    yield
+    posterior_systems.SYSTEMS.pop("invented", None)
+    sys.modules.pop("invented", None)
+
+
+def test_a_worker_checks_the_draws_and_counts_an_earlier_compilation(tmp_path):
+    right = np.random.default_rng(0).normal(0.0, 3.0, (4, 1000))
+    result = posterior_worker.measure(task(tmp_path, right))
+    assert result["check"]["passed"]
+    assert result["work"]["gradients"] == [7 * 4000]
+    assert result["work"]["warmup_gradients"] == 100
+    assert 50 < result["seconds"]["cold"] < 60
+    narrow = posterior_worker.measure(task(tmp_path, 0.8 * right))
+    assert not narrow["check"]["passed"] and "|z| of v" in narrow["check"]["reason"]
+
+
+def test_fewer_draws_than_asked_for_are_an_error(tmp_path):
+    short = np.random.default_rng(0).normal(0.0, 3.0, (4, 999))
+    with pytest.raises(ValueError, match=r"v: given .*\(4, 999\), wanted \(4, 1000\)"):
+        posterior_worker.measure(task(tmp_path, short))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="Stan compiles with g++")
+def test_real_systems_sample_the_reference_posterior(tmp_path):
+    systems = list(posterior_systems.SYSTEMS)
+    made = compare(tmp_path, systems=systems)
+    told = {r.system: (r.status, r.reason, r.check.get("reason")) for r in made}
+    passed = {name: told[name] for name in told if told[name][0] != "skipped"}
+    assert passed == dict.fromkeys(passed, ("ok", "", "")), told
+    assert {"stan", "pymc", "ppl_core"} <= passed.keys()
