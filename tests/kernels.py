@@ -1,0 +1,141 @@
+"""Kernels for tests, and single transitions of their chains.
+
+XLA takes some seconds to compile a kernel.  Most claims about transitions hold for the
+same operations run by TensorFlow one by one, which is slower by the leapfrog.
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from experiments.inference import nuts
+from experiments.inference.kernel import Draws, Kernel, State, compile_kernel
+from experiments.inference.leapfrog import value_and_gradient
+from experiments.inference.step_size import StepSize
+from tests.helpers import TARGETS
+
+
+def without_xla(kernel: Kernel, density) -> Kernel:
+    """The kernel, of which XLA compiles nothing: not yet traced."""
+
+    @tf.function(autograph=False)
+    def transitions(loop, setting, numbers):
+        return nuts.run(loop, setting, numbers, density, within_xla=True)
+
+    numbers = tf.function(kernel.numbers.python_function, autograph=False)
+    return dataclasses.replace(kernel, transitions=transitions, numbers=numbers)
+
+
+def constant_step(size, num_chains: int) -> StepSize:
+    """A step size, or one a chain, that is not adapted."""
+    zeros = np.zeros(num_chains)
+    return StepSize(np.full(num_chains, size, np.float64), zeros, zeros, zeros, zeros)
+
+
+def unknown(position) -> State:
+    """Chains at `position` [chains, dim], their log probs not known."""
+    return State(position, np.full(len(position), -np.inf), np.zeros_like(position))
+
+
+def scale_of(inverse_mass, num_chains: int):
+    """The scale of an inverse mass [dim], or of a dense one [dim, dim], every chain."""
+    inverse_mass = np.asarray(inverse_mass, np.float64)
+    if inverse_mass.ndim == 1:
+        return np.tile(np.sqrt(inverse_mass), (num_chains, 1))
+    return np.tile(np.linalg.cholesky(inverse_mass), (num_chains, 1, 1))
+
+
+def run(kernel: Kernel, state, **options):
+    """`kernel.run`, told only what matters: its state, step sizes and draws."""
+    chains = kernel.num_chains
+    options = dict(
+        first_draw=0,
+        num_draws=1,
+        step=constant_step(0.3, chains),
+        scale=np.ones((chains, kernel.dim)),
+        max_depth=kernel.max_depth,
+        adapting=False,
+        target_accept=0.8,
+        seed=tf.constant([3, 5]),
+    ) | {name: value for name, value in options.items() if value is not None}
+    return kernel.run(state, **options)
+
+
+class Transitions(NamedTuple):
+    """A kernel of many targets of one dimension, of which one is chosen at a time."""
+
+    kernel: Kernel
+    names: tuple[str, ...]
+    chosen: tf.Variable  # scalar int32, among the names
+    density: object
+
+    def __call__(
+        self, name, seed, position, step_size, inverse_mass, max_depth, kernel=None
+    ) -> Draws:
+        """One transition of every chain from `position`, without the axis of draws."""
+        self.chosen.assign(self.names.index(name))
+        kernel = kernel or self.kernel
+        log_prob, grad = self.density(tf.constant(position))
+        _, _, draws = run(
+            kernel,
+            State(position, log_prob.numpy(), grad.numpy()),
+            step=constant_step(step_size, len(position)),
+            scale=scale_of(inverse_mass, len(position)),
+            max_depth=max_depth,
+            seed=tf.constant(seed),
+        )
+        return Draws(*(part[:, 0] for part in draws))
+
+
+NAMES = {
+    1: ("normal",),
+    2: ("banana", "funnel", "gamma", "beta logits", "normal"),
+    3: ("correlated normal",),
+}
+
+
+def compile_transitions(dim: int, num_chains: int, max_depth: int) -> Transitions:
+    """The kernel of all targets of a dimension, run without XLA."""
+    names, chosen = NAMES[dim], tf.Variable(0)
+
+    def log_prob(x):
+        if len(names) == 1:
+            return TARGETS[names[0]].log_prob(x)
+        return tf.switch_case(
+            chosen.read_value(), [lambda name=name: TARGETS[name].log_prob(x) for name in names]
+        )
+
+    density = tf.function(value_and_gradient(log_prob), autograph=False)
+    kernel = compile_kernel(
+        density,
+        num_chains=num_chains,
+        dim=dim,
+        max_depth=max_depth,
+        dtype=tf.float64,
+        jit_compile=False,
+    )
+    return Transitions(without_xla(kernel, density), names, chosen, density)
+
+
+shared_transitions = functools.cache(compile_transitions)
+
+
+def with_numbers(kernel: Kernel, **replaced) -> Kernel:
+    """The kernel with some of its random numbers replaced by these, broadcast."""
+
+    def numbers(*args):
+        found = kernel.numbers(*args)
+        return found._replace(
+            **{
+                name: tf.broadcast_to(
+                    tf.constant(value, getattr(found, name).dtype),
+                    getattr(found, name).shape,
+                )
+                for name, value in replaced.items()
+            }
+        )
+
+    return dataclasses.replace(kernel, numbers=numbers, drawn_numbers={})
