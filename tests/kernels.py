@@ -6,6 +6,7 @@ same operations run by TensorFlow one by one, which is slower by the leapfrog.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ import tensorflow as tf
 
 from experiments.inference import nuts
 from experiments.inference.kernel import Draws, Kernel, State, compile_kernel
-from experiments.inference.leapfrog import value_and_gradient
+from experiments.inference.leapfrog import LogProbAndGrad, value_and_gradient
 from experiments.inference.step_size import StepSize
 from tests.helpers import TARGETS
 
@@ -68,15 +69,14 @@ class Transitions(NamedTuple):
     """A kernel of many targets of one dimension, of which one is chosen at a time."""
 
     kernel: Kernel
-    names: tuple[str, ...]
-    chosen: tf.Variable  # scalar int32, among the names
-    density: object
+    choose: Callable[[str], None]
+    density: LogProbAndGrad  # of the target chosen
 
     def __call__(
         self, name, seed, position, step_size, inverse_mass, max_depth, kernel=None
     ) -> Draws:
         """One transition of every chain from `position`, without the axis of draws."""
-        self.chosen.assign(self.names.index(name))
+        self.choose(name)
         kernel = kernel or self.kernel
         log_prob, grad = self.density(tf.constant(position))
         _, _, draws = run(
@@ -99,16 +99,10 @@ NAMES = {
 
 def compile_transitions(dim: int, num_chains: int, max_depth: int) -> Transitions:
     """The kernel of all targets of a dimension, run without XLA."""
-    names, chosen = NAMES[dim], tf.Variable(0)
-
-    def log_prob(x):
-        if len(names) == 1:
-            return TARGETS[names[0]].log_prob(x)
-        return tf.switch_case(
-            chosen.read_value(), [lambda name=name: TARGETS[name].log_prob(x) for name in names]
-        )
-
-    density = tf.function(value_and_gradient(log_prob), autograph=False)
+    density, choose = switched(
+        {name: value_and_gradient(TARGETS[name].log_prob) for name in NAMES[dim]}
+    )
+    density = tf.function(density, autograph=False)
     kernel = compile_kernel(
         density,
         num_chains=num_chains,
@@ -117,7 +111,7 @@ def compile_transitions(dim: int, num_chains: int, max_depth: int) -> Transition
         dtype=tf.float64,
         jit_compile=False,
     )
-    return Transitions(without_xla(kernel, density), names, chosen, density)
+    return Transitions(without_xla(kernel, density), choose, density)
 
 
 shared_transitions = functools.cache(compile_transitions)
@@ -139,3 +133,18 @@ def with_numbers(kernel: Kernel, **replaced) -> Kernel:
         )
 
     return dataclasses.replace(kernel, numbers=numbers, drawn_numbers={})
+
+
+def switched(densities):
+    """Several densities in one: it, and the function that chooses one by name."""
+    names, chosen = list(densities), tf.Variable(0)
+    if len(names) == 1:
+        return densities[names[0]], lambda name: None
+
+    def density(x):
+        return tf.switch_case(
+            chosen.read_value(),
+            [lambda one=one: one(x) for one in densities.values()],
+        )
+
+    return density, lambda name: chosen.assign(names.index(name))

@@ -80,6 +80,14 @@ def evaluate_start(
         target_accept=0.8,
         seed=seed,
     )
+    unknown = np.isneginf(state.log_prob)
+    if unknown.any():
+        # The transition tells neither NaN from infinity, nor of gradients.
+        chain = int(np.argmax(unknown))
+        size = len(kernel.tiles[0].numbers)
+        position = np.broadcast_to(np.asarray(start)[chain], (size, dim))
+        log_prob, grad = kernel.density(tf.constant(position, kernel.dtype))
+        state.log_prob[chain], state.grad[chain] = log_prob[0], grad[0]
     _check_start(state)
     return state
 

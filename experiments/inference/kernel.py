@@ -14,6 +14,7 @@ import tensorflow as tf
 from experiments.inference import nuts, streams, xla_options
 from experiments.inference.leapfrog import LogProbAndGrad
 from experiments.inference.samples import Samples
+from experiments.inference.settings import check_count
 from experiments.inference.step_size import StepSize
 
 # A tile's arrays stay in a core's cache, and its loop runs on one thread.
@@ -76,6 +77,7 @@ class Kernel:
     keep_grads: bool
     tiles: tuple[Tile, ...]
     rows: int
+    density: Any  # positions [a tile's chains, dim] -> log probs, gradients
     transitions: Any  # (loop, setting, numbers) -> loop
     numbers: Any  # (seed, chains, first_draw, first) -> numbers
     # The last random numbers of each tile, and their seed: most calls need the next.
@@ -142,7 +144,17 @@ class Kernel:
         Chains do not wait for each other, but at the end.  A chunk comes with where its
         last draws are.  Its step sizes are those of its last draws only if it is the
         last chunk, since chains run ahead.
+
+        Raises ValueError for arrays of another shape, and for a depth that the kernel
+        was not compiled for.
         """
+        check_count(
+            "max_depth",
+            max_depth,
+            highest=self.max_depth,
+            why=", which the kernel was compiled for",
+        )
+        self._check_shapes(state, step, scale)
         workers = [
             _TileRun(
                 self,
@@ -191,6 +203,20 @@ class Kernel:
                         return
             finally:
                 stopped.set()
+
+    def _check_shapes(self, state: Any, step: StepSize, scale: np.ndarray) -> None:
+        one, vector = (self.num_chains,), (self.num_chains, self.dim)
+        wanted = dict(zip(State._fields, [(vector,), (one,), (vector,)], strict=True))
+        given = dict(zip(State._fields, state, strict=True))
+        wanted |= {f"step.{name}": (one,) for name in step._fields}
+        given |= {f"step.{name}": part for name, part in step._asdict().items()}
+        wanted["scale"], given["scale"] = (vector, (*vector, self.dim)), scale
+        for name, value in given.items():
+            if np.shape(value) not in wanted[name]:
+                raise ValueError(
+                    f"{name}: given shape {np.shape(value)}, wanted "
+                    f"{' or '.join(map(str, wanted[name]))}"
+                )
 
     def _of_tile(self, tile: Tile, scale: np.ndarray) -> tf.Tensor:
         part = _pad(np.asarray(scale)[tile.chains], len(tile.numbers))
@@ -458,6 +484,7 @@ def compile_kernel(
         keep_grads=keep_grads,
         tiles=tiles,
         rows=rows,
+        density=density,
         transitions=transitions,
         numbers=numbers,
         drawn_numbers={},

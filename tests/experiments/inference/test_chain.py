@@ -1,11 +1,13 @@
-"""Runs of many chains: reproducible, independent, masked, counted, refused."""
+"""Runs of many chains: reproducible, independent, counted, refused."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import stats
 
-from experiments.inference import SamplerSettings, chain, nuts, prng
+from experiments.inference import SamplerSettings, chain, philox, prng
 from experiments.inference.leapfrog import value_and_gradient
 from experiments.inference.samples import Samples, concatenate, gradients_computed
 from tests import recursive_nuts
@@ -16,6 +18,7 @@ from tests.helpers import (
     distance_allowed,
     distance_from,
 )
+from tests.kernels import switched, without_xla
 
 SEED = tf.constant([3, 5])
 CORRELATED = TARGETS["correlated normal"]
@@ -28,11 +31,26 @@ STEP_SIZE = 0.2
 
 
 def compiled(num_chains, density=DENSITY, **options):
-    options = dict(dim=3, max_depth=5, chunk_size=40, dtype=tf.float64) | options
+    options = dict(dim=3, max_depth=5, dtype=tf.float64) | options
     return chain.compile_kernel(density, num_chains=num_chains, **options)
 
 
-def draws_of(kernel, start, *, num=40, chunk_size=40, seed=SEED, step_size=STEP_SIZE):
+def interpreted(num_chains, density=DENSITY, **options):
+    """A kernel of which XLA compiles nothing."""
+    kernel = compiled(num_chains, density, jit_compile=False, **options)
+    return without_xla(kernel, density)
+
+
+def draws_of(
+    kernel,
+    start,
+    *,
+    num=40,
+    chunk_size=40,
+    seed=SEED,
+    step_size=STEP_SIZE,
+    inverse_mass=INVERSE_MASS,
+):
     """One chunk of all the draws, put together from those yielded."""
     chunks = list(
         chain.sample_chunks(
@@ -42,6 +60,7 @@ def draws_of(kernel, start, *, num=40, chunk_size=40, seed=SEED, step_size=STEP_
             step_size=step_size,
             num_results=num,
             chunk_size=chunk_size,
+            inverse_mass=inverse_mass,
         )
     )
     return concatenate(chunks, axis=1)
@@ -60,7 +79,7 @@ def assert_alike(found, wanted):
 
 @pytest.fixture(scope="module")
 def kernel():
-    return compiled(4, inverse_mass=INVERSE_MASS)
+    return compiled(4)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +89,7 @@ def drawn(kernel):
 
 @pytest.fixture(scope="module")
 def plain_kernel():
-    return compiled(4, inverse_mass=INVERSE_MASS, jit_compile=False)
+    return compiled(4, jit_compile=False)
 
 
 # What is handed out
@@ -110,7 +129,7 @@ def test_the_kernel_starts_where_it_is_told(kernel):
 # Reproducible
 
 
-@pytest.mark.parametrize("chunk_size", [1, 7, 39])
+@pytest.mark.parametrize("chunk_size", [1, 7, 39, 1000])
 def test_the_draws_do_not_depend_on_the_chunks(kernel, drawn, chunk_size):
     assert_same(draws_of(kernel, START[:4], chunk_size=chunk_size), drawn)
 
@@ -131,6 +150,7 @@ def test_a_run_goes_on_from_its_last_draw(plain_kernel):
         num_results=12,
         chunk_size=40,
         num_done=7,
+        inverse_mass=INVERSE_MASS,
     )
     assert_alike(rest, Samples(*(part[:, 7:] for part in whole)))
 
@@ -149,8 +169,9 @@ def test_the_same_program_is_run_for_every_chunk_seed_and_step(kernel):
             seed=tf.constant([seed, 0]),
             step_size=step_size,
         )
-    assert kernel.run.experimental_get_tracing_count() == 1
-    assert kernel.init.experimental_get_tracing_count() == 1
+    draws_of(kernel, START[:4], inverse_mass=None)
+    assert kernel.transitions.experimental_get_tracing_count() == 1
+    assert kernel.numbers.experimental_get_tracing_count() == 1
 
 
 def test_xla_and_tensorflows_own_kernels_draw_alike(plain_kernel, drawn):
@@ -158,41 +179,31 @@ def test_xla_and_tensorflows_own_kernels_draw_alike(plain_kernel, drawn):
 
 
 def test_a_chain_is_the_same_among_four_and_among_eight(drawn):
-    among = draws_of(compiled(8, inverse_mass=INVERSE_MASS, jit_compile=False), START)
+    among = draws_of(interpreted(8), START)
     assert_alike(Samples(*(part[:4] for part in among)), drawn)
 
 
-def test_a_chain_waits_unchanged_for_the_others(drawn):
-    """Alone it draws the same, in as many leapfrogs: none is counted while waiting."""
-    alone = draws_of(
-        compiled(1, inverse_mass=INVERSE_MASS, jit_compile=False), START[:1]
-    )
+def test_a_chain_draws_alone_as_among_others(drawn):
+    """In as many leapfrogs: none is counted while others go on."""
+    alone = draws_of(interpreted(1), START[:1])
     assert_alike(alone, Samples(*(part[:1] for part in drawn)))
     assert np.any(drawn.leapfrogs[0] < drawn.leapfrogs.max(axis=0))
 
 
 def test_a_part_of_the_chains_draws_as_among_all(drawn):
     """By their numbers, however long the trees of the chains elsewhere are."""
-
-    def part(first_chain):
-        return draws_of(
-            compiled(
-                2,
-                inverse_mass=INVERSE_MASS,
-                jit_compile=False,
-                first_chain=first_chain,
-            ),
-            START[2:4],
-        )
-
+    first_two, last_two = interpreted(2), interpreted(2, first_chain=2)
+    # One trace serves both.
+    last_two = dataclasses.replace(last_two, transitions=first_two.transitions)
     among_all = Samples(*(whole[2:] for whole in drawn))
     assert np.any(drawn.leapfrogs[:2].max(axis=0) > among_all.leapfrogs.max(axis=0))
-    assert_alike(part(2), among_all)
-    assert not np.any(np.all(part(0).draws == among_all.draws, axis=-1))
+    assert_alike(draws_of(last_two, START[2:4]), among_all)
+    others = draws_of(first_two, START[2:4])
+    assert not np.any(np.all(others.draws == among_all.draws, axis=-1))
 
 
 def all_chains_draw_differently(kernel):
-    run = draws_of(kernel, np.zeros((4, 3)))
+    run = draws_of(kernel, np.zeros((4, 3)), inverse_mass=None)
     return all(
         np.all(np.any(run.draws[i, 10:] != run.draws[j, 10:], axis=-1))
         for i in range(4)
@@ -205,13 +216,17 @@ def test_chains_from_one_start_draw_differently(kernel):
 
 
 def test_chains_that_share_their_random_numbers_are_found_out(monkeypatch):
-    uniform = prng.uniform
+    uniform, uniforms = philox.uniform, philox.uniforms
 
-    def shared(seed, shape, first):
-        return tf.repeat(uniform(seed, (1, *shape[1:]), first), shape[0], axis=0)
+    def shared(streams, place):
+        return uniform(streams, tf.zeros_like(place))
 
-    monkeypatch.setattr(prng, "uniform", shared)
-    assert not all_chains_draw_differently(compiled(4, jit_compile=False))
+    def all_shared(streams, start, num):
+        return uniforms(streams, tf.zeros_like(start), num)
+
+    monkeypatch.setattr(philox, "uniform", shared)
+    monkeypatch.setattr(philox, "uniforms", all_shared)
+    assert not all_chains_draw_differently(interpreted(4))
 
 
 # Right, and counted right
@@ -240,50 +255,30 @@ def test_float32_chains_keep_a_float64_log_prob_and_sample_right():
         assert_mean_within(run.draws[:, 50:, i] ** 2, COVARIANCE[i, i])
 
 
-def test_a_transition_takes_one_gradient_a_leapfrog_and_none_extra():
-    """Counted where the density is computed: the longest chain's of each transition."""
-    calls = []
+def test_a_run_takes_one_gradient_a_leapfrog_and_one_to_begin():
+    """Counted where the density is computed: as many as the longest chain needs."""
+    traced, calls = [], []
 
     def counted(x):
         def count(x):
             calls.append(None)
             return x
 
+        traced.append(None)
         shape = x.shape
         x = tf.numpy_function(count, [x], x.dtype)
         x.set_shape(shape)
         return DENSITY(x)
 
-    kernel = compiled(4, counted, inverse_mass=INVERSE_MASS, jit_compile=False)
-    calls.clear()
+    kernel = interpreted(4, counted)
+    traced.clear()
     run = draws_of(kernel, START[:4])
-    assert len(calls) == 1 + run.leapfrogs.max(axis=0).sum()
-    assert 4 * (len(calls) - 1) == gradients_computed(run.leapfrogs)
-
-
-@pytest.mark.parametrize("num_chains", [1, 4])
-def test_a_leapfrog_is_one_gradient_in_the_graph(num_chains):
-    """The density is traced once in the loop's body, and nowhere else of a step."""
-    calls = []
-
-    def counted(x):
-        calls.append(x)
-        return DENSITY(x)
-
-    @tf.function(autograph=False)
-    def step(position):
-        state = nuts.NutsState(position, *DENSITY(position))
-        return nuts.step(
-            SEED,
-            state,
-            log_prob_and_grad=counted,
-            step_size=tf.constant(0.1, tf.float64),
-            inverse_mass=tf.ones(3, tf.float64),
-            max_depth=4,
-        )
-
-    step.get_concrete_function(tf.TensorSpec([num_chains, 3], tf.float64))
-    assert len(calls) == 1
+    # The log prob at the start is a transition of one leapfrog.
+    wanted = (1 + 1) + (1 + run.leapfrogs.sum(axis=1).max())
+    assert len(calls) == wanted
+    assert 4 * wanted < gradients_computed(run.leapfrogs)  # those of lock-step
+    # In the graph too: once in the loop's body, and nowhere else.
+    assert len(traced) == 1
 
 
 def test_doubling_ends_at_the_depth_cap(kernel):
@@ -305,18 +300,39 @@ def test_depth_and_leapfrogs_fit_each_other(drawn):
 # What goes wrong
 
 
-@pytest.fixture(scope="module")
-def gamma_kernel():
-    density = value_and_gradient(TARGETS["gamma"].log_prob)
-    return compiled(4, density, dim=2, jit_compile=False)
+def walled(x):
+    """A wall without a gradient."""
+    inside = tf.reduce_all(x > 0, axis=-1)
+    minus_infinity = tf.constant(-float("inf"), x.dtype)
+    return tf.where(inside, -tf.reduce_sum(x, -1), minus_infinity), -tf.ones_like(x)
 
 
-def test_a_step_too_large_for_the_funnels_neck_diverges():
-    density = value_and_gradient(TARGETS["funnel"].log_prob)
-    kernel = compiled(4, density, dim=2, jit_compile=False)
+DENSITIES = {
+    "funnel": value_and_gradient(TARGETS["funnel"].log_prob),
+    "gamma": value_and_gradient(TARGETS["gamma"].log_prob),
+    "walled": walled,
+}
+
+
+@pytest.fixture(scope="module", params=[tf.float32, tf.float64], ids=lambda d: d.name)
+def kernel_of(request):
+    """A kernel of one of three densities, by name."""
+    density, choose = switched(DENSITIES)
+    kernel = interpreted(4, density, dim=2, dtype=request.param)
+
+    def chosen(name):
+        choose(name)
+        return kernel
+
+    return chosen
+
+
+def test_a_step_too_large_for_the_funnels_neck_diverges(kernel_of):
+    kernel = kernel_of("funnel")
     neck = np.array([[-12.0, 0.0]] * 2 + [[4.0, 1.0]] * 2)
     (first, second) = (
-        draws_of(kernel, neck, num=1, step_size=step) for step in (0.5, 1e-4)
+        draws_of(kernel, neck, num=1, step_size=step, inverse_mass=None)
+        for step in (0.5, 1e-4)
     )
     assert first.diverged[:, 0].tolist() == [True, True, False, False]
     # The draw stays among what was accepted before, and is a finite one.
@@ -326,24 +342,25 @@ def test_a_step_too_large_for_the_funnels_neck_diverges():
     assert not second.diverged.any()
 
 
-def test_a_log_prob_that_is_nan_counts_as_a_divergence(gamma_kernel):
-    run = draws_of(gamma_kernel, np.full((4, 2), 0.5), num=100, step_size=0.4)
+def test_a_log_prob_that_is_nan_counts_as_a_divergence(kernel_of):
+    run = draws_of(
+        kernel_of("gamma"),
+        np.full((4, 2), 0.5),
+        num=100,
+        step_size=0.4,
+        inverse_mass=None,
+    )
     assert 0 < np.mean(run.diverged) < 0.9
     assert np.all(np.isfinite(run.log_prob))
     assert np.all(np.isfinite(run.accept))
     assert np.all(run.draws > 0)
 
 
-def test_a_log_prob_of_minus_infinity_counts_as_a_divergence():
-    """A wall without a gradient: what lies behind is never drawn."""
-
-    def walled(x):
-        inside = tf.reduce_all(x > 0, axis=-1)
-        log_prob = tf.where(inside, -tf.reduce_sum(x, -1), -float("inf"))
-        return log_prob, -tf.ones_like(x)
-
-    kernel = compiled(4, walled, dim=2, jit_compile=False)
-    run = draws_of(kernel, np.ones((4, 2)), step_size=0.5)
+def test_a_log_prob_of_minus_infinity_counts_as_a_divergence(kernel_of):
+    """What lies behind the wall is never drawn."""
+    run = draws_of(
+        kernel_of("walled"), np.ones((4, 2)), step_size=0.5, inverse_mass=None
+    )
     assert np.mean(run.diverged) > 0.05
     assert np.all(run.draws > 0)
     assert len(np.unique(run.draws[0, :, 0])) > 10
@@ -358,13 +375,11 @@ def test_a_log_prob_of_minus_infinity_counts_as_a_divergence():
         (np.inf, "chain 2 has log prob"),
     ],
 )
-def test_a_start_that_is_not_finite_is_refused_by_its_chain(
-    gamma_kernel, start, message
-):
+def test_a_start_that_is_not_finite_is_refused_by_its_chain(kernel_of, start, message):
     starts = np.ones((4, 2))
     starts[2:] = start
     with pytest.raises(ValueError, match=f"start: {message}.*wanted finite ones"):
-        draws_of(gamma_kernel, starts)
+        draws_of(kernel_of("gamma"), starts, inverse_mass=None)
 
 
 def test_a_start_of_another_shape_is_refused(kernel):
@@ -449,21 +464,16 @@ def test_evaluate_gives_the_density_and_its_gradient():
         np.testing.assert_allclose(grad[i], wanted_grad, rtol=1e-5, atol=1e-5)
 
 
-def test_a_chunk_larger_than_the_kernel_holds_is_an_error(kernel):
-    with pytest.raises(ValueError, match="chunk_size: given 41, wanted 1 to 40"):
-        draws_of(kernel, START[:4], num=41, chunk_size=41)
+@pytest.mark.parametrize("chunk_size", [0, -1, 2.0, True, None])
+def test_a_chunk_size_that_is_no_count_is_an_error(kernel, chunk_size):
+    with pytest.raises(ValueError, match=f"chunk_size: given {chunk_size}, wanted"):
+        draws_of(kernel, START[:4], chunk_size=chunk_size)
 
 
 @pytest.mark.parametrize(
-    "inverse_mass", [[1.0, 0.0], [-1.0, 1.0], [1.0, np.nan], [1.0]]
+    "inverse_mass",
+    [[1.0, 0.0, 1.0], [-1.0, 1.0, 1.0], [1.0, np.nan, 1.0], [1.0], [[1.0] * 3] * 2],
 )
-def test_a_metric_that_is_not_positive_is_refused(inverse_mass):
-    with pytest.raises(ValueError, match="inverse_mass: given .*, wanted 2 numbers"):
-        chain.compile_kernel(
-            lambda x: (-0.5 * tf.reduce_sum(x**2, -1), -x),
-            num_chains=1,
-            dim=2,
-            max_depth=3,
-            chunk_size=1,
-            inverse_mass=np.array(inverse_mass),
-        )
+def test_a_metric_that_is_not_positive_is_refused(kernel, inverse_mass):
+    with pytest.raises(ValueError, match="inverse_mass: given .*, wanted"):
+        draws_of(kernel, START[:4], inverse_mass=np.array(inverse_mass))
