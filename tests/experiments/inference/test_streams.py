@@ -10,7 +10,7 @@ from experiments.inference import prng, streams
 
 CHAINS = np.array([0, 1, 2, 5, 8, 1000], np.int32)
 FIRST = np.array([0, 3, 1, 0, 40, 2], np.int32)  # each chain's first row
-ROWS = 3
+ROWS, LEAVES = 3, 3
 SEEDS = [[3, 5], [-7, 11], [2**31 - 1, -(2**31)]]
 
 
@@ -36,19 +36,26 @@ def draw(dim, max_depth, *, seed, jit_compile, first_draw=0, dtype=tf.float64):
     return function(*(tf.constant(part, tf.int32) for part in arguments))
 
 
+@functools.cache
+def _of_prng(dim, max_depth, num):
+    """The four arrays of a transition of chain num - 1, drawn for all by `prng`."""
+
+    def arrays(seed, number):
+        seeds = prng.split(prng.fold_in(seed, number), 4)
+        leaf_seeds = [prng.fold_in(seeds[3], tf.constant(i)) for i in range(LEAVES)]
+        return (
+            prng.normal(seeds[0], (num, dim), tf.float64)[-1],
+            prng.uniform(seeds[1], (num, max_depth))[-1] < 0.5,
+            prng.uniform(seeds[2], (num, max_depth))[-1],
+            tf.stack([prng.uniform(seed, (num,))[-1] for seed in leaf_seeds]),
+        )
+
+    return tf.function(arrays, autograph=False)
+
+
 def of_prng(dim, max_depth, chain, number, seed):
-    """The four arrays of a transition of one chain, as `prng` draws them for all."""
-    seeds = prng.split(prng.fold_in(tf.constant(seed), tf.constant(number)), 4)
-    num = int(chain) + 1
-    return (
-        prng.normal(seeds[0], (num, dim), tf.float64)[chain].numpy(),
-        prng.uniform(seeds[1], (num, max_depth))[chain].numpy() < 0.5,
-        prng.uniform(seeds[2], (num, max_depth))[chain].numpy(),
-        [
-            prng.uniform(prng.fold_in(seeds[3], tf.constant(leaf)), (num,))[chain]
-            for leaf in range(3)
-        ],
-    )
+    function = _of_prng(dim, max_depth, int(chain) + 1)
+    return function(tf.constant(seed), tf.constant(number))
 
 
 @pytest.mark.parametrize(
@@ -58,35 +65,33 @@ def of_prng(dim, max_depth, chain, number, seed):
 def test_a_chains_numbers_are_those_of_its_transition_for_all_chains(
     dim, max_depth, jit_compile
 ):
-    """Rows, directions and uniforms bit for bit; normals too, but within XLA."""
+    """Bit for bit, but for normals within XLA."""
     for seed, first_draw in zip(SEEDS, (0, 17, 4), strict=True):
         found = draw(
             dim, max_depth, seed=seed, jit_compile=jit_compile, first_draw=first_draw
         )
         np.testing.assert_array_equal(found.first, FIRST)
-        for i in range(len(CHAINS)):
-            row = i % ROWS
-            normal, forward, doubling_u, leaf_u = of_prng(
-                dim, max_depth, CHAINS[i], first_draw + FIRST[i] + row, seed
-            )
+        row = np.arange(len(CHAINS)) % ROWS  # of each chain
+        drawn = tf.constant(FIRST + row)
+        momenta = found.momentum(drawn).numpy()
+        levels = [tf.repeat(depth, len(CHAINS)) for depth in range(max_depth)]
+        forward = np.stack([found.is_forward(drawn, depth) for depth in levels])
+        doubling = np.stack([found.doubling_uniform(drawn, depth) for depth in levels])
+        leaves = np.stack(
+            [
+                found.leaf_uniform(drawn, tf.repeat(leaf, len(CHAINS)), CHAINS)
+                for leaf in range(LEAVES)
+            ]
+        )
+        for i, number in enumerate(first_draw + FIRST + row):
+            wanted = of_prng(dim, max_depth, CHAINS[i], number, seed)
             if jit_compile:  # of another ndtri
-                np.testing.assert_allclose(found.momenta[row, :, i], normal, rtol=1e-13)
+                np.testing.assert_allclose(momenta[:, i], wanted[0], rtol=1e-12)
             else:
-                np.testing.assert_array_equal(found.momenta[row, :, i], normal)
-            np.testing.assert_array_equal(found.doublings[row, :, i], doubling_u)
-            drawn = tf.constant(FIRST + row)
-            for depth in range(max_depth):
-                level = tf.repeat(depth, len(CHAINS))
-                assert found.is_forward(drawn, level)[i] == forward[depth]
-                uniform = found.doubling_uniform(drawn, level)
-                assert uniform[i] == doubling_u[depth]
-            np.testing.assert_array_equal(
-                found.momentum(drawn)[:, i], found.momenta[row, :, i]
-            )
-            for leaf in range(3):
-                level = tf.repeat(leaf, len(CHAINS))
-                uniform = found.leaf_uniform(drawn, level, tf.constant(CHAINS))
-                assert uniform[i] == leaf_u[leaf]
+                np.testing.assert_array_equal(momenta[:, i], wanted[0])
+            np.testing.assert_array_equal(forward[:, i], wanted[1])
+            np.testing.assert_array_equal(doubling[:, i], wanted[2])
+            np.testing.assert_array_equal(leaves[:, i], wanted[3])
 
 
 def test_normals_have_the_dtype_of_positions_and_uniforms_that_of_energies():
