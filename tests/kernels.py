@@ -8,19 +8,23 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 
+from experiments.inference import kernel as kernels
 from experiments.inference import nuts
-from experiments.inference.kernel import Draws, Kernel, State, compile_kernel
+from experiments.inference.kernel import Draws, Kernel, State
 from experiments.inference.leapfrog import LogProbAndGrad, value_and_gradient
 from experiments.inference.step_size import StepSize
 from tests.helpers import TARGETS
 
 
-def without_xla(kernel: Kernel, density) -> Kernel:
-    """The kernel, of which XLA compiles nothing: not yet traced."""
+def interpreted_kernel(density: LogProbAndGrad, **options) -> Kernel:
+    """A kernel of which XLA compiles nothing: not yet traced."""
+    with mock.patch.object(kernels, "threading"):  # which would compile already
+        kernel = kernels.compile_kernel(density, **options)
 
     @tf.function(autograph=False)
     def transitions(loop, setting, numbers):
@@ -103,7 +107,7 @@ def compile_transitions(dim: int, num_chains: int, max_depth: int) -> Transition
         {name: value_and_gradient(TARGETS[name].log_prob) for name in NAMES[dim]}
     )
     density = tf.function(density, autograph=False)
-    kernel = compile_kernel(
+    kernel = interpreted_kernel(
         density,
         num_chains=num_chains,
         dim=dim,
@@ -111,7 +115,7 @@ def compile_transitions(dim: int, num_chains: int, max_depth: int) -> Transition
         dtype=tf.float64,
         jit_compile=False,
     )
-    return Transitions(without_xla(kernel, density), choose, density)
+    return Transitions(kernel, choose, density)
 
 
 shared_transitions = functools.cache(compile_transitions)

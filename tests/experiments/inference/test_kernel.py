@@ -15,7 +15,7 @@ from experiments.inference import step_size
 from experiments.inference.kernel import Draws, compile_kernel
 from experiments.inference.leapfrog import value_and_gradient
 from tests.helpers import COVARIANCE, TARGETS
-from tests.kernels import constant_step, run, scale_of, unknown, without_xla
+from tests.kernels import constant_step, interpreted_kernel, run, scale_of, unknown
 
 CORRELATED = TARGETS["correlated normal"]
 START = np.random.default_rng(1).normal(size=(64, 3))
@@ -34,13 +34,17 @@ def log_prob_of_transformed(z):
 DENSITY = value_and_gradient(log_prob_of_transformed)
 
 
+OPTIONS = dict(dim=3, max_depth=5, dtype=tf.float64, keep_grads=True)
+
+
 def compiled(num_chains=4, **options):
-    options = dict(dim=3, max_depth=5, dtype=tf.float64, keep_grads=True) | options
-    return compile_kernel(DENSITY, num_chains=num_chains, **options)
+    return compile_kernel(DENSITY, num_chains=num_chains, **OPTIONS | options)
 
 
-def interpreted(num_chains=4, **options):
-    return without_xla(compiled(num_chains, jit_compile=False, **options), DENSITY)
+def interpreted(num_chains=4, *, jit_compile=False, **options):
+    """A kernel of which XLA compiles nothing; jit_compile: whether it is in tiles."""
+    options = OPTIONS | options | dict(jit_compile=jit_compile)
+    return interpreted_kernel(DENSITY, num_chains=num_chains, **options)
 
 
 def draws_of(kernel, *, state=None, num_draws=NUM, step=None, **options):
@@ -219,7 +223,7 @@ def test_tiles_of_any_size_draw_alike(
     monkeypatch.setattr(kernels, "MAX_TILE", max_tile)
     monkeypatch.setattr(kernels, "TILE_BYTES", 1 << 40)
     monkeypatch.setattr(kernels.os, "sched_getaffinity", lambda pid: range(cores))
-    kernel = without_xla(compiled(num_chains), DENSITY)
+    kernel = interpreted(num_chains, jit_compile=True)
     found = [tile.chains.stop - tile.chains.start for tile in kernel.tiles]
     assert found == sizes
     assert len({len(tile.numbers) for tile in kernel.tiles}) == 1
@@ -244,9 +248,9 @@ def test_a_tile_fits_the_cache_and_no_core_is_without_one(monkeypatch):
 
 
 def test_large_data_are_read_once_for_all_chains(monkeypatch):
-    monkeypatch.setattr(kernels, "SHARED_DATA_BYTES", 1 << 10)
+    monkeypatch.setattr(kernels, "SHARED_DATA_BYTES", 1 << 17)
     monkeypatch.setattr(kernels, "MAX_TILE", 2)
-    data = tf.constant(np.ones((3, 100)))
+    data = tf.constant(np.ones((3, 10_000)))
 
     def log_prob(x):
         return -0.5 * tf.reduce_sum(tf.matmul(x, data) ** 2, -1)
@@ -278,8 +282,8 @@ def test_draws_do_not_depend_on_how_long_a_call_takes(monkeypatch, kernel, drawn
         turns.append(int(setting.max_turns))
         return kernel.transitions(loop, setting, numbers)
 
-    found = draws_of(dataclasses.replace(kernel, transitions=counted))
-    assert set(turns) == {64, 1}
+    found = draws_of(dataclasses.replace(kernel, transitions=counted, turns_of_call={}))
+    assert set(turns) == {kernels.FIRST_TURNS, 1}
     assert_same(found, drawn)
 
 
@@ -374,11 +378,11 @@ def test_an_error_of_the_density_ends_the_run():
         log_prob.set_shape([4])
         return log_prob, grad
 
-    kernel = compile_kernel(
+    kernel = interpreted_kernel(
         failing, num_chains=4, dim=3, max_depth=5, dtype=tf.float64, jit_compile=False
     )
     with pytest.raises(tf.errors.OpError, match="the density's own"):
-        draws_of(without_xla(kernel, failing))
+        draws_of(kernel)
 
 
 # Metrics and gradients
@@ -442,3 +446,13 @@ def test_a_depth_that_the_kernel_was_not_compiled_for_is_refused(kernel, max_dep
         ValueError, match=f"max_depth: given {max_depth}, wanted .* 1 to 5, which"
     ):
         run(kernel, unknown(START[:4]), max_depth=max_depth)
+
+
+def test_arrays_of_another_shape_are_refused_by_name(kernel):
+    with pytest.raises(ValueError, match=r"^scale: given shape \(1, 3\), wanted"):
+        run(kernel, unknown(START[:4]), scale=np.ones((1, 3)))
+    with pytest.raises(ValueError, match=r"^step.value: given shape \(3,\), wanted"):
+        run(kernel, unknown(START[:4]), step=constant_step(0.1, 3))
+    with pytest.raises(ValueError, match=r"^log_prob: given shape \(4, 1\), wanted"):
+        state = unknown(START[:4])
+        run(kernel, state._replace(log_prob=np.zeros((4, 1))))

@@ -1,5 +1,8 @@
 """Philox, chain by chain: bit for bit what TensorFlow draws for all chains at once."""
 
+import functools
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -47,20 +50,30 @@ def test_unrolled_rounds_are_those_of_the_loop(jit_compile):
     np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("num", [1, 2, 5, 6])
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_consecutive_elements_are_those_of_the_whole_array(num, jit_compile):
+def test_consecutive_elements_are_those_of_the_whole_array(jit_compile):
+    """Of several streams at once, from where each chain says."""
     wanted = of_prng(lambda seed: prng.uniform(seed, (NUM,)))
-    wide = philox.Stream(*(part[tf.newaxis] for part in streams()))
+    one = streams()
+    both = philox.Stream(*(tf.stack([part, part[::-1]])[:, tf.newaxis] for part in one))
 
-    def draw(start):
-        return philox.uniforms(wide, start, num)
+    def draw(nums, start, other_start):
+        places = zip((start, other_start), nums, strict=True)
+        return [philox.to_unit(pair) for pair in philox.several(both, list(places))]
 
-    for start in ([0, 0, 0, 0], [0, 1, 2, 31], [5, 57, 58, 7]):
-        found = compiled(draw, jit_compile)(tf.constant(start))
-        assert found.shape == (1, num, len(SEEDS))
-        for i, first in enumerate(start):
-            np.testing.assert_array_equal(found[0, :, i], wanted[first:][:num, i])
+    for nums in ((1, 2), (5, 6)):
+        function = compiled(functools.partial(draw, nums), jit_compile)
+        for starts in itertools.permutations(
+            [[0, 0, 0, 0], [0, 1, 2, 31], [5, 57, 58, 7]], 2
+        ):
+            found = function(*map(tf.constant, starts))
+            for which, (part, num) in enumerate(zip(found, nums, strict=True)):
+                assert part.shape == (1, num, len(SEEDS))
+                for i, first in enumerate(starts[which]):
+                    stream = -1 - i if which else i
+                    np.testing.assert_array_equal(
+                        part[0, :, i], wanted[first:][:num, stream]
+                    )
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
