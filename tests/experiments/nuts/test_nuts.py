@@ -181,7 +181,7 @@ def test_start_without_a_finite_density_is_an_error(problem, settings):
         problem, posterior.split_rows(problem, one_block=True)
     )
     kernel = chain.compile_kernel(
-        density.log_prob_and_grad, num_chains=2, dim=6, max_depth=3, chunk_size=1
+        density.log_prob_and_grad, num_chains=2, dim=6, max_depth=3
     )
     start = np.zeros((2, 6), np.float32)
     start[1, 2] = np.nan
@@ -225,7 +225,7 @@ def test_chains_over_processes_draw_as_in_one(
     process(monkeypatch, 0, 2)
     merged = sample(run_dir=tmp_path, **told)
     whole = read_chunk(run_dirs[3])
-    # In one process chains wait for those in another.
+    # Chains of one process take other trajectories than those of another.
     assert np.any(whole.leapfrogs[:1] != whole.leapfrogs[1:].max(axis=0))
     first, rest = read_chunk(tmp_path), read_chunk(tmp_path / "process1")
     assert len(first.draws) == 1 and len(rest.draws) == 2 == share["chains"]
