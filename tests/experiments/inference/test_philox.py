@@ -15,8 +15,8 @@ NUM = 64
 
 def streams():
     """One stream for each seed."""
-    first, second = tf.constant(np.transpose(SEEDS), tf.int32)
-    return philox.stream(first, second)
+    first, second = np.transpose(SEEDS).astype(np.int32)
+    return philox.stream(tf.constant(first), tf.constant(second))
 
 
 def of_prng(draw):

@@ -55,7 +55,7 @@ def _of_prng(dim, max_depth, num):
 
 def of_prng(dim, max_depth, chain, number, seed):
     function = _of_prng(dim, max_depth, int(chain) + 1)
-    return function(tf.constant(seed), tf.constant(number))
+    return function(tf.constant(seed), tf.constant(int(number)))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_chains_numbers_are_those_of_its_transition_for_all_chains(
             dim, max_depth, seed=seed, jit_compile=jit_compile, first_draw=first_draw
         )
         np.testing.assert_array_equal(found.first, FIRST)
-        row = np.arange(len(CHAINS)) % ROWS  # of each chain
+        row = np.arange(len(CHAINS), dtype=np.int32) % ROWS  # of each chain
         drawn = tf.constant(FIRST + row)
         momenta = found.momentum(drawn).numpy()
         levels = [tf.repeat(depth, len(CHAINS)) for depth in range(max_depth)]
