@@ -275,7 +275,7 @@ def test_draws_do_not_depend_on_the_room_for_them(monkeypatch, drawn, bound):
 
 
 def test_draws_do_not_depend_on_how_long_a_call_takes(monkeypatch, kernel, drawn):
-    monkeypatch.setattr(kernels, "CALL_SECONDS", 1e-12)
+    monkeypatch.setattr(kernels.tile_run, "CALL_SECONDS", 1e-12)
     turns = []
 
     def counted(loop, setting, numbers):
@@ -342,7 +342,7 @@ def test_two_streams_of_one_kernel_do_not_disturb_each_other(kernel, drawn):
 
 def test_a_stopped_run_yields_what_all_chains_have(monkeypatch, kernel):
     """Stopped within a chunk that would last for long."""
-    monkeypatch.setattr(kernels, "CALL_SECONDS", 0.02)
+    monkeypatch.setattr(kernels.tile_run, "CALL_SECONDS", 0.02)
     asked = itertools.count()
     parts = list(
         streamed(kernel, 100_000, 100_000, should_stop=lambda: next(asked) == 20)

@@ -1,0 +1,222 @@
+"""One tile of chains: its loop, called again and again, and its draws in order."""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from experiments.inference import nuts, streams
+from experiments.inference.samples import Samples
+from experiments.inference.step_size import StepSize
+
+CALL_SECONDS = 0.5  # of one call: how soon a sampler can stop
+FIRST_TURNS = 256  # of the first call
+
+
+class State(NamedTuple):
+    """Where each chain is.  A log prob of -inf is one that is not known yet."""
+
+    position: np.ndarray  # [chains, dim]
+    log_prob: np.ndarray  # [chains]
+    grad: np.ndarray  # [chains, dim], of log_prob at position
+
+
+class Draws(NamedTuple):
+    """What `Samples` holds, with the gradients at the draws if they were asked for."""
+
+    draws: np.ndarray  # [chains, num, dim]
+    log_prob: np.ndarray  # [chains, num]
+    leapfrogs: np.ndarray
+    depth: np.ndarray
+    accept: np.ndarray
+    diverged: np.ndarray
+    energy: np.ndarray
+    grads: np.ndarray  # [chains, num, dim], or [chains, num, 0]
+
+    def samples(self) -> Samples:
+        """These draws without gradients."""
+        return Samples(*self[:-1])
+
+
+class Tile(NamedTuple):
+    """Chains that are computed together."""
+
+    chains: slice  # among the kernel's
+    numbers: np.ndarray  # [size] int32; those behind the slice's end draw nothing
+
+
+class TileRun:
+    """A tile's loop, which goes on from call to call, and the draws that it has made.
+
+    Chains run ahead of each other.  `_buffers` holds draws from number `_start` on.
+    """
+
+    def __init__(
+        self,
+        kernel: Any,  # kernel.Kernel
+        tile: Tile,
+        state: Any,
+        step: StepSize,
+        scale: np.ndarray,
+        setting: nuts.Setting,
+        *,
+        first_draw: int,
+        num_draws: int,
+        seed: tf.Tensor,
+    ) -> None:
+        self._kernel, self._setting = kernel, setting
+        self._size = tile.chains.stop - tile.chains.start
+        padded = len(tile.numbers)
+        dtype = kernel.dtype.as_numpy_dtype
+
+        def part(values: Any, dtype: Any) -> np.ndarray:
+            return pad(np.asarray(values, dtype)[tile.chains], padded)
+
+        position, log_prob, grad = state
+        self._loop: nuts.Loop = nuts.begin(
+            part(position, dtype),
+            part(log_prob, kernel.log_prob_dtype.as_numpy_dtype),
+            part(grad, dtype),
+            StepSize(*(part(field, np.float64) for field in step)),
+            idle_for_good=np.arange(padded) >= self._size,
+            num_draws=num_draws,
+            max_depth=kernel.max_depth,
+            rows=kernel.rows,
+            keep_grads=kernel.keep_grads,
+        )
+        self._first_draw, self._num_draws, self._seed = first_draw, num_draws, seed
+        self._start = 0
+        self._counts = np.zeros(self._size, np.int64)  # draws in the buffers or taken
+        self._buffers: Draws | None = None
+        self._key = int(tile.numbers[0])
+
+    def num_done(self) -> int:
+        """The draws that every chain has."""
+        return int(self._counts.min())
+
+    def advance(self, until: int, stops: Callable[[], bool]) -> None:
+        """Runs until every chain has `until` draws, or it is to stop."""
+        kernel = self._kernel
+        while self.num_done() < until and not stops():
+            began = time.perf_counter()
+            numbers = self._numbers()
+            turns = kernel.turns_of_call.get(self._key, FIRST_TURNS)
+            setting = self._setting._replace(
+                until=tf.constant(until), max_turns=tf.constant(turns)
+            )
+            loop = kernel.transitions(self._loop, setting, numbers)
+            self._loop = self._collect(loop)
+            seconds = time.perf_counter() - began
+            if int(loop.turns) == turns:
+                # Not more than fourfold, since this call may have been a quick one.
+                growth = min(4.0, CALL_SECONDS / max(seconds, 1e-9))
+                turns = max(1, min(int(turns * growth), 1 << 30))
+                kernel.turns_of_call[self._key] = turns
+
+    def _numbers(self) -> streams.Numbers:
+        """The random numbers of the transitions that come next.
+
+        Their row 0 is numbered from the kernel's first draw, not from that of a run.
+        """
+        kernel, key = self._kernel, self._key
+        seed, offset = self._seed.numpy().tobytes(), self._first_draw
+        following = np.asarray(self._loop.drawn) + offset
+        known_seed, known = kernel.drawn_numbers.get(key, (b"", None))
+        if known is not None and known_seed == seed:
+            row = following - np.asarray(known.first)
+            active = np.asarray(self._loop.drawn) < self._num_draws
+            # Half of them are enough to go on; one is, for a transition alone.
+            wanted = min(kernel.rows // 2, self._num_draws)
+            if ((row >= 0) & (row + wanted < kernel.rows))[active].all():
+                return known._replace(first=known.first - offset)
+        numbers = kernel.numbers(
+            self._seed, self._setting.chains, tf.constant(0), tf.constant(following)
+        )
+        kernel.drawn_numbers[key] = (seed, numbers)
+        return numbers._replace(first=numbers.first - offset)
+
+    def _collect(self, loop: nuts.Loop) -> nuts.Loop:
+        """Puts what has been drawn into the buffers."""
+        rows = int(loop.log.rows)
+        logged = tf.nest.map_structure(lambda part: part[:rows], loop.log.transitions)
+        self._put(np.asarray(loop.log.valid[:rows]), logged)
+        has_last = np.asarray(loop.has_last)
+        if has_last.any():
+            self._put(has_last[np.newaxis], _one_row(loop.last))
+            loop = loop._replace(has_last=tf.zeros_like(loop.has_last))
+        drawn = np.asarray(loop.drawn)[: self._size]
+        if (drawn == self._num_draws).all() and not self.num_done() == self._num_draws:
+            self._put(np.ones((1, len(has_last)), bool), _one_row(nuts.finished(loop)))
+        return loop
+
+    def _put(self, valid: np.ndarray, transitions: nuts.Transition) -> None:
+        """Appends the rows [rows, ...] where they are valid [rows, chains]."""
+        valid = valid[:, : self._size]
+        row, chain = np.nonzero(valid)
+        if not len(row):
+            return
+        index = self._counts - self._start + np.cumsum(valid, axis=0) - 1
+        self._counts += valid.sum(axis=0)
+        index = index[row, chain]
+        fields = transitions.statistics
+        arrays = Draws(
+            draws=np.moveaxis(transitions.position, -1, 1),
+            log_prob=np.asarray(fields.log_prob),
+            leapfrogs=np.asarray(fields.leapfrogs),
+            depth=np.asarray(fields.depth),
+            accept=np.asarray(fields.accept),
+            diverged=np.asarray(fields.diverged),
+            energy=np.asarray(fields.energy),
+            grads=np.moveaxis(transitions.grad, -1, 1),
+        )
+        needed = int(index.max()) + 1
+        if self._buffers is None or needed > self._buffers.draws.shape[1]:
+            self._buffers = self._grown(arrays, needed)
+        for buffer, array in zip(self._buffers, arrays, strict=True):
+            buffer[chain, index] = array[row, chain]
+
+    def _grown(self, like: Draws, needed: int) -> Draws:
+        left = self._num_draws - self._start
+        size = min(max(2 * needed, 64), left)
+
+        def larger(old: np.ndarray | None, like: np.ndarray) -> np.ndarray:
+            new = np.zeros((self._size, size, *like.shape[2:]), like.dtype)
+            if old is not None:
+                new[:, : old.shape[1]] = old
+            return new
+
+        old = self._buffers or [None] * len(like)
+        return Draws(*(larger(*pair) for pair in zip(old, like, strict=True)))
+
+    def take(self, first: int, end: int) -> Draws:
+        """Draws `first` to `end` - 1 of every chain, which the buffers then drop."""
+        assert self._buffers is not None and first == self._start
+        num = end - first
+        taken = Draws(*(part[:, :num].copy() for part in self._buffers))
+        self._buffers = Draws(*(part[:, num:].copy() for part in self._buffers))
+        self._start = end
+        return taken
+
+    def last_state(self) -> State:
+        """Where the chains are after all their draws."""
+        draw = self._loop.tree.draw
+        return State(
+            np.transpose(draw.position)[: self._size],
+            np.asarray(draw.log_prob)[: self._size],
+            np.transpose(draw.grad)[: self._size],
+        )
+
+    def step_sizes(self) -> StepSize:
+        return StepSize(*(np.asarray(part)[: self._size] for part in self._loop.step))
+
+
+def pad(array: np.ndarray, size: int) -> np.ndarray:
+    """The array with its first row repeated behind its last, to `size` rows."""
+    repeated = np.repeat(array[:1], size - len(array), axis=0)
+    return np.concatenate([array, repeated]) if len(repeated) else array
+
+
+def _one_row(transitions: nuts.Transition) -> nuts.Transition:
+    return tf.nest.map_structure(lambda part: part[np.newaxis], transitions)
