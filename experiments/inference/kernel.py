@@ -171,7 +171,8 @@ class Kernel:
 
     def _check_shapes(self, state: Any, step: StepSize, scale: np.ndarray) -> None:
         one, vector = (self.num_chains,), (self.num_chains, self.dim)
-        wanted = dict(zip(State._fields, [(vector,), (one,), (vector,)], strict=True))
+        wanted: dict[str, tuple[tuple[int, ...], ...]]
+        wanted = {"position": (vector,), "log_prob": (one,), "grad": (vector,)}
         given = dict(zip(State._fields, state, strict=True))
         wanted |= {f"step.{name}": (one,) for name in step._fields}
         given |= {f"step.{name}": part for name, part in step._asdict().items()}
