@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.inference import metric, prng
-from experiments.inference.kernel import Kernel, State, compile_kernel
+from experiments.inference.kernel import Kernel, compile_kernel
 from experiments.inference.leapfrog import (
     LogProbAndGrad,
     PhasePoint,
@@ -17,6 +17,7 @@ from experiments.inference.leapfrog import (
 from experiments.inference.samples import Samples
 from experiments.inference.settings import SamplerSettings, check_count
 from experiments.inference.step_size import StepSize
+from experiments.inference.tile_run import State
 
 
 def sample_chunks(

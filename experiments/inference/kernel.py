@@ -247,11 +247,14 @@ def compile_kernel(
     row_bytes = size * (2 * dim * dtype.size + 8 * max_depth + 40)
     rows = int(np.clip(ROW_BYTES // row_bytes, 4, MAX_ROWS))
 
+    # Outside XLA not as a function of its own, which would hide its devices.
+    evaluate = density if jit_compile else log_prob_and_grad
+
     @tf.function(jit_compile=True if jit_compile else None, autograph=False)
     def transitions(
         loop: nuts.Loop, setting: nuts.Setting, numbers: streams.Numbers
     ) -> nuts.Loop:
-        return nuts.run(loop, setting, numbers, density, within_xla=jit_compile)
+        return nuts.run(loop, setting, numbers, evaluate, within_xla=jit_compile)
 
     @tf.function(jit_compile=True, autograph=False)
     def numbers(

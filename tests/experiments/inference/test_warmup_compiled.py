@@ -15,7 +15,7 @@ from tests.helpers import COVARIANCE, TARGETS, assert_mean_within
 SEED = tf.constant([3, 5])
 CORRELATED = TARGETS["correlated normal"]
 DENSITY = value_and_gradient(CORRELATED.log_prob)
-SETTINGS = WarmupSettings(num_warmup=150)
+SETTINGS = WarmupSettings(num_warmup=150, max_depth=6)
 SAME = ("step_size", "scale", "position", "log_prob", "grad", "leapfrogs")
 
 
