@@ -14,7 +14,7 @@ from experiments.bench.problems import SystemDraws
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings, chain
 from experiments.inference.leapfrog import LogProbAndGrad
-from experiments.inference.samples import gradients_computed
+from experiments.inference.samples import gradients_without_waiting
 from experiments.nuts.posterior import posterior, split_rows, within_xla
 from experiments.nuts.structured import split_design, structured_posterior
 
@@ -49,7 +49,7 @@ def prepare(
 
     def sample() -> SystemDraws:
         samples = run()
-        gradients = gradients_computed(samples.leapfrogs)
+        gradients = gradients_without_waiting(samples.leapfrogs)
         return SystemDraws(samples.draws, samples.leapfrogs, gradients=gradients)
 
     return sample

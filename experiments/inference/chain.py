@@ -179,6 +179,7 @@ def prepare(
         max_depth=settings.max_depth,
         jit_compile=jit_compile,
     )
+    kernel.build()
     calls = itertools.count()
 
     def run() -> Samples:

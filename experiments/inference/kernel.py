@@ -80,6 +80,22 @@ class Kernel:
         ((draws, state, step),) = parts
         return state, step, draws
 
+    def build(self) -> None:
+        """Compiles everything for a diagonal metric, so that later calls only run."""
+        zeros = np.zeros(self.num_chains)
+        vectors = np.zeros((self.num_chains, self.dim))
+        self.run(
+            State(vectors, zeros - np.inf, vectors),
+            first_draw=0,
+            num_draws=1,
+            step=StepSize(zeros, zeros, zeros, zeros, zeros),
+            scale=vectors + 1,
+            max_depth=1,
+            adapting=False,
+            target_accept=0.8,
+            seed=tf.constant([0, 0]),
+        )
+
     def stream(
         self,
         state: Any,

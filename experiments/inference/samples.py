@@ -38,3 +38,13 @@ def gradients_computed(leapfrogs: np.ndarray) -> int:
     leapfrogs: [chains, draws], those that each chain uses.
     """
     return int(leapfrogs.shape[0] * leapfrogs.max(axis=0).sum())
+
+
+def gradients_without_waiting(leapfrogs: np.ndarray) -> int:
+    """The number of gradients that a tile of chains that do not wait computes.
+
+    Every chain computes as many gradients as the one with the most leapfrogs in all.
+
+    leapfrogs: [chains, draws], those that each chain uses, of all chains of one tile.
+    """
+    return int(leapfrogs.shape[0] * leapfrogs.sum(axis=1).max())

@@ -12,7 +12,7 @@ import tensorflow as tf
 from experiments.cluster import processes
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings, Samples, chain, summarize
-from experiments.inference.samples import concatenate, gradients_computed
+from experiments.inference.samples import concatenate
 from experiments.inference.settings import check_count
 from experiments.nuts.posterior import (
     check_devices,
@@ -89,6 +89,7 @@ def sample(
         jit_compile=within_xla(blocks),
         first_chain=first_chain,
     )
+    kernel.build()
     build_seconds = time.perf_counter() - began
     errors = chain.energy_error(
         density.log_prob_and_grad,
@@ -125,7 +126,7 @@ def sample(
             _save(folder / "draws" / f"{done:06d}.npz", chunk)
             done += chunk.draws.shape[1]
             told = {
-                "ms_per_gradient": 1000 * seconds / gradients_computed(chunk.leapfrogs),
+                "ms_per_gradient": 1000 * seconds / int(chunk.leapfrogs.sum()),
                 "leapfrogs_per_draw": float(chunk.leapfrogs.mean()),
                 "accept": float(chunk.accept.mean()),
                 "depth": float(chunk.depth.mean()),

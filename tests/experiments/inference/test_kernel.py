@@ -283,7 +283,7 @@ def test_draws_do_not_depend_on_how_long_a_call_takes(monkeypatch, kernel, drawn
         return kernel.transitions(loop, setting, numbers)
 
     found = draws_of(dataclasses.replace(kernel, transitions=counted, turns_of_call={}))
-    assert set(turns) == {kernels.FIRST_TURNS, 1}
+    assert set(turns) == {kernels.tile_run.FIRST_TURNS, 1}
     assert_same(found, drawn)
 
 

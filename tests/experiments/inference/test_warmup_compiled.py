@@ -109,7 +109,8 @@ def test_a_chain_warms_up_alone_as_it_does_among_others(warm):
     found = finish(alone, warmup.begin(alone, SETTINGS, seed=SEED), chunk_size=1000)
     for name in SAME:
         one, other = getattr(found, name)[0], getattr(warm, name)[3]
-        np.testing.assert_array_equal(one, other, err_msg=name)
+        # Tiles of other sizes differ in the last bits under XLA.
+        np.testing.assert_allclose(one, other, rtol=1e-9, err_msg=name)
 
 
 def test_warm_up_draws_and_divergences_stay_out_of_the_summary(kernel, warm, tmp_path):
