@@ -45,8 +45,10 @@ class Kernel:
     density: Any  # positions [a tile's chains, dim] -> log probs, gradients
     transitions: Any  # (loop, setting, numbers) -> loop
     numbers: Any  # (seed, chains, first_draw, first) -> numbers
-    # The last random numbers of each tile, and their seed: most calls need the next.
-    drawn_numbers: dict[int, tuple[bytes, streams.Numbers]]
+    # Of each tile, by its first chain: where the last run left it, and the last random
+    # numbers of a seed or two, since most calls need the next.
+    last_loops: dict[int, nuts.Loop]
+    drawn_numbers: dict[int, dict[bytes, streams.Numbers]]
     turns_of_call: dict[int, int]  # of each tile: about tile_run.CALL_SECONDS
 
     def run(
@@ -307,6 +309,7 @@ def compile_kernel(
         density=density,
         transitions=transitions,
         numbers=numbers,
+        last_loops={},
         drawn_numbers={},
         turns_of_call={},
     )

@@ -15,7 +15,7 @@ energies and the criterion need no metric.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -89,41 +89,34 @@ class Setting(NamedTuple):
     scale: tf.Tensor  # the metric: [dim, chains], or [chains, dim, dim], lower
 
 
-def begin(
-    position: np.ndarray,  # [chains, dim]
-    log_prob: np.ndarray,  # [chains]
-    grad: np.ndarray,  # [chains, dim]
-    step: StepSize,
+def empty(
+    chains: int,
+    dim: int,
     *,
-    idle_for_good: np.ndarray,  # [chains] bool: those that draw nothing
-    num_draws: int,
     max_depth: int,
     rows: int,
     keep_grads: bool,
+    dtype: Any,
+    energy_dtype: Any,
 ) -> Loop:
-    """The loop before its first turn, every chain idle at its position, in NumPy.
-
-    A log prob of -inf stands for one that is not known.  With a step size of 0 and one
-    doubling, a transition then computes it, and the gradient.
-    """
-    chains, dim = position.shape
+    """A loop of zeros, in NumPy, for `begin`."""
     count = np.zeros(chains, np.int32)
     no = np.zeros(chains, bool)
-    zeros = np.zeros_like(log_prob)
-    vector = np.zeros((dim, chains), position.dtype)
-    kept = np.zeros((max_depth, dim, chains), position.dtype)
-    draw = Draw(position.T, log_prob, grad.T)
-    end = End(position.T, vector, grad.T)
+    zeros = np.zeros(chains, energy_dtype)
+    vector = np.zeros((dim, chains), dtype)
+    kept = np.zeros((max_depth, dim, chains), dtype)
+    draw = Draw(vector, zeros, vector)
+    end = End(vector, vector, vector)
     last = Transition(
-        position.T,
-        grad.T if keep_grads else grad.T[:0],
-        Statistics(log_prob, count, count, zeros, no, zeros),
+        vector,
+        vector if keep_grads else vector[:0],
+        Statistics(zeros, count, count, zeros, no, zeros),
     )
     return Loop(
         turns=np.int32(0),
-        idle=~no,
-        drawn=np.where(idle_for_good, num_draws, 0).astype(np.int32),
-        step=step,
+        idle=no,
+        drawn=count,
+        step=StepSize(*(np.zeros(chains) for _ in StepSize._fields)),
         tree=Tree(end, end, vector, zeros, count, draw),
         subtree=Subtree(count, no, end, vector, vector, zeros, draw, kept, kept, kept),
         leapfrogs=count,
@@ -139,6 +132,33 @@ def begin(
                 lambda part: np.zeros((rows, *part.shape), part.dtype), last
             ),
         ),
+    )
+
+
+def begin(
+    loop: Loop,
+    position: np.ndarray,  # [chains, dim]
+    log_prob: np.ndarray,  # [chains]
+    grad: np.ndarray,  # [chains, dim]
+    step: StepSize,
+    drawn: np.ndarray,  # [chains] int32: 0, or all draws for a chain without any to do
+) -> Loop:
+    """The loop before its first turn, every chain idle at its position.
+
+    loop: any of these shapes.  A chain's first transition sets the rest of it anew.
+
+    A log prob of -inf stands for one that is not known.  With a step size of 0 and one
+    doubling, a transition then computes it, and the gradient.
+    """
+    no = np.zeros(len(log_prob), bool)
+    tip = loop.subtree.tip._replace(position=position.T)
+    return loop._replace(
+        idle=~no,
+        drawn=drawn,
+        step=step,
+        tree=loop.tree._replace(draw=Draw(position.T, log_prob, grad.T)),
+        subtree=loop.subtree._replace(tip=tip),
+        has_last=no,
     )
 
 

@@ -75,22 +75,30 @@ class TileRun:
             return pad(np.asarray(values, dtype)[tile.chains], padded)
 
         position, log_prob, grad = state
+        self._key = int(tile.numbers[0])
+        # The last run's loop, since a new one would be some seventy arrays to convert.
+        loop = kernel.last_loops.get(self._key) or nuts.empty(
+            padded,
+            kernel.dim,
+            max_depth=kernel.max_depth,
+            rows=kernel.rows,
+            keep_grads=kernel.keep_grads,
+            dtype=dtype,
+            energy_dtype=kernel.log_prob_dtype.as_numpy_dtype,
+        )
+        idle_for_good = np.arange(padded) >= self._size
         self._loop: nuts.Loop = nuts.begin(
+            loop,
             part(position, dtype),
             part(log_prob, kernel.log_prob_dtype.as_numpy_dtype),
             part(grad, dtype),
             StepSize(*(part(field, np.float64) for field in step)),
-            idle_for_good=np.arange(padded) >= self._size,
-            num_draws=num_draws,
-            max_depth=kernel.max_depth,
-            rows=kernel.rows,
-            keep_grads=kernel.keep_grads,
+            np.where(idle_for_good, num_draws, 0).astype(np.int32),
         )
         self._first_draw, self._num_draws, self._seed = first_draw, num_draws, seed
         self._start = 0
         self._counts = np.zeros(self._size, np.int64)  # draws in the buffers or taken
         self._buffers: Draws | None = None
-        self._key = int(tile.numbers[0])
 
     def num_done(self) -> int:
         """The draws that every chain has."""
@@ -107,7 +115,7 @@ class TileRun:
                 until=tf.constant(until), max_turns=tf.constant(turns)
             )
             loop = kernel.transitions(self._loop, setting, numbers)
-            self._loop = self._collect(loop)
+            kernel.last_loops[self._key] = self._loop = self._collect(loop)
             seconds = time.perf_counter() - began
             if int(loop.turns) == turns:
                 # Not more than fourfold, since this call may have been a quick one.
@@ -123,8 +131,9 @@ class TileRun:
         kernel, key = self._kernel, self._key
         seed, offset = self._seed.numpy().tobytes(), self._first_draw
         following = np.asarray(self._loop.drawn) + offset
-        known_seed, known = kernel.drawn_numbers.get(key, (b"", None))
-        if known is not None and known_seed == seed:
+        of_tile = kernel.drawn_numbers.setdefault(key, {})
+        known = of_tile.get(seed)
+        if known is not None:
             row = following - np.asarray(known.first)
             active = np.asarray(self._loop.drawn) < self._num_draws
             # Half of them are enough to go on; one is, for a transition alone.
@@ -134,14 +143,19 @@ class TileRun:
         numbers = kernel.numbers(
             self._seed, self._setting.chains, tf.constant(0), tf.constant(following)
         )
-        kernel.drawn_numbers[key] = (seed, numbers)
+        of_tile.pop(seed, None)
+        while len(of_tile) > 1:  # the draws' seed stays beside one of a search
+            del of_tile[next(iter(of_tile))]
+        of_tile[seed] = numbers
         return numbers._replace(first=numbers.first - offset)
 
     def _collect(self, loop: nuts.Loop) -> nuts.Loop:
         """Puts what has been drawn into the buffers."""
         rows = int(loop.log.rows)
-        logged = tf.nest.map_structure(lambda part: part[:rows], loop.log.transitions)
-        self._put(np.asarray(loop.log.valid[:rows]), logged)
+        logged = tf.nest.map_structure(
+            lambda part: np.asarray(part)[:rows], loop.log.transitions
+        )
+        self._put(np.asarray(loop.log.valid)[:rows], logged)
         has_last = np.asarray(loop.has_last)
         if has_last.any():
             self._put(has_last[np.newaxis], _one_row(loop.last))
