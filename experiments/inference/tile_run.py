@@ -132,8 +132,9 @@ class TileRun:
         seed, offset = self._seed.numpy().tobytes(), self._first_draw
         following = np.asarray(self._loop.drawn) + offset
         of_tile = kernel.drawn_numbers.setdefault(key, {})
-        known = of_tile.get(seed)
+        known = of_tile.pop(seed, None)
         if known is not None:
+            of_tile[seed] = known  # behind those used longer ago
             row = following - np.asarray(known.first)
             active = np.asarray(self._loop.drawn) < self._num_draws
             # Half of them are enough to go on; one is, for a transition alone.
@@ -144,7 +145,7 @@ class TileRun:
             self._seed, self._setting.chains, tf.constant(0), tf.constant(following)
         )
         of_tile.pop(seed, None)
-        while len(of_tile) > 1:  # the draws' seed stays beside one of a search
+        while len(of_tile) > 1:  # the draws' seed and that of a search are enough
             del of_tile[next(iter(of_tile))]
         of_tile[seed] = numbers
         return numbers._replace(first=numbers.first - offset)
