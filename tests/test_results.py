@@ -50,4 +50,6 @@ def test_committed_plots_exist_and_can_be_drawn_again(rendered):
 
 def test_every_file_of_records_is_rendered():
     files = {path.stem for path in (RESULTS / "records").glob("*.jsonl")}
-    assert files == set(RENDERED) == set(command.RENDERERS)
+    assert files == set(RENDERED)
+    # `make bench-posteriors` has no committed records yet.
+    assert set(command.RENDERERS) - files == {"posteriors"}

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from experiments.inference import kernel as kernels
 from experiments.inference import step_size
+from experiments.inference.chain import evaluate_start
 from experiments.inference.kernel import Draws, compile_kernel
 from experiments.inference.leapfrog import value_and_gradient
 from tests.helpers import COVARIANCE, TARGETS
@@ -456,3 +457,22 @@ def test_arrays_of_another_shape_are_refused_by_name(kernel):
     with pytest.raises(ValueError, match=r"^log_prob: given shape \(4, 1\), wanted"):
         state = unknown(START[:4])
         run(kernel, state._replace(log_prob=np.zeros((4, 1))))
+
+
+def test_minimum_and_maximum_do_not_swallow_nan_in_the_compiled_loop():
+    """With XLA's own default, the loop takes maximum(0, NaN) for 0."""
+
+    def density(x):
+        root = tf.maximum(tf.zeros_like(x), tf.sqrt(x))
+        return -tf.reduce_sum(root, axis=-1), -x
+
+    kernel = kernels.compile_kernel(
+        density, num_chains=1, dim=1, max_depth=2, dtype=tf.float64
+    )
+    with pytest.raises(ValueError, match="start: chain 0 has log prob nan"):
+        evaluate_start(
+            kernel,
+            np.array([[-1.0]]),
+            scale=np.ones((1, 1)),
+            seed=tf.constant([0, 1]),
+        )
