@@ -73,6 +73,7 @@ def test_the_tiny_config_trains_judges_and_is_heard(run_of):
     assert b"held_out/sample0" in shown and b"held_out/spectrograms0" in shown
 
 
+@pytest.mark.slow
 def test_its_curve_can_be_kept_beside_what_flac_takes(run_of):
     folder, _ = run_of("tones")
     kept = learning_curves.curve(folder, "a bench")

@@ -27,6 +27,8 @@ SHARDED = ("model:2", "model:4", "model:8", "batch:2,model:4")
 CUT = ("batch:2", "batch:4", "batch:8")
 CURVES = ("loss", "gradient_norm", "log_total")
 
+pytestmark = pytest.mark.slow  # a process with eight devices
+
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):

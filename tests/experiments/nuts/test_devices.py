@@ -14,6 +14,7 @@ import pytest
 from tests.experiments.nuts.on_devices import COUNTS, ROWS
 
 REPO = Path(__file__).resolve().parents[3]
+pytestmark = pytest.mark.slow  # a process with eight devices
 SEVERAL = [num for num in COUNTS if num > 1]
 # What hands tensors on, or turns a loop whose condition is decided elsewhere.
 PLUMBING = set(
