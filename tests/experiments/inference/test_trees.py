@@ -193,7 +193,6 @@ def test_counting_draws_of_leaves_finds_a_planted_error(monkeypatch, plant):
         takes_every_doubling,
         adds_weights_wrongly,
         always_draws_the_last_leaf,
-        keeps_the_last_doublings_sum,
         never_looks_within_a_doubling,
     ],
 )
