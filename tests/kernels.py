@@ -17,7 +17,7 @@ from experiments.inference import kernel as kernels
 from experiments.inference import nuts
 from experiments.inference.kernel import Draws, Kernel, State
 from experiments.inference.leapfrog import LogProbAndGrad, value_and_gradient
-from experiments.inference.step_size import StepSize
+from experiments.inference.step_size import constant as constant_step
 from tests.helpers import TARGETS
 
 
@@ -32,12 +32,6 @@ def interpreted_kernel(density: LogProbAndGrad, **options) -> Kernel:
 
     numbers = tf.function(kernel.numbers.python_function, autograph=False)
     return dataclasses.replace(kernel, transitions=transitions, numbers=numbers)
-
-
-def constant_step(size, num_chains: int) -> StepSize:
-    """A step size, or one a chain, that is not adapted."""
-    zeros = np.zeros(num_chains)
-    return StepSize(np.full(num_chains, size, np.float64), zeros, zeros, zeros, zeros)
 
 
 def unknown(position) -> State:

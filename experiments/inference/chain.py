@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from experiments.inference import metric, prng
+from experiments.inference import metric, prng, starts
 from experiments.inference.kernel import Kernel, compile_kernel
 from experiments.inference.leapfrog import (
     LogProbAndGrad,
@@ -16,7 +16,7 @@ from experiments.inference.leapfrog import (
 )
 from experiments.inference.samples import Samples
 from experiments.inference.settings import SamplerSettings, check_count
-from experiments.inference.step_size import StepSize
+from experiments.inference.step_size import constant
 from experiments.inference.tile_run import State
 
 
@@ -50,7 +50,7 @@ def sample_chunks(
         state,
         first_draw=num_done,
         num_draws=num_results - num_done,
-        step=_constant_step(chains, step_size),
+        step=constant(step_size, chains),
         scale=scale,
         max_depth=kernel.max_depth,
         adapting=False,
@@ -68,34 +68,17 @@ def evaluate_start(
 
     Raises ValueError when they are not finite.
     """
-    chains, dim = kernel.num_chains, kernel.dim
-    # From a log prob of -inf, a step of size 0 is accepted where it is finite.
-    state, _, _ = kernel.run(
-        State(np.asarray(start), np.full(chains, -np.inf), np.zeros((chains, dim))),
-        first_draw=0,
-        num_draws=1,
-        step=_constant_step(chains, 0.0),
-        scale=scale,
-        max_depth=1,
-        adapting=False,
-        target_accept=0.8,
-        seed=seed,
-    )
+    state = starts.evaluate(kernel, start, scale=scale, seed=seed)
     unknown = np.isneginf(state.log_prob)
     if unknown.any():
         # The transition tells neither NaN from infinity, nor of gradients.
         chain = int(np.argmax(unknown))
         size = len(kernel.tiles[0].numbers)
-        position = np.broadcast_to(np.asarray(start)[chain], (size, dim))
+        position = np.broadcast_to(np.asarray(start)[chain], (size, kernel.dim))
         log_prob, grad = kernel.density(tf.constant(position, kernel.dtype))
         state.log_prob[chain], state.grad[chain] = log_prob[0], grad[0]
     _check_start(state)
     return state
-
-
-def _constant_step(chains: int, size: float) -> StepSize:
-    zeros = np.zeros(chains)
-    return StepSize(np.full(chains, size, np.float64), zeros, zeros, zeros, zeros)
 
 
 def energy_error(

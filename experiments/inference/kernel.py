@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from experiments.inference import nuts, streams, tile_run, xla_options
+from experiments.inference import nuts, starts, streams, tile_run, xla_options
 from experiments.inference.leapfrog import LogProbAndGrad
 from experiments.inference.settings import check_count
 from experiments.inference.step_size import StepSize
@@ -84,19 +84,9 @@ class Kernel:
 
     def build(self) -> None:
         """Compiles everything for a diagonal metric, so that later calls only run."""
-        zeros = np.zeros(self.num_chains)
         vectors = np.zeros((self.num_chains, self.dim))
-        self.run(
-            State(vectors, zeros - np.inf, vectors),
-            first_draw=0,
-            num_draws=1,
-            step=StepSize(zeros, zeros, zeros, zeros, zeros),
-            scale=vectors + 1,
-            max_depth=1,
-            adapting=False,
-            target_accept=0.8,
-            seed=tf.constant([0, 0]),
-        )
+        seed = tf.constant([0, 0])
+        starts.evaluate(self, vectors, scale=vectors + 1, seed=seed)
 
     def stream(
         self,
@@ -144,7 +134,6 @@ class Kernel:
                 tile,
                 state,
                 step,
-                scale,
                 nuts.Setting(
                     chains=tf.constant(tile.numbers),
                     num_draws=tf.constant(num_draws),
@@ -207,7 +196,7 @@ class Kernel:
         return tf.constant(part.T if part.ndim == 2 else part, self.dtype)
 
     def _join(
-        self, workers: list["TileRun"], first: int, end: int, num_draws: int
+        self, workers: list[TileRun], first: int, end: int, num_draws: int
     ) -> tuple[Draws, State, StepSize]:
         parts = [one.take(first, end) for one in workers]
         draws = Draws(*(np.concatenate(part) for part in zip(*parts, strict=True)))

@@ -27,26 +27,9 @@ def leapfrog(
 
     Neal (2011), MCMC using Hamiltonian dynamics, equations 2.28 to 2.30.
     """
-    position, momentum = kick_and_drift(z, step_size, inverse_mass)
-    return kick(position, momentum, *log_prob_and_grad(position), step_size)
-
-
-def kick_and_drift(
-    z: PhasePoint, step_size: tf.Tensor, inverse_mass: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The half of a step before its gradient: the new position, and the momentum."""
     momentum = z.momentum + 0.5 * step_size * z.grad
-    return z.position + step_size * inverse_mass * momentum, momentum
-
-
-def kick(
-    position: tf.Tensor,
-    momentum: tf.Tensor,
-    log_prob: tf.Tensor,
-    grad: tf.Tensor,
-    step_size: tf.Tensor,
-) -> PhasePoint:
-    """The half of a step after its gradient."""
+    position = z.position + step_size * inverse_mass * momentum
+    log_prob, grad = log_prob_and_grad(position)
     return PhasePoint(position, momentum + 0.5 * step_size * grad, log_prob, grad)
 
 

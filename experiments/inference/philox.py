@@ -75,7 +75,7 @@ def uniform(streams: Stream, place: tf.Tensor) -> tf.Tensor:
     """Element `place`, int32, of what `prng.uniform` draws with the seed: float64."""
     low_0, high_0, low_1, high_1 = words(streams, place // 2)
     odd = place % 2 == 1
-    return _unit(tf.where(odd, low_1, low_0), tf.where(odd, high_1, high_0))
+    return to_unit((tf.where(odd, low_1, low_0), tf.where(odd, high_1, high_0)))
 
 
 def several(
@@ -129,11 +129,7 @@ def several(
 
 def to_unit(words: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
     """What `prng.uniform` makes of 64 bits, low and high words: float64."""
-    return _unit(*words)
-
-
-def _unit(low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
-    """The upper 52 of 64 bits as a number between 0 and 1, as `prng.uniform` does."""
+    low, high = words
     low = tf.cast(tf.bitwise.right_shift(low, _constant(12)), tf.float64)
     return (tf.cast(high, tf.float64) * 2.0**20 + low + 0.5) * 2.0**-52
 

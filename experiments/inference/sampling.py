@@ -14,7 +14,7 @@ from experiments.inference.metric import Kind
 from experiments.inference.results import to_datatree
 from experiments.inference.samples import Samples, concatenate
 from experiments.inference.settings import STATISTICS_BYTES, check_count
-from experiments.inference.step_size import StepSize
+from experiments.inference.step_size import constant
 from experiments.inference.warmup_state import Warmup, WarmupSettings, WarmupState
 
 CHUNK_SIZE = 250  # draws of each chain between two looks at them
@@ -120,12 +120,11 @@ def chunks(
     num_done = 0 if drawing is None else int(drawing.num_done)
     if num_done >= num_draws:
         return
-    zeros = np.zeros(kernel.num_chains)
     for draws, _, _ in kernel.stream(
         chain.evaluate_start(kernel, position, scale=scale, seed=seed),
         first_draw=settings.num_warmup + num_done,
         num_draws=num_draws - num_done,
-        step=StepSize(found.step_size, zeros, zeros, zeros, zeros),
+        step=constant(found.step_size, kernel.num_chains),
         scale=scale,
         max_depth=settings.max_depth,
         adapting=False,

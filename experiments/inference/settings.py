@@ -1,10 +1,11 @@
 """What every sampler is configured with, and checks of such values."""
 
 import dataclasses
-import os
 from typing import Any
 
 import numpy as np
+
+from experiments.inference.memory import memory_bytes
 
 MAX_DEPTH = 30  # a trajectory's leapfrogs are counted in int32
 STATE_ARRAYS = 16  # of a chain in a transition, besides two for each doubling
@@ -76,7 +77,7 @@ class SamplerSettings:
         needed = num_draws * (4 * dim + STATISTICS_BYTES)
         arrays = STATE_ARRAYS + 2 * int(self.max_depth)
         needed += int(self.num_chains) * arrays * 4 * dim
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        memory = memory_bytes()
         if needed > memory:
             counts = {"num_results": self.num_results, "num_chains": self.num_chains}
             name = max(counts, key=lambda name: counts[name])

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from experiments.inference import prng
+from experiments.inference import prng, step_size
 
 RADIUS = 2.0  # starts are uniform(-2, 2), as Stan's
 MAX_RETRIES = 100  # of a chain, as Stan's
@@ -22,6 +22,28 @@ class Starts(NamedTuple):
     log_prob: np.ndarray  # [chains]
     grad: np.ndarray  # [chains, dim]
     evaluations: int  # gradients of each chain
+
+
+def evaluate(kernel: Any, position: Any, *, scale: Any, seed: tf.Tensor) -> Any:
+    """The kernel's state at positions [chains, dim]: log prob and gradient computed.
+
+    Where they are not finite, the log prob is -inf and the gradient 0.
+    """
+    chains, dim = kernel.num_chains, kernel.dim
+    # From a log prob of -inf, a step of size 0 is accepted where it is finite.
+    unknown = (np.asarray(position), np.full(chains, -np.inf), np.zeros((chains, dim)))
+    state, _, _ = kernel.run(
+        unknown,
+        first_draw=0,
+        num_draws=1,
+        step=step_size.constant(0.0, chains),
+        scale=scale,
+        max_depth=1,
+        adapting=False,
+        target_accept=0.8,
+        seed=seed,
+    )
+    return state
 
 
 def draw_positions(

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -48,6 +48,12 @@ def begin(step_size: np.ndarray) -> StepSize:
     return StepSize(
         *(tf.constant(part) for part in (value, np.log(value), zeros, centre, zeros))
     )
+
+
+def constant(step_size: Any, num_chains: int) -> StepSize:
+    """A step size that stays as it is, of any value; one number, or [chains]."""
+    zeros = np.zeros(num_chains)
+    return StepSize(zeros + step_size, zeros, zeros, zeros, zeros)
 
 
 def update(step: StepSize, accept: tf.Tensor, target: tf.Tensor) -> StepSize:

@@ -59,7 +59,6 @@ class TileRun:
         tile: Tile,
         state: Any,
         step: StepSize,
-        scale: np.ndarray,
         setting: nuts.Setting,
         *,
         first_draw: int,

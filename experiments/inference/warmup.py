@@ -210,21 +210,9 @@ def _find_starts(
     scale = _of_chains(np.ones((1, dim)), kernel)
     if settings.metric == "dense":
         scale = _of_chains(np.eye(dim)[np.newaxis], kernel)
-    nothing = StepSize(*(tf.zeros([chains], tf.float64) for _ in StepSize._fields))
 
     def evaluate(position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        # From a log prob of -inf, a step of size 0 is accepted where it is finite.
-        (_, log_prob, grad), _, _ = kernel.run(
-            (position, np.full(chains, -np.inf), np.zeros((chains, dim))),
-            first_draw=0,
-            num_draws=1,
-            step=nothing,
-            scale=scale,
-            max_depth=1,
-            adapting=False,
-            target_accept=settings.target_accept,
-            seed=seed,
-        )
+        _, log_prob, grad = starts.evaluate(kernel, position, scale=scale, seed=seed)
         return np.asarray(log_prob), np.asarray(grad)
 
     def explain(position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
