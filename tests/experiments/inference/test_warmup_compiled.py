@@ -156,7 +156,7 @@ def exponential(x):
 @pytest.mark.slow
 def test_512_chains_beside_a_wall_of_nan_keep_their_steps_and_sample_right():
     kernel = compiled(exponential, num_chains=512, dim=1)
-    settings = WarmupSettings(num_warmup=200)
+    settings = WarmupSettings(num_warmup=200, max_depth=6)
     state = warmup.begin(kernel, settings, seed=SEED)
     steps = [state.step.value]
     while state.num_done < settings.num_warmup:
