@@ -35,7 +35,7 @@ def _read(path: Path) -> Config:
     head = path.read_text().partition("from __gin__")[0]
     lines = [line.removeprefix("#").strip() for line in head.splitlines()]
     first = " ".join(" ".join(lines).split("  ")[0].split())
-    summary = re.split(r"(?<=[^.]{2})[.:;] (?=[A-Z0-9])|\.$", first)[0]
+    summary = re.split(r"\. (?=[A-Z0-9])|\.$", first)[0]
     time = next((line for line in lines if line.startswith("Time: ")), "")
     return Config(str(path.relative_to(REPO)), summary, time.removeprefix("Time: "))
 
