@@ -8,7 +8,6 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
-from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -23,15 +22,13 @@ from tests.helpers import TARGETS
 
 def interpreted_kernel(density: LogProbAndGrad, **options) -> Kernel:
     """A kernel of which XLA compiles nothing: not yet traced."""
-    with mock.patch.object(kernels, "threading"):  # which would compile already
-        kernel = kernels.compile_kernel(density, **options)
+    kernel = kernels.compile_kernel(density, **options)
 
     @tf.function(autograph=False)
     def transitions(loop, setting, numbers):
         return nuts.run(loop, setting, numbers, density, within_xla=True)
 
-    numbers = tf.function(kernel.numbers.python_function, autograph=False)
-    return dataclasses.replace(kernel, transitions=transitions, numbers=numbers)
+    return dataclasses.replace(kernel, transitions=transitions)
 
 
 def unknown(position) -> State:

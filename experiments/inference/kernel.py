@@ -1,6 +1,7 @@
 """The compiled sampler of one log density: chains in tiles, tiles on threads."""
 
 import dataclasses
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -21,8 +22,8 @@ MAX_TILE = 64  # chains
 TILE_BYTES = 256 << 10  # of what a turn reads and writes
 # Data larger than this are read once for all chains, not once a tile.
 SHARED_DATA_BYTES = 1 << 20
-ROW_BYTES = 1 << 19  # of a tile's log, and of its random numbers
-MAX_ROWS = 256
+ROW_BYTES = 1 << 20  # of a tile's log, and of its random numbers
+MAX_ROWS = 1024
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class Kernel:
     rows: int
     density: Any  # positions [a tile's chains, dim] -> log probs, gradients
     transitions: Any  # (loop, setting, numbers) -> loop
-    numbers: Any  # (seed, chains, first_draw, first) -> numbers
+    numbers: Any  # (seed, chains, first) -> numbers
     # Of each tile, by its first chain: where the last run left it, and the last random
     # numbers of a seed or two, since most calls need the next.
     last_loops: dict[int, nuts.Loop]
@@ -263,28 +264,14 @@ def compile_kernel(
     ) -> nuts.Loop:
         return nuts.run(loop, setting, numbers, evaluate, within_xla=jit_compile)
 
-    @tf.function(jit_compile=True, autograph=False)
-    def numbers(
-        seed: tf.Tensor, chains: tf.Tensor, first_draw: tf.Tensor, first: tf.Tensor
-    ) -> streams.Numbers:
-        return streams.draw(
-            seed,
-            chains,
-            first_draw,
-            first,
-            rows=rows,
-            dim=dim,
-            max_depth=max_depth,
-            dtype=dtype,
-            energy_dtype=log_prob_dtype,
-        )
-
-    # XLA compiles this while the caller traces and compiles the transitions.
-    chains = tf.constant(tiles[0].numbers)
-    threading.Thread(
-        target=numbers,
-        args=(tf.zeros([2], tf.int32), chains, tf.constant(0), tf.zeros_like(chains)),
-    ).start()
+    numbers = functools.partial(
+        streams.draw,
+        rows=rows,
+        dim=dim,
+        max_depth=max_depth,
+        dtype=dtype,
+        energy_dtype=log_prob_dtype,
+    )
     return Kernel(
         num_chains=num_chains,
         dim=dim,

@@ -2,158 +2,156 @@
 
 TensorFlow's stateless functions take one seed for a whole array.  Chains that do not
 wait for each other need one seed each.  This module computes the same numbers: what
-`prng` draws for the seed of one transition, element by element.
+`prng` draws for the seed of one transition, element by element.  Most are drawn by
+NumPy before the compiled loop; `uniform` is for the loop itself.
 
 Salmon et al. (2011), Parallel Random Numbers: As Easy as 1, 2, 3: Philox-4x32-10.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 ROUNDS = 10
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)  # added to the key after each round
 SEED_KEY = (0x3EC8F720, 0x02461E29)  # with which TensorFlow makes keys out of seeds
+PASS_BLOCKS = 1 << 14  # of one pass by NumPy: its arrays then stay in a core's cache
 
-Words = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]  # four of uint32
+FACTORS = tuple(np.uint64(factor) for factor in MULTIPLIERS)
+LOW = np.uint64(0xFFFFFFFF)
+WORD = np.uint64(32)  # bits
+
+Words = tuple[Any, Any, Any, Any]  # of a counter or a block
 
 
 class Stream(NamedTuple):
-    """The numbers of one seed, for each chain: uint32 tensors of one shape."""
+    """The numbers of one seed, for each chain: words of one shape, uint64 arrays."""
 
-    key_0: tf.Tensor
-    key_1: tf.Tensor
-    counter_2: tf.Tensor  # the counter's upper half; the lower is the place
-    counter_3: tf.Tensor
-
-
-def stream(first: tf.Tensor, second: tf.Tensor, *, loop: bool = False) -> Stream:
-    """The streams of the seeds [first, second], int32 tensors of one shape.
-
-    loop: whether the rounds are a loop, which compiles faster, or unrolled, which runs
-      faster; so everywhere here.
-    """
-    zeros = tf.zeros_like(_bits(first))
-    words = _philox(
-        (_bits(first), _sign(first), _bits(second), _sign(second)),
-        (zeros + _constant(SEED_KEY[0]), zeros + _constant(SEED_KEY[1])),
-        loop,
-    )
-    return Stream(*words)
+    key_0: np.ndarray
+    key_1: np.ndarray
+    counter_2: np.ndarray  # the counter's upper half; the lower is the place
+    counter_3: np.ndarray
 
 
-def words(streams: Stream, block: tf.Tensor, *, loop: bool = False) -> Words:
-    """The block numbered `block`, int32: four words of each stream."""
-    block = _bits(block)
-    return _philox(
-        (block, tf.zeros_like(block), streams.counter_2, streams.counter_3),
-        (streams.key_0, streams.key_1),
-        loop,
-    )
+def stream(first: np.ndarray, second: np.ndarray) -> Stream:
+    """The streams of the seeds [first, second], int32 of one shape."""
+    first, second = (np.asarray(part).astype(np.int64) for part in (first, second))
+    first, second = first.view(np.uint64), second.view(np.uint64)
+    counter = (first & LOW, first >> WORD, second & LOW, second >> WORD)
+    return Stream(*_words(counter, (np.uint64(SEED_KEY[0]), np.uint64(SEED_KEY[1]))))
 
 
-def split(streams: Stream) -> tuple[tf.Tensor, tf.Tensor]:
+def split(streams: Stream) -> tuple[np.ndarray, np.ndarray]:
     """Four seeds out of each, as `prng.split(seed, 4)` makes them: [4, ...] int32."""
-    shape = [2, *streams.key_0.shape]
-    block = tf.range(2)[:, *(tf.newaxis for _ in shape[1:])]
-    both = Stream(*(tf.broadcast_to(part, shape) for part in streams))
-    parts = tf.bitcast(
-        tf.stack(words(both, tf.broadcast_to(block, shape), loop=True)), tf.int32
-    )  # [word, block, ...], two words a seed
-    seeds = [(parts[i, j], parts[i + 1, j]) for j in (0, 1) for i in (0, 2)]
-    return tuple(tf.stack(halves) for halves in zip(*seeds, strict=True))
+    block = np.arange(2, dtype=np.uint64)
+    parts = _block(streams, block.reshape(2, *(1 for _ in streams.key_0.shape)))
+    firsts, seconds = parts[0::2], parts[1::2]
+    return (
+        np.concatenate(list(zip(*firsts, strict=True))).astype(np.int32),
+        np.concatenate(list(zip(*seconds, strict=True))).astype(np.int32),
+    )
 
 
-def fold(streams: Stream) -> tf.Tensor:
+def fold(streams: Stream) -> np.ndarray:
     """What `prng.fold_in` makes of the seed: the first of its two numbers, int32."""
-    zeros = tf.zeros(streams.key_0.shape, tf.int32)
-    return tf.bitcast(words(streams, zeros, loop=True)[0], tf.int32)
+    return _block(streams, np.uint64(0))[0].astype(np.int32)
 
 
-def uniform(streams: Stream, place: tf.Tensor) -> tf.Tensor:
-    """Element `place`, int32, of what `prng.uniform` draws with the seed: float64."""
-    low_0, high_0, low_1, high_1 = words(streams, place // 2)
-    odd = place % 2 == 1
-    return to_unit((tf.where(odd, low_1, low_0), tf.where(odd, high_1, high_0)))
+def consecutive(streams: Stream, start: np.ndarray, num: int) -> np.ndarray:
+    """Elements start, start + 1 ... of what `prng.uniform` draws: float64.
 
+    streams: [rows, chains].
+    start: [chains] int32.
 
-def several(
-    streams: Stream, places: list[tuple[tf.Tensor, int]]
-) -> list[tuple[tf.Tensor, tf.Tensor]]:
-    """Elements start, start + 1 ... of each of several streams, `num` of each.
-
-    streams: [len(places), rows, chains].
-    places: for each, its start [chains] and num.
-
-    Returns for each the low and the high words of 64-bit numbers, uint32 of
-    [rows, num, chains]: see `to_unit`.
+    Returns [num, rows, chains].
     """
-    _, rows, chains = streams.key_0.shape
-    # From the block that holds the first, of two elements each.
-    sizes = [num // 2 + 1 for _, num in places]
-    blocks = tf.concat(
-        [
-            start // 2 + tf.range(size)[:, tf.newaxis]
-            for (start, _), size in zip(places, sizes, strict=True)
-        ],
-        axis=0,
-    )
-    wide = Stream(
-        *(
-            tf.concat(
-                [
-                    tf.broadcast_to(part[i, :, tf.newaxis], [rows, size, chains])
-                    for i, size in enumerate(sizes)
-                ],
-                axis=1,
-            )
-            for part in streams
+    rows, chains = streams.key_0.shape
+    odd = start % 2 == 1
+    # Blocks of two elements each, from that which holds the first.
+    size = num // 2 + 1 if odd.any() else -(-num // 2)
+    block = start // 2 + np.arange(size)[:, np.newaxis, np.newaxis]
+    block = block.astype(np.uint64)
+    found: np.ndarray = np.empty((size, 2, rows, chains))
+    step = max(1, PASS_BLOCKS // (size * chains))
+    for row in range(0, rows, step):
+        some = slice(row, row + step)
+        low_0, high_0, low_1, high_1 = _block(
+            Stream(*(part[some] for part in streams)), block
         )
-    )
-    parts = words(wide, tf.broadcast_to(blocks, [rows, *blocks.shape]), loop=True)
-
-    def elements(first: tf.Tensor, second: tf.Tensor) -> list[tf.Tensor]:
-        pairs = tf.stack([first, second], axis=2)
-        found = []
-        for (start, num), part in zip(places, tf.split(pairs, sizes, 1), strict=True):
-            flat = tf.reshape(part, [rows, -1, chains])
-            odd = start % 2 == 1
-            found.append(tf.where(odd, flat[:, 1 : num + 1], flat[:, :num]))
-        return found
-
-    low_0, high_0, low_1, high_1 = parts
-    low, high = elements(low_0, low_1), elements(high_0, high_1)
-    return list(zip(low, high, strict=True))
+        found[:, 0, some] = _to_unit(low_0, high_0)
+        found[:, 1, some] = _to_unit(low_1, high_1)
+    found = found.reshape(2 * size, rows, chains)
+    return np.where(odd, found[1 : num + 1], found[:num]) if odd.any() else found[:num]
 
 
-def to_unit(words: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+def _block(streams: Stream, block: Any) -> Words:
+    """The blocks of these numbers, uint64: four words of each stream."""
+    counter = (block, np.uint64(0), streams.counter_2, streams.counter_3)
+    return _words(counter, (streams.key_0, streams.key_1))
+
+
+def _words(counter: Words, key: tuple[Any, Any]) -> Words:
+    """Philox of words in the lower halves of uint64, whose shapes are broadcast."""
+    c0, c1, c2, c3, _ = (part.copy() for part in np.broadcast_arrays(*counter, key[0]))
+    product_0, product_1 = np.empty_like(c0), np.empty_like(c0)
+    for k0, k1 in zip(*map(_schedule, key, WEYL), strict=True):
+        np.multiply(c0, FACTORS[0], out=product_0)
+        np.multiply(c2, FACTORS[1], out=product_1)
+        np.right_shift(product_1, WORD, out=c0)
+        np.right_shift(product_0, WORD, out=c2)
+        c0 ^= c1
+        c2 ^= c3
+        c0 ^= k0
+        c2 ^= k1
+        np.bitwise_and(product_1, LOW, out=c1)
+        np.bitwise_and(product_0, LOW, out=c3)
+    return c0, c1, c2, c3
+
+
+def _schedule(key: Any, weyl: int) -> np.ndarray:
+    """The key of each round."""
+    added = np.arange(ROUNDS, dtype=np.uint64) * np.uint64(weyl)
+    return (key + added.reshape(-1, *(1 for _ in np.shape(key)))) & LOW
+
+
+def _to_unit(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """What `prng.uniform` makes of 64 bits, low and high words: float64."""
-    low, high = words
-    low = tf.cast(tf.bitwise.right_shift(low, _constant(12)), tf.float64)
+    bits = (high << np.uint64(20)) | (low >> np.uint64(12))
+    return (bits.astype(np.float64) + 0.5) * 2.0**-52
+
+
+# Within the compiled loop
+
+
+def uniform(first: tf.Tensor, second: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+    """Element `place` of what `prng.uniform` draws with the seed [first, second].
+
+    All are int32 of one shape; the result is float64.
+    """
+    zeros = tf.zeros_like(first, tf.uint32)
+    counter = (_bits(first), _sign(first), _bits(second), _sign(second))
+    seed_key = tuple(zeros + np.uint32(part) for part in SEED_KEY)
+    key_0, key_1, *upper = _tensor_words(counter, seed_key)
+    low_0, high_0, low_1, high_1 = _tensor_words(
+        (_bits(place // 2), zeros, *upper), (key_0, key_1)
+    )
+    odd = place % 2 == 1
+    low, high = tf.where(odd, low_1, low_0), tf.where(odd, high_1, high_0)
+    low = tf.cast(tf.bitwise.right_shift(low, tf.constant(12, tf.uint32)), tf.float64)
     return (tf.cast(high, tf.float64) * 2.0**20 + low + 0.5) * 2.0**-52
 
 
-def _philox(counter: Words, key: tuple[tf.Tensor, tf.Tensor], loop: bool) -> Words:
-    def one_round(
-        number: tf.Tensor, counter: Words, key: tuple[tf.Tensor, tf.Tensor]
-    ) -> tuple[tf.Tensor, Words, tuple[tf.Tensor, tf.Tensor]]:
-        c0, c1, c2, c3 = counter
-        k0, k1 = key
+def _tensor_words(counter: Words, key: Any) -> Words:
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(ROUNDS):
         high_0, low_0 = _multiply(MULTIPLIERS[0], c0)
         high_1, low_1 = _multiply(MULTIPLIERS[1], c2)
-        counter = (_xor(_xor(high_1, c1), k0), low_1, _xor(_xor(high_0, c3), k1), low_0)
-        return number + 1, counter, (k0 + _constant(WEYL[0]), k1 + _constant(WEYL[1]))
-
-    state = (tf.constant(0), counter, key)
-    if loop:
-        state = tf.while_loop(
-            lambda number, *_: number < ROUNDS, one_round, state, parallel_iterations=1
-        )
-    else:
-        for _ in range(ROUNDS):
-            state = one_round(*state)
-    return state[1]
+        c0, c1, c2, c3 = high_1 ^ c1 ^ k0, low_1, high_0 ^ c3 ^ k1, low_0
+        k0, k1 = k0 + np.uint32(WEYL[0]), k1 + np.uint32(WEYL[1])
+    return c0, c1, c2, c3
 
 
 def _multiply(factor: int, word: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -163,18 +161,10 @@ def _multiply(factor: int, word: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.cast(high, tf.uint32), tf.cast(product, tf.uint32)
 
 
-def _xor(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    return tf.bitwise.bitwise_xor(a, b)
-
-
 def _bits(number: tf.Tensor) -> tf.Tensor:
     return tf.bitcast(number, tf.uint32)
 
 
 def _sign(number: tf.Tensor) -> tf.Tensor:
     """The upper word of the number as int64."""
-    return tf.where(number < 0, _constant(0xFFFFFFFF), _constant(0))
-
-
-def _constant(value: int) -> tf.Tensor:
-    return tf.constant(value, tf.uint32)
+    return tf.where(number < 0, tf.constant(0xFFFFFFFF, tf.uint32), np.uint32(0))

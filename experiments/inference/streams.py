@@ -1,8 +1,11 @@
 """The random numbers of the transitions of many chains, each at a draw of its own."""
 
+import functools
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
+from scipy import special
 
 from experiments.inference import philox
 
@@ -50,7 +53,7 @@ class Numbers(NamedTuple):
     ) -> tf.Tensor:
         """The uniform number that leaf `leaf` [chains] is decided by: [chains]."""
         seed = self._pick(self.leaf_seed, self._row(drawn))
-        return philox.uniform(philox.stream(seed, leaf), chains)
+        return philox.uniform(seed, leaf, chains)
 
     def _row(self, drawn: tf.Tensor) -> tf.Tensor:
         # A chain that has all its draws is past the last row, and reads nothing of it.
@@ -63,9 +66,8 @@ class Numbers(NamedTuple):
 
 def draw(
     seed: tf.Tensor,  # [2] int32
-    chains: tf.Tensor,  # [chains] int32
-    first_draw: tf.Tensor,  # scalar int32: the number of the first transition of all
-    first: tf.Tensor,  # [chains] int32: the number after that of row 0
+    chains: np.ndarray,  # [chains] int32
+    first: np.ndarray,  # [chains] int32: the number of the transition of row 0
     *,
     rows: int,
     dim: int,
@@ -73,22 +75,39 @@ def draw(
     dtype: tf.DType,
     energy_dtype: tf.DType,
 ) -> Numbers:
-    """The random numbers of `rows` transitions of each chain."""
-    root = philox.fold(philox.stream(*tf.unstack(seed[:, tf.newaxis]), loop=True))
-    number = first_draw + first + tf.range(rows)[:, tf.newaxis]  # [rows, chains]
-    of_draw = philox.stream(tf.broadcast_to(root, number.shape), number, loop=True)
-    streams = philox.stream(*philox.split(of_draw), loop=True)  # [4, rows, chains]
-    normals, directions, doublings, leaf_seed = philox.several(
-        streams,
-        [(chains * dim, dim), (chains * max_depth, max_depth)]
-        + [(chains * max_depth, max_depth), (tf.zeros_like(chains), 1)],
+    """The random numbers of `rows` transitions of each chain.
+
+    By NumPy, which is as fast here as XLA's code, and needs no compilation.
+    """
+    # What depends on the transition alone is shared by the chains that come to it.
+    number, row = np.unique(
+        first + np.arange(rows, dtype=np.int32)[:, np.newaxis], return_inverse=True
     )
-    depths = tf.range(max_depth)[:, tf.newaxis]
-    forward = tf.cast(philox.to_unit(directions) < 0.5, tf.int32)
+    root = np.full_like(number, _root(*np.asarray(seed).tolist()))
+    seeds = philox.split(philox.stream(root, number))
+    normals, directions, doublings, leaves = (
+        philox.Stream(*parts) for parts in zip(*philox.stream(*seeds), strict=True)
+    )
+
+    def uniform(streams: philox.Stream, num: int) -> np.ndarray:
+        of_chains = philox.Stream(*(part[row] for part in streams))
+        return philox.consecutive(of_chains, chains * np.int32(num), num)
+
+    forward = uniform(directions, max_depth) < 0.5
+    bits = forward << np.arange(max_depth, dtype=np.int32)[:, np.newaxis, np.newaxis]
+    momenta = special.ndtri(uniform(normals, dim)).astype(dtype.as_numpy_dtype)
+    uniforms = uniform(doublings, max_depth).astype(energy_dtype.as_numpy_dtype)
     return Numbers(
-        first=first,
-        momenta=tf.cast(tf.math.ndtri(philox.to_unit(normals)), dtype),
-        directions=tf.reduce_sum(tf.bitwise.left_shift(forward, depths), axis=1),
-        doublings=tf.cast(philox.to_unit(doublings), energy_dtype),
-        leaf_seed=tf.bitcast(leaf_seed[0][:, 0], tf.int32),
+        first=tf.constant(first),
+        momenta=tf.constant(momenta.swapaxes(0, 1)),
+        directions=tf.constant(bits.sum(axis=0, dtype=np.int32)),
+        doublings=tf.constant(uniforms.swapaxes(0, 1)),
+        leaf_seed=tf.constant(philox.fold(leaves)[row]),
     )
+
+
+@functools.lru_cache
+def _root(*seed: int) -> int:
+    """What the transitions' numbers are folded into."""
+    first, second = np.array(seed, np.int32)[:, np.newaxis]
+    return int(philox.fold(philox.stream(first, second))[0])

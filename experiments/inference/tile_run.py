@@ -67,6 +67,7 @@ class TileRun:
     ) -> None:
         self._kernel, self._setting = kernel, setting
         self._size = tile.chains.stop - tile.chains.start
+        self._numbers_of_chains = tile.numbers
         padded = len(tile.numbers)
         dtype = kernel.dtype.as_numpy_dtype
 
@@ -140,9 +141,7 @@ class TileRun:
             wanted = min(kernel.rows // 2, self._num_draws)
             if ((row >= 0) & (row + wanted < kernel.rows))[active].all():
                 return known._replace(first=known.first - offset)
-        numbers = kernel.numbers(
-            self._seed, self._setting.chains, tf.constant(0), tf.constant(following)
-        )
+        numbers = kernel.numbers(self._seed, self._numbers_of_chains, following)
         of_tile.pop(seed, None)
         while len(of_tile) > 1:  # the draws' seed and that of a search are enough
             del of_tile[next(iter(of_tile))]

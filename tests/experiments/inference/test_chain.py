@@ -173,7 +173,6 @@ def test_the_same_program_is_run_for_every_chunk_seed_and_step(kernel):
         )
     draws_of(kernel, START[:4], inverse_mass=None)
     assert kernel.transitions.experimental_get_tracing_count() == 1
-    assert kernel.numbers.experimental_get_tracing_count() == 1
 
 
 def test_xla_and_tensorflows_own_kernels_draw_alike(plain_kernel, drawn):
@@ -218,16 +217,16 @@ def test_chains_from_one_start_draw_differently(kernel):
 
 
 def test_chains_that_share_their_random_numbers_are_found_out(monkeypatch):
-    uniform, several = philox.uniform, philox.several
+    uniform, consecutive = philox.uniform, philox.consecutive
 
-    def shared(streams, place):
-        return uniform(streams, tf.zeros_like(place))
+    def shared(first, second, place):
+        return uniform(first, second, tf.zeros_like(place))
 
-    def all_shared(streams, places):
-        return several(streams, [(0 * start, num) for start, num in places])
+    def all_shared(streams, start, num):
+        return consecutive(streams, 0 * start, num)
 
     monkeypatch.setattr(philox, "uniform", shared)
-    monkeypatch.setattr(philox, "several", all_shared)
+    monkeypatch.setattr(philox, "consecutive", all_shared)
     assert not all_chains_draw_differently(interpreted(4))
 
 

@@ -1,8 +1,5 @@
 """Philox, chain by chain: bit for bit what TensorFlow draws for all chains at once."""
 
-import functools
-import itertools
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -15,8 +12,7 @@ NUM = 64
 
 def streams():
     """One stream for each seed."""
-    first, second = np.transpose(SEEDS).astype(np.int32)
-    return philox.stream(tf.constant(first), tf.constant(second))
+    return philox.stream(*np.transpose(SEEDS).astype(np.int32))
 
 
 def of_prng(draw):
@@ -24,77 +20,56 @@ def of_prng(draw):
     return np.stack([draw(tf.constant(seed, tf.int32)) for seed in SEEDS], axis=-1)
 
 
-def compiled(function, jit_compile):
-    return tf.function(function, jit_compile=jit_compile, autograph=False)
-
-
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_every_element_is_that_of_the_whole_array(jit_compile):
     wanted = of_prng(lambda seed: prng.uniform(seed, (NUM,)))
+    first, second = map(tf.constant, np.transpose(SEEDS).astype(np.int32))
 
+    @tf.function(jit_compile=jit_compile, autograph=False)
     def draw(place):
-        return philox.uniform(streams(), tf.repeat(place, len(SEEDS)))
+        return philox.uniform(first, second, tf.repeat(place, len(SEEDS)))
 
-    draw = compiled(draw, jit_compile)
     for place in (0, 1, 2, 31, NUM - 1):
         np.testing.assert_array_equal(draw(tf.constant([place])), wanted[place])
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_unrolled_rounds_are_those_of_the_loop(jit_compile):
-    def both(place):
-        return [philox.words(streams(), place, loop=loop) for loop in (False, True)]
-
-    place = tf.range(len(SEEDS))
-    one, other = compiled(both, jit_compile)(place)
-    np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_consecutive_elements_are_those_of_the_whole_array(jit_compile):
-    """Of several streams at once, from where each chain says."""
+@pytest.mark.parametrize("blocks", [philox.PASS_BLOCKS, 1])
+def test_consecutive_elements_are_those_of_the_whole_array(monkeypatch, blocks):
+    """Row by row, from where each chain says."""
+    monkeypatch.setattr(philox, "PASS_BLOCKS", blocks)
     wanted = of_prng(lambda seed: prng.uniform(seed, (NUM,)))
     one = streams()
-    both = philox.Stream(*(tf.stack([part, part[::-1]])[:, tf.newaxis] for part in one))
-
-    def draw(nums, start, other_start):
-        places = zip((start, other_start), nums, strict=True)
-        return [philox.to_unit(pair) for pair in philox.several(both, list(places))]
-
-    for nums in ((1, 2), (5, 6)):
-        function = compiled(functools.partial(draw, nums), jit_compile)
-        for starts in itertools.permutations(
-            [[0, 0, 0, 0], [0, 1, 2, 31], [5, 57, 58, 7]], 2
-        ):
-            found = function(*map(tf.constant, starts))
-            for which, (part, num) in enumerate(zip(found, nums, strict=True)):
-                assert part.shape == (1, num, len(SEEDS))
-                for i, first in enumerate(starts[which]):
-                    stream = -1 - i if which else i
+    rows = philox.Stream(*(np.stack([part, part[::-1]]) for part in one))
+    for num in (1, 2, 5, 6):
+        for start in ([0, 0, 0, 0], [0, 1, 2, 31], [5, 57, 58, 7]):
+            found = philox.consecutive(rows, np.array(start, np.int32), num)
+            assert found.shape == (num, 2, len(SEEDS))
+            for i, first in enumerate(start):
+                for row, stream in enumerate((i, -1 - i)):
                     np.testing.assert_array_equal(
-                        part[0, :, i], wanted[first:][:num, stream]
+                        found[:, row, i], wanted[first:][:num, stream]
                     )
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_seeds_made_of_seeds_are_prngs(jit_compile):
+def test_seeds_made_of_seeds_are_prngs():
     numbers = [0, 3, -1, 2**31 - 1]
-
-    def made():
-        folded = philox.fold(streams())
-        return folded, tf.stack(philox.split(streams()))
-
-    folded, split = compiled(made, jit_compile)()
+    folded = philox.fold(streams())
     for number in numbers:
         wanted = of_prng(lambda seed, n=number: prng.fold_in(seed, tf.constant(n)))
         np.testing.assert_array_equal(wanted, [folded, [number] * len(SEEDS)])
     wanted = of_prng(lambda seed: tf.stack(prng.split(seed, 4)))
-    np.testing.assert_array_equal(split, np.swapaxes(wanted, 0, 1))
+    np.testing.assert_array_equal(philox.split(streams()), wanted.swapaxes(0, 1))
 
 
 def test_no_number_is_0_or_1_at_the_ends_of_the_words(monkeypatch):
     for word in (0, 2**32 - 1):
-        words = tf.constant([word], tf.uint32)
-        monkeypatch.setattr(philox, "words", lambda *_, w=words: (w, w, w, w))
-        (found,) = philox.uniform(streams(), tf.constant([0])).numpy()
+        words = (tf.constant([word], tf.uint32),) * 4
+        monkeypatch.setattr(philox, "_tensor_words", lambda *_, w=words: w)
+        zeros = tf.constant([0])
+        (found,) = philox.uniform(zeros, zeros, zeros).numpy()
         assert 0 < found < 1
+        words = (np.array([[[word]]], np.uint64),) * 4
+        monkeypatch.setattr(philox, "_words", lambda *_, w=words: w)
+        one = philox.Stream(*(np.zeros((1, 1), np.uint64) for _ in range(4)))
+        found = philox.consecutive(one, np.array([0]), 2)
+        assert np.all((found > 0) & (found < 1))

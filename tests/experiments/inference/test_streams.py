@@ -14,26 +14,17 @@ ROWS, LEAVES = 3, 3
 SEEDS = [[3, 5], [-7, 11], [2**31 - 1, -(2**31)]]
 
 
-@functools.cache
-def compiled(dim, max_depth, dtype, jit_compile):
-    return tf.function(
-        functools.partial(
-            streams.draw,
-            rows=ROWS,
-            dim=dim,
-            max_depth=max_depth,
-            dtype=dtype,
-            energy_dtype=tf.float64,
-        ),
-        jit_compile=jit_compile,
-        autograph=False,
+def draw(dim, max_depth, *, seed, first=FIRST, dtype=tf.float64):
+    return streams.draw(
+        tf.constant(seed, tf.int32),
+        CHAINS,
+        first,
+        rows=ROWS,
+        dim=dim,
+        max_depth=max_depth,
+        dtype=dtype,
+        energy_dtype=tf.float64,
     )
-
-
-def draw(dim, max_depth, *, seed, jit_compile, first_draw=0, dtype=tf.float64):
-    function = compiled(dim, max_depth, dtype, jit_compile)
-    arguments = (seed, CHAINS, first_draw, FIRST)
-    return function(*(tf.constant(part, tf.int32) for part in arguments))
 
 
 @functools.cache
@@ -58,21 +49,14 @@ def of_prng(dim, max_depth, chain, number, seed):
     return function(tf.constant(seed), tf.constant(int(number)))
 
 
-@pytest.mark.parametrize(
-    ("dim", "max_depth", "jit_compile"),
-    [(3, 5, False), (4, 10, False), (1, 1, False), (3, 10, True), (4, 5, True)],
-)
-def test_a_chains_numbers_are_those_of_its_transition_for_all_chains(
-    dim, max_depth, jit_compile
-):
-    """Bit for bit, but for normals within XLA."""
-    for seed, first_draw in zip(SEEDS, (0, 17, 4), strict=True):
-        found = draw(
-            dim, max_depth, seed=seed, jit_compile=jit_compile, first_draw=first_draw
-        )
-        np.testing.assert_array_equal(found.first, FIRST)
+@pytest.mark.parametrize(("dim", "max_depth"), [(3, 5), (4, 10), (1, 1), (3, 10)])
+def test_a_chains_numbers_are_those_of_its_transition_for_all_chains(dim, max_depth):
+    for seed, begin in zip(SEEDS, (0, 17, 2**30), strict=True):
+        first = FIRST + np.int32(begin)
+        found = draw(dim, max_depth, seed=seed, first=first)
+        np.testing.assert_array_equal(found.first, first)
         row = np.arange(len(CHAINS), dtype=np.int32) % ROWS  # of each chain
-        drawn = tf.constant(FIRST + row)
+        drawn = tf.constant(first + row)
         momenta = found.momentum(drawn).numpy()
         levels = [tf.repeat(depth, len(CHAINS)) for depth in range(max_depth)]
         forward = np.stack([found.is_forward(drawn, depth) for depth in levels])
@@ -83,26 +67,24 @@ def test_a_chains_numbers_are_those_of_its_transition_for_all_chains(
                 for leaf in range(LEAVES)
             ]
         )
-        for i, number in enumerate(first_draw + FIRST + row):
+        for i, number in enumerate(first + row):
             wanted = of_prng(dim, max_depth, CHAINS[i], number, seed)
-            if jit_compile:  # of another ndtri
-                np.testing.assert_allclose(momenta[:, i], wanted[0], rtol=1e-12)
-            else:
-                np.testing.assert_array_equal(momenta[:, i], wanted[0])
+            # TensorFlow's inverse of the distribution function rounds otherwise.
+            np.testing.assert_allclose(momenta[:, i], wanted[0], rtol=1e-15)
             np.testing.assert_array_equal(forward[:, i], wanted[1])
             np.testing.assert_array_equal(doubling[:, i], wanted[2])
             np.testing.assert_array_equal(leaves[:, i], wanted[3])
 
 
 def test_normals_have_the_dtype_of_positions_and_uniforms_that_of_energies():
-    found = draw(3, 5, seed=SEEDS[0], jit_compile=False, dtype=tf.float32)
+    found = draw(3, 5, seed=SEEDS[0], dtype=tf.float32)
     assert (found.momenta.dtype, found.doublings.dtype) == (tf.float32, tf.float64)
-    wide = draw(3, 5, seed=SEEDS[0], jit_compile=False)
+    wide = draw(3, 5, seed=SEEDS[0])
     np.testing.assert_array_equal(found.momenta, tf.cast(wide.momenta, tf.float32))
 
 
 def test_a_chain_past_its_last_row_and_depth_reads_what_is_there():
-    found = draw(3, 5, seed=SEEDS[0], jit_compile=False)
+    found = draw(3, 5, seed=SEEDS[0])
     past = tf.constant(FIRST + ROWS)
     last = tf.constant(FIRST + ROWS - 1)
     np.testing.assert_array_equal(found.momentum(past), found.momentum(last))
