@@ -15,7 +15,8 @@ BENCH += --gin_param=bench.compare_samplers.min_seconds=0.5
 endif
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-.PHONY: help setup peers test test-slow lint bench-nuts bench-posteriors bench-eager bench-scaling bench-step
+.PHONY: help setup peers test test-slow test-mutations lint bench-nuts bench-posteriors bench-eager bench-scaling
+.PHONY: bench-step
 .PHONY: bench-image-transformer bench-vae reference check-large check-audio report configs clean
 
 help:  ## print this list
@@ -30,6 +31,9 @@ test: setup  ## every test but the slow ones
 
 test-slow: setup  ## those that run a whole benchmark or train for long
 	$(PYTHON) -m pytest -q -n 2 -m slow
+
+test-mutations: setup  ## plants bugs in copies of the code, each of which a test must catch
+	$(PYTHON) -m tests.mutations
 
 lint: setup  ## ruff and mypy
 	.venv/bin/ruff check .

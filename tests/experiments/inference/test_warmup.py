@@ -223,6 +223,17 @@ def test_step_sizes_adapt_anew_with_each_metric_and_with_nothing_else(uninterrup
         np.testing.assert_allclose(step.log_centre, np.log(10 * step.value))
 
 
+def test_a_window_estimates_from_its_own_draws():
+    settings = WarmupSettings(num_warmup=200)
+    states, chunks = states_of(CORRELATED_KERNEL, settings, chunk_size=1000)
+    draws = np.concatenate([chunk.draws for chunk in chunks], axis=1)
+    scales = {int(state.num_done): state.scale for state in states}
+    for first, end in ((75, 100), (100, 150)):
+        num, variance = end - first, np.var(draws[:, first:end], axis=1, ddof=1)
+        wanted = (num * variance + 5e-3) / (num + 5)
+        np.testing.assert_allclose(scales[end] ** 2, wanted, rtol=1e-9)
+
+
 def test_starts_searches_and_draws_have_random_numbers_of_their_own():
     class Recording(NumpyKernel):
         def run(self, state, *, adapting, seed, **options):
