@@ -14,6 +14,8 @@ from ppl_core.operators import is_variable
 from ppl_core.trace import floating_dtype, use_floating_dtype
 
 Make = Callable[..., tfd.Distribution]
+# In the errors of tensors used as numbers: by NumPy, by math and int, and by `if`.
+_OF_SYMBOLIC_TENSORS = ("symbolic tf.Tensor", "SymbolicTensor", "symbolic `tf.Tensor`")
 
 
 def make_distribution(
@@ -30,6 +32,7 @@ def make_distribution(
     try:
         distribution = make(*args, **kwargs)
     except TypeError:  # TFP's, for parameters of several dtypes
+        _check_arguments(make, args, kwargs, label)
         args, kwargs = _as_one_dtype(args, kwargs)
         distribution = make(*args, **kwargs)
     if dtype is None or _fits(distribution, dtype):
@@ -42,6 +45,23 @@ def make_distribution(
             "unconstrain(..., dtype=...)"
         )
     return distribution
+
+
+def _check_arguments(
+    make: Make, args: tuple[Any, ...], kwargs: dict[str, Any], label: str
+) -> None:
+    """Raises TypeError for arguments that `make` does not have, or a name among them."""
+    signature = inspect.signature(make)
+    if args and isinstance(args[0], str):
+        raise TypeError(
+            f"{label}: given {args[0]!r} as an argument, wanted name={args[0]!r}"
+        )
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        options = {"validate_args", "allow_nan_stats", "name", "kwargs"}
+        names = [name for name in signature.parameters if name not in options]
+        raise TypeError(f"{label}: {error}; its arguments are {names}") from None
 
 
 def _all_arguments(
@@ -85,7 +105,7 @@ def cast_tensors(structure: Any, dtype: tf.DType) -> Any:
 def in_dtype(dtype: tf.DType) -> Iterator[None]:
     """Makes the block's variables in `dtype`: their parameters are cast to it.
 
-    An error of mixed dtypes in the block says what the posterior's is.
+    Errors of mixed dtypes, and of tensors used as numbers, say what to do.
     """
     with use_floating_dtype(dtype):
         try:
@@ -96,6 +116,13 @@ def in_dtype(dtype: tf.DType) -> Iterator[None]:
                     "The posterior is computed in float64, and so are its variables. "
                     "Make the program's tensors of it (tf.cast, dtype=), use Python's "
                     "and NumPy's numbers, or give unconstrain dtype=tf.float32."
+                )
+            if any(words in str(error) for words in _OF_SYMBOLIC_TENSORS):
+                error.add_note(
+                    "In the program of a posterior, random variables are tensors whose "
+                    "numbers are not known yet. Use TensorFlow's functions (tf.exp) in "
+                    "place of NumPy's and math's, and tf.where or tf.cond in place of "
+                    "`if`."
                 )
             raise
 

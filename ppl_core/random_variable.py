@@ -263,7 +263,7 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         except AttributeError as error:
             # With this error tf.stack and the like take the tensor instead.
             raise NotImplementedError(
-                f"{self.label} has no number inside a tf.function; use its value"
+                f"{self.label} is a symbolic tf.Tensor here, which has no number yet"
             ) from error
 
     def __iter__(self) -> Iterator[tf.Tensor]:

@@ -110,6 +110,11 @@ def unconstrain(
     >>> posterior.names, log_prob.shape.as_list(), grad.shape.as_list()
     (('scale',), [4], [4, 1])
     """
+    if not isinstance(observed, Mapping | None):
+        raise TypeError(
+            f"observed: given {type(observed).__name__}, wanted values by name, such as "
+            '{"y": y}'
+        )
     observed, kwargs = dict(observed or {}), dict(kwargs or {})
     if dtype not in (tf.float32, tf.float64):
         raise ValueError(f"dtype: given {dtype}, wanted tf.float64 or tf.float32")

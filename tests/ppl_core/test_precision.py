@@ -1,5 +1,7 @@
 """Programs whose literals and data are float32 have posteriors in float64."""
 
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -142,3 +144,51 @@ def test_a_program_in_float64_is_sampled_in_float64():
     )
     assert samples.draws.dtype == np.float64
     assert 5e-10 < samples.draws.std() < 2e-9 and samples.diverged.sum() == 0
+
+
+def use_numpy(a):
+    return np.exp(a)
+
+
+def use_math(a):
+    return math.exp(a)
+
+
+def use_numpy_of_a_tensor(a):
+    return np.exp(2.0 * a)
+
+
+def branch(a):
+    return a if a > 0 else -a
+
+
+@pytest.mark.parametrize("use", [use_numpy, use_math, use_numpy_of_a_tensor, branch])
+def test_numbers_of_latents_are_refused_with_what_to_use(use):
+    def program():
+        ppl.Normal(use(ppl.Normal(0.0, 1.0, name="a")), 1.0, name="y")
+
+    with pytest.raises((NotImplementedError, TypeError)) as caught:
+        ppl.posterior(program, observed={"y": 1.0})
+    (note,) = caught.value.__notes__
+    assert "tf.exp" in note and "tf.where" in note
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "words"),
+    [
+        (("a", 0.0, 1.0), {}, r"Normal\(name=None\): given 'a' .*wanted name='a'"),
+        ((), {"mu": 0.0, "name": "a"}, r"Normal\(name='a'\): .*\['loc', 'scale'\]"),
+        ((0.0, 1.0), {"sd": 0.0, "name": "a"}, "unexpected.*'sd'.*'loc', 'scale'"),
+    ],
+)
+def test_wrong_arguments_are_refused_by_the_variables_name(args, kwargs, words):
+    with pytest.raises(TypeError, match=words):
+        ppl.Normal(*args, **kwargs)
+
+
+def test_data_without_names_are_refused():
+    def program():
+        ppl.Normal(ppl.Normal(0.0, 1.0, name="a"), 1.0, name="y", sample_shape=2)
+
+    with pytest.raises(TypeError, match="observed: given ndarray, wanted values by"):
+        ppl.posterior(program, observed=np.zeros(2))
