@@ -86,7 +86,7 @@ def test_the_readmes_program_runs_and_samples_eight_schools(
     exec(compile(code, "README.md", "exec"), names)
     assert "4 chains of 1000 draws: 0 divergences" in capsys.readouterr().out
     tau = names["draws"]["posterior/tau"].values
-    assert names["draws"]["posterior/theta"].shape == (4, 1000, 8) and np.all(tau > 0)
+    assert names["draws"]["posterior/eta"].shape == (4, 1000, 8) and np.all(tau > 0)
     # The posterior mean of tau is 3.6 (long runs of Stan); the error here is 0.1.
     assert 3.1 < tau.mean() < 4.1
     assert (tmp_path / "trace.png").stat().st_size > 10_000
