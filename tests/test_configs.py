@@ -61,7 +61,6 @@ def test_a_head_begins_with_one_short_sentence_and_says_how_long_it_takes(config
     assert first.removeprefix("# ").startswith(config.summary)
     included = config.name.endswith("/base.gin")
     models = ("configs/toy_models/", "configs/nuts/", "configs/bench/nuts.gin")
-    models += ("configs/bench/posteriors.gin",)
     unmeasured = not Path(config.name).stem.endswith("tiny") and config.name.startswith(
         models
     )

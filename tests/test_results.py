@@ -9,6 +9,10 @@ from experiments.report import __main__ as command
 RESULTS = Path(__file__).parents[1] / "results"
 RENDERED = {  # by the file of records: its tables and plots
     "nuts": (("nuts_speedup.md", "nuts_speedup.csv"), ("nuts_speedup.png",)),
+    "posteriors": (
+        ("posteriors.md", "posteriors.csv"),
+        ("posteriors.png", "posteriors_profiles.png"),
+    ),
     "scaling": (
         ("scaling.md", "scaling.csv"),
         ("scaling_image_transformer.png", "scaling_vq_vae.png"),
@@ -23,7 +27,10 @@ RENDERED = {  # by the file of records: its tables and plots
 }
 
 
-@pytest.fixture(scope="module", params=RENDERED)
+WRITTEN = {path.stem for path in (RESULTS / "records").glob("*.jsonl")}
+
+
+@pytest.fixture(scope="module", params=[name for name in RENDERED if name in WRITTEN])
 def rendered(request, tmp_path_factory):
     """The tables and plots of a file of records, and the folder of new ones."""
     tables, plots = RENDERED[request.param]
@@ -49,7 +56,6 @@ def test_committed_plots_exist_and_can_be_drawn_again(rendered):
 
 
 def test_every_file_of_records_is_rendered():
-    files = {path.stem for path in (RESULTS / "records").glob("*.jsonl")}
-    assert files == set(RENDERED)
-    # `make bench-posteriors` has no committed records yet.
-    assert set(command.RENDERERS) - files == {"posteriors"}
+    assert WRITTEN <= set(RENDERED) == set(command.RENDERERS)
+    # `make bench-posteriors` may not have run yet.
+    assert set(RENDERED) - WRITTEN <= {"posteriors"}

@@ -135,9 +135,15 @@ def make_record(
 
 
 def run_rounds(
-    bench: Benchmark, jobs: Mapping[str, Job], num_rounds: int | None = None
+    bench: Benchmark,
+    jobs: Mapping[str, Job],
+    num_rounds: int | None = None,
+    done: Mapping[tuple[int, str], record.Record] | None = None,
 ) -> list[record.Record]:
     """Runs each job once a round, so that a machine that drifts affects all alike.
+
+    done: records of an earlier attempt, by round and name of the job, which is not run
+      again.
 
     A job whose record is not "ok" is left out of later rounds.  Records also go to the
     run's records.jsonl, and each is printed in a line.
@@ -149,26 +155,51 @@ def run_rounds(
         for name, job in jobs.items():
             if name in stopped:
                 continue
-            one = job(number)
+            one = (done or {}).get((number, name))
+            if one is None:
+                one = job(number)
+                record.append(bench.run_dir / "records.jsonl", one)
+                print(f"round {number}/{num_rounds}  {outcome(one, name)}", flush=True)
             records.append(one)
-            record.append(bench.run_dir / "records.jsonl", one)
-            print(f"round {number}/{num_rounds}  {outcome(one)}", flush=True)
             if one.status != "ok":
                 stopped.add(name)
     return records
 
 
-def outcome(one: record.Record) -> str:
-    """A record in a line: its milliseconds per unit of work, or why it has none."""
+def resumed(
+    bench: Benchmark, name_of: Callable[[record.Record], str]
+) -> tuple[Benchmark, dict[tuple[int, str], record.Record]]:
+    """The benchmark as it goes on in its run's folder, and the records made there.
+
+    name_of: the name of the job that made a record.
+
+    The records are by round and name, the last one where there are several.  The
+    benchmark has their id.
+    """
+    path = bench.run_dir / "records.jsonl"
+    earlier = record.read(path) if path.exists() else []
+    if not earlier:
+        return bench, {}
+    bench_id = earlier[0].provenance["bench_id"]
+    bench = bench._replace(provenance=bench.provenance | {"bench_id": bench_id})
+    return bench, {(one.round, name_of(one)): one for one in earlier}
+
+
+def outcome(one: record.Record, name: str = "") -> str:
+    """A record in a line: its milliseconds per unit of work, or why it has none.
+
+    name: of the job; empty: the system's.
+    """
+    name = name or one.system
     if one.status != "ok":
-        return f"{one.system:32} {one.status}: {one.reason}"
+        return f"{name:32} {one.status}: {one.reason}"
     told, calls = "done", one.seconds.get("calls")
     for unit in UNITS:
         if calls and unit in one.work:
             milliseconds = 1000 * sum(calls) / sum(one.work[unit])
             told = f"{milliseconds:10.3f} ms per {unit.removesuffix('s')}"
     wrong = "" if one.check["passed"] else f"  WRONG: {one.check['reason']}"
-    return f"{one.system:32} {told}{wrong}"
+    return f"{name:32} {told}{wrong}"
 
 
 def is_wrong(one: record.Record) -> bool:

@@ -1,5 +1,6 @@
 """NUTS with its own warm-up, system by system, on every posterior of the benchmark."""
 
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,8 @@ from experiments.bench.posteriors import MODELS, BenchModel
 from experiments.bench.problems import Protocol
 from experiments.records import record
 from experiments.report import page
-from experiments.training.checks import check_count, check_number
+from experiments.report.posteriors_rows import NO_TIME
+from experiments.training.checks import check_number
 
 MAX_SEED = 2**31 - 1
 WITH_REFERENCE = tuple(n for n, model in MODELS.items() if not model.no_reference)
@@ -25,16 +27,18 @@ def compare_posteriors(
     run_dir: Path,
     seed: int,
     num_chains: Sequence[int],
-    num_warmup: int,
-    num_draws: int,
+    num_warmup: Sequence[int],
+    num_draws: Sequence[int],
     num_rounds: int,
     out: str,
+    resume: bool = False,
     target_accept: float = 0.8,
     max_depth: int = 10,
     posteriors: Sequence[str] = WITH_REFERENCE,
     systems: Sequence[str] = tuple(SYSTEMS),
     skip: Mapping[str, Sequence[str]] | None = None,
     timeout_seconds: float = 300.0,
+    max_minutes: float | None = None,
 ) -> Path:
     """Runs each system on each posterior and renders the page.
 
@@ -44,15 +48,25 @@ def compare_posteriors(
     posterior, or whose chains disagree, has no speed.
 
     num_chains: of each of the tables.
-    posteriors, systems: names, in the order in which they run.
+    num_warmup, num_draws: of each chain, a number for each of `num_chains`.
+    resume: whether to go on with the run in `run_dir`: what it has measured under the
+      same protocol is not run again.
+    posteriors, systems: names, in the order in which they run: every system with every
+      number of chains on one posterior before the next.
     skip: by system, or by system and chains as in "stan/64": posteriors that it is not
-      run on, since it would take too long.
+      run on, since it would take too long; ["all"] for all.
     num_rounds, out, timeout_seconds: see `harness.Benchmark`.
+    max_minutes: of this call, after which no run begins; what is left has records that
+      say so, and runs when the benchmark is resumed.
 
     Returns the table's path.  Raises ValueError, before anything runs, for wrong
     arguments and for a posterior whose reference is missing or of another model;
     CheckFailed when ours failed or did not pass its check where another system did.
     """
+    end = math.inf
+    if max_minutes is not None:
+        check_number("max_minutes", max_minutes, above=0)
+        end = time.monotonic() + 60 * max_minutes
     bench = harness.start(
         "posteriors",
         "posterior_worker",
@@ -63,8 +77,16 @@ def compare_posteriors(
         timeout_seconds,
     )
     harness.check_counts("num_chains", num_chains)
-    for name, count in (("num_warmup", num_warmup), ("num_draws", num_draws)):
-        check_count(name, count)
+    protocols = {}
+    for name, counts in (("num_warmup", num_warmup), ("num_draws", num_draws)):
+        harness.check_counts(name, counts)
+        if len(counts) != len(num_chains):
+            raise ValueError(
+                f"{name}: given {list(counts)}, wanted a number for each of "
+                f"num_chains, {list(num_chains)}"
+            )
+    for chains, warmup, draws in zip(num_chains, num_warmup, num_draws, strict=True):
+        protocols[chains] = Protocol(chains, warmup, draws, target_accept, max_depth)
     check_number("target_accept", target_accept, above=0, below=1)
     harness.check_some_of("posteriors", posteriors, MODELS)
     harness.check_some_of("systems", systems, SYSTEMS)
@@ -72,7 +94,15 @@ def compare_posteriors(
     keys = [*SYSTEMS, *(f"{name}/{num}" for name in SYSTEMS for num in num_chains)]
     for key, names in skipped.items():
         harness.check_some_of("skip", [key], keys)
-        harness.check_some_of(f"skip: {key}", names, MODELS)
+        harness.check_some_of(f"skip: {key}", names, [*MODELS, "all"])
+    done: dict[tuple[int, str], record.Record] = {}
+    if resume:
+        bench, earlier = harness.resumed(bench, _label_of)
+        done = {
+            key: one
+            for key, one in earlier.items()
+            if _is_of(one, protocols) and not one.reason.startswith(NO_TIME)
+        }
     data = {name: MODELS[name].make_data() for name in posteriors}
     for name in posteriors:
         posterior_references.check_current(MODELS[name], data[name])
@@ -80,19 +110,17 @@ def compare_posteriors(
     for name in posteriors:
         path = run_dir / f"{name}.npz"
         np.savez(path, **data[name])
-        for chains in num_chains:
-            protocol = Protocol(chains, num_warmup, num_draws, target_accept, max_depth)
+        for chains, protocol in protocols.items():
             for system in systems:
                 left_out = [
                     *skipped.get(system, ()),
                     *skipped.get(f"{system}/{chains}", ()),
                 ]
-                if name not in left_out:
-                    label = f"{name}-{chains}-{system}"
-                    jobs[label] = _job(
-                        bench, system, MODELS[name], path, protocol, label
+                if name not in left_out and "all" not in left_out:
+                    jobs[_label(name, chains, system)] = _job(
+                        bench, system, MODELS[name], path, protocol, end
                     )
-    records = harness.run_rounds(bench, jobs)
+    records = harness.run_rounds(bench, jobs, done=done)
     tables = harness.finish(
         bench,
         records,
@@ -108,9 +136,13 @@ def _job(
     model: BenchModel,
     data_path: Path,
     protocol: Protocol,
-    label: str,
+    end: float,
 ) -> harness.Job:
-    """Runs one system on one posterior and makes its record."""
+    """Runs one system on one posterior and makes its record.
+
+    end: by the monotonic clock, after which it is skipped.
+    """
+    label = _label(model.name, protocol.num_chains, system)
     threads = len(os.sched_getaffinity(0))
     reference = "" if model.no_reference else str(_reference_path(model))
 
@@ -127,9 +159,19 @@ def _job(
             "seed": (bench.seed + number) % MAX_SEED,
             "started_at": time.time(),
         }
-        (result,) = harness.run_tasks(
-            bench, f"round{number}-{label}", [task], threads=threads
-        )
+        if time.monotonic() < end:
+            # What PyTensor compiled for this posterior, it finds again with another
+            # number of chains, and nothing that it compiled before this run.
+            caches = f"base_compiledir={bench.run_dir / 'pytensor' / model.name}"
+            (result,) = harness.run_tasks(
+                bench,
+                f"round{number}-{label}",
+                [task],
+                threads=threads,
+                environment={"PYTENSOR_FLAGS": caches},
+            )
+        else:
+            result = {"status": "skipped", "reason": f"{NO_TIME}: --resume runs it"}
         return harness.make_record(
             bench,
             result,
@@ -146,6 +188,20 @@ def _job(
         )
 
     return job
+
+
+def _label(posterior: str, num_chains: int, system: str) -> str:
+    return f"{posterior}-{num_chains}-{system}"
+
+
+def _label_of(one: record.Record) -> str:
+    return _label(one.problem["name"], one.settings["num_chains"], one.system)
+
+
+def _is_of(one: record.Record, protocols: Mapping[int, Protocol]) -> bool:
+    """Whether a record was made under the protocol of its number of chains."""
+    protocol = protocols.get(one.settings["num_chains"])
+    return protocol is not None and protocol._asdict().items() <= one.settings.items()
 
 
 def _reference_path(model: BenchModel) -> Path:

@@ -12,6 +12,7 @@ class PosteriorSystem(NamedTuple):
 _BASELINES = "experiments.baselines.posteriors."
 SYSTEMS: dict[str, PosteriorSystem] = {
     "ppl_core": PosteriorSystem("experiments.bench.ppl_core_posteriors"),
+    "tfp_windowed": PosteriorSystem("experiments.bench.tfp_posteriors"),
     "stan": PosteriorSystem(_BASELINES + "stan"),
     "pymc": PosteriorSystem(_BASELINES + "pymc"),
     "nutpie": PosteriorSystem(_BASELINES + "nutpie"),

@@ -68,6 +68,11 @@ NOTES = {
         "ppl_core_2_devices": _DEVICES,
     },
     "posteriors": {
+        "tfp_windowed": (
+            "windowed_adaptive_nuts on our log density, compiled by XLA, float64; all "
+            "chains in lock-step share a step size. Its one call does not say where "
+            "warm-up ends: the seconds are divided as the batch's leapfrogs are"
+        ),
         "stan": (
             "compiled with PyStan's default flags, -O3 without -march=native. Its "
             "chains run in processes, one a core, and it is charged only for the cores "

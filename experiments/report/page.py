@@ -15,6 +15,7 @@ from experiments.report import (
     nuts_plot,
     nuts_rows,
     posteriors,
+    posteriors_plot,
     posteriors_rows,
     scaling,
     scaling_plots,
@@ -38,11 +39,12 @@ def render_nuts(*, records_path: Path, out_dir: Path, paper_path: Path = PAPER) 
 
 
 def render_posteriors(*, records_path: Path, out_dir: Path) -> None:
-    """Writes tables/posteriors.{md,csv} and plots/posteriors.png."""
+    """Writes tables/posteriors.{md,csv} and plots/posteriors{,_profiles}.png."""
     cells = posteriors_rows.cells(_records(records_path))
     text, csv = posteriors.markdown(cells), posteriors.csv(cells)
     plots = _write(out_dir, "posteriors", text, csv)
-    posteriors.draw(cells, plots / "posteriors.png")
+    posteriors_plot.draw_ratios(cells, plots / "posteriors.png")
+    posteriors_plot.draw_profiles(cells, plots / "posteriors_profiles.png")
 
 
 def render_scaling(

@@ -1,35 +1,33 @@
-"""The page of NUTS with warm-up on every posterior: Markdown, CSV and a plot."""
+"""The page of NUTS with warm-up on every posterior: Markdown and CSV."""
 
-import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import matplotlib
-
 from experiments.records.record import Record
-from experiments.report import plotting, tables
 from experiments.report import posteriors_rows as rows
+from experiments.report import tables
 from experiments.report.notes import note_lines
 from experiments.report.posteriors_rows import LABELS, OURS, Cell
+from experiments.report.ratios import Outcome, Spread
 
-FAILED = "FAILED"
-WIDEST = 300.0  # factor of the best that is drawn
-TICKS = (1, 2, 5, 10, 20, 50, 100, 200)
-COLORS = ("#c8553d", "#4a6fa5", "#2c7a4b", "#8a5a9e", "#c9972c", "#5b9aa0", "#777777")
+FAILED, NOT_RUN = "FAILED", "not run"
 DEFINITIONS = (
     "Every system is told the same chains, draws, target acceptance and depth; its "
     "warm-up, starts and metric are its own. Each run is a fresh process.",
     "min-ESS/s: the smallest rank-normalised bulk ESS of all that is compared, over "
-    "seconds. Sampling: of the draws after warm-up. Cold: from the start of the "
-    "process to the last draw, compilation included (of Stan's program too, whenever "
-    "that was).",
+    "the seconds of the draws after warm-up.",
+    "Cold start: seconds from the start of the process to the last draw, compilation "
+    "included (of Stan's program too, whenever that was). What PyTensor keeps on disk "
+    "begins empty for each posterior, so only the smallest number of chains, which "
+    "runs first, is cold.",
     "A gradient is one leapfrog of one chain that was used; gradients of chains that "
     "wait for others are not counted, but their seconds are.",
     f"{FAILED}: |z| of a mean or of a mean of squares against the reference posterior "
-    "is 5 or more, R-hat is 1.05 or more, or an ESS is below 100. Such a run has no "
-    "speed, and counts as infinitely slow in the performance profile.",
-    "A geometric mean is over the posteriors that both systems got right.",
+    "is 5 or more, R-hat is 1.05 or more, an ESS is below 100, or the run ended "
+    "without draws. Such a run has no speed, and counts as infinitely slow in the "
+    "performance profile.",
+    "A ratio to a system is over the posteriors that both systems got right: geometric "
+    "mean, and the lowest and the highest posterior.",
 )
 
 Table = Mapping[str, Mapping[str, Cell]]
@@ -39,19 +37,16 @@ def markdown(made: Sequence[Cell]) -> str:
     """The whole page.  made: of `posteriors_rows.cells`."""
     records = [record for cell in made for record in cell.records]
     by_chains = rows.by_chains(made)
+    targets = list(_targets(by_chains))
     parts = []
     for chains, table in by_chains.items():
+        cold = chains == min(by_chains)
         parts += [
             f"## {chains} chains",
-            "Ours over each system, geometric means (and over how many posteriors). "
-            "More is better for ESS/s, less for gradients per ESS.",
-            tables.markdown_table(_means(table)),
-            "min-ESS per second of sampling:",
-            tables.markdown_table(_lines(table, rows.ess_per_second)),
-            "Seconds from a cold start to the last draw:",
-            tables.markdown_table(_lines(table, rows.phase("cold"))),
-            "Gradients per effective draw:",
-            tables.markdown_table(_lines(table, rows.gradients_per_ess)),
+            "Ours over each system. More is better for min-ESS/s, less for the others.",
+            tables.markdown_table(_means(table, cold)),
+            "Ours on each posterior, and its ratios to Stan and nutpie:",
+            tables.markdown_table(_lines(table, cold)),
         ]
     notes = note_lines(
         (cell.system, LABELS.get(cell.system, cell.system), cell.records)
@@ -60,84 +55,171 @@ def markdown(made: Sequence[Cell]) -> str:
     return tables.markdown_page(
         "# NUTS with warm-up: effective draws per second",
         _finding(by_chains),
+        tables.target_finding(targets) if targets else "No posterior was finished.",
+        tables.target_table(targets, "ours (range over posteriors)") if targets else "",
         *parts,
-        "## What failed",
-        tables.bullets(_failures(made)) or "Nothing.",
-        *tables.how_measured(_settings(records), DEFINITIONS, list(notes)),
+        "## What failed, or did not run",
+        tables.bullets([*_failures(by_chains), *_unfinished(made)]) or "Nothing.",
+        *tables.how_measured(_settings(made, records), DEFINITIONS, list(notes)),
     )
 
 
 def _finding(by_chains: Mapping[int, Table]) -> str:
+    """The geometric means of the ratios, in a sentence a number of chains."""
     sentences = []
     for chains, table in by_chains.items():
-        ratios = []
-        for system in rows.systems_of(table):
-            mean, num = rows.geometric_mean(table, system, rows.ess_per_second)
-            if system != OURS and mean is not None:
-                ratios.append(f"{mean:.2g}x {LABELS.get(system, system)} ({num})")
-        if ratios:
+        told = [
+            f"{tables.number(mean.median)} times {LABELS.get(system, system)}'s"
+            for system in rows.systems_of(table)
+            if system != OURS
+            and (mean := _ratios(table, system, rows.ess_per_second)) is not None
+        ]
+        if told:
             sentences.append(
-                f"With {chains} chains, min-ESS per second of sampling, ours is, as a "
-                f"geometric mean over the posteriors that both got right: "
-                f"{', '.join(ratios)}."
+                f"With {chains} chains, ours gives in a second of sampling "
+                f"{', '.join(told)} effective draws."
             )
     return " ".join(sentences)
 
 
-def _means(table: Table) -> list[dict[str, str | None]]:
-    quantities = {
-        "min-ESS/s, sampling": rows.ess_per_second,
-        "with warm-up": rows.ess_per_second_warm,
-        "cold start": rows.ess_per_second_cold,
+def _targets(by_chains: Mapping[int, Table]) -> list[Outcome]:
+    """The targets of the numbers of chains that were measured."""
+    outcomes = []
+    for chains, system, bound in (
+        (64, "nutpie", 2.0),
+        (64, "stan", 10.0),
+        (4, "nutpie", 0.5),
+        (4, "stan", 1.0),
+    ):
+        if chains in by_chains:
+            found = _ratios(by_chains[chains], system, rows.ess_per_second)
+            claim = f"min-ESS/s with {chains} chains over {LABELS[system]}'s"
+            reached = found is not None and found.median >= bound
+            outcomes.append(_outcome(claim, f"at least {bound:g}x", found, reached))
+    for chains, table in by_chains.items():
+        found = _ratios(table, "stan", rows.gradients_per_ess)
+        claim = f"gradients per ESS with {chains} chains over Stan's"
+        outcomes.append(_on_each(claim, 1.15, found))
+    for chains in sorted(by_chains)[:1]:
+        for system, bound in (("stan", 1.0), ("numpyro", 1.5)):
+            found = _ratios(by_chains[chains], system, rows.phase("cold"))
+            claim = f"cold start with {chains} chains over {LABELS[system]}'s"
+            outcomes.append(_on_each(claim, bound, found))
+    return outcomes
+
+
+def _on_each(claim: str, bound: float, found: Spread | None) -> Outcome:
+    reached = found is not None and found.high <= bound
+    return _outcome(claim, f"at most {bound:g}x on each", found, reached)
+
+
+def _outcome(claim: str, target: str, found: Spread | None, reached: bool) -> Outcome:
+    reason = "" if found else "no posterior that both got right"
+    return Outcome(claim, target, found, reached, reason)
+
+
+def _ratios(table: Table, system: str, quantity: rows.Quantity) -> Spread | None:
+    return rows.geometric_mean(rows.ratios(table, system, quantity).values())
+
+
+def _means(table: Table, cold: bool) -> list[dict[str, str | None]]:
+    """A line for each other system."""
+    quantities: dict[str, rows.Quantity] = {
+        "min-ESS/s": rows.ess_per_second,
         "gradients per ESS": rows.gradients_per_ess,
     }
+    if cold:
+        quantities["cold start"] = rows.phase("cold")
     lines = []
     for system in rows.systems_of(table):
-        line: dict[str, str | None] = {"system": LABELS.get(system, system)}
+        run = [row[system] for row in table.values() if _ran(row, system)]
+        right = sum(not cell.failure for cell in run)
+        line: dict[str, str | None] = {
+            "system": LABELS.get(system, system),
+            "right": f"{right} of {len(run)}",
+        }
         for name, quantity in quantities.items():
-            mean, num = rows.geometric_mean(table, system, quantity)
-            line[name] = None if mean is None else f"{tables.number(mean)}x ({num})"
-        right = sum(not row[system].failure for row in table.values() if system in row)
-        line["right"] = f"{right} of {sum(system in row for row in table.values())}"
-        if system != OURS:
-            lines.append(line)
+            line[name] = tables.with_range(_ratios(table, system, quantity), "x")
+        lines.append(line if system != OURS else line | dict.fromkeys(quantities, "1"))
     return lines
 
 
-def _lines(table: Table, quantity: rows.Quantity) -> list[dict[str, str | None]]:
-    """A line for each posterior, a column for each system."""
-    systems = rows.systems_of(table)
+def _lines(table: Table, cold: bool) -> list[dict[str, str | None]]:
+    """A line for each posterior."""
+    columns: dict[str, tuple[str, rows.Quantity]] = {
+        "over Stan": ("stan", rows.ess_per_second),
+        "over nutpie": ("nutpie", rows.ess_per_second),
+        "gradients per ESS over Stan": ("stan", rows.gradients_per_ess),
+    }
+    if cold:
+        columns["cold start over Stan"] = ("stan", rows.phase("cold"))
     lines = []
     for name, row in table.items():
-        line: dict[str, str | None] = {"posterior": name}
-        line |= {LABELS.get(s, s): _shown(row.get(s), quantity) for s in systems}
+        line: dict[str, str | None] = {"posterior": name, "min-ESS/s": NOT_RUN}
+        if _ran(row, OURS):
+            shown = tables.with_range(row[OURS].spread(rows.ess_per_second))
+            line["min-ESS/s"] = FAILED if row[OURS].failure else shown
+        for column, (system, quantity) in columns.items():
+            line[column] = _compared(row, system, quantity)
         lines.append(line)
     return lines
 
 
-def _shown(cell: Cell | None, quantity: rows.Quantity) -> str | None:
-    if cell is None:
-        return None
-    if all(record.status == "skipped" for record in cell.records):
-        return "skipped"
-    return FAILED if cell.failure else tables.with_range(cell.spread(quantity))
+def _compared(row: Mapping[str, Cell], system: str, quantity: rows.Quantity) -> str:
+    """Ours over a system on one posterior, or why there is no ratio."""
+    ratio = rows.ratios({"": row}, system, quantity).get("")
+    if ratio is not None:
+        return f"{tables.number(ratio)}x"
+    if not _ran(row, system):
+        return NOT_RUN
+    return f"{LABELS[system]} {FAILED}" if row[system].failure else tables.NONE
 
 
-def _failures(made: Sequence[Cell]) -> list[str]:
+def _ran(row: Mapping[str, Cell], system: str) -> bool:
+    return system in row and row[system].ran
+
+
+def _failures(by_chains: Mapping[int, Table]) -> list[str]:
+    """A line for each posterior and number of chains on which a system failed."""
+    lines = []
+    for chains, table in by_chains.items():
+        systems = rows.systems_of(table)
+        for name, row in table.items():
+            told = [
+                f"{LABELS.get(system, system)} ({tables.cell(row[system].failure)})"
+                for system in systems
+                if _ran(row, system) and row[system].failure
+            ]
+            if told:
+                lines.append(f"{name}, {chains} chains: {'; '.join(told)}.")
+        for system in systems:
+            missing = [name for name, row in table.items() if not _ran(row, system)]
+            if missing:
+                label = LABELS.get(system, system)
+                names = "any" if len(missing) == len(table) else ", ".join(missing)
+                lines.append(f"Not run, {chains} chains: {label} on {names}.")
+    return lines
+
+
+def _unfinished(made: Sequence[Cell]) -> list[str]:
     return [
-        f"{LABELS.get(cell.system, cell.system)}, {cell.posterior}, {cell.num_chains} "
-        f"chains: {tables.cell(cell.failure)}"
-        for cell in made
-        if cell.failure
+        f"{name}, {chains} chains: not shown, since the benchmark's time was over "
+        "before every system had run."
+        for name, chains in rows.unfinished(made)
     ]
 
 
-def _settings(records: Sequence[Record]) -> list[str]:
+def _settings(made: Sequence[Cell], records: Sequence[Record]) -> list[str]:
     first = records[0].settings
+    protocols = {cell.num_chains: cell.records[0].settings for cell in made}
+    each = "; ".join(
+        f"{chains} chains of {settings['num_warmup']:,} draws of warm-up and "
+        f"{settings['num_draws']:,} draws"
+        for chains, settings in protocols.items()
+    )
     return [
         f"{tables.machine(records)}.",
-        f"{first['num_warmup']:,} draws of warm-up and {first['num_draws']:,} draws of "
-        f"each chain, target acceptance {first['target_accept']}, depth at most "
+        f"{each}; target acceptance {first['target_accept']}, depth at most "
         f"{first['max_depth']}.",
         f"{tables.rounds_line(records)}.",
         *tables.origin_lines(records),
@@ -178,56 +260,3 @@ def _csv_line(cell: Cell) -> dict[str, Any]:
     for name, quantity in quantities.items():
         line |= tables.columns(**{name: cell.spread(quantity)})
     return line
-
-
-@matplotlib.rc_context(plotting.STYLE)
-def draw(made: Sequence[Cell], path: Path) -> None:
-    """Writes performance profiles to `path`, a PNG: a panel for each number of chains.
-
-    A curve is the share of posteriors on which a system's min-ESS per second is within
-    a factor of the best system's.
-    """
-    by_chains = rows.by_chains(made)
-    records = [record for cell in made for record in cell.records]
-    caption = (
-        "Share of posteriors on which a system's min-ESS per second of sampling is "
-        "within a factor of the best system's. Up and to the left is better; a curve "
-        "ends at the share of posteriors that the system got right. "
-        f"{tables.machine(records)}."
-    )
-    below = plotting.caption_height(caption)
-    height = 3.9 + below
-    title = "Performance profiles of NUTS with warm-up"
-    figure = plotting.new_figure(height, title, caption)
-    for place, (chains, table) in enumerate(by_chains.items()):
-        width = 0.92 / len(by_chains)
-        box = (
-            0.075 + place * width,
-            (below + 0.5) / height,
-            width - 0.07,
-            2.6 / height,
-        )
-        axes = figure.add_axes(box)
-        for system, color in zip(rows.systems_of(table), COLORS, strict=False):
-            factors = rows.profile(table, rows.ess_per_second)[system]
-            reached = sorted(factor for factor in factors if math.isfinite(factor))
-            shares = [(i + 1) / len(factors) for i in range(len(reached))]
-            axes.step(
-                [1.0, *reached, WIDEST],
-                [0.0, *shares, shares[-1] if shares else 0.0],
-                where="post",
-                color=color,
-                label=LABELS.get(system, system),
-                linewidth=2.4 if system == OURS else 1.4,
-            )
-        axes.set_xscale("log")
-        axes.set_xlim(1, WIDEST)
-        axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
-        axes.set_xticks([], minor=True)
-        axes.set_ylim(0, 1.02)
-        axes.set_xlabel("factor of the best")
-        axes.set_title(f"{chains} chains")
-        if place == 0:
-            axes.set_ylabel("share of posteriors")
-    axes.legend(loc="lower right")
-    figure.savefig(path)

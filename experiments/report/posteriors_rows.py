@@ -1,7 +1,7 @@
 """What the page of the posteriors reads: a cell for each system on each posterior."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from experiments.records.record import Record
@@ -19,6 +19,8 @@ LABELS = {
     "tfp_windowed": "TFP, windowed",
 }
 
+NO_TIME = "no time left"  # how the reason begins of a run that did not begin
+
 Quantity = Callable[[Record], float]  # of a run that passed its check
 
 
@@ -34,6 +36,11 @@ class Cell(NamedTuple):
     def failure(self) -> str:
         """Why it has no speed: "" where it passed in every round."""
         return selection.failure(self.records)
+
+    @property
+    def ran(self) -> bool:
+        """Whether it ran in any round, to whatever end."""
+        return any(record.status != "skipped" for record in self.records)
 
     def spread(self, quantity: Quantity) -> Spread | None:
         """Of a quantity over the rounds; None where the cell failed."""
@@ -97,12 +104,27 @@ def cells(records: Sequence[Record]) -> list[Cell]:
 
 
 def by_chains(made: Sequence[Cell]) -> dict[int, dict[str, dict[str, Cell]]]:
-    """The cells by number of chains, posterior and system."""
+    """The cells by number of chains, posterior and system.
+
+    Without those that `unfinished` names, which some systems reached and others not.
+    """
+    left_out = unfinished(made)
     found: dict[int, dict[str, dict[str, Cell]]] = {}
     for cell in made:
-        by_posterior = found.setdefault(cell.num_chains, {})
-        by_posterior.setdefault(cell.posterior, {})[cell.system] = cell
+        if (cell.posterior, cell.num_chains) not in left_out:
+            by_posterior = found.setdefault(cell.num_chains, {})
+            by_posterior.setdefault(cell.posterior, {})[cell.system] = cell
     return found
+
+
+def unfinished(made: Sequence[Cell]) -> list[tuple[str, int]]:
+    """Posteriors and numbers of chains at which the benchmark's time was over."""
+    cut = (
+        (cell.posterior, cell.num_chains)
+        for cell in made
+        if any(record.reason.startswith(NO_TIME) for record in cell.records)
+    )
+    return list(dict.fromkeys(cut))
 
 
 def systems_of(table: Mapping[str, Mapping[str, Cell]]) -> list[str]:
@@ -111,23 +133,31 @@ def systems_of(table: Mapping[str, Mapping[str, Cell]]) -> list[str]:
     return [s for s in LABELS if s in present] + sorted(present - LABELS.keys())
 
 
-def geometric_mean(
+def ratios(
     table: Mapping[str, Mapping[str, Cell]],
     system: str,
     quantity: Quantity,
     over: str = OURS,
-) -> tuple[float | None, int]:
-    """Of `over`'s quantity over the system's, and over how many posteriors.
+) -> dict[str, float]:
+    """Of `over`'s quantity over the system's, by posterior.
 
-    Posteriors on which either has no speed do not count.
+    Without the posteriors on which either has no speed.
     """
-    logs = []
-    for row in table.values():
+    found = {}
+    for name, row in table.items():
         if system in row and over in row:
             one, other = row[over].median(quantity), row[system].median(quantity)
             if one and other:
-                logs.append(math.log(one / other))
-    return (math.exp(sum(logs) / len(logs)) if logs else None), len(logs)
+                found[name] = one / other
+    return found
+
+
+def geometric_mean(values: Collection[float]) -> Spread | None:
+    """Lowest, geometric mean and highest, the mean in the median's place."""
+    if not values:
+        return None
+    mean = math.exp(sum(map(math.log, values)) / len(values))
+    return Spread(min(values), mean, max(values))
 
 
 def profile(

@@ -79,15 +79,18 @@ def how_measured(
     return head, bullets(settings), bullets(definitions), "## Notes", bullets(notes)
 
 
-def target_table(outcomes: Iterable[Outcome]) -> str:
-    """A line for each target and how it came out."""
+def target_table(outcomes: Iterable[Outcome], measured: str = "median (range)") -> str:
+    """A line for each target and how it came out.
+
+    measured: the head of the column of what was measured.
+    """
     lines = []
     for outcome in outcomes:
         result = "reached" if outcome.reached else "**not reached**"
         if outcome.reason:
             result = f"not measured ({cell(outcome.reason)})"
         line = {"what": outcome.claim, "target": outcome.target}
-        lines.append(line | {"median (range)": _measured(outcome), "result": result})
+        lines.append(line | {measured: _measured(outcome), "result": result})
     return markdown_table(lines)
 
 

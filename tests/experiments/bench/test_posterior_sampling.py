@@ -19,12 +19,12 @@ FUNNEL = MODELS["funnel"]
 
 def compare(folder, **changes):
     run_dir = folder / "run"
-    run_dir.mkdir()
+    run_dir.mkdir(exist_ok=True)
     (run_dir / "provenance.json").write_text(json.dumps({"commit": None}))
     options = {
         "num_chains": [4],
-        "num_warmup": 500,
-        "num_draws": 500,
+        "num_warmup": [500],
+        "num_draws": [500],
         "num_rounds": 1,
         "posteriors": ["exam_scores"],
         "systems": ["pymc"],
@@ -41,7 +41,9 @@ def compare(folder, **changes):
         ({"systems": ["stam"]}, r"systems: given \['stam'\], wanted some of"),
         ({"posteriors": ["radon"]}, r"posteriors: given \['radon'\], wanted some of"),
         ({"num_chains": []}, r"num_chains: given \[\], wanted"),
-        ({"num_draws": 0}, "num_draws: given 0, wanted"),
+        ({"num_draws": [0]}, "num_draws: given 0, wanted"),
+        ({"num_draws": [1, 2]}, r"num_draws: given \[1, 2\], wanted a number for each"),
+        ({"max_minutes": 0}, "max_minutes: given 0, wanted"),
         ({"target_accept": 1.0}, "target_accept: given 1.0, wanted"),
         ({"skip": {"stan": ["x"]}}, r"skip: stan: given \['x'\], wanted some of"),
         ({"skip": {"x": ["credit"]}}, r"skip: given \['x'\], wanted some of"),
@@ -51,6 +53,78 @@ def test_wrong_arguments_are_refused_before_anything_runs(tmp_path, changes, mes
     with pytest.raises(ValueError, match=message):
         compare(tmp_path, **changes)
     assert not (tmp_path / "records").exists()
+
+
+def measured():
+    """What a worker returns of a right run."""
+    return {
+        "status": "ok",
+        "seconds": {"build": 1, "warmup": 1, "sampling": 1, "cold": 3, "calls": [1]},
+        "work": {"gradients": [70], "warmup_gradients": 70, "divergences": 0},
+        "check": {"passed": True, "reason": "", "min_ess_bulk": 500.0},
+    }
+
+
+@pytest.fixture
+def workers(monkeypatch):
+    """The labels of the runs, which no process makes; "kill" among the actions ends
+    the benchmark at its run, as a signal does."""
+    labels, actions = [], []
+
+    def run_tasks(bench, label, tasks, **options):
+        if actions and actions.pop(0) == "kill":
+            raise KeyboardInterrupt
+        labels.append(label)
+        return [measured()]
+
+    monkeypatch.setattr(posterior_sampling.harness, "run_tasks", run_tasks)
+    return labels, actions
+
+
+SYSTEMS = ["ppl_core", "stan", "nutpie"]
+
+
+def test_a_resumed_benchmark_runs_what_is_left_as_one_benchmark(tmp_path, workers):
+    labels, actions = workers
+    actions += ["", "kill"]
+    with pytest.raises(KeyboardInterrupt):
+        compare(tmp_path, systems=SYSTEMS)
+    assert labels == ["round1-exam_scores-4-ppl_core"]
+    made = compare(tmp_path, systems=SYSTEMS, resume=True)
+    assert labels[1:] == ["round1-exam_scores-4-stan", "round1-exam_scores-4-nutpie"]
+    assert [one.system for one in made] == SYSTEMS
+    assert len({one.provenance["bench_id"] for one in made}) == 1
+
+
+def test_a_resumed_benchmark_repeats_runs_of_another_protocol(tmp_path, workers):
+    labels, _ = workers
+    compare(tmp_path, systems=SYSTEMS[:1])
+    made = compare(tmp_path, systems=SYSTEMS[:1], num_draws=[600], resume=True)
+    assert labels == ["round1-exam_scores-4-ppl_core"] * 2
+    assert made[-1].settings["num_draws"] == 600
+
+
+def test_no_run_begins_after_the_time_is_over_until_it_is_resumed(tmp_path, workers):
+    labels, _ = workers
+    late = compare(tmp_path, systems=SYSTEMS, max_minutes=1e-9)
+    assert not labels
+    assert {(one.status, one.reason[:12]) for one in late} == {
+        ("skipped", posterior_sampling.NO_TIME)
+    }
+    made = compare(tmp_path, systems=SYSTEMS, max_minutes=10, resume=True)
+    assert len(labels) == 3
+    assert [one.status for one in made[-3:]] == ["ok"] * 3
+
+
+def test_a_system_may_be_left_out_with_one_number_of_chains(tmp_path, workers):
+    labels, _ = workers
+    both = {"num_chains": [4, 8], "num_warmup": [9, 9], "num_draws": [9, 9]}
+    compare(tmp_path, systems=SYSTEMS[:2], skip={"stan/8": ["all"]}, **both)
+    assert [label.removeprefix("round1-exam_scores-") for label in labels] == [
+        "4-ppl_core",
+        "4-stan",
+        "8-ppl_core",
+    ]
 
 
 def task(folder, values):

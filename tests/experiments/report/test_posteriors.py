@@ -12,8 +12,8 @@ from experiments.report import posteriors_rows as rows
 
 ESS = 2000.0
 SECONDS = {  # of sampling, by system and posterior
-    "ppl_core": {"schools": 1.0, "mixture": 4.0},
-    "stan": {"schools": 2.0, "mixture": 32.0},
+    "ppl_core": {"schools": 1.0, "mixture": 4.0, "funnel": 1.0},
+    "stan": {"schools": 2.0, "mixture": 32.0, "funnel": 1.0},
     "pymc": {"schools": 5.0},
 }
 
@@ -64,11 +64,13 @@ def bench():
 
 def test_a_geometric_mean_is_over_what_both_got_right(bench):
     table = rows.by_chains(rows.cells(bench))[4]
-    mean, num = rows.geometric_mean(table, "stan", rows.ess_per_second)
-    assert num == 2 and mean == pytest.approx(math.sqrt(2.0 * 8.0))
-    assert rows.geometric_mean(table, "pymc", rows.ess_per_second) == (None, 0)
-    cold, _ = rows.geometric_mean(table, "stan", rows.ess_per_second_cold)
-    assert cold == pytest.approx(math.sqrt(14 / 12 * 74 / 18))
+    found = rows.ratios(table, "stan", rows.ess_per_second)
+    assert found == pytest.approx({"schools": 2.0, "mixture": 8.0})
+    assert rows.geometric_mean(found.values()) == pytest.approx((2.0, 4.0, 8.0))
+    assert rows.ratios(table, "pymc", rows.ess_per_second) == {}
+    assert rows.geometric_mean([]) is None
+    cold = rows.ratios(table, "stan", rows.phase("cold"))
+    assert cold == pytest.approx({"schools": 12 / 14, "mixture": 18 / 74})
 
 
 def test_a_profile_counts_failed_and_missing_runs_as_infinitely_slow(bench):
@@ -79,16 +81,77 @@ def test_a_profile_counts_failed_and_missing_runs_as_infinitely_slow(bench):
     assert factors["pymc"] == [math.inf, math.inf]
 
 
+def table_of(text, head):
+    """The lines of the first table whose head begins so, as cells by its columns."""
+    lines = iter(text.splitlines())
+    columns = next(line for line in lines if line.startswith(f"| {head} |"))
+    names = [name.strip() for name in columns.strip("|").split("|")]
+    next(lines)
+    found = []
+    for line in lines:
+        if not line.startswith("|"):
+            return found
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        found.append(dict(zip(names, cells, strict=True)))
+    return found
+
+
+def test_each_system_has_ours_over_it_with_the_range_over_posteriors(bench):
+    ours, stan, pymc = table_of(posteriors.markdown(rows.cells(bench)), "system")
+    assert ours["right"] == stan["right"] == "2 of 2" and pymc["right"] == "0 of 1"
+    assert stan["min-ESS/s"] == "4.00x (2.00-8.00)"
+    assert stan["gradients per ESS"] == "1.00x"
+    assert stan["cold start"] == "0.457x (0.243-0.857)"
+    assert pymc["min-ESS/s"] == "-"
+
+
+def test_targets_are_judged_by_means_or_by_the_worst_posterior(bench):
+    found = {
+        line["what"]: line["result"].strip("*")
+        for line in table_of(posteriors.markdown(rows.cells(bench)), "what")
+    }
+    assert found["min-ESS/s with 4 chains over Stan's"] == "reached"
+    assert found["cold start with 4 chains over Stan's"] == "reached"
+    assert "not measured" in found["min-ESS/s with 4 chains over nutpie's"]
+    worse = {"build": 10.0, "warmup": 9.0, "sampling": 9.0, "cold": 28.0, "calls": [9]}
+    slow = [
+        *bench,
+        made("stan", "funnel"),
+        made("ppl_core", "funnel", seconds=worse),
+    ]
+    found = {
+        line["what"]: line["result"].strip("*")
+        for line in table_of(posteriors.markdown(rows.cells(slow)), "what")
+    }
+    assert found["cold start with 4 chains over Stan's"] == "not reached"
+    assert found["min-ESS/s with 4 chains over Stan's"] == "reached"
+
+
 def test_a_failed_run_shows_no_speed_and_why(bench):
+    wrong = dict(passed=False, reason="R-hat is 1.30")
+    bench[3] = made("ppl_core", "mixture", check=wrong)
     text = posteriors.markdown(rows.cells(bench))
-    lines = [line for line in text.splitlines() if line.startswith("| schools")]
-    assert lines[0] == "| schools | 2,000 | 1,000 | FAILED |"
-    assert [line.count("FAILED") for line in lines] == [1, 1, 1]
-    assert (
-        "PyMC, schools, 4 chains: wrong posterior: |z| of tau is 7.0"
-        in text.replace("\\|", "|")
-    )
-    assert "4x Stan (2)" in text.split("## 4 chains")[0]
+    schools, mixture = table_of(text, "posterior")
+    assert schools["min-ESS/s"] == "2,000" and schools["over Stan"] == "2.00x"
+    assert schools["over nutpie"] == "not run"
+    assert mixture["min-ESS/s"] == "FAILED" and mixture["over Stan"] == "-"
+    assert "PyMC (wrong posterior: |z| of tau is 7.0)" in text.replace("\\|", "|")
+    assert "Not run, 4 chains: PyMC on mixture." in text
+
+
+def test_a_posterior_at_which_the_time_was_over_is_named_and_not_shown(bench):
+    late = made("stan", "funnel", status="skipped", reason=f"{rows.NO_TIME}: resume")
+    text = posteriors.markdown(rows.cells([*bench, made("ppl_core", "funnel"), late]))
+    assert len(table_of(text, "posterior")) == 2
+    assert "- funnel, 4 chains: not shown, since" in text
+
+
+def test_a_system_that_could_not_run_is_not_among_the_failures(bench):
+    bench[2] = made("pymc", "schools", status="skipped", reason="not installed")
+    text = posteriors.markdown(rows.cells(bench))
+    assert "- Not run, 4 chains: PyMC on any." in text
+    assert table_of(text, "system")[2]["right"] == "0 of 0"
+    assert "PyMC (" not in text
 
 
 def test_a_run_that_fails_in_one_round_fails(bench):
@@ -105,8 +168,10 @@ def test_a_run_that_fails_in_one_round_fails(bench):
 def test_chains_have_tables_of_their_own(bench):
     both = [*bench, made("ppl_core", "schools", 64), made("stan", "schools", 64)]
     text = posteriors.markdown(rows.cells(both))
-    assert text.index("## 4 chains") < text.index("## 64 chains")
-    assert "With 64 chains" in text.split("## 4 chains")[0]
+    four, many = text.index("## 4 chains"), text.index("## 64 chains")
+    assert four < many and "With 64 chains" in text[:four]
+    assert "cold start" in text[four:many]
+    assert "cold start" not in text[many : text.index("## How")]  # ran second
 
 
 def test_the_page_is_rendered_with_every_number(bench, tmp_path):
@@ -127,4 +192,5 @@ def test_the_page_is_rendered_with_every_number(bench, tmp_path):
     assert stan["passed"] == "True" and stan["divergences"] == "0"
     (pymc,) = [line for line in lines if line["system"] == "pymc"]
     assert pymc["min_ess_per_second"] == "" and "tau" in pymc["reason"]
-    assert (tmp_path / "plots" / "posteriors.png").stat().st_size > 10_000
+    for name in ("posteriors", "posteriors_profiles"):
+        assert (tmp_path / "plots" / f"{name}.png").stat().st_size > 10_000

@@ -55,6 +55,16 @@ def test_every_reference_is_of_the_model_as_it_is_and_passed_the_bar(model):
         )
 
 
+def test_a_digest_is_the_same_on_every_processor_and_of_the_data():
+    model = MODELS["credit"]
+    data = model.make_data()
+    digest = references.digest(model, data)
+    other = data | {"x": np.nextafter(data["x"], np.inf)}  # by another exp, say
+    assert references.digest(model, other) == digest
+    assert references.digest(model, data | {"x": data["x"] * 1.00001}) != digest
+    assert references.digest(model, data | {"y": 1 - data["y"]}) != digest
+
+
 def test_statistics_of_independent_draws_are_those_of_theory():
     statistics = references.summarize(chains())["x"]
     num = 4 * 2000
