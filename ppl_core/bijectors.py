@@ -120,21 +120,68 @@ class ExtremeQuantile(tfb.Bijector):
         return -self._forward_log_det_jacobian(self._inverse(x))
 
 
-class LogSoftmaxCentered(tfb.SoftmaxCentered):
-    """The logarithm of tfb.SoftmaxCentered, also of parts that round to 0."""
+class StickBreaking(tfb.IteratedSigmoidCentered):
+    """From R^(K - 1) onto the simplex of K parts: a stick of length 1 is broken.
+
+    Part k is a share of what the parts before it leave, 1 / (1 + (K - k) exp(-y_k)),
+    so that y = 0 has equal parts.  The shares of a Dirichlet are independent; the log
+    ratios to the last part, as of tfb.SoftmaxCentered, are not, and are the more
+    correlated the smaller that part is.
+
+    The log determinant is that of the first K - 1 parts.  Parts may round to 0 or 1.
+
+    Stan Reference Manual, "Simplex transform", stick-breaking.
+    """
 
     def _forward(self, y: tf.Tensor) -> tf.Tensor:
-        return tf.math.log_softmax(tf.concat([y, tf.zeros_like(y[..., :1])], axis=-1))
+        return tf.exp(self.log_forward(y))
+
+    def log_forward(self, y: tf.Tensor) -> tf.Tensor:
+        """log x, for `preimages`."""
+        log_share, log_rest = _log_shares(y)
+        before = tf.math.cumsum(log_rest, axis=-1, exclusive=True)
+        last = tf.reduce_sum(log_rest, axis=-1, keepdims=True)
+        return tf.concat([before + log_share, last], axis=-1)
 
     def _inverse(self, x: tf.Tensor) -> tf.Tensor:
-        return x[..., :-1] - x[..., -1:]
+        after = tf.math.cumsum(x, axis=-1, exclusive=True, reverse=True)[..., :-1]
+        return tf.math.log(x[..., :-1]) - tf.math.log(after) + _log_parts_after(after)
 
     def _forward_log_det_jacobian(self, y: tf.Tensor) -> tf.Tensor:
-        # That of the surface area, as TFP's on a simplex.
-        return 0.5 * math.log(y.shape[-1] + 1) + 0.0 * y[..., 0]
+        log_share, log_rest = _log_shares(y)
+        left = tf.math.cumsum(log_rest, axis=-1)  # of the stick, after each part
+        return tf.reduce_sum(left + log_share, axis=-1)
 
     def _inverse_log_det_jacobian(self, x: tf.Tensor) -> tf.Tensor:
         return -self._forward_log_det_jacobian(self._inverse(x))
+
+
+class LogStickBreaking(StickBreaking):
+    """The logarithm of StickBreaking, also of parts that round to 0.
+
+    The log determinant is 0: that of the parts, less the sum of all their logarithms.
+    """
+
+    def _forward(self, y: tf.Tensor) -> tf.Tensor:
+        return self.log_forward(y)
+
+    def _inverse(self, x: tf.Tensor) -> tf.Tensor:
+        after = tf.math.cumulative_logsumexp(x[..., 1:], axis=-1, reverse=True)
+        return x[..., :-1] - after + _log_parts_after(after)
+
+    def _forward_log_det_jacobian(self, y: tf.Tensor) -> tf.Tensor:
+        return tf.zeros_like(y[..., 0])
+
+
+def _log_shares(y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The logarithms of each part's share of what is left, and of the rest."""
+    odds = y - _log_parts_after(y)
+    return tf.math.log_sigmoid(odds), tf.math.log_sigmoid(-odds)
+
+
+def _log_parts_after(y: tf.Tensor) -> tf.Tensor:
+    """log(K - k), for each part k but the last."""
+    return tf.constant(np.log(np.arange(y.shape[-1], 0, -1)), y.dtype)
 
 
 class Direction(tfb.Bijector):

@@ -11,7 +11,7 @@ from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.internal import samplers, special_math
 
 from ppl_core import preimages
-from ppl_core.bijectors import Between, ExtremeQuantile, between
+from ppl_core.bijectors import Between, ExtremeQuantile, StickBreaking, between
 
 
 class Bernoulli(tfd.Bernoulli):
@@ -38,6 +38,9 @@ class FlatDirichlet(tfd.FlatDirichlet):
         if not self._force_probs_to_zero_outside_support:
             return log_prob
         return tf.minimum(log_prob, super()._log_prob(x))
+
+    def _default_event_space_bijector(self) -> tfb.Bijector:
+        return StickBreaking()
 
 
 class GeneralizedExtremeValue(tfd.GeneralizedExtremeValue):

@@ -13,7 +13,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from ppl_core import preimages, special
-from ppl_core.bijectors import Between
+from ppl_core.bijectors import Between, StickBreaking
 
 
 class Beta(tfd.Beta):
@@ -148,6 +148,9 @@ class Dirichlet(tfd.Dirichlet):
         concentration = tf.convert_to_tensor(self.concentration)
         powers = tf.reduce_sum(times(concentration - 1.0, log_x), axis=-1)
         return powers - tf.math.lbeta(concentration)
+
+    def _default_event_space_bijector(self) -> tfb.Bijector:
+        return StickBreaking()
 
 
 class BetaQuotient(tfd.BetaQuotient):

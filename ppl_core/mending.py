@@ -77,9 +77,10 @@ def event_space_bijector(distribution: tfd.Distribution) -> tfb.Bijector | None:
       VonMises: TFP's cuts the circle.  This one has two coordinates; see `Angle`.
       distributions on spheres: TFP's reaches one orthant; see `Direction`.
       InverseGaussian: TFP's works only in float32, and reaches no value above 88.
+      simplexes: TFP's log determinant is that of the surface area, which exceeds that
+        of the first K - 1 parts by (log K) / 2, and its coordinates are correlated; see
+        `StickBreaking`.
       mixtures: TFP has none.
-    On a simplex of K parts, TFP's log determinant is that of the surface area, which
-    exceeds that of the first K - 1 parts by (log K) / 2.
 
     Raises ValueError for a Masked distribution, for a mixture of different supports,
     for a transformation that is not one-to-one, and for a subclass of one of these.

@@ -7,7 +7,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from ppl_core import preimages
-from ppl_core.bijectors import Between, LogSoftmaxCentered
+from ppl_core.bijectors import Between, LogStickBreaking, StickBreaking
 
 
 class RelaxedBernoulli(tfd.RelaxedBernoulli):
@@ -32,9 +32,12 @@ class RelaxedOneHotCategorical(tfd.RelaxedOneHotCategorical):
         log_x = preimages.log(x)
         return self.distribution.log_prob(log_x) - tf.reduce_sum(log_x, axis=-1)
 
+    def _default_event_space_bijector(self) -> tfb.Bijector:
+        return StickBreaking()
+
 
 class ExpRelaxedOneHotCategorical(tfd.ExpRelaxedOneHotCategorical):
     """tfd.ExpRelaxedOneHotCategorical, also of parts that are far below 1."""
 
     def _default_event_space_bijector(self) -> tfb.Bijector:
-        return LogSoftmaxCentered()
+        return LogStickBreaking()
