@@ -88,6 +88,14 @@ def final(step: StepSize) -> np.ndarray:
     """The averaged step size, for the draws to keep: [chains] float64.
 
     It is the one in use where nothing has been averaged.
+
+    As Stan's, it is smaller than the step size of the target's acceptance after few
+    updates. What comes to the target is the mean acceptance of the step sizes tried.
+    These scatter, and acceptance falls the faster the larger the step, so that their
+    logarithms' mean has a higher one: on N(0, I) in 10 dimensions with target 0.8, the
+    last phase of 50 draws finds 0.79 of that step size, and an acceptance of 0.88. The
+    mean of the step sizes themselves is nearer, 0.91 of it; but then draws of eight
+    schools diverge which with Stan's do not.
     """
     averaged = np.exp(np.asarray(step.log_average))
     return np.where(np.asarray(step.updates) > 0, averaged, np.asarray(step.value))

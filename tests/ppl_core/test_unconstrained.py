@@ -91,9 +91,7 @@ def test_log_prob_is_the_constrained_log_prob_plus_the_log_determinant(support):
     expected = log_joint(**{name: value[0] for name, value in constrained.items()})
     # The diagonal of a Cholesky correlation, and a symmetric matrix' upper half, are
     # functions of the free entries: the density is with respect to these.
-    np.testing.assert_allclose(
-        target.log_prob(point)[0], expected + log_det, rtol=1e-8
-    )
+    np.testing.assert_allclose(target.log_prob(point)[0], expected + log_det, rtol=1e-8)
 
 
 @pytest.mark.parametrize("support", SUPPORTS)

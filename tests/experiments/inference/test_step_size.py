@@ -60,6 +60,20 @@ def test_acceptance_of_the_final_step_size_is_the_target():
     np.testing.assert_allclose(final(step), wanted, rtol=0.15)
 
 
+@pytest.mark.parametrize(("num", "low", "high"), [(50, 0.8, 0.9), (800, 0.95, 1.0)])
+def test_noise_makes_the_final_step_size_too_small_until_there_are_many(num, low, high):
+    # Acceptance as of a normal density in 10 dimensions: 0.8 at a step size of 1, with
+    # a standard deviation of 0.18.  The mean over the updates is the target all along.
+    generator = np.random.default_rng(6)
+    step, accepts = begin(np.full(200, 0.85)), []
+    for _ in range(num):
+        mean = np.clip(0.8 ** (step.value.numpy() ** 2.2), 1e-6, 1 - 1e-6)
+        accepts.append(generator.beta(4 * mean, 4 * (1 - mean)))
+        step, _ = run(step, accepts[-1:])
+    assert low < np.exp(np.mean(np.log(final(step)))) < high
+    assert abs(np.mean(accepts) - 0.8) < 0.03
+
+
 def test_step_sizes_stay_finite_and_positive_whatever_is_accepted():
     accepts = [0.0, 1.0, -1.0, 3.0, np.nan, np.inf, -np.inf]
     firsts = [1.0, LOWEST, HIGHEST]

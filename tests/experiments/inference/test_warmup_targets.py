@@ -51,10 +51,11 @@ def test_the_step_size_has_the_target_acceptance_on_a_normal_density(kernel):
 
     wanted = np.exp(optimize.bisect(excess, np.log(0.2), np.log(1.5), xtol=0.02))
     found = warm(kernel, num_warmup=1000, max_depth=8)
-    # A chain's is found from its last 50 draws, and scatters by some 10 %.
-    log_ratio = np.log(found.step_size / wanted)
-    assert abs(np.exp(log_ratio.mean()) - 1) < 0.25
-    assert np.all(np.abs(log_ratio) < np.log(1.6))
+    # Found from 50 draws, as Stan's: 0.79 of it on average, with a scatter of 6 %, for
+    # the reason that `step_size.final` gives.
+    ratio = found.step_size / wanted
+    assert 0.75 < ratio.mean() < 0.85
+    assert np.all((ratio > 0.65) & (ratio < 1.0))
     assert abs(found.inverse_mass - 1).max() < 0.25  # 8 chains pool their draws
 
 
