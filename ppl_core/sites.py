@@ -18,7 +18,7 @@ from ppl_core.trace import (
     only_tracers,
     trace,
 )
-from ppl_core.tracers import bind, tape
+from ppl_core.tracers import bind, taped
 from ppl_core.transformations import Program, label_of
 
 
@@ -134,7 +134,7 @@ def run_program(
     with (
         only_tracers(()),
         drawn_variables() as drawn,
-        tape() as variables,
+        taped(label_of(program)) as variables,
         trace(tracer),
         bind(values, label, observed=True),
         add_tracers(inherited),

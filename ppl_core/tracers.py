@@ -6,6 +6,7 @@ otherwise.  A name that no variable in the block has is an error when the block 
 """
 
 import contextlib
+import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
@@ -42,23 +43,30 @@ def tape() -> Iterator[dict[str, RandomVariable]]:
     >>> {name: variable.shape.as_list() for name, variable in variables.items()}
     {'mu': [], 'x': [3]}
     """
+    with taped("tape") as variables:
+        yield variables
+
+
+@contextlib.contextmanager
+def taped(label: str) -> Iterator[dict[str, RandomVariable]]:
+    """`tape`, whose errors begin with this label, such as a program's name."""
     variables: dict[str, RandomVariable] = {}
     place = _graph_and_loops()
 
     def record(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
         variable = forward(construct, *args, **kwargs)
         if isinstance(variable, RandomVariable) and not variable.replaced:
-            name = required_name(construct, kwargs, "tape")
+            name = required_name(construct, kwargs, label)
             if name in variables:
                 raise ValueError(
-                    f"tape: two random variables are named {name!r}: "
+                    f"{label}: two random variables are named {name!r}: "
                     f"{variables[name].constructor_name} and {construct.__name__}"
                 )
             if _graph_and_loops() != place:
                 raise ValueError(
-                    f"tape: {construct.__name__}(name={name!r}) is made inside a loop, "
-                    "tf.cond, tf.map_fn, tf.vectorized_map or tf.function; wanted it "
-                    "outside, with a batch of parameters or a sample_shape for several"
+                    f"{label}: {construct.__name__}(name={name!r}) is made inside "
+                    "a loop, tf.cond, tf.map_fn, tf.vectorized_map or tf.function; "
+                    "wanted it outside, with a batch of parameters or a sample_shape"
                 )
             variables[name] = variable
         return variable
@@ -334,9 +342,12 @@ def expecting(names: Iterable[str], tracer: str) -> Iterator[set[str]]:
     yield present
     missing = sorted(set(names) - present)
     if missing:
+        known = sorted(name for name in present if name is not None)
+        near = difflib.get_close_matches(missing[0], known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(
             f"{tracer}: no random variable is named {missing}, wanted names among "
-            f"{sorted(name for name in present if name is not None)}"
+            f"{known}{hint}"
         )
 
 

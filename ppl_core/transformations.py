@@ -17,7 +17,7 @@ from ppl_core.random_variable import RandomVariable
 from ppl_core.seeds import seeded, to_seed
 from ppl_core.terms import is_deterministic, is_factor
 from ppl_core.trace import drawn_variables
-from ppl_core.tracers import bind, intervene, tape
+from ppl_core.tracers import bind, intervene, taped
 
 Program = Callable[..., Any]
 
@@ -273,7 +273,7 @@ def _scored(
     values = {**points, **observed}
     with (
         drawn_variables() as drawn,
-        tape() as variables,
+        taped(label_of(program)) as variables,
         bind(values, label_of(program), observed=True),
     ):
         program(*args)
@@ -366,7 +366,7 @@ def _predict(
     def predict_one(inputs: tuple[Any, ...]) -> dict[str, tf.Tensor]:
         index, given, _ = inputs
         with (
-            tape() as variables,
+            taped("posterior_predictive") as variables,
             bind(given, "posterior_predictive", observed=False, recompute=True),
             seeded(tf.random.fold_in(seed, index)),
         ):

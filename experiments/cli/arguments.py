@@ -60,10 +60,10 @@ SAMPLE_FLAGS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "num_warmup": (_whole, "N", "draws of each chain for adaptation; default: 1000"),
     "num_draws": (_whole, "N", "draws of each chain that are kept; default: 1000"),
     "target_accept": (_number, "P", "mean acceptance; default: 0.8"),
-    "metric": (str, "METRIC", "diagonal, the default, dense or gradient"),
+    "metric": (str, "METRIC", "diagonal (default), dense, gradient; see your_model.md"),
     "step_size": (_number, "STEP", "where adaptation begins; without warm-up, to use"),
     "max_depth": (_whole, "N", "doublings of a trajectory at most; default: 10"),
-    "dtype": (str, "DTYPE", "float64, the default, or float32"),
+    "dtype": (str, "DTYPE", "float64 (default) or float32"),
     "init": (str, "FILE", "where chains start: values by name, as in --data"),
     "chunk_size": (_whole, "N", "draws between two saves; default: 100"),
 }
@@ -83,7 +83,7 @@ def parser(program: str) -> _Parser:
     listed("--gin_param", metavar="NAME=VALUE", help=what)
     add("--list", action="store_true", help="list the configs and what each takes")
     add("--markdown", action="store_true", help="the list as docs/configs.md has it")
-    _add_run(parser, workdir="runs/CONFIG-TIME")
+    _add_run(parser, workdir="runs/CONFIG-TIME", seed="wins over the config")
     if program == "train":
         either = parser.add_mutually_exclusive_group()
         for mode, what in (("evaluate", "evaluate it"), ("sample", "sample from it")):
@@ -107,15 +107,15 @@ def _sample_parser() -> _Parser:
     parser.add_argument("program", metavar="FILE.py:FUNCTION", help=what)
     for name, (convert, metavar, what) in SAMPLE_FLAGS.items():
         parser.add_argument(f"--{name}", metavar=metavar, type=convert, help=what)
-    _add_run(parser, workdir="runs/FUNCTION-TIME")
+    _add_run(parser, workdir="runs/FUNCTION-TIME", seed="default: 0")
     return parser
 
 
-def _add_run(parser: _Parser, *, workdir: str) -> None:
+def _add_run(parser: _Parser, *, workdir: str, seed: str) -> None:
     """The flags of every run: where it is, and how."""
     add = parser.add_argument
     add("--workdir", metavar="DIR", type=_workdir, help=f"default: {workdir}")
-    add("--seed", metavar="INT", type=_seed, help="wins over the config; -1 draws one")
+    add("--seed", metavar="INT", type=_seed, help=f"{seed}; -1 draws one")
     add("--dry_run", action="store_true", help="check everything, print the config")
     add("--overwrite", action="store_true", help="replace the run in --workdir")
     add("--resume", action="store_true", help="continue the run in --workdir, if any")

@@ -259,7 +259,9 @@ def _run(job: Job) -> int:
         finish(status, code, why, trace)
     if trace and not raised_by_us(error):
         print(trace, end="", file=sys.stderr)
-    ended = f"{status} after {time.monotonic() - started:.1f} s, {shown(folder)}"
+    end = "finished" if code == INACCURATE else status
+    ended = f"{end} after {time.monotonic() - started:.1f} s, {shown(folder)}"
+    why = getattr(error, "brief", "") or why
     say(program, f"{ended}: {why}" if why else ended)
     if status == "interrupted":
         _suggest_resume(job)

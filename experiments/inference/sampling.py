@@ -13,7 +13,7 @@ from experiments.inference.memory import check_bytes
 from experiments.inference.metric import Kind
 from experiments.inference.results import to_datatree
 from experiments.inference.samples import Samples, concatenate
-from experiments.inference.settings import STATISTICS_BYTES, check_count
+from experiments.inference.settings import STATISTICS_BYTES, check_count, suggesting
 from experiments.inference.step_size import constant
 from experiments.inference.warmup_state import Warmup, WarmupSettings, WarmupState
 
@@ -138,6 +138,7 @@ def chunks(
         yield Chunk(draws.samples(), state, found, last)
 
 
+@suggesting
 def sample_nuts(
     posterior: Any,
     *,

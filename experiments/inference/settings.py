@@ -1,6 +1,10 @@
 """What every sampler is configured with, and checks of such values."""
 
 import dataclasses
+import difflib
+import functools
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,6 +35,24 @@ def check_count(
         raise ValueError(
             f"{name}: given {value!r}, wanted a whole number from {bound}{why}"
         )
+
+
+def suggesting[**P, R](fn: Callable[P, R]) -> Callable[P, R]:
+    """`fn`, whose TypeError for an unknown keyword names the nearest one it has."""
+    known = [*inspect.signature(fn).parameters]
+
+    @functools.wraps(fn)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        for name in kwargs:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise TypeError(
+                    f"{fn.__name__}: given {name!r}, wanted some of {known}{hint}"
+                )
+        return fn(*args, **kwargs)
+
+    return call
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

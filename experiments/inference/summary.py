@@ -140,10 +140,9 @@ class Summary(NamedTuple):
         low = [value for value in run["e_bfmi"] if value < MIN_E_BFMI]
         if low:
             yield Finding(
-                f"E-BFMI of {len(low)} of {run['chains']} chains is {min(low):.2f} or "
-                f"more, below {MIN_E_BFMI}: the energy is explored slowly, and tails "
-                "may be missed. Reparametrise the model: heavy tails and funnels do "
-                "this.",
+                f"E-BFMI below {MIN_E_BFMI} in {len(low)} of {run['chains']} chains, "
+                f"lowest {min(low):.2f}: the energy is explored slowly, and tails may "
+                "be missed. Reparametrise the model: heavy tails and funnels do this.",
                 fails=False,
             )
         if run["reached_max_depth"]:
@@ -291,7 +290,7 @@ def _run(stats: Mapping[str, np.ndarray]) -> dict[str, Any]:
 def _settings_line(run: Mapping[str, Any]) -> str:
     """E-BFMI, and how step size and metric came about."""
     fractions = [value for value in run["e_bfmi"] if np.isfinite(value)]
-    parts = [f"E-BFMI {min(fractions):.2f} or more"] if fractions else []
+    parts = [f"lowest E-BFMI {min(fractions):.2f}"] if fractions else []
     steps = np.ravel(run.get("step_size", []))
     steps = steps[np.isfinite(steps)]
     size = "step size"

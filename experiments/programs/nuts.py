@@ -129,7 +129,9 @@ def sample(
     jsonlines.write_text(run_dir / "summary.json", text + "\n")
     print(summary, flush=True)
     if summary.failures:
-        raise CheckFailed(" ".join(summary.failures))
+        num = len(summary.failures)
+        brief = f"{num} check{'s' * (num > 1)} failed, see the warnings above"
+        raise CheckFailed(" ".join(summary.failures), brief=brief)
     return facts
 
 
@@ -184,6 +186,7 @@ def _draw(
     total = warmup.num_warmup - num_warmed + settings.num_draws - num_done
     divergences = int(kept.samples().diverged.sum()) if num_done else 0
     made = first_num = 0
+    timed: dict[str, float] = {}
     with progress(total, "draws") as advance:
         began = before = time.perf_counter()
         for chunk in run:
@@ -206,6 +209,9 @@ def _draw(
                 num_done += num
                 divergences += int(samples.diverged.sum())
                 told = {"ess": kept.ess(), "divergences": divergences}
+            if first_num:  # the first chunk was drawn before the clock started
+                per_leapfrog = 1000 * (now - before) / samples.leapfrogs.sum()
+                timed = {"ms_per_leapfrog": per_leapfrog}
             event(
                 "warmup" if warming else "draws",
                 num_warmed if warming else num_done,
@@ -214,9 +220,9 @@ def _draw(
                 accept=float(samples.accept.mean()),
                 depth=float(samples.depth.mean()),
                 leapfrogs_per_draw=float(samples.leapfrogs.mean()),
-                ms_per_leapfrog=1000 * (now - before) / samples.leapfrogs.sum(),
+                **timed,
             )
-            first_num = first_num or num  # whose time includes that of compiling
+            first_num = first_num or num
             if made > first_num:
                 each = (now - began) / (made - first_num)
                 told["seconds_left"] = round(each * (total - made), 1)

@@ -176,7 +176,7 @@ def _energy(energy: np.ndarray) -> Figure:
     axes.legend()
     axes.set_yticks([])
     fractions = e_bfmi(energy)
-    _title(figure, f"Energy: E-BFMI {np.nanmin(fractions):.2f} or more, good above 0.3")
+    _title(figure, f"Energy: lowest E-BFMI {np.nanmin(fractions):.2f}, good above 0.3")
     return figure
 
 

@@ -27,6 +27,7 @@ def progress(
 
     stream: standard error when None.  If it is no terminal, `advance` writes a line at
       its first call, then at most one every `interval_seconds`, and one at the last.
+      A line has the seconds since the start, if they are more than 0.0.
     """
     stream = sys.stderr if stream is None else stream
     if stream.isatty():
@@ -51,10 +52,11 @@ def progress(
         if done < total and now - last_line < interval_seconds:
             return
         last_line = now
-        suffix = "".join(
-            f", {name} {text}" for name, text in _formatted(values).items()
-        )
-        line = f"{label}: {done} of {total}, {now - start:.1f} s{suffix}"
+        seconds = f"{now - start:.1f}"
+        suffix = "" if seconds == "0.0" else f", {seconds} s"
+        for name, text in _formatted(values).items():
+            suffix += f", {name} {text}"
+        line = f"{label}: {done} of {total}{suffix}"
         print(line, file=stream, flush=True)
 
     yield advance_lines

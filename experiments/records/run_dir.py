@@ -31,7 +31,14 @@ class RunDirError(Exception):
 
 
 class CheckFailed(Exception):
-    """The run ended, but its accuracy check did not pass; the text says by how much."""
+    """The run ended, but its accuracy check did not pass; the text says by how much.
+
+    brief: what a person who has read the run's output needs to be told.
+    """
+
+    def __init__(self, text: str, *, brief: str = "") -> None:
+        super().__init__(text)
+        self.brief = brief
 
 
 def utc_now() -> str:

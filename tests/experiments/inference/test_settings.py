@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from experiments.inference import SamplerSettings
+from experiments.inference import SamplerSettings, sample_nuts
 
 STEPS = ("0.1", math.nan, math.inf, -0.1, 0, None, True)
 COUNTS = (3.0, True, -1, 0, "2", None)
@@ -45,6 +45,17 @@ def test_draws_beyond_the_memory_are_an_error_that_names_the_bytes(name):
     )
     with pytest.raises(ValueError, match=message):
         SamplerSettings(step_size=0.1, **many)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [("draws", "num_draws"), ("warmup", "num_warmup"), ("max_treedepth", "max_depth")],
+)
+def test_another_librarys_keyword_gets_the_nearest_one_of_ours(given, wanted):
+    with pytest.raises(
+        TypeError, match=f"^sample_nuts: given '{given}', .* did you mean '{wanted}'"
+    ):
+        sample_nuts(None, **{given: 100})
 
 
 def test_the_memory_needed_grows_with_the_dimensions():

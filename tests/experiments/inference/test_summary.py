@@ -57,7 +57,7 @@ def test_a_good_run_has_a_row_a_scalar_variable_and_no_warning(noise):
     assert "4 chains of 1000 draws: 0 divergences, 0 draws at maximum depth" in first
     assert first.endswith("mean acceptance 0.90")
     second = str(summary).splitlines()[1]
-    assert re.match(r"E-BFMI \d\.\d\d or more, step size, identity metric, as", second)
+    assert re.match(r"Lowest E-BFMI \d\.\d\d, step size, identity metric, as", second)
 
 
 def test_constrained_draws_have_chains_then_draws(noise):
@@ -79,7 +79,7 @@ def test_constrained_draws_have_chains_then_draws(noise):
         ({"accept": 0.3}, r"mean acceptance is 0\.30, below 0\.6"),
         ({"chains": 1}, "one chain: nothing shows"),
         ({"still": True}, r"x\[2\] in chain 1 never moved: no draw is usable"),
-        ({"energy": True}, r"E-BFMI of 4 of 4 chains is 0\.0\d or more, below 0\.3"),
+        ({"energy": True}, r"E-BFMI below 0\.3 in 4 of 4 chains, lowest 0\.0\d"),
     ],
 )
 def test_a_bad_run_says_so_where_it_is_printed(noise, changed, warning):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from unittest import mock
 
 import numpy as np
@@ -74,7 +75,10 @@ def test_a_run_leaves_draws_summary_plots_and_curves(finished):
     assert [name.split("-")[1] for name in pictures] == [
         *("energy", "pair", "predictive", "rank", "trace")
     ]
-    told = [e for e in metrics.read(folder / "metrics.jsonl") if e["kind"] == "draws"]
+    events = metrics.read(folder / "metrics.jsonl")
+    timed = ["ms_per_leapfrog" in event for event in events if "depth" in event]
+    assert timed == [False] + [True] * (len(timed) - 1)  # compiling is no leapfrog
+    told = [event for event in events if event["kind"] == "draws"]
     assert [event["step"] for event in told] == [100, 200, 300]
     assert 0 < told[0]["ess"] < told[-1]["ess"] and told[-1]["divergences"] == 0
 
@@ -178,6 +182,8 @@ def test_bin_sample_ends_with_3_where_the_draws_fail(files, tmp_path):
     assert done.returncode == 3, done.stderr
     assert "WARNING: ess_bulk of x[" in done.stdout
     assert "draws: 40 of 40" in done.stderr and "seconds_left" in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert re.search(r"finished after .*: \d checks failed, see the warnings", last)
     record = json.loads((tmp_path / "run/run.json").read_text())
     assert record["exit_code"] == 3 and "below 400" in record["reason"]
     assert (tmp_path / "run/draws.nc").exists()
