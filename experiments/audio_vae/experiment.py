@@ -70,15 +70,17 @@ def train(
         data_kind="audio",
         unit="clips",
         placement=network.placement(sizes),
-        yardsticks=functools.partial(
-            _yardsticks, audio, batch_size, data.num_held_out_batches
+        reference_bits=functools.partial(
+            _reference_bits, audio, batch_size, data.num_held_out_batches
         ),
         make_show=lambda: show() if num_samples else None,
         num_shown=num_samples,
     )
 
 
-def _yardsticks(audio: Audio, batch_size: int, num_batches: int) -> dict[str, float]:
+def _reference_bits(
+    audio: Audio, batch_size: int, num_batches: int
+) -> dict[str, float]:
     """Bits per sample of the held-out clips as FLAC, by its best way to store them."""
     if not num_batches:
         return {}
@@ -102,9 +104,9 @@ def _show(sizes: Sizes, audio: Audio, seed: int, num_samples: int) -> training.S
         shown: dict[str, Any] = {}
         for index in range(num_samples):
             sounds = {
-                "sample": sampled[index],
                 "original": originals[index],
                 "reconstruction": reconstructed[index],
+                "sample": sampled[index],
             }
             for name, samples in sounds.items():
                 shown[f"{name}{index}"] = media.Audio(

@@ -41,7 +41,7 @@ KINDS = {  # by the beginning of a model's name
     "vector_quantized": Kind("VQ-VAE", report.VECTOR_QUANTIZED, IMAGES, is_bound=True),
     "audio_vae": Kind("audio VAE", report.AUDIO, SOUNDS, is_bound=True),
 }
-YARDSTICKS = {  # of a summary: what the same data cost without learning to see or hear
+REFERENCE_BITS = {  # names in a summary: what other codecs need for the same data
     "png_bits_per_dim": "PNG",
     "png_data_bits_per_dim": "PNG's compressed pixels alone",
     "histogram_bits_per_dim": "histogram of each channel",
@@ -112,8 +112,8 @@ def curve(run_dir: Path, bench_id: str) -> record.Record:
             "model": summary["model"],
             "batch_size": kept.metadata["batch_size"],
             **{name: summary[name] for name in kind.shared},
-            "yardsticks": {
-                YARDSTICKS[n]: summary[n] for n in YARDSTICKS if n in summary
+            "reference_bits": {
+                REFERENCE_BITS[n]: summary[n] for n in REFERENCE_BITS if n in summary
             },
         },
         hardware=hardware | {"device": "cpu"},

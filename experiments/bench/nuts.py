@@ -31,7 +31,7 @@ def compare_samplers(
     min_seconds: float,
     out: str,
     systems: Sequence[str] = tuple(SYSTEMS),
-    fewer_rows: Sequence[int] = (),
+    row_subsets: Sequence[int] = (),
     timeout_seconds: float = 900.0,
 ) -> Path:
     """Measures the systems; appends a record a system and round, and renders the page.
@@ -43,7 +43,7 @@ def compare_samplers(
 
     min_seconds: for at least how long a system repeats its call in a round.
     systems: keys of SYSTEMS, in the order in which they run.
-    fewer_rows: numbers of first rows on which OF_SIZES are measured before, for the
+    row_subsets: numbers of first rows on which OF_SIZES are measured before, for the
       table of sizes.  Numbers that the problem does not exceed are left out.
     num_rounds, out, timeout_seconds: see `harness.Benchmark`.
 
@@ -56,11 +56,11 @@ def compare_samplers(
     )
     check_number("min_seconds", min_seconds, at_least=0)
     harness.check_some_of("systems", systems, SYSTEMS)
-    for num in fewer_rows:
-        check_count("fewer_rows", num)
+    for num in row_subsets:
+        check_count("row_subsets", num)
     parts = [
         (reference.first_rows(problem, num), OF_SIZES)
-        for num in fewer_rows
+        for num in row_subsets
         if num < problem.rows
     ]
     records = []

@@ -44,12 +44,12 @@ class Subject(NamedTuple):
 
     label: str
     source: str  # of the examples
-    paper: str  # the paper's model that it is or stands in for
+    paper: str  # the paper's model that it is, or is a toy model of
 
 
 SUBJECTS = {
     "transformer": Subject(
-        "transformer (stand-in for the Image Transformer)",
+        "transformer (toy model)",
         SYNTHETIC,
         "image_transformer",
     ),

@@ -15,7 +15,7 @@ class RegressionProblem:
     """
 
     name: str  # "covertype"
-    source: str  # where the data came from; a stand-in says that it is one
+    source: str  # where the data came from; synthetic data say that they are
     features: np.ndarray  # [rows, dim] float32
     labels: np.ndarray  # [rows] int32, 0 or 1
     start: np.ndarray  # [dim] float32, where every chain of every system begins

@@ -118,7 +118,7 @@ def run(
     writes = processes.current().index == 0
     show = None
     if writes:
-        summary |= task.yardsticks() if mode != "sample" else {}
+        summary |= task.reference_bits() if mode != "sample" else {}
         show = task.make_show()
         print(_headline(task, engine), flush=True)
     with metric_writer(run_dir) if writes else contextlib.nullcontext() as write_event:

@@ -33,6 +33,16 @@ HELD_OUT = "held_out_bits_per_dim"  # of the EMA where there is one
 HELD_OUT_RAW = "held_out_bits_per_dim_raw"  # without the EMA, where it was evaluated
 # Commits whose records lack settings["averaged"]; their configs kept an EMA.
 AVERAGED_COMMITS = ("49f3120", "bf4c446", "f2539e9")
+# What captions say.
+LAG = "EMA weights lag: held-out bits far above training early on are no overfitting. "
+COMMITMENT = (
+    "The training loss includes the commitment loss and is not comparable with the "
+    "held-out bound. "
+)
+MOVED = {  # configs by the names in old records
+    "configs/vae/audio.gin": "configs/audio_vae/tones.gin",
+    "configs/vae/natural_crops64.gin": "configs/vq_vae/natural_crops64.gin",
+}
 
 
 def newest_curves(records: Sequence[Record]) -> list[Record]:
@@ -83,6 +93,12 @@ def _averaged(record: Record) -> bool | None:
     return record.settings.get("averaged", known or None)
 
 
+def _reference_bits(record: Record) -> dict[str, float]:
+    """Other codecs' bits on the same data; older records call them yardsticks."""
+    problem = record.problem
+    return dict(problem.get("reference_bits", problem.get("yardsticks", {})))
+
+
 def _curve(record: Record, name: str) -> pd.Series:
     """The bits of TRAIN, HELD_OUT or HELD_OUT_RAW by step; empty where not recorded."""
     bits = record.work.get(name, [])
@@ -121,7 +137,7 @@ def markdown(curves: Sequence[Record]) -> str:
             f"{record.system}: {common.iloc[-1]:.2f} {_unit(first)} at step "
             f"{rows.index[-1]:,}, lowest {bits.min():.2f} at step {bits.idxmin():,}."
         )
-    for name, bits in problem.get("yardsticks", {}).items():
+    for name, bits in _reference_bits(first).items():
         finding.append(f"{name}: {bits:.2f} on the same data.")
     rows.columns = [f"{r.system}, {r.work['parameters']:,} weights" for r in curves]
     return tables.markdown_page(
@@ -151,12 +167,14 @@ def _note(record: Record) -> str:
     }.get(_averaged(record), "")
     data = record.work.get("data_seconds")
     waiting = "" if data is None else f", {1000 * data:.1f} ms of it loading data"
+    command = " ".join(origin["argv"])
+    moved = [f"{old} is now {new}" for old, new in MOVED.items() if old in command]
     return (
         f"{record.system}: {record.problem['model']}; {averaged}"
         f"{record.work['step_seconds']:.2f} s per step (median){waiting}; "
         f"{hardware.get('cpu')}, {hardware.get('cores')} cores, "
         f"{str(origin.get('started_at'))[:10]}; commit {origin.get('commit')}"
-        f"{tables.uncommitted(origin)}; `{' '.join(origin['argv'])}`."
+        f"{tables.uncommitted(origin)}; `{command}`{'; '.join(['', *moved])}."
     )
 
 
@@ -171,7 +189,7 @@ def draw(curves: Sequence[Record], path: Path) -> None:
     held_out = pd.concat([_curve(r, name) for r in curves for name in names])
     baselines = {
         name: bits
-        for name, bits in curves[0].problem.get("yardsticks", {}).items()
+        for name, bits in _reference_bits(curves[0]).items()
         if bits - held_out.min() < FAR
     }
     low = min(held_out.min(), *(_smoothed(r).min() for r in curves))
@@ -207,10 +225,12 @@ def _caption(curves: Sequence[Record], drawn: Mapping[str, float]) -> str:
         f"Held out: {problem[f'num_held_out_{examples}']} {examples}. Training: the "
         f"loss on batches of {problem['batch_size']}, pale, and its running median. "
         f"{'' if raw else 'Raw weights were evaluated on training batches alone. '}"
+        f"{LAG if any(map(_averaged, curves)) else ''}"
+        f"{COMMITMENT if curves[0].experiment == VECTOR_QUANTIZED else ''}"
         f"Data: {problem['source']}. Machine: {'; '.join(machines)}. Minutes are steps "
         "times the median step time."
     )
-    for name, bits in problem.get("yardsticks", {}).items():
+    for name, bits in _reference_bits(curves[0]).items():
         caption += "" if name in drawn else f" Not drawn: {name}, {bits:.2f}."
     return caption
 

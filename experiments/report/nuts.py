@@ -15,7 +15,9 @@ DEFINITIONS = (
     "calls over their leapfrogs. The build is timed separately. So is the first call "
     "of TensorFlow's rows and of the bare loops, which compiles; the first call of "
     "the others counts like the later ones.",
-    "A ratio is taken within each round; median and range are over the rounds.",
+    "A ratio is taken within each round; median and range are over the rounds. So a "
+    "ratio is the median of the ratios within a round, not the quotient of the medians "
+    "shown.",
     "All cores: seconds of the whole machine over the gradients of all chains, which "
     "run in lock-step within a batch. 'Per leapfrog used' excludes gradients computed "
     "for chains that had already finished. Stan and PyMC are charged only for the "

@@ -139,7 +139,11 @@ def _columns(axes: Axes, place: float, *texts: str) -> None:
 def _caption(rows: Sequence[Row], paper: Paper) -> str:
     problem = nuts_rows.any_record(rows).problem
     parts = [
-        "Dots: medians; whiskers: range over the rounds.",
+        "Dots: medians; whiskers: range over the rounds. A ratio is the median of the "
+        "ratios within a round, not the quotient of the medians shown.",
+        "Ours reads the rows in blocks that fit a core's cache; data whole: in one "
+        "block. [rows, dim], [dim, rows]: how the features lie in memory. One pass: "
+        "one product of the features with a vector.",
         f"Measured on {tables.machine(nuts_rows.all_records(rows))}.",
         f"Data: {problem.get('source', 'source not recorded')}.",
     ]
@@ -156,7 +160,6 @@ def _caption(rows: Sequence[Row], paper: Paper) -> str:
         for row in drawn
         if row.records and row.failure
     ]
-    absent = [row.system.label for row in drawn if not row.records]
-    for what, names in (("Without a time", failures), ("Not run", absent)):
-        parts += [f"{what}: {'; '.join(names)}."] if names else []
+    if failures:
+        parts.append(f"Without a time: {'; '.join(failures)}.")
     return " ".join(parts)

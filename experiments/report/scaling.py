@@ -19,6 +19,7 @@ from experiments.report.scaling_rows import (
     Page,
     Projected,
     efficiency,
+    model_label,
     points,
     slope,
 )
@@ -93,7 +94,7 @@ def _finding(page: Page) -> str:
 def _settings(page: Page) -> Iterable[str]:
     yield f"Machine: {tables.machine(page.records)}"
     models = {
-        r.problem["label"]: r.problem["source"]
+        model_label(r): r.problem["source"]
         for r in page.records
         if r.settings["kind"] in ("measured", "counted") and "label" in r.problem
     }
@@ -128,7 +129,7 @@ def _measured_line(row: Measured) -> dict[str, str]:
 
 
 def _counted_line(record: Record) -> dict[str, str | None]:
-    label, num = record.problem["label"], record.work.get("parameters")
+    label, num = model_label(record), record.work.get("parameters")
     names = ("held_bytes", "activation_bytes", "sent_bytes")
     work = {n: f"{v:,.0f}" for n in names if (v := record.work.get(n)) is not None}
     held = tables.cell(selection.failure([record])) or work.get("held_bytes")

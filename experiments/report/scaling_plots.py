@@ -56,9 +56,11 @@ def draw(page: Page, folder: Path) -> None:
         caption = (
             f"Measured on {tables.machine(page.records)}, pinned, one thread per "
             "device. Dots: medians; whiskers: range over the rounds. Published "
-            f"hardware: {page.paper['hardware']}. Dashed lines are computed, not "
-            "measured: the published model's from its one-chip figure, the other from "
-            "the measured step of one core."
+            f"hardware: {page.paper['hardware']}; the paper shows no "
+            "spread. Dashed lines are computed, not measured: the published model's "
+            "from its one-chip figure, the other from the measured step of one core. "
+            "TPUv2's chips form tori: the line zigzags as they are square at every "
+            "second size, and their rings close at 16 chips a side."
         )
         title = f"Scaling efficiency: {model['label'].split(',')[0]}"
         figure = plotting.new_figure(HEIGHT, title, caption)
@@ -98,10 +100,7 @@ def _draw_measured(
         plotting.dot(axes, place + shift, row.efficiency, **style)
     title = f"Measured here: {rows[0].label}, on {rows[0].record.problem['source']}"
     axes.set(title=textwrap.fill(title, 62), xlabel=EFFICIENCY, xlim=limits)
-    labels = [
-        f"{LABELS[order[case]].removesuffix(' (the ceiling)')}\n({devices} cores)"
-        for devices, case in places
-    ]
+    labels = [f"{LABELS[order[case]]}\n({devices} cores)" for devices, case in places]
     plotting.name_rows(axes, labels)
     for scaling in dict.fromkeys(row.scaling for row in rows):
         label = f"{scaling} scaling"

@@ -39,7 +39,13 @@ class Measured(NamedTuple):
     @property
     def label(self) -> str:
         """The model."""
-        return str(self.record.problem["label"])
+        return model_label(self.record)
+
+
+def model_label(record: Record) -> str:
+    """The model's name; older records call the toy model a stand-in."""
+    label = record.problem.get("label") or record.problem["name"]
+    return str(label).replace("stand-in for the Image Transformer", "toy model")
 
 
 class Projected(NamedTuple):
@@ -172,7 +178,7 @@ def _projected(record: Record) -> Projected:
     settings = record.settings
     return Projected(
         subject=settings.get("subject") or settings["model"],
-        label=record.problem.get("label") or record.problem["name"],
+        label=model_label(record),
         on=settings["on"],
         variant=settings.get("variant", ""),
         record=record,

@@ -37,6 +37,7 @@ def markdown(records: Sequence[Record]) -> str:
         name: spread(flops / s / peak for s in by_round.values())
         for name, by_round in seconds.items()
     }
+    source = first.problem["source"].replace("stand-in", "data")  # of older records
     targets = []
     for name, measured in ratios.items():
         reason = failures[OURS] or failures[name]
@@ -62,7 +63,7 @@ def markdown(records: Sequence[Record]) -> str:
         tables.target_table(targets),
         f"{first.hardware['cpu']}, {first.hardware['cores']} cores, one device; "
         f"{str(first.provenance['started_at'])[:10]}; {first.problem['name']} "
-        f"({first.problem['source']}), {first.problem['parameters']:,} parameters, "
+        f"({source}), {first.problem['parameters']:,} parameters, "
         f"{first.settings['batch']} examples per step; {len(rows[OURS])} rounds of "
         f"{first.settings['steps']} steps of each system. MFU: over the measured peak "
         f"of matrix products, {peak / 1e9:.0f} GFLOP/s.",

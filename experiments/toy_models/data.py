@@ -38,7 +38,7 @@ def token_lines(*, length: int, vocabulary: int, noise: float = 0.1) -> Examples
         return {"tokens": line.astype(np.int32)}
 
     name = f"token_lines(length={length}, vocabulary={vocabulary}, noise={noise})"
-    return Examples(name, "synthetic stand-in", make)
+    return Examples(name, "synthetic data", make)
 
 
 def blob_images(*, size: int) -> Examples:
@@ -56,7 +56,7 @@ def blob_images(*, size: int) -> Examples:
         image += 0.02 * random.standard_normal(image.shape)
         return {"image": (255 * np.clip(image, 0, 1)).round().astype(np.int32)}
 
-    return Examples(f"blob_images(size={size})", "synthetic stand-in", make)
+    return Examples(f"blob_images(size={size})", "synthetic data", make)
 
 
 def batches(

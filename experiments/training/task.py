@@ -36,7 +36,7 @@ class Task:
     unit: str = "examples"  # what an example is called: "images"
     placement: Any = None  # of the model's parts: an engines.manual_placement.Placement
     # Both are called in the first process alone, when the engine has its devices.
-    yardsticks: Callable[[], Mapping[str, float]] = dict  # other codecs' bits, say
+    reference_bits: Callable[[], Mapping[str, float]] = dict  # other codecs' bits
     make_show: Callable[[], Show | None] = lambda: None  # what evaluation shows
     num_shown: int = 0  # how many samples; 0: none
 

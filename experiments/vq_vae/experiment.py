@@ -76,8 +76,8 @@ def train(
         source=images.source,
         data_kind="images",
         unit="images",
-        yardsticks=functools.partial(
-            _yardsticks, images, seed, batch_size, data.num_held_out_batches
+        reference_bits=functools.partial(
+            _reference_bits, images, seed, batch_size, data.num_held_out_batches
         ),
         make_show=functools.partial(
             _show, sizes, codebook, images, seed, num_samples, temperature
@@ -98,7 +98,7 @@ def _check_fit(sizes: Sizes, images: Images) -> None:
         )
 
 
-def _yardsticks(
+def _reference_bits(
     images: Images, seed: int, batch_size: int, num_batches: int
 ) -> dict[str, float]:
     """Bits/dim of held-out images as PNG, and by histograms of training images."""

@@ -1,4 +1,4 @@
-"""A bare leapfrog loop in JAX, float32: a yardstick of speed, not a sampler."""
+"""A bare leapfrog loop in JAX, float32: a reference for speed, not a sampler."""
 
 import itertools
 from collections.abc import Callable

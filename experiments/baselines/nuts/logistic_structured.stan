@@ -6,7 +6,7 @@ data {
   int<lower=0> M;
   int<lower=0> G;
   matrix[N, M] x;
-  array[M] int<lower=1, upper=D> place;  // of the columns of numbers
+  array[M] int<lower=1, upper=D> column;  // those of numbers
   array[G, N] int<lower=1, upper=D> hot;
   vector[D] base;  // what a column has where it is not hot, 0 for numbers
   vector[D] rise;  // how much more it has where it is
@@ -22,5 +22,5 @@ model {
     shift += table[hot[g]];
   }
   beta ~ std_normal();
-  y ~ bernoulli_logit_glm(x, shift, beta[place]);
+  y ~ bernoulli_logit_glm(x, shift, beta[column]);
 }

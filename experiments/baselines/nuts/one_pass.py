@@ -1,4 +1,4 @@
-"""One product of the features with a vector: the floor that a gradient is held against.
+"""One product of the features with a vector, with which a gradient is compared.
 
 A gradient needs two such passes, one for the logits and one for the coefficients.
 """

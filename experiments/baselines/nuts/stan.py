@@ -111,7 +111,7 @@ def _start_pool(
             "M": len(found.numbers),
             "G": len(found.hot),
             "x": problem.features[:, found.numbers],
-            "place": found.numbers + 1,
+            "column": found.numbers + 1,
             "hot": found.hot + 1,
             "base": found.base,
             "rise": found.rise,

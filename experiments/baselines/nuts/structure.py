@@ -11,8 +11,8 @@ class Structure(NamedTuple):
     A row is base + rise at its hot columns, besides the numbers.
     """
 
-    numbers: np.ndarray  # [columns of numbers] their places
-    hot: np.ndarray  # [groups, rows] the place of the group's high column
+    numbers: np.ndarray  # [numbers] the columns that hold them
+    hot: np.ndarray  # [groups, rows] the group's high column
     base: np.ndarray  # [dim] float64, a column's low value; 0 of numbers
     rise: np.ndarray  # [dim] float64, by how much its high value is above
 
@@ -52,19 +52,19 @@ def find(features: np.ndarray) -> Structure:
 def _group(
     features: np.ndarray, first: int, low: np.ndarray, high: np.ndarray
 ) -> tuple[np.ndarray, int] | None:
-    """The hot column of each row and the place after the group that begins at `first`.
+    """The hot column of each row, and the first column after the group.
 
-    None where no group does.
+    The group begins at `first`; None where none does.
     """
     found = np.full(len(features), -1)
-    for place in range(first, features.shape[1]):
-        column = features[:, place]
-        is_high = (column == high[place]) & (high[place] > low[place])
-        if not np.all(is_high | (column == low[place])) or np.any(
+    for column in range(first, features.shape[1]):
+        values = features[:, column]
+        is_high = (values == high[column]) & (high[column] > low[column])
+        if not np.all(is_high | (values == low[column])) or np.any(
             is_high & (found >= 0)
         ):
             return None
-        found[is_high] = place
+        found[is_high] = column
         if np.all(found >= 0):
-            return found, place + 1
+            return found, column + 1
     return None

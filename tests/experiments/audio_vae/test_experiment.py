@@ -80,7 +80,7 @@ def test_its_curve_can_be_kept_beside_what_flac_takes(run_of):
     assert kept.problem["name"].startswith("synthetic plucked tones")
     assert kept.experiment == "audio_learning" and kept.settings["bound"]
     assert kept.work["held_out_steps"] == [3, 6]
-    assert kept.problem["yardsticks"]["FLAC"] > 0
+    assert kept.problem["reference_bits"]["FLAC"] > 0
     text = report.markdown([kept])
     assert "Bits/sample of 4 whole held-out clips, an upper bound" in text
 

@@ -95,7 +95,7 @@ def test_table_and_plot_are_rendered_beside_the_records(problem, tmp_path):
 
 @pytest.mark.slow
 def test_ours_on_fewer_rows_is_in_the_table_of_sizes(problem, tmp_path):
-    records = run(problem, tmp_path, ["ppl_core"], fewer_rows=[80, 200])
+    records = run(problem, tmp_path, ["ppl_core"], row_subsets=[80, 200])
     told = [(made.system, made.problem["rows"]) for made in records]
     assert told == [("ppl_core_whole", 80), ("ppl_core", 80), ("ppl_core", 200)]
     assert all(made.check["passed"] for made in records)

@@ -1,4 +1,4 @@
-"""The float64 reference that every system is held against."""
+"""The float64 reference that every system is compared with."""
 
 import dataclasses
 

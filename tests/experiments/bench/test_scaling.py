@@ -144,7 +144,7 @@ def test_bytes_on_a_mesh_are_counted_and_those_between_its_devices(records, subj
 @pytest.mark.slow
 def test_the_page_is_rendered_beside_the_records(folder):
     text = (folder / "tables" / "scaling.md").read_text()
-    assert "stand-in" in text and "## Counted" in text
+    assert "toy model" in text and "## Counted" in text
     assert "Image Transformer, 8x8 pixels: trained on natural-image crops" in text
     for name in ("scaling_image_transformer.png", "scaling_vq_vae.png"):
         assert (folder / "plots" / name).stat().st_size > 10_000

@@ -324,7 +324,7 @@ def test_processes_of_two_seeds_do_not_begin(place):
 
 STEPS = 120
 
-# The stand-in experiment, made small; TensorFlow begins in the processes alone.
+# The toy experiment, made small; TensorFlow begins in the processes alone.
 MODEL = f"""
 def train(*, run_dir, seed, resume=False):
     from experiments import toy_models

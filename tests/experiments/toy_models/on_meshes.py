@@ -1,4 +1,4 @@
-"""Trains the stand-ins on logical devices; prints, as JSON, what the tests compare.
+"""Trains the toy models on logical devices; prints, as JSON, what the tests compare.
 
 A process of its own: the CPU can be split only before TensorFlow begins.
 """

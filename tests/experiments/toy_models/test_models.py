@@ -1,4 +1,4 @@
-"""The stand-ins are what they say: densities that sum to one, work that is counted."""
+"""The toy models are what they say: densities that sum to one, work that is counted."""
 
 import itertools
 import math

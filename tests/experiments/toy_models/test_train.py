@@ -1,4 +1,4 @@
-"""bin/train on the stand-ins, as a person runs it: real processes, real signals."""
+"""bin/train on the toy models, as a person runs it: real processes, real signals."""
 
 import json
 import random

@@ -135,7 +135,7 @@ def test_codes_count_as_equally_likely_until_the_prior_starts(run):
     assert all(abs(e["codes"] - 8 * math.log(8)) > 1e-4 for e in told[2:])
 
 
-def test_yardsticks_are_of_the_images_that_are_judged(run):
+def test_reference_bits_are_of_the_images_that_are_judged(run):
     _, summary = run
     images = held_out_of(given(), 2).astype(np.uint8)
     sizes = []
