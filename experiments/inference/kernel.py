@@ -51,6 +51,7 @@ class Kernel:
     last_loops: dict[int, nuts.Loop]
     drawn_numbers: dict[int, dict[bytes, streams.Numbers]]
     turns_of_call: dict[int, int]  # of each tile: about tile_run.CALL_SECONDS
+    compiled: set[int]  # ranks of the metrics that the transitions are compiled for
 
     def run(
         self,
@@ -151,6 +152,11 @@ class Kernel:
             )
             for tile in self.tiles
         ]
+        # Not in the threads, where the names of its operations, and so the key of a
+        # compiled program on disk, would depend on which is first.
+        if (rank := np.ndim(scale)) not in self.compiled:
+            workers[0].compile()
+            self.compiled.add(rank)
         stopped = threading.Event()
 
         def stops() -> bool:
@@ -259,10 +265,22 @@ def compile_kernel(
     evaluate = density if jit_compile else log_prob_and_grad
 
     @tf.function(jit_compile=True if jit_compile else None, autograph=False)
-    def transitions(
+    def run(
         loop: nuts.Loop, setting: nuts.Setting, numbers: streams.Numbers
     ) -> nuts.Loop:
         return nuts.run(loop, setting, numbers, evaluate, within_xla=jit_compile)
+
+    # For a diagonal metric, and for a dense one.  Their calls cost half of those of the
+    # function, which looks for the one to call.
+    programs: dict[int, Any] = {}
+
+    def transitions(
+        loop: nuts.Loop, setting: nuts.Setting, numbers: streams.Numbers
+    ) -> nuts.Loop:
+        rank = setting.scale.shape.rank
+        if rank not in programs:
+            programs[rank] = run.get_concrete_function(loop, setting, numbers)
+        return programs[rank](loop, setting, numbers)
 
     numbers = functools.partial(
         streams.draw,
@@ -288,6 +306,7 @@ def compile_kernel(
         last_loops={},
         drawn_numbers={},
         turns_of_call={},
+        compiled=set(),
     )
 
 

@@ -104,6 +104,10 @@ class TileRun:
         """The draws that every chain has."""
         return int(self._counts.min())
 
+    def compile(self) -> None:
+        """Takes no turn, and so only compiles."""
+        self._kernel.transitions(self._loop, self._setting, self._numbers())
+
     def advance(self, until: int, stops: Callable[[], bool]) -> None:
         """Runs until every chain has `until` draws, or it is to stop."""
         kernel = self._kernel

@@ -3,7 +3,11 @@
 XLA reads them once, when it first compiles.
 """
 
+import hashlib
 import os
+from pathlib import Path
+
+import tensorflow as tf
 
 # XLA compiles a loop as one function, without the cost of starting each operation of
 # each turn, if what the loop reads and writes is smaller than this many bytes.
@@ -16,11 +20,51 @@ OPTIONS = {
     # A third less compile time than level 3, and the same speed.
     "--xla_backend_optimization_level": "2",
 }
+CACHE = "PPL_COMPILE_CACHE"  # the environment variable that names the folder
+CACHE_OPTION = "--tf_xla_persistent_cache_directory"
 
 
 def set_options() -> None:
-    """Adds the options to XLA_FLAGS, but those that the user has set."""
-    flags = os.environ.get("XLA_FLAGS", "").split()
+    """Adds the options to XLA_FLAGS, but those that the user has set.
+
+    With PPL_COMPILE_CACHE, XLA keeps what it compiles in that folder: a later process
+    then compiles nothing that is there.  See `cache_folder`.
+
+    Raises ValueError for a folder with white space, which TensorFlow cannot read.
+    """
+    _add("XLA_FLAGS", OPTIONS)
+    if cache := os.environ.get(CACHE):
+        folder = cache_folder(Path(cache).absolute())
+        if len(str(folder).split()) > 1:
+            raise ValueError(
+                f"{CACHE}: given {cache!r}, wanted a folder without white space"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        _add("TF_XLA_FLAGS", {CACHE_OPTION: str(folder)})
+
+
+def cache_folder(cache: Path) -> Path:
+    """The folder of this CPU, TensorFlow and XLA_FLAGS within `cache`.
+
+    TensorFlow's key of a program is the program alone, but its machine code depends on
+    these as well.
+    """
+    cpu = [
+        line
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith(("model name", "flags", "Features", "CPU part"))
+    ]
+    parts = [
+        tf.version.VERSION,
+        os.environ.get("XLA_FLAGS", ""),
+        *sorted(set(cpu)),
+        str(len(os.sched_getaffinity(0))),
+    ]
+    return cache / hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _add(variable: str, options: dict[str, str]) -> None:
+    flags = os.environ.get(variable, "").split()
     names = {flag.split("=", 1)[0] for flag in flags}
-    flags += [f"{name}={value}" for name, value in OPTIONS.items() if name not in names]
-    os.environ["XLA_FLAGS"] = " ".join(flags)
+    flags += [f"{name}={value}" for name, value in options.items() if name not in names]
+    os.environ[variable] = " ".join(flags)
