@@ -21,7 +21,13 @@ def python_blocks(page):
     return re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def case(page):
+    """your_model.md compiles two samplers; the README's program is like its first."""
+    slow = page.name == "your_model.md"
+    return pytest.param(page, marks=pytest.mark.slow if slow else (), id=page.name)
+
+
+@pytest.mark.parametrize("page", [case(page) for page in PAGES])
 def test_a_pages_code_runs_and_prints_what_it_says(page, capsys, tmp_path, monkeypatch):
     """The blocks of a page run in order; `print(...)  # text` must print the text."""
     monkeypatch.chdir(tmp_path)
@@ -33,6 +39,7 @@ def test_a_pages_code_runs_and_prints_what_it_says(page, capsys, tmp_path, monke
     assert [line for line in printed if line in expected] == expected
 
 
+@pytest.mark.slow
 def test_the_users_own_experiment_runs_under_bin_train(tmp_path):
     """The first and last Python blocks of your_model.md and its config, from files."""
     page = REPO / "docs/your_model.md"

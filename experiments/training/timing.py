@@ -62,10 +62,13 @@ class StepClock:
         return f"{hours}:{minutes:02d}:{rest:02d}"
 
 
+PEAK_SIZES = (512, 1024, 2048, 4096, 8192)  # rows of the products' factors
+
+
 def peak_matmul_flops(devices: Sequence[str], dtype: str) -> float:
     """Flops a second of square matrix products on all these devices at once.
 
-    The best of several calls, of sizes from 512 on until one takes a tenth of a second.
+    The best of several calls, of `PEAK_SIZES` until one takes a tenth of a second.
     """
     num_products = 4
 
@@ -81,7 +84,7 @@ def peak_matmul_flops(devices: Sequence[str], dtype: str) -> float:
         return corners
 
     best = seconds = 0.0  # flops a second; of the fastest call of the last size
-    for size in (512, 1024, 2048, 4096, 8192):
+    for size in PEAK_SIZES:
         if seconds > 0.1:
             break
         factors = []

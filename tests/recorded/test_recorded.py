@@ -27,16 +27,8 @@ def test_nuts_draws_what_it_drew(tmp_path):
     np.testing.assert_allclose(draws, recorded, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(
-            name, marks=() if name == "image_transformer" else pytest.mark.slow
-        )
-        for name in RUNS
-        if name != "nuts"
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in RUNS if name != "nuts"])
 def test_training_has_the_losses_that_it_had(name, tmp_path):
     curve, recorded = RUNS[name](tmp_path), RECORDED["runs"][name]
     rtol = 1e-6 if on_the_machine_of_the_record() else 1e-4

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import subprocess
 import wave
 
 import numpy as np
@@ -16,17 +15,13 @@ from experiments.training import optimizers
 from experiments.training.engine import StepSettings
 from experiments.training.loop import LoopSettings
 from tests.experiments.audio_vae.small_audio import SMALL
-from tests.programs import REPO, train_command
+from tests.programs import ran, train_command
 
 
 def command(config, folder, *more):
     return train_command(
         f"audio_vae/{config}", "audio_vae/tiny", workdir=folder, more=more
     )
-
-
-def ran(arguments):
-    return subprocess.run(arguments, cwd=REPO, capture_output=True, text=True)
 
 
 def events(folder, kind):

@@ -1,11 +1,14 @@
 """What runtime and loop add to a step, on a tiny model: real steps and records."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 
 from experiments.bench import step_cost
 from experiments.records import record
 from experiments.report import page
+from experiments.training import timing
 
 SIZES = dict(
     vocabulary=16,
@@ -16,6 +19,13 @@ SIZES = dict(
     layers=1,
     dropout=0.0,
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _a_quick_peak():
+    """Products large enough for the true peak take seconds."""
+    with mock.patch.object(timing, "PEAK_SIZES", (512,)):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Process identity from the environment, and processes that join and stop together."""
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import pytest
 
 from experiments.cluster import processes, rendezvous
 from experiments.cluster.processes import SINGLE, Process
+from tests.experiments.cluster import small_training
 
 REPO = Path(__file__).resolve().parents[3]
 TWO = ("a:1", "b:2")
@@ -372,45 +374,15 @@ def test_all_stop_before_the_same_step_and_none_waits_for_another(
 
 # Two processes give the losses of one device.
 
-SCRIPT = """
-import json, sys
-from experiments.cluster import processes
-process = processes.connect()
-from experiments.training import optimizers, topology
-from experiments.engines.selection import make_engine
-from experiments.training.engine import StepSettings
-from small_transformer import small_transformer, tokens
 
-model = small_transformer()
-adam = optimizers.adam(optimizers.constant_schedule(1e-2))
-mesh = topology.parse(f"batch:{process.count}")
-runtime = make_engine(model, adam, mesh, StepSettings(clip_norm=1.0), device_type="CPU")
-runtime.initialize(0)
-share = 16 // process.count
-part = slice(process.index * share, (process.index + 1) * share)
-losses = []
-for number in range(int(sys.argv[1])):
-    batch = {name: array[part] for name, array in tokens(number).items()}
-    try:
-        losses.append(float(runtime.step(batch, number, 7)["loss"]))
-    except Exception as error:
-        print(json.dumps(type(error).__name__), flush=True)
-        sys.exit(1)
-    if len(losses) == 20:
-        print(json.dumps(losses), flush=True)
-"""
-
-
-def training(num_steps, *, process=SINGLE):
-    environ = os.environ | {
-        "PYTHONPATH": f"{REPO}:{REPO}/tests/experiments/engines",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-    }
-    if process.count > 1:
-        environ |= processes.to_environment(process) | {processes.JOIN_SECONDS: "60"}
+def training(process):
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(num_steps)],
-        env=environ,
+        [sys.executable, "-m", "tests.experiments.cluster.small_training"],
+        cwd=REPO,
+        env=os.environ
+        | {"PYTHONPATH": str(REPO), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        | processes.to_environment(process)
+        | {processes.JOIN_SECONDS: "60"},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -418,7 +390,7 @@ def training(num_steps, *, process=SINGLE):
 
 
 def test_two_processes_train_as_one_device_does_until_one_dies(addresses):
-    pair = [training(10**6, process=Process(index, 2, addresses)) for index in range(2)]
+    pair = [training(Process(index, 2, addresses)) for index in range(2)]
     try:
         together = [json.loads(one.stdout.readline()) for one in pair]
         pair[1].send_signal(signal.SIGKILL)
@@ -428,7 +400,8 @@ def test_two_processes_train_as_one_device_does_until_one_dies(addresses):
             one.kill()
             one.communicate()
     assert json.loads(left) == "UnavailableError"  # told, and not waited for
-    alone, _ = training(20).communicate(timeout=60)
+    steps = small_training.losses(SINGLE)
+    alone = list(itertools.islice(steps, small_training.SHOWN))
     assert together[0] == together[1]
-    assert together[0] == pytest.approx(json.loads(alone), rel=1e-5)
+    assert together[0] == pytest.approx(alone, rel=1e-5)
     assert together[0][-1] < together[0][0] - 1

@@ -203,6 +203,7 @@ def test_a_data_set_that_is_not_there_is_an_error_that_says_how_to_prepare_it(
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_two_devices_give_the_losses_of_one(run_of, data_dir, tmp_path):
     uninterrupted, _ = run_of("cifar10_dmol")
     folder = tmp_path / "run"

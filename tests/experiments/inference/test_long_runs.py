@@ -78,6 +78,7 @@ def test_a_long_run_has_the_exact_moments(name, long_runs):
         assert_mean_within(moment(long_runs[name]), exact, min_ess=3000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LONG)
 def test_a_long_run_agrees_with_the_slice_sampler(name, long_runs):
     """Hoffman & Gelman's own: another weighting, another turn test, one law."""
@@ -96,6 +97,7 @@ def test_a_long_run_agrees_with_the_slice_sampler(name, long_runs):
         assert_means_agree(moment(long_runs[name]), moment(draws))
 
 
+@pytest.mark.slow
 def test_a_long_run_agrees_with_tfps_sampler(long_runs):
     target, (step_size, moments) = TARGETS["banana"], LONG["banana"]
 

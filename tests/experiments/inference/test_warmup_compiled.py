@@ -104,6 +104,7 @@ def test_without_warm_up_draws_are_those_of_a_given_step_size_and_metric(kernel)
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow  # another kernel; of NumPy's it is fast
 def test_a_chain_warms_up_alone_as_it_does_among_others(warm):
     alone = compiled(num_chains=1, first_chain=3)
     found = finish(alone, warmup.begin(alone, SETTINGS, seed=SEED), chunk_size=1000)

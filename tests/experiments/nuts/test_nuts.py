@@ -12,7 +12,7 @@ from experiments.baselines.nuts import handwritten_tf
 from experiments.bench import ppl_core_nuts, reference
 from experiments.cluster import processes
 from experiments.datasets.regression import RegressionProblem
-from experiments.inference import SamplerSettings, Samples, chain
+from experiments.inference import SamplerSettings, Samples
 from experiments.inference.samples import concatenate
 from experiments.nuts import experiment, posterior
 from experiments.nuts.experiment import sample
@@ -109,40 +109,41 @@ def test_many_chains_at_once_have_the_density_of_each(problem, monkeypatch):
     assert check["passed"], check
 
 
-def test_chains_on_blocks_draw_as_on_the_whole(problem, settings, monkeypatch):
-    whole = ppl_core_nuts.prepare(problem, settings, 1)()
+@pytest.fixture(scope="module")
+def calls(problem, settings):
+    """The draws of two calls of a prepared system."""
+    run = ppl_core_nuts.prepare(problem, settings, 1)
+    return run(), run()
+
+
+def test_chains_on_blocks_draw_as_on_the_whole(calls, problem, settings, monkeypatch):
+    whole, _ = calls
     in_small_blocks(monkeypatch)
     blocks = ppl_core_nuts.prepare(problem, settings, 1)()
     np.testing.assert_array_equal(blocks.leapfrogs, whole.leapfrogs)
     np.testing.assert_allclose(blocks.values, whole.values, atol=1e-3)
 
 
-def test_traced_and_handwritten_densities_draw_the_same_chain(problem, settings):
-    one = SamplerSettings(step_size=0.05, max_depth=5, num_results=5)
-    ours = ppl_core_nuts.prepare(problem, one, 3)()
-    theirs = handwritten_tf.prepare(problem, one, 3, gradient="by_hand")()
+def test_traced_and_handwritten_densities_draw_the_same_chains(
+    calls, problem, settings
+):
+    ours, _ = calls
+    theirs = handwritten_tf.prepare(problem, settings, 1, gradient="by_hand")()
     np.testing.assert_array_equal(ours.leapfrogs, theirs.leapfrogs)
     np.testing.assert_allclose(ours.values, theirs.values, atol=1e-3)
 
 
-def test_a_later_call_of_a_prepared_system_draws_anew(problem, settings):
-    run = ppl_core_nuts.prepare(problem, settings, 0)
-    assert not np.array_equal(run().values, run().values)
+def test_a_later_call_of_a_prepared_system_draws_anew(calls):
+    first, second = calls
+    assert not np.array_equal(first.values, second.values)
 
 
 @pytest.fixture(scope="module")
-def run_dirs(problem, settings, tmp_path_factory):
-    folders = {}
-    for chunk_size in (3, 7):
-        folders[chunk_size] = tmp_path_factory.mktemp(f"chunks{chunk_size}")
-        sample(
-            run_dir=folders[chunk_size],
-            seed=5,
-            problem=problem,
-            settings=settings,
-            chunk_size=chunk_size,
-        )
-    return folders
+def run_dir(problem, settings, tmp_path_factory):
+    """The folder of a run of seven draws in chunks of three."""
+    folder = tmp_path_factory.mktemp("chunks")
+    sample(run_dir=folder, seed=5, problem=problem, settings=settings, chunk_size=3)
+    return folder
 
 
 def read_draws(run_dir):
@@ -150,52 +151,25 @@ def read_draws(run_dir):
     return np.concatenate([part["draws"] for part in parts], axis=1)
 
 
-def test_draws_do_not_depend_on_the_chunk_size(run_dirs, settings):
-    by_three, at_once = read_draws(run_dirs[3]), read_draws(run_dirs[7])
-    assert by_three.shape == (3, 7, 6)
-    np.testing.assert_array_equal(by_three, at_once)
-
-
-def test_every_chunk_is_a_file_named_by_its_first_draw(run_dirs):
-    names = sorted(path.name for path in (run_dirs[3] / "draws").iterdir())
+def test_every_chunk_is_a_file_named_by_its_first_draw(run_dir):
+    names = sorted(path.name for path in (run_dir / "draws").iterdir())
+    assert read_draws(run_dir).shape == (3, 7, 6)
     assert names == ["000000.npz", "000003.npz", "000006.npz"]
 
 
-def test_summary_tells_the_draws_and_their_cost(run_dirs):
-    summary = json.loads((run_dirs[3] / "summary.json").read_text())
+def test_summary_tells_the_draws_and_their_cost(run_dir):
+    summary = json.loads((run_dir / "summary.json").read_text())
     assert summary["chains"] == 3 and summary["draws"] == 7
     assert sum(summary["depth_histogram"].values()) == 21
     assert 0 < summary["energy_error_100_steps"] < 5
-    rows = (run_dirs[3] / "summary.csv").read_text().splitlines()
+    rows = (run_dir / "summary.csv").read_text().splitlines()
     assert len(rows) == 1 + 6
 
 
-def test_metrics_hold_a_line_for_each_chunk(run_dirs):
-    lines = (run_dirs[3] / "metrics.jsonl").read_text().splitlines()
+def test_metrics_hold_a_line_for_each_chunk(run_dir):
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
     events = [json.loads(line) for line in lines]
     assert [e["step"] for e in events if e["kind"] == "draws"] == [3, 6, 7]
-
-
-def test_start_without_a_finite_density_is_an_error(problem, settings):
-    density = posterior.posterior(
-        problem, posterior.split_rows(problem, one_block=True)
-    )
-    kernel = chain.compile_kernel(
-        density.log_prob_and_grad, num_chains=2, dim=6, max_depth=3
-    )
-    start = np.zeros((2, 6), np.float32)
-    start[1, 2] = np.nan
-    with pytest.raises(ValueError, match="chain 1"):
-        next(
-            chain.sample_chunks(
-                kernel,
-                seed=tf.constant([0, 0]),
-                start=start,
-                step_size=0.1,
-                num_results=1,
-                chunk_size=1,
-            )
-        )
 
 
 def test_chunk_size_below_one_is_an_error(problem, settings, tmp_path):
@@ -217,14 +191,14 @@ def read_chunk(folder):
 
 
 def test_chains_over_processes_draw_as_in_one(
-    run_dirs, problem, settings, tmp_path, monkeypatch
+    run_dir, problem, settings, tmp_path, monkeypatch
 ):
     told = dict(seed=5, problem=problem, settings=settings, chunk_size=3)
     process(monkeypatch, 1, 2)  # the one that process 0 waits for
     share = sample(run_dir=tmp_path, **told)
     process(monkeypatch, 0, 2)
     merged = sample(run_dir=tmp_path, **told)
-    whole = read_chunk(run_dirs[3])
+    whole = read_chunk(run_dir)
     # Chains of one process take other trajectories than those of another.
     assert np.any(whole.leapfrogs[:1] != whole.leapfrogs[1:].max(axis=0))
     first, rest = read_chunk(tmp_path), read_chunk(tmp_path / "process1")
@@ -235,7 +209,7 @@ def test_chains_over_processes_draw_as_in_one(
         )
     one, written = (
         json.loads((folder / "summary.json").read_text())
-        for folder in (run_dirs[3], tmp_path)
+        for folder in (run_dir, tmp_path)
     )
     assert merged["chains"] == written["chains"] == 3
     for name in ("leapfrogs", "depth_histogram", "divergences"):
@@ -263,10 +237,10 @@ def test_a_process_without_a_chain_is_an_error(
 
 
 def test_a_stopped_run_goes_on_with_the_draws_it_would_have_made(
-    run_dirs, problem, settings, tmp_path
+    run_dir, problem, settings, tmp_path
 ):
     (tmp_path / "draws").mkdir()
-    kept = shutil.copy(run_dirs[3] / "draws" / "000000.npz", tmp_path / "draws")
+    kept = shutil.copy(run_dir / "draws" / "000000.npz", tmp_path / "draws")
     before = Path(kept).read_bytes()
     told = dict(run_dir=tmp_path, seed=5, problem=problem, chunk_size=7, resume=True)
     for name, given, message in (
@@ -281,9 +255,9 @@ def test_a_stopped_run_goes_on_with_the_draws_it_would_have_made(
     assert names == ["000000.npz", "000003.npz"]
     assert Path(kept).read_bytes() == before
     np.testing.assert_allclose(
-        read_draws(tmp_path), read_draws(run_dirs[3]), rtol=1e-4, atol=1e-5
+        read_draws(tmp_path), read_draws(run_dir), rtol=1e-4, atol=1e-5
     )
-    whole = json.loads((run_dirs[3] / "summary.json").read_text())
+    whole = json.loads((run_dir / "summary.json").read_text())
     assert summary["draws"] == 7 and summary["leapfrogs"] == whole["leapfrogs"]
 
 

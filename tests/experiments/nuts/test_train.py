@@ -27,9 +27,7 @@ def files(folder):
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("train") / "run"
-    command = [*COMMAND, f"--workdir={folder}", "--seed=3"]
-    ended = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
-    return folder, ended
+    return folder, ran([*COMMAND, f"--workdir={folder}", "--seed=3"])
 
 
 def test_the_tiny_config_runs_to_its_end_and_leaves_everything(done):
@@ -91,9 +89,8 @@ def saved_draws(folder):
     return np.concatenate([part["draws"] for part in parts], axis=1)
 
 
-@pytest.mark.parametrize(
-    "signum", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_run_keeps_all_that_it_reported(tmp_path, signum):
     folder = tmp_path / "run"
     endless = "--gin_param=inference.SamplerSettings.num_results=100000"

@@ -6,6 +6,7 @@ import pytest
 
 from tests.programs import told_by
 
+pytestmark = pytest.mark.slow  # a process that trains five times
 PAIRS = ("batch:2 batch:1", "batch:1 batch:2,model:2")  # three steps on each
 
 

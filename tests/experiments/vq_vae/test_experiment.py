@@ -3,7 +3,6 @@
 import io
 import json
 import math
-import subprocess
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ from experiments.training.checkpoints import NotFinite
 from experiments.training.engine import StepSettings
 from experiments.training.loop import LoopSettings
 from experiments.vq_vae import experiment, program, sampling
-from tests.programs import REPO, train_command
+from tests.programs import ran, train_command
 
 SIZES = vq_vae.Sizes(
     size=8,
@@ -288,10 +287,6 @@ def command(folder, data):
     configs = ("vq_vae/imagenet64", "vq_vae/tiny")
     more = [f"--gin_param=datasets.tfds_images.data_dir='{data}'"]
     return train_command(*configs, workdir=folder, more=more)
-
-
-def ran(arguments):
-    return subprocess.run(arguments, cwd=REPO, capture_output=True, text=True)
 
 
 @pytest.mark.slow

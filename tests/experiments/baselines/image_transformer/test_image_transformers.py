@@ -157,7 +157,13 @@ def test_losses_and_an_adam_step_are_ours(system, variant, ours, training_of):
         assert np.abs(other).max() <= ADAM.rate * 1.001
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize(
+    "system",
+    [
+        *SYSTEMS[:2],
+        *(pytest.param(name, marks=pytest.mark.slow) for name in SYSTEMS[2:]),
+    ],
+)
 @pytest.mark.parametrize(
     "changes", [{"block": 7}, {"positions": "sinusoidal"}, {"block": 32}]
 )

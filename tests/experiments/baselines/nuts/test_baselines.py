@@ -97,8 +97,9 @@ def reference(problem, points):
 
 
 def case(name: str):
-    """Those of Stan compile its program, which takes half a minute each."""
-    return pytest.param(name, marks=pytest.mark.slow if "stan" in name else ())
+    """One is fast; those of Stan compile its program for half a minute each."""
+    slow = name != "pymc_float64"
+    return pytest.param(name, marks=pytest.mark.slow if slow else ())
 
 
 @pytest.fixture(scope="module", params=[case(name) for name in CASES])
