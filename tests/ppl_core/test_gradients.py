@@ -99,8 +99,14 @@ def closed_form(name, m):
     return -0.5 * (m**2 + (1 - mean) ** 2) - np.log(2 * np.pi)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.parametrize(
+    ("name", "jit_compile"),
+    [
+        *((name, False) for name in LOOPS),
+        *((name, True) for name in LOOPS if name != "state space"),
+        pytest.param("state space", True, marks=pytest.mark.slow),  # long in XLA
+    ],
+)
 def test_two_chains_of_a_program_with_a_loop_have_the_right_density(name, jit_compile):
     program, data, expected = LOOPS[name]
     posterior = ppl.unconstrain(program, observed={"y": np.array(data)})

@@ -489,6 +489,7 @@ def test_the_script_makes_a_file_that_loads(tmp_path, fetched, capsys):
     assert load_covertype(path=out).labels.sum() == 211_840
 
 
+@pytest.mark.slow  # writes 75 MB of text
 def test_the_script_writes_nothing_when_the_data_are_not_ucis(tmp_path, fetched):
     fetched.data[400_000, 0] += 1
     with pytest.raises(ValueError, match="75169317.*not the UCI file"):

@@ -50,7 +50,17 @@ VARIANTS = {  # lengths 36 and 12, 35 and 7: some divide by the block and some d
     ),
     "dmol-sinusoidal": dict(likelihood="dmol", positions="sinusoidal", block=3),
 }
-each_variant = pytest.mark.parametrize("given", VARIANTS.values(), ids=VARIANTS.keys())
+FAST = """
+categorical categorical-one-block categorical-of-1 categorical-2d-odd
+dmol-odd dmol-row dmol-2d-odd dmol-sinusoidal
+""".split()  # the others are between these
+each_variant = pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param(given, id=name, marks=() if name in FAST else pytest.mark.slow)
+        for name, given in VARIANTS.items()
+    ],
+)
 
 
 def sizes_of(**given):

@@ -44,7 +44,17 @@ VARIANTS = {  # 60 positions, or 20 where a pixel is one
     "dmol-2d": dict(**TWO_D, **DMOL),
     "dmol-2d-odd": dict(attention="local_2d", block=(3, 2), flange=(2, 1), **DMOL),
 }
-each_variant = pytest.mark.parametrize("given", VARIANTS.values(), ids=VARIANTS.keys())
+FAST = """
+categorical categorical-one-block categorical-2d-odd
+dmol-three-layers dmol-two-blocks dmol-2d-odd
+""".split()  # both likelihoods and attentions, with blocks that divide and not
+each_variant = pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param(given, id=name, marks=() if name in FAST else pytest.mark.slow)
+        for name, given in VARIANTS.items()
+    ],
+)
 
 
 def sizes_of(**given):
