@@ -105,6 +105,7 @@ def learned(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow  # ten seconds, most of them to trace the step
 def test_it_learns(learned):
     curve = [event["bits_per_dim"] for event in events(learned, "held_out")]
     assert len(curve) == 4 and curve[-1] < curve[0] - 0.2
