@@ -255,11 +255,18 @@ def given(**more):
     } | more
 
 
-def test_bits_per_dim_are_those_of_the_program_on_whole_images(tmp_path):
-    settings = given(step=StepSettings(ema_decay=0.5))
-    summary = image_transformer.train(run_dir=tmp_path, **settings)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of two steps with averaged weights, their settings and summary."""
+    folder = tmp_path_factory.mktemp("trained")
+    settings = given(step=StepSettings(ema_decay=0.5), num_samples=3)
+    return folder, settings, image_transformer.train(run_dir=folder, **settings)
+
+
+def test_bits_per_dim_are_those_of_the_program_on_whole_images(trained):
+    folder, settings, summary = trained
     assert summary["num_held_out_images"] == 16
-    arrays = final(tmp_path, 2)
+    arrays = final(folder, 2)
     weights = {n.removeprefix("ema/"): a for n, a in arrays.items() if "ema/" in n}
     batch = held_out_batches(settings["images"], batch_size=8)
     pictures = np.concatenate([batch(number)["image"] for number in range(2)])
@@ -279,15 +286,22 @@ def test_it_learns(tmp_path):
     assert "samples" not in events(tmp_path, "held_out")[-1]
 
 
-@pytest.mark.parametrize(
-    ("attention", "block"), [("local_1d", 8), ("local_2d", (2, 2))]
-)
-def test_completions_keep_what_they_were_given(tmp_path, attention, block):
-    sizes = SIZES._replace(attention=attention, block=block)
+@pytest.mark.slow
+def test_completions_by_two_dimensional_blocks_keep_what_they_were_given(tmp_path):
+    sizes = SIZES._replace(attention="local_2d", block=(2, 2))
     settings = given(sizes=sizes, num_samples=3)
     image_transformer.train(run_dir=tmp_path, **settings)
-    (event,) = events(tmp_path, "held_out")
-    shown = pixels(tmp_path / event["completions"])
+    assert_given_are_kept(tmp_path, settings)
+
+
+def test_completions_keep_what_they_were_given(trained):
+    folder, settings, _ = trained
+    assert_given_are_kept(folder, settings)
+
+
+def assert_given_are_kept(folder, settings):
+    (event,) = events(folder, "held_out")
+    shown = pixels(folder / event["completions"])
     assert shown.shape == (16, 16, 3)
     held_out = held_out_batches(settings["images"], batch_size=3)(0)["image"]
     for number in range(3):

@@ -227,6 +227,7 @@ def test_a_codebook_that_collapses_is_warned_of_with_what_to_do():
     assert show({"usage": np.ones(64, np.float32), "steps": np.float32(300)}) == {}
 
 
+@pytest.mark.slow
 def test_a_training_whose_codebook_collapses_warns_of_it(tmp_path):
     """Of one colour all codes are the same: draws are of all, one is nearest."""
 
