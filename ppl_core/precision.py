@@ -50,7 +50,7 @@ def make_distribution(
 def _check_arguments(
     make: Make, args: tuple[Any, ...], kwargs: dict[str, Any], label: str
 ) -> None:
-    """Raises TypeError for arguments that `make` does not have, or a name among them."""
+    """Raises TypeError for arguments that `make` lacks, and for a name among them."""
     signature = inspect.signature(make)
     if args and isinstance(args[0], str):
         raise TypeError(

@@ -112,8 +112,8 @@ def unconstrain(
     """
     if not isinstance(observed, Mapping | None):
         raise TypeError(
-            f"observed: given {type(observed).__name__}, wanted values by name, such as "
-            '{"y": y}'
+            f"observed: given {type(observed).__name__}, wanted values by name, such "
+            'as {"y": y}'
         )
     observed, kwargs = dict(observed or {}), dict(kwargs or {})
     if dtype not in (tf.float32, tf.float64):
