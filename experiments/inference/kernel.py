@@ -22,7 +22,7 @@ MAX_TILE = 64  # chains
 TILE_BYTES = 256 << 10  # of what a turn reads and writes
 # Data larger than this are read once for all chains, not once a tile.
 SHARED_DATA_BYTES = 1 << 20
-ROW_BYTES = 1 << 20  # of a tile's log, and of its random numbers
+ROW_BYTES = 1 << 22  # of a tile's log, and of its random numbers
 MAX_ROWS = 1024
 
 
@@ -45,11 +45,12 @@ class Kernel:
     rows: int
     density: Any  # positions [a tile's chains, dim] -> log probs, gradients
     transitions: Any  # (loop, setting, numbers) -> loop
-    numbers: Any  # (seed, chains, first) -> numbers
+    numbers: Any  # (seed, chains, first, num_rows) -> numbers
     # Of each tile, by its first chain: where the last run left it, and the last random
-    # numbers of a seed or two, since most calls need the next.
+    # numbers of a seed or two with how many rows they have, since most calls need the
+    # next.
     last_loops: dict[int, nuts.Loop]
-    drawn_numbers: dict[int, dict[bytes, streams.Numbers]]
+    drawn_numbers: dict[int, dict[bytes, tuple[streams.Numbers, int]]]
     turns_of_call: dict[int, int]  # of each tile: about tile_run.CALL_SECONDS
     compiled: set[int]  # ranks of the metrics that the transitions are compiled for
 

@@ -1,7 +1,7 @@
 """The random numbers of the transitions of many chains, each at a draw of its own."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -68,20 +68,21 @@ def draw(
     seed: tf.Tensor,  # [2] int32
     chains: np.ndarray,  # [chains] int32
     first: np.ndarray,  # [chains] int32: the number of the transition of row 0
+    num_rows: int,  # at most `rows`
     *,
-    rows: int,
+    rows: int,  # of the arrays: those behind `num_rows` are zeros
     dim: int,
     max_depth: int,
     dtype: tf.DType,
     energy_dtype: tf.DType,
 ) -> Numbers:
-    """The random numbers of `rows` transitions of each chain.
+    """The random numbers of `num_rows` transitions of each chain.
 
     By NumPy, which is as fast here as XLA's code, and needs no compilation.
     """
     # What depends on the transition alone is shared by the chains that come to it.
     number, row = np.unique(
-        first + np.arange(rows, dtype=np.int32)[:, np.newaxis], return_inverse=True
+        first + np.arange(num_rows, dtype=np.int32)[:, np.newaxis], return_inverse=True
     )
     root = np.full_like(number, _root(*np.asarray(seed).tolist()))
     seeds = philox.split(philox.stream(root, number))
@@ -95,14 +96,19 @@ def draw(
 
     forward = uniform(directions, max_depth) < 0.5
     bits = forward << np.arange(max_depth, dtype=np.int32)[:, np.newaxis, np.newaxis]
-    momenta = special.ndtri(uniform(normals, dim)).astype(dtype.as_numpy_dtype)
-    uniforms = uniform(doublings, max_depth).astype(energy_dtype.as_numpy_dtype)
+
+    def padded(array: np.ndarray, dtype: Any) -> tf.Tensor:
+        """[..., num_rows, chains] as [rows, ..., chains]."""
+        whole = np.zeros((rows, *array.shape[:-2], len(chains)), dtype)
+        whole[:num_rows] = np.moveaxis(array, -2, 0)
+        return tf.constant(whole)
+
     return Numbers(
         first=tf.constant(first),
-        momenta=tf.constant(momenta.swapaxes(0, 1)),
-        directions=tf.constant(bits.sum(axis=0, dtype=np.int32)),
-        doublings=tf.constant(uniforms.swapaxes(0, 1)),
-        leaf_seed=tf.constant(philox.fold(leaves)[row]),
+        momenta=padded(special.ndtri(uniform(normals, dim)), dtype.as_numpy_dtype),
+        directions=padded(bits.sum(axis=0), np.int32),
+        doublings=padded(uniform(doublings, max_depth), energy_dtype.as_numpy_dtype),
+        leaf_seed=padded(philox.fold(leaves)[row], np.int32),
     )
 
 

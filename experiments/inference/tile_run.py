@@ -13,6 +13,7 @@ from experiments.inference.step_size import StepSize
 
 CALL_SECONDS = 0.5  # of one call: how soon a sampler can stop
 FIRST_TURNS = 256  # of the first call
+MIN_ROWS = 64  # of random numbers drawn at once, for runs of few draws
 
 
 class State(NamedTuple):
@@ -136,20 +137,26 @@ class TileRun:
         seed, offset = self._seed.numpy().tobytes(), self._first_draw
         following = np.asarray(self._loop.drawn) + offset
         of_tile = kernel.drawn_numbers.setdefault(key, {})
-        known = of_tile.pop(seed, None)
-        if known is not None:
-            of_tile[seed] = known  # behind those used longer ago
+        drawn = np.asarray(self._loop.drawn)
+        active = drawn < self._num_draws
+        left = np.maximum(self._num_draws - drawn, 0)
+        if seed in of_tile:
+            of_tile[seed] = known, num_rows = of_tile.pop(seed)  # the last one used
             row = following - np.asarray(known.first)
-            active = np.asarray(self._loop.drawn) < self._num_draws
-            # Half of them are enough to go on; one is, for a transition alone.
-            wanted = min(kernel.rows // 2, self._num_draws)
-            if ((row >= 0) & (row + wanted < kernel.rows))[active].all():
+            # Half of the rows are enough to go on, if the loop knows where they end.
+            wanted = np.minimum(
+                left, kernel.rows // 2 if num_rows == kernel.rows else left
+            )
+            if ((row >= 0) & (row + wanted < num_rows))[active].all():
                 return known._replace(first=known.first - offset)
-        numbers = kernel.numbers(self._seed, self._numbers_of_chains, following)
+        num_rows = min(kernel.rows, max(int(left.max()) + 1, MIN_ROWS))
+        numbers = kernel.numbers(
+            self._seed, self._numbers_of_chains, following, num_rows
+        )
         of_tile.pop(seed, None)
         while len(of_tile) > 1:  # the draws' seed and that of a search are enough
             del of_tile[next(iter(of_tile))]
-        of_tile[seed] = numbers
+        of_tile[seed] = numbers, num_rows
         return numbers._replace(first=numbers.first - offset)
 
     def _collect(self, loop: nuts.Loop) -> nuts.Loop:

@@ -14,11 +14,12 @@ ROWS, LEAVES = 3, 3
 SEEDS = [[3, 5], [-7, 11], [2**31 - 1, -(2**31)]]
 
 
-def draw(dim, max_depth, *, seed, first=FIRST, dtype=tf.float64):
+def draw(dim, max_depth, *, seed, first=FIRST, num_rows=ROWS, dtype=tf.float64):
     return streams.draw(
         tf.constant(seed, tf.int32),
         CHAINS,
         first,
+        num_rows,
         rows=ROWS,
         dim=dim,
         max_depth=max_depth,
@@ -92,3 +93,10 @@ def test_a_chain_past_its_last_row_and_depth_reads_what_is_there():
     np.testing.assert_array_equal(
         found.doubling_uniform(last, depth), found.doublings[ROWS - 1, 4]
     )
+
+
+def test_rows_behind_those_wanted_are_zeros():
+    found, all_rows = (draw(3, 5, seed=SEEDS[0], num_rows=num) for num in (2, ROWS))
+    for part, whole in zip(found[1:], all_rows[1:], strict=True):
+        np.testing.assert_array_equal(part[:2], whole[:2])
+        assert part.shape == whole.shape and not np.any(part[2:])
