@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -405,11 +406,9 @@ def test_a_stub_is_found_through_a_link_and_from_any_folder(place):
     assert process.returncode == 0, process.stderr
 
 
-@pytest.mark.parametrize("program", ["train", "bench", "report"])
+@pytest.mark.parametrize("program", ["train", "bench", "sample", "report"])
 def test_a_stub_without_an_environment_names_make_setup(tmp_path, program):
-    stub = tmp_path / "bin" / program
-    stub.parent.mkdir()
-    stub.write_bytes((REPO / "bin" / program).read_bytes())
-    stub.chmod(0o755)
+    stub = shutil.copytree(REPO / "bin", tmp_path / "bin") / program
     done = subprocess.run([stub], capture_output=True, text=True)
-    assert done.returncode == 2 and "make setup" in done.stderr
+    assert done.returncode == 2 and done.stderr.startswith(f"{program}: ")
+    assert "make setup" in done.stderr
