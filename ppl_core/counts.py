@@ -70,7 +70,7 @@ class Skellam(tfd.Skellam):
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         _, rate1, _, rate2 = self._all_rate_parameters()
-        # The law of -x is that with the rates exchanged.
+        # The distribution of -x is that with the rates exchanged.
         size = tf.abs(x)
         first = tf.where(x < 0.0, rate2, rate1)
         second = tf.where(x < 0.0, rate1, rate2)
@@ -82,7 +82,7 @@ class Skellam(tfd.Skellam):
 
 
 class Zipf(tfd.Zipf):
-    """tfd.Zipf with the gradient by its power.  TFP's lacks that of the normaliser."""
+    """tfd.Zipf, whose gradient TFP leaves without that of the normaliser."""
 
     def _log_prob(self, x: tf.Tensor, power: Any = None) -> tf.Tensor:
         power = tf.convert_to_tensor(self.power if power is None else power)

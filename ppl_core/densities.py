@@ -182,8 +182,8 @@ def bernoulli_log_prob(logits: tf.Tensor, event: tf.Tensor) -> tuple[Any, Any]:
 
     With m = [logits > 0], it is (event - m) logits - log(1 + exp(-|logits|)).  It does
     not overflow, is exact at infinite logits, and is linear in `event`, as TFP's is.
-    The gradient by `logits` is event - sigmoid(logits); autodiff of the two terms
-    would compute more.
+    The gradient with respect to `logits` is event - sigmoid(logits); autodiff of the
+    two terms would compute more.
     """
     positive = tf.cast(logits > 0, logits.dtype)
     log_prob = tf.math.multiply_no_nan(logits, event - positive) - tf.math.log1p(

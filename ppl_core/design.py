@@ -143,7 +143,7 @@ class DesignMatrix(tf.experimental.ExtensionType):
         """The matrix with its numbers in `dtype`, float32 or float64."""
         if dtype == self.dtype:
             return self
-        # Of data that are known when a tf.function is traced, once for all calls.
+        # Data known when a tf.function is traced are cast once for all calls.
         known = _is_known(self.numbers)
         with tf.init_scope() if known else contextlib.nullcontext():
             return self._with(

@@ -1,7 +1,7 @@
 """Densities that may be unbounded at an edge, also where a dtype rounds onto the edge.
 
 They take log x from the preimage of a latent x.  TFP's xlogy(a - 1, x) has another
-fault: its gradient by a is 0 where a is 1.
+fault: its gradient with respect to a is 0 where a is 1.
 """
 
 from typing import Any
@@ -121,7 +121,7 @@ class LogLogistic(tfd.LogLogistic):
 
 
 class NoncentralChi2(tfd.NoncentralChi2):
-    """tfd.NoncentralChi2 with the gradient by df, and also where it rounds to 0."""
+    """tfd.NoncentralChi2, also where x rounds to 0, with the whole gradient."""
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         log_x = preimages.log(x)
@@ -130,9 +130,10 @@ class NoncentralChi2(tfd.NoncentralChi2):
         # Below 1e-30 the density is a power of x, to the dtype's precision.
         least = tf.constant(1e-30, x.dtype)
         below = tf.minimum(log_x - tf.math.log(least), 0.0)
-        fixed = tf.stop_gradient(df)  # TFP's gradient by it is not complete
-        law = tfd.NoncentralChi2(fixed, noncentrality)
-        log_prob = law._log_prob(tf.maximum(x, least)) + (0.5 * fixed - 1.0) * below
+        fixed = tf.stop_gradient(df)  # TFP's own gradient is not complete
+        distribution = tfd.NoncentralChi2(fixed, noncentrality)
+        log_prob = distribution._log_prob(tf.maximum(x, least))
+        log_prob += (0.5 * fixed - 1.0) * below
         none = tf.zeros_like(log_prob)
         slope = special.noncentral_chi2_slope(
             log_x + none, df + none, noncentrality + none

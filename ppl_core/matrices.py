@@ -155,7 +155,10 @@ class LKJ(tfd.LKJ):
 
 
 def _log_det_of_product(factor: tf.Tensor) -> tf.Tensor:
-    """Of L L^T by L with rows of norm one: neither diagonal is a free coordinate."""
+    """The log determinant of L L^T with respect to L with rows of norm one.
+
+    Neither diagonal is a free coordinate.
+    """
     log_diagonal = tf.math.log(tf.linalg.diag_part(factor))
     below = tf.range(tf.shape(log_diagonal)[-1] - 1, -1, -1)  # entries below each
     return tf.reduce_sum(tf.cast(below, factor.dtype) * log_diagonal, axis=-1)

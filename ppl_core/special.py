@@ -28,10 +28,10 @@ def log_zeta(s: tf.Tensor) -> tf.Tensor:
 def noncentral_chi2_slope(
     log_x: tf.Tensor, df: tf.Tensor, noncentrality: tf.Tensor
 ) -> tf.Tensor:
-    """The derivative by df of the log density of a noncentral chi-squared variable.
+    """The derivative of a noncentral chi-squared log density with respect to df.
 
-    It is a chi-squared variable of df + 2 j, for a Poisson variable j.  Given x, the
-    derivative is (log(x / 2) - E digamma(df / 2 + j)) / 2.  The law of j has a peak,
+    The variable is chi-squared with df + 2 j, for a Poisson variable j.  Given x, the
+    derivative is (log(x / 2) - E digamma(df / 2 + j)) / 2.  j's distribution peaks,
     whose width sets the distance between the nodes of the sum.
     """
     log_x, df, noncentrality = (

@@ -37,7 +37,7 @@ class Posterior(NamedTuple):
 
     @property
     def dtype(self) -> tf.DType:
-        """Of the vectors and of their gradients."""
+        """The dtype of the vectors and of their gradients."""
         return getattr(self.log_prob_and_grad, "dtype", tf.float32)
 
 

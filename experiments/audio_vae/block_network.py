@@ -55,7 +55,7 @@ def weights(sizes: BlockNetwork) -> dict[str, Weight]:
 def shift_and_log_scale(
     sizes: BlockNetwork, weights: Weights, values: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Of the last n values: [batch, n] each.
+    """Shift and log-scale of the last n values: [batch, n] each.
 
     values: [batch, receptive field + n].
     """

@@ -29,8 +29,8 @@ class LinearPrediction(NamedTuple):
     """The network's sizes.  It reads the whole clip before each sample."""
 
     block_size: int  # samples after which the predictors are fitted again
-    # Of each: its order, and the factor by which a block's weight in the fit shrinks
-    # with every further block.
+    # Each has an order, and a factor by which a block's weight in the fit shrinks with
+    # every further block.
     linear_predictors: tuple[tuple[int, float], ...]
     num_recent_errors: int  # before each sample, which the network reads
     channels: int
@@ -38,7 +38,7 @@ class LinearPrediction(NamedTuple):
 
     @property
     def max_order(self) -> int:
-        """Of all predictors."""
+        """The largest order of all predictors."""
         return max(order for order, _ in self.linear_predictors)
 
     @property
@@ -71,7 +71,7 @@ def weights(sizes: LinearPrediction) -> dict[str, Weight]:
 def shift_and_log_scale(
     sizes: LinearPrediction, weights: Weights, values: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Of each value of whole clips: [batch, n] each, of values [batch, n]."""
+    """Shift and log-scale of whole clips' values [batch, n]: [batch, n] each."""
     batch, length = values.shape
     block, num = sizes.block_size, length // sizes.block_size
     past = _padded(values, block, sizes.max_order)

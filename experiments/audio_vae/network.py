@@ -41,7 +41,7 @@ class Sizes(NamedTuple):
     prior_context_channels: int = 32
     compressor_channels: int = 128  # of the compressor and the upsampler
     refit_every: int = 32  # samples after which the linear predictors are fitted again
-    # Of each linear predictor: its order, and the factor by which the weight of past
+    # Each linear predictor has an order, and a factor by which the weight of past
     # samples shrinks from one fit to the next.
     linear_predictors: tuple[tuple[int, float], ...] = (
         (16, 0.8),
@@ -52,7 +52,7 @@ class Sizes(NamedTuple):
 
     @property
     def latents(self) -> int:
-        """Of a clip."""
+        """How many latents a clip has."""
         return self.length // SAMPLES_PER_LATENT
 
     @property
@@ -197,13 +197,13 @@ def _linear_prediction(sizes: Sizes) -> LinearPrediction:
 
 
 def flops(sizes: Sizes) -> int:
-    """Of a clip's products with weights, forward and backward.
+    """Operations in a clip's products with weights, forward and backward.
 
     Gathering each value's inputs and the least squares do not count.
     """
 
     def multiply_adds(named: Mapping[str, Weight], values: int, block: int) -> int:
-        """Of a sequence; the products of a context are one a block."""
+        """Those of a sequence, with one product of a context per block."""
         per_block = ("context", "mixed", "taps")
         return sum(
             math.prod(weight.shape) * values // (block if name in per_block else 1)

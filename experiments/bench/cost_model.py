@@ -54,7 +54,7 @@ class Step(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """Of the whole step, one after the other."""
+        """The whole step's: computation, and then communication."""
         return self.compute_seconds + self.collective_seconds
 
 

@@ -34,7 +34,7 @@ class Subject(NamedTuple):
     data: Callable[[Options], Any]
     batches: Callable[..., Any]
     sizes: tuple[Any, ...] = ()  # NamedTuples whose fields are the options
-    # Of a generator, a batch size and sizes: what our program draws in a step.
+    # (generator, batch size, sizes) -> what our program draws in a step
     draws: Callable[..., Mapping[str, np.ndarray]] | None = None
     placement: Callable[..., Placement] | None = None  # of sizes
 

@@ -34,7 +34,7 @@ def compare_samplers(
     row_subsets: Sequence[int] = (),
     timeout_seconds: float = 900.0,
 ) -> Path:
-    """Measures the systems; appends a record a system and round, and renders the page.
+    """Measures the systems; appends a record per system and round, renders the page.
 
     Each run of a system is a fresh process with as many threads as cores, unless its
     entry in SYSTEMS sets others.  The first run of a system compares its log density

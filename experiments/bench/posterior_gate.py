@@ -11,7 +11,7 @@ from arviz_stats.base import array_stats
 MAX_Z = 5.0
 # Chains that disagree this much have not the posterior, reference or not.
 MAX_R_HAT = 1.05
-# Of all chains together, for every value.  A run with fewer cannot fail MAX_Z.
+# Wanted of all chains together, for every value.  A run with fewer cannot fail MAX_Z.
 MIN_ESS = 100.0
 
 
@@ -68,7 +68,7 @@ def _of(
 def _statistics(
     x: np.ndarray, reference: Mapping[str, float] | None
 ) -> dict[str, float]:
-    """Of one scalar, [chains, draws]: z, ess and r_hat.
+    """The z, ess and r_hat of one scalar, [chains, draws].
 
     What cannot be computed (values that are not finite, or never move) is the worst.
     """

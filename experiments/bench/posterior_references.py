@@ -52,7 +52,7 @@ TIMEOUT_SECONDS = 6 * 3600.0
 
 
 def digest(model: BenchModel, data: Mapping[str, np.ndarray]) -> str:
-    """Of the program in Stan and its data, as float32.
+    """A digest of the program in Stan and of its data, as float32.
 
     The last digit of NumPy's exp and sums, of which data are made, depends on the
     processor.
@@ -229,7 +229,7 @@ def summarize(chains: Sequence[stan.Chain]) -> dict[str, dict[str, np.ndarray]]:
 
 
 def _statistics(x: np.ndarray) -> dict[str, float]:
-    """Of one scalar, [chains, draws]."""
+    """Mean, sd and squares of one scalar [chains, draws], their errors and ESS."""
     squares = x**2
     ess_squares = float(array_stats.ess(squares, method="mean"))
     return {

@@ -42,7 +42,7 @@ def compare_posteriors(
 ) -> Path:
     """Runs each system on each posterior and renders the page.
 
-    Every system is told the same: chains, draws, warm-up draws, target acceptance and
+    Every system is given the same: chains, draws, warm-up draws, target acceptance and
     greatest depth.  Its warm-up is its own, its starts and its metric are its default.
     Each run is a fresh process.  A run whose draws do not agree with the reference
     posterior, or whose chains disagree, has no speed.

@@ -25,7 +25,7 @@ class PosteriorProblem(NamedTuple):
 
 
 class Protocol(NamedTuple):
-    """What every system is told; its warm-up is its own."""
+    """What every system is given; its warm-up is its own."""
 
     num_chains: int = 4
     num_warmup: int = 1000  # draws of each chain
@@ -62,8 +62,8 @@ class AdamSettings(NamedTuple):
 class Training(NamedTuple):
     """A model's training as a system does it, compiled or about to be."""
 
-    # Of images [batch, height, width, 3] int32: takes a step, and gives the mean nats
-    # of an image before it.
+    # Takes a step on images [batch, height, width, 3] int32, and returns an image's
+    # mean nats before it.
     step: Callable[[np.ndarray], float]
     weights: Callable[[], dict[str, np.ndarray]]  # as they are now, by name
 

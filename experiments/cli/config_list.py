@@ -49,7 +49,7 @@ def text() -> str:
 
 
 def markdown() -> str:
-    """docs/configs.md: one table a folder."""
+    """docs/configs.md: one table per folder."""
     pages, folder = [INTRODUCTION], None
     for config in configs():
         path = Path(config.name)

@@ -46,7 +46,7 @@ FIELDS = {  # dtype, shape, lowest and highest value
 }
 COMPACT_FILE = Path(__file__).with_name("covertype.npz")
 COMPACT_FILE_SHA256 = "f69c58faf2421c1a38f00f01831474c031d302a3bd9c6e2f42a213758dd1b671"
-# Of the values, by content_sha256:
+# The values' digest, by content_sha256:
 CONTENT_SHA256 = "6e51a78550cd1c817c5f0bb9b19ff8eb5a234fbe6d9a853ee51b93eab506f678"
 
 LABELLINGS = {"cover_type_1": 1, "most_frequent": 2}  # the class whose rows count as 1

@@ -136,7 +136,7 @@ class ManuallyPlaced(Engine):
         return self._train.get_concrete_function(*inputs).graph
 
     def _create(self, name: str, value: np.ndarray) -> list[dict[int, tf.Variable]]:
-        """Of each replica, the variable by core: the step is on every core."""
+        """Each replica's variable by core: the step is on every core."""
         replicas = []
         for devices in self._replicas:
             copies: dict[int, tf.Variable] = {}
@@ -185,7 +185,7 @@ class ManuallyPlaced(Engine):
     def _sums(
         self, batches: list[Tensors], seed: tf.Tensor, *, gradients: bool
     ) -> list[train_step.LossAndGradients]:
-        """Of each replica's examples."""
+        """Loss and gradients, summed over each replica's examples."""
         ema = not gradients and self.settings.ema_decay is not None
         sums = []
         for replica, (devices, batch) in enumerate(
@@ -259,7 +259,7 @@ def all_reduce_gradients(
     replicas: Sequence[Sequence[str]],
     grads: Sequence[Mapping[str, tf.Tensor]],
 ) -> tuple[list[dict[int, dict[str, tf.Tensor]]], tf.Tensor]:
-    """Of each replica the gradients of every core, summed and clipped; and their norm.
+    """Each replica's gradients by core, summed and clipped, and their norm.
 
     replicas: the devices of each.  grads: of each replica, by weight.
 

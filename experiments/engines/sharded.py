@@ -101,7 +101,7 @@ class Sharded(Engine):
         """The variable as one array."""
         spec, layout = self._specs[name], self._layouts[name]
         array = np.empty(spec.shape, spec.dtype)
-        # Of equal shards, one is copied.
+        # One of several equal shards is copied.
         shards = dict(zip(layout.offset_to_shard(), self._shards(name), strict=True))
         for index, shard in shards.items():
             array[_slices(array, layout, index)] = shard.numpy()
@@ -110,7 +110,7 @@ class Sharded(Engine):
     def _inputs(
         self, batch: Mapping[str, np.ndarray], seed: np.ndarray
     ) -> list[tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]]:
-        """Of each microbatch: arrays, number of the first example, and the seed."""
+        """Each microbatch's arrays, number of its first example, and seed."""
         num_microbatches = self.settings.num_microbatches
         size = train_step.check_batch(
             batch,

@@ -48,7 +48,7 @@ class AutoregressiveImage(likelihood.WholeNumbers):
         super().__init__(event_shape, parameters, name)
 
     def position_log_probs(self, image: tf.Tensor) -> tf.Tensor:
-        """Of each position, in the order of generation: [batch, positions]."""
+        """The log prob of each position, in generation order: [batch, positions]."""
         values = network.to_generation_order(self._sizes, image)
         drawn = values[..., 0] if values.shape[-1] == 1 else values
         return self._conditional(values).log_prob(drawn)
@@ -188,7 +188,7 @@ def model(sizes: Sizes) -> Model:
 
 
 def flops(sizes: Sizes) -> int:
-    """Of the matrix products of an image, forward and backward.
+    """Operations in an image's matrix products, forward and backward.
 
     Counted as in Chowdhery et al. (2022), PaLM, appendix B: without recomputation,
     embedding look-up and the merging of channels.  A query counts with all keys of its

@@ -151,7 +151,7 @@ def prepare(
     if start.ndim != 2 or start.shape[0] != settings.num_chains:
         raise ValueError(
             f"start: given shape {start.shape}, wanted [{settings.num_chains}, dim], "
-            "one row a chain of settings.num_chains"
+            "one row per chain of settings.num_chains"
         )
     num_chains, dim = start.shape
     settings.check_memory(dim=dim)

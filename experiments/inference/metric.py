@@ -148,7 +148,7 @@ def to_scale(
 ) -> np.ndarray:
     """The scale of a given inverse mass; its first axis is 1 where chains share it.
 
-    inverse_mass: [dim], or [chains, dim] for one a chain; of a dense metric [dim, dim]
+    inverse_mass: [dim], or [chains, dim]: one per chain; of a dense metric [dim, dim]
       or [chains, dim, dim]; None: the identity.
 
     Raises ValueError for another shape, and unless every variance is finite and

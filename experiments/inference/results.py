@@ -120,7 +120,7 @@ def to_datatree(
 
     posterior: of `ppl.posterior`; None: the draws are of one variable, x, and there are
       no data.
-    step_size: in force while drawing; one number, or one a chain.
+    step_size: in force while drawing; one number, or one per chain.
     warmup: step sizes, metrics and costs that warm-up found; None: there was none.
     settings: what else was in force; attributes of sample_stats.
 

@@ -35,9 +35,9 @@ class Finding(NamedTuple):
 class Summary(NamedTuple):
     """A table of the variables and a dictionary of the run; printed, both and advice.
 
-    The table has a row a scalar: mean, its Monte Carlo error mcse_mean, sd, the 5 % and
-    95 % quantiles q5 and q95, which enclose the central 90 % interval, ess_bulk,
-    ess_tail (the smaller one of these two quantiles) and r_hat.
+    The table has one row per scalar: mean, its Monte Carlo error mcse_mean, sd, the
+    5 % and 95 % quantiles q5 and q95, which enclose the central 90 % interval,
+    ess_bulk, ess_tail (the smaller one of these two quantiles) and r_hat.
 
     The dictionary holds chains, draws (of each), leapfrogs, accept (mean), divergences,
     e_bfmi (of each chain), stuck_chains (those in which nothing moved),
@@ -55,7 +55,7 @@ class Summary(NamedTuple):
 
     @property
     def warnings(self) -> list[str]:
-        """What is wrong with the run and what to do, a line each; [] for a good run."""
+        """What is wrong with the run and what to do, one line each; [] if good."""
         return [finding.text for finding in self._findings()]
 
     @property

@@ -43,7 +43,7 @@ class Summary(NamedTuple):
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of each array, by name."""
+        """Each array's shape, by name."""
         return {entry["name"]: tuple(entry["shape"]) for entry in self.entries}
 
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from experiments.records.record import Record
 from experiments.report import plotting, selection, tables
 
-# Of curves, one after another: colours first, then another line.
+# The styles of successive curves: colours first, then another line.
 STYLES = [
     (color, line)
     for line in ("o-", "s--", "^:")

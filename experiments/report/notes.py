@@ -75,11 +75,11 @@ NOTES = {
         ),
         "stan": (
             "compiled with PyStan's default flags, -O3 without -march=native. Its "
-            "chains run in processes, one a core, and it is charged only for the cores "
-            "that they keep busy"
+            "chains run in processes, one per core, and it is charged only for the "
+            "cores that they keep busy"
         ),
         "pymc": (
-            "its own NUTS, chains in processes, one a core. Warm-up and sampling are "
+            "its own NUTS, chains in processes, one per core. Warm-up and sampling are "
             "the time inside its transitions, and all else is the build"
         ),
         "nutpie": (

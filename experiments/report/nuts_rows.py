@@ -49,7 +49,7 @@ class Row(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Of the system, in Markdown."""
+        """The system's label in Markdown."""
         return f"**{self.system.label}**" if self.is_ours else self.system.label
 
 

@@ -12,7 +12,7 @@ from experiments.report.ratios import Outcome, Spread
 
 FAILED, NOT_RUN = "FAILED", "not run"
 DEFINITIONS = (
-    "Every system is told the same chains, draws, target acceptance and depth; its "
+    "Every system is given the same chains, draws, target acceptance and depth; its "
     "warm-up, starts and metric are its own. Each run is a fresh process.",
     "min-ESS/s: the smallest rank-normalised bulk ESS of all that is compared, over "
     "the seconds of the draws after warm-up.",

@@ -43,7 +43,7 @@ class Cell(NamedTuple):
         return any(record.status != "skipped" for record in self.records)
 
     def spread(self, quantity: Quantity) -> Spread | None:
-        """Of a quantity over the rounds; None where the cell failed."""
+        """A quantity's spread over the rounds; None where the cell failed."""
         if self.failure:
             return None
         return spread(quantity(record) for record in self.records)
@@ -139,7 +139,7 @@ def ratios(
     quantity: Quantity,
     over: str = OURS,
 ) -> dict[str, float]:
-    """Of `over`'s quantity over the system's, by posterior.
+    """Ratios of `over`'s quantity to the system's, by posterior.
 
     Without the posteriors on which either has no speed.
     """
@@ -163,7 +163,7 @@ def geometric_mean(values: Collection[float]) -> Spread | None:
 def profile(
     table: Mapping[str, Mapping[str, Cell]], quantity: Quantity
 ) -> dict[str, list[float]]:
-    """Of each system, by posterior, the best system's quantity over its own.
+    """The best system's quantity over each system's own, by posterior.
 
     1 where it is the best, infinity where it failed or was not run (Dolan and More
     2002).  More is better.  Posteriors on which every system failed do not count.

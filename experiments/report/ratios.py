@@ -32,7 +32,7 @@ def spread(values: Iterable[float | None]) -> Spread | None:
 
 
 def ratio(over: Mapping[int, float], under: Mapping[int, float]) -> Spread | None:
-    """Of two systems' values by round, within each round; None without a common one.
+    """Ratios of two systems' values within each round; None without a common one.
 
     The systems take turns within a round, so a machine that slows down from round to
     round changes both sides of a ratio alike.

@@ -59,8 +59,8 @@ def draw(page: Page, folder: Path) -> None:
             f"hardware: {page.paper['hardware']}; the paper shows no "
             "spread. Dashed lines are computed, not measured: the published model's "
             "from its one-chip figure, the other from the measured step of one core. "
-            "TPUv2's chips form tori: the line zigzags as they are square at every "
-            "second size, and their rings close at 16 chips a side."
+            "TPUv2's line zigzags: its chips form tori, square at every second size, "
+            "whose rings close at 16 a side."
         )
         title = f"Scaling efficiency: {model['label'].split(',')[0]}"
         figure = plotting.new_figure(HEIGHT, title, caption)

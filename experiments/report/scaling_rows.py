@@ -124,7 +124,7 @@ def efficiency(rates: Mapping[int, float]) -> dict[int, float]:
 
 
 def slope(points: Mapping[int, float]) -> float:
-    """Of the least-squares line with an intercept, which the paper's titles print."""
+    """The slope of a least-squares line with intercept, as in the paper's titles."""
     return statistics.linear_regression(list(points), list(points.values())).slope
 
 

@@ -115,7 +115,7 @@ def _measured(outcome: Outcome) -> str:
 
 
 def columns(**values: Spread | None) -> dict[str, float | None]:
-    """Of each name median, low and high as CSV columns; None where there is none."""
+    """Each name's median, low and high as CSV columns; None where there is none."""
     named: dict[str, float | None] = {}
     for name, spread_ in values.items():
         low, middle, high = spread_ or (None, None, None)

@@ -42,7 +42,7 @@ class Row(NamedTuple):
 
     @property
     def mfu(self) -> Spread | None:
-        """Of a step."""
+        """A step's model flops utilisation."""
         return spread(
             r.work["flops"] / self.seconds[r.round] / self.peak
             for r in self.records
@@ -89,7 +89,7 @@ def make_rows(
 
 
 def _seconds(record: Record) -> float:
-    """Of a step, the median; of a position, the mean."""
+    """A step's median seconds, or a position's mean seconds."""
     calls: list[float] = record.seconds["calls"]
     if "positions" in record.work:
         return float(sum(calls) / sum(record.work["positions"]))

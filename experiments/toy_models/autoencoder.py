@@ -136,7 +136,7 @@ def _pixel_nats(image: tf.Tensor, means: tf.Tensor, log_scale: tf.Tensor) -> tf.
 
 
 def _flops(size: int, channels: int, num_codes: int, code_dim: int) -> int:
-    """Of convolutions and products: three times those of the forward pass."""
+    """Operations in convolutions and products: thrice those of the forward pass."""
     half, quarter = (size // 2) ** 2, (size // 4) ** 2
     forward = half * 16 * 3 * channels + quarter * 16 * channels**2  # multiply-adds
     forward += quarter * num_codes * (channels + code_dim)

@@ -153,7 +153,7 @@ def _mask(length: int) -> np.ndarray:
 def _flops(
     vocabulary: int, length: int, hidden: int, filter_size: int, layers: int
 ) -> int:
-    """Of matrix products, forward and backward: Chowdhery et al. (2022), appendix B.
+    """Operations in matrix products, as in Chowdhery et al. (2022), appendix B.
 
     The embedding counts for nothing, as a look-up, though it is a product here.
     """

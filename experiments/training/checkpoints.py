@@ -207,7 +207,7 @@ def _checkpoint_at(place: Path) -> Path:
 def _loaded(
     model: Model, stored: Container[str], *, ema: bool
 ) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Of each variable that `init_from` sets, the stored name and the shape."""
+    """The stored name and the shape of each variable that `init_from` sets."""
     names = {}
     for name, spec in weight_specs(model, ema=ema).items():
         is_kept = name in stored or spec.collection != "ema"

@@ -254,7 +254,7 @@ class _Run:
 
 
 def _matmul_peak(engine: Engine) -> float | None:
-    """Of all devices together; None for a model whose flops are not known."""
+    """That of all devices together; None for a model whose flops are not known."""
     if not engine.model.flops_per_example:
         return None
     devices = list(engine.bytes_per_device())

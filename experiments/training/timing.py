@@ -39,7 +39,7 @@ class StepClock:
         self._data_seconds += time.perf_counter() - began
 
     def metrics(self) -> dict[str, float]:
-        """Of a step; empty if no step was taken since the restart."""
+        """Times of a step; empty if no step was taken since the restart."""
         if not self.num_steps:
             return {}
         self._step_seconds = self.seconds / self.num_steps

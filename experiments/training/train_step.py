@@ -37,8 +37,8 @@ class StepSettings:
     """
 
     clip_norm: float | None = None  # of the gradient of all weights
-    # Of the EMA of weights that evaluation uses; lower in the first steps, so that the
-    # EMA forgets the initial weights (`train_step.ema_decay_at`).
+    # The decay of the EMA of weights that evaluation uses.  It is lower in the first
+    # steps, so that the EMA forgets the initial weights (`train_step.ema_decay_at`).
     ema_decay: float | None = None
     num_microbatches: int = 1  # that run one after another; gradients are added
     compute_dtype: str = "float32"  # or "bfloat16": in the loss

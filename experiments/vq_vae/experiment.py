@@ -162,7 +162,7 @@ def _show(
         )
         rows = max(1, int(num_samples**0.5))
         return {
-            # Of the nearest codes of these images; `perplexity` is of training.
+            # That of these images' nearest codes; `perplexity` is of training.
             "nearest_perplexity": nearest,
             "reconstructions": Image(grid(pairs, 2)),
             "samples": Image(grid(samples, rows)),

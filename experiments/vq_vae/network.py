@@ -235,7 +235,7 @@ def decode(weights: Tensors, sizes: Sizes, vectors: tf.Tensor) -> tf.Tensor:
 
 
 def flops(sizes: Sizes, codebook: Codebook) -> int:
-    """Of an image's convolutions and matrix products, forward and backward.
+    """Operations in an image's convolutions and products, forward and backward.
 
     The distances, the weighted means of codes and the sums of the M-step have no
     backward pass.  The prior counts only if it trains from the first step.

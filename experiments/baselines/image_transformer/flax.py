@@ -58,7 +58,7 @@ class ImageTransformer(nn.Module):
 
 
 def categorical_nats(logits: Any, image: Any) -> Any:
-    """Of each image: [batch].
+    """The nats of each image: [batch].
 
     logits: [batch, positions, 256]; image: [batch, height, width, 3] int32.
     """
@@ -68,7 +68,7 @@ def categorical_nats(logits: Any, image: Any) -> Any:
 
 
 def dmol_nats(outputs: Any, image: Any) -> Any:
-    """Of each image: [batch].
+    """The nats of each image: [batch].
 
     outputs: [batch, positions, 10 mixtures]; image: [batch, height, width, 3] int32.
 

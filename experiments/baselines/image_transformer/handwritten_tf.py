@@ -149,7 +149,7 @@ def layer_norm(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
 
 
 def categorical_nats(logits: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    """Of each image: [batch].
+    """The nats of each image: [batch].
 
     logits: [batch, positions, values]; image: their labels, int32, of any shape.
     """
@@ -159,7 +159,7 @@ def categorical_nats(logits: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
 
 
 def dmol_nats(outputs: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    """Of each image: [batch].
+    """The nats of each image: [batch].
 
     outputs: [batch, positions, 10 mixtures]; image: [batch, height, width, 3] int32.
 

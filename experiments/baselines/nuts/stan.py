@@ -50,7 +50,7 @@ def prepare(
 ) -> Callable[[], SystemDraws]:
     """Compiles a program of PROGRAMS, or finds it compiled, and returns the sampler.
 
-    The chains run in processes of their own, one a core. `SystemDraws.seconds` is the
+    The chains run in processes of their own, one per core. `SystemDraws.seconds` is the
     sampling time of a process by Stan's clock, of which a millisecond is the
     resolution: the mean over the processes, so that a core that has no chain left is
     not charged to Stan.  Each call has its own random stream.
@@ -101,7 +101,7 @@ def compiled_module(program: str) -> Path:
 def _start_pool(
     problem: RegressionProblem, program: str, num_jobs: int
 ) -> ProcessPoolExecutor:
-    """Worker processes, at most one a core, that hold module and data."""
+    """Worker processes, at most one per core, that hold module and data."""
     module = compiled_module(program)
     rows, dim = problem.features.shape
     data = {"N": rows, "D": dim, "x": problem.features, "y": problem.labels}

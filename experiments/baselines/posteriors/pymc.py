@@ -13,7 +13,7 @@ from experiments.bench.problems import PosteriorProblem, PosteriorRun, Protocol
 
 
 def run(problem: PosteriorProblem, protocol: Protocol, seed: int) -> PosteriorRun:
-    """PyMC's NUTS as `pm.sample` sets it up, the chains in processes, one a core.
+    """PyMC's NUTS as `pm.sample` sets it up, the chains in processes, one per core.
 
     Warm-up and sampling are the time inside the transitions by PyMC's own counter;
     the rest of the run is its build: compiling, and starting processes.

@@ -21,7 +21,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def run(problem: PosteriorProblem, protocol: Protocol, seed: int) -> PosteriorRun:
-    """Stan's NUTS with its defaults, the chains in processes, one a core.
+    """Stan's NUTS with its defaults, the chains in processes, one per core.
 
     The build's seconds are those of the program's compilation, whenever that was, and
     of starting the processes.  Raises as `stan_services.compiled_module` does.

@@ -1,7 +1,7 @@
 """Searches a constructor's densities and gradients for wrong numbers.
 
-In float64 a density is held against its closed form, and its gradient against
-differences; in float32 both are held against float64.
+In float64 a density is compared with its closed form, and its gradient with
+differences; in float32 both are compared with float64.
 """
 
 from typing import Any, NamedTuple
