@@ -17,6 +17,7 @@ PRELOADED = (  # what takes a short run most of its time
     "experiments.datasets",
     "experiments.image_transformer",
     "experiments.nuts",
+    "experiments.programs.nuts",
     "experiments.toy_models",
     "tensorflow_datasets",
 )
@@ -42,14 +43,9 @@ def ran(command, seconds=300):
     takes.  What is tested of a start, of signals and of several processes starts the
     stubs themselves.
     """
-    forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload(list(PRELOADED))
-    start = {"PYTHONPATH": str(REPO), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    with mock.patch.dict(os.environ, start):
-        multiprocessing.forkserver.ensure_running()
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
-        process = forks.Process(target=_run, args=(command, out, err))
+        process = forks().Process(target=run_here, args=(command, out, err))
         process.start()
         process.join(seconds)
         if process.exitcode is None:
@@ -60,7 +56,18 @@ def ran(command, seconds=300):
         )
 
 
-def _run(command, out, err):
+def forks():
+    """Where processes are forked from one that has imported TensorFlow."""
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload(list(PRELOADED))
+    start = {"PYTHONPATH": str(REPO), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    with mock.patch.dict(os.environ, start):
+        multiprocessing.forkserver.ensure_running()
+    return forks
+
+
+def run_here(command, out, err):
+    """Ends this process as the command of bin/train and so on ends."""
     for path, number in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), number)
     os.chdir(REPO)

@@ -13,6 +13,7 @@ exit code.
 """
 
 import argparse
+import contextlib
 import hashlib
 import os
 import shlex
@@ -33,6 +34,7 @@ from experiments.cli.messages import (
     SUCCESS,
     USAGE,
     UsageError,
+    is_full_disk,
     raised_by_us,
     reason,
     say,
@@ -73,7 +75,10 @@ def main(program: str, argv: Sequence[str] | None = None) -> int:
     with signals.signals_caught(program) as stop:
         try:
             signals.unblock()
-            return _main(program, argv, stop)
+            code = _main(program, argv, stop)
+            if code == INTERRUPTED:
+                signals.leave_what_still_works(code)
+            return code
         except (UsageError, run_dir.RunDirError) as error:
             say(program, str(error))
             return USAGE
@@ -144,6 +149,10 @@ def _configured(
     if options.dry_run:
         print(config, end="")
         return SUCCESS
+    alone = process is None or process.count == 1
+    if options.resume and alone and (code := _finished(job)) is not None:
+        say(program, f"{shown(folder)} is finished: nothing to continue")
+        return code
     if process is None:
         return _supervise(job, files)
     os.environ[processes.CONFIG_DIGEST] = hashlib.sha256(config.encode()).hexdigest()
@@ -243,18 +252,22 @@ def _run(job: Job) -> int:
     error = _call(job)
     code, why, trace = _exit_code(job, error), "", ""
     if code == INTERRUPTED:
+        command = _resume_command(job)
         why = f"stopped by {signal.Signals(stop.signum).name}"
+        why += f"; to continue: {command}" if command else ""
     elif error is not None:
         why = reason(error)
         refused = isinstance(error, ValueError) and raised_by_us(error)
         if refused and run_dir.withdraw(folder):
             raise UsageError(gin_values.mistake(error, job.checked)) from error
-        if code == FAILED and not isinstance(error, _NotConnected):
+        is_known = isinstance(error, _NotConnected) or is_full_disk(error)
+        if code == FAILED and not is_known:
             trace = "".join(traceback.format_exception(error))
     status = {SUCCESS: "done", INTERRUPTED: "interrupted"}.get(code, "failed")
     try:
         operative = gin_values.operative_config(job.checked)
-        jsonlines.write_text(folder / "operative.gin", operative)
+        with contextlib.suppress(OSError):  # a full disk, which `error` tells of
+            jsonlines.write_text(folder / "operative.gin", operative)
     finally:
         finish(status, code, why, trace)
     if trace and not raised_by_us(error):
@@ -263,8 +276,6 @@ def _run(job: Job) -> int:
     ended = f"{end} after {time.monotonic() - started:.1f} s, {shown(folder)}"
     why = getattr(error, "brief", "") or why
     say(program, f"{ended}: {why}" if why else ended)
-    if status == "interrupted":
-        _suggest_resume(job)
     return code
 
 
@@ -301,13 +312,28 @@ def _say_what_changed(job: Job) -> None:
         say(job.program, f"other settings than the run had so far: {text}")
 
 
-def _suggest_resume(job: Job) -> None:
-    if "resume" in (gin_check.parameters_of(job.checked.root) or ()):
-        argv = [a for a in job.argv if a not in ("--resume", "--overwrite")]
-        if job.options.workdir is None:
-            argv.append(f"--workdir={shown(job.folder)}")
-        command = shlex.join([f"bin/{job.program}", *argv, "--resume"])
-        say(job.program, f"to continue: {command}")
+def _resume_command(job: Job) -> str:
+    """What continues the run; empty where nothing does."""
+    if "resume" not in (gin_check.parameters_of(job.checked.root) or ()):
+        return ""
+    argv = [a for a in job.argv if a not in ("--resume", "--overwrite")]
+    if job.options.workdir is None:
+        argv.append(f"--workdir={shown(job.folder)}")
+    return shlex.join([f"bin/{job.program}", *argv, "--resume"])
+
+
+def _finished(job: Job) -> int | None:
+    """The exit code of the run in the folder, if nothing of it is left to do.
+
+    That is a run which ended, and was given the same settings.
+    """
+    code = run_dir.read_code(job.folder)
+    if code not in (SUCCESS, INACCURATE):
+        return None
+    with contextlib.suppress(OSError):
+        if (job.folder / "config.gin").read_text() == job.config:
+            return code
+    return None
 
 
 # Several processes.

@@ -2,6 +2,7 @@
 
 import difflib
 import dis
+import errno
 import os
 import re
 import sys
@@ -64,6 +65,12 @@ def reason(error: BaseException) -> str:
     )
     text = text_of(error)
     return f"{name}: {text}" if text else name
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether it says that the disk has no room, or not for this user."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return isinstance(error, OSError) and error.errno in full
 
 
 def raised_by_us(error: BaseException) -> bool:

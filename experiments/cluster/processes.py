@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from experiments.cluster import rendezvous
@@ -109,6 +110,29 @@ def to_environment(process: Process) -> dict[str, str]:
         INDEX: str(process.index),
         ADDRESSES: ",".join(process.addresses),
     }
+
+
+def share(name: str, num: int, process: Process) -> tuple[int, int]:
+    """The first of this process's share of `num` things in order, and how many it has.
+
+    Raises ValueError, with `name`, where there are fewer than processes.
+    """
+    if num < process.count:
+        raise ValueError(
+            f"{name}: given {num}, wanted at least {process.count}, one a process"
+        )
+    first, end = (i * num // process.count for i in (process.index, process.index + 1))
+    return first, end - first
+
+
+def folder_of(run_dir: Path, index: int) -> Path:
+    """Where a process of a run writes what is its own."""
+    return run_dir / f"process{index}" if index else run_dir
+
+
+def patience_seconds(own_seconds: float) -> float:
+    """The time to wait for another process after this one has finished."""
+    return max(600.0, 10 * own_seconds)
 
 
 def check_port(process: Process) -> None:

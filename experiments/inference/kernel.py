@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -24,6 +25,11 @@ TILE_BYTES = 256 << 10  # of what a turn reads and writes
 SHARED_DATA_BYTES = 1 << 20
 ROW_BYTES = 1 << 22  # of a tile's log, and of its random numbers
 MAX_ROWS = 1024
+STOP_SECONDS = 2.0  # that a stop waits for what is running: XLA may be compiling
+
+
+class Stopped(Exception):
+    """A run that was to be whole was told to stop before its end."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,6 +59,9 @@ class Kernel:
     drawn_numbers: dict[int, dict[bytes, tuple[streams.Numbers, int]]]
     turns_of_call: dict[int, int]  # of each tile: about tile_run.CALL_SECONDS
     compiled: set[int]  # ranks of the metrics that the transitions are compiled for
+    # Asked about four times a second, and once a chunk at least.  When it returns True,
+    # every run ends, also one that XLA is still compiling.
+    should_stop: Callable[[], bool] = lambda: False
 
     def run(
         self,
@@ -67,7 +76,10 @@ class Kernel:
         target_accept: float,
         seed: tf.Tensor,
     ) -> tuple[State, StepSize, Draws]:
-        """`num_draws` transitions of every chain: see `stream`."""
+        """`num_draws` transitions of every chain: see `stream`.
+
+        Raises Stopped where `should_stop` ends them earlier.
+        """
         parts = list(
             self.stream(
                 state,
@@ -82,6 +94,8 @@ class Kernel:
                 chunk_size=num_draws,
             )
         )
+        if not parts or parts[0][0].draws.shape[1] < num_draws:
+            raise Stopped
         ((draws, state, step),) = parts
         return state, step, draws
 
@@ -104,7 +118,6 @@ class Kernel:
         target_accept: float,
         seed: tf.Tensor,
         chunk_size: int,
-        should_stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[tuple[Draws, State, StepSize]]:
         """Yields the draws of every chain, `chunk_size` of each at a time.
 
@@ -114,10 +127,11 @@ class Kernel:
         step: step sizes of [chains]; adapted after each transition if `adapting`.
         scale: [chains, dim] standard deviations, whose squares are the inverse mass, or
           [chains, dim, dim] lower Cholesky factors of it.
-        should_stop: asked about twice a second.  When it returns True, what all chains
-          have drawn is yielded, and nothing after it.
+        When the kernel's `should_stop` returns True, what all chains have drawn is
+        yielded, and nothing after it; while it still compiles, Stopped is raised.
 
-        Chains do not wait for each other, but at the end.  A chunk comes with where its
+        Chains do not wait for each other, but at the end, and for one that is far
+        behind: see `tile_run.AHEAD_BYTES`.  A chunk comes with where its
         last draws are.  Its step sizes are those of its last draws only if it is the
         last chunk, since chains run ahead.
 
@@ -153,10 +167,10 @@ class Kernel:
             )
             for tile in self.tiles
         ]
-        # Not in the threads, where the names of its operations, and so the key of a
+        # Not in several threads, where the names of its operations, and so the key of a
         # compiled program on disk, would depend on which is first.
         if (rank := np.ndim(scale)) not in self.compiled:
-            workers[0].compile()
+            wait_for(workers[0].compile, self.should_stop)
             self.compiled.add(rank)
         stopped = threading.Event()
 
@@ -164,25 +178,32 @@ class Kernel:
             return stopped.is_set()
 
         threads = min(len(self.tiles), len(os.sched_getaffinity(0)))
-        with ThreadPoolExecutor(threads) as pool:
-            try:
-                for first in range(0, num_draws, chunk_size):
-                    end = min(first + chunk_size, num_draws)
-                    jobs = [pool.submit(one.advance, end, stops) for one in workers]
-                    while not all(job.done() for job in jobs):
-                        if should_stop():
-                            stopped.set()
-                        _wait(jobs)
-                    for job in jobs:
-                        job.result()
-                    end = min(one.num_done() for one in workers)
-                    if end <= first:
-                        return
-                    yield self._join(workers, first, end, num_draws)
-                    if stopped.is_set():
-                        return
-            finally:
-                stopped.set()
+        pool = ThreadPoolExecutor(threads)
+        jobs: list[Any] = []
+        try:
+            for first in range(0, num_draws, chunk_size):
+                end = min(first + chunk_size, num_draws)
+                jobs = [pool.submit(one.advance, end, stops) for one in workers]
+                while not stopped.is_set():
+                    if self.should_stop():
+                        stopped.set()
+                    elif _wait(jobs, tile_run.CALL_SECONDS / 2):
+                        break
+                if not _wait(jobs, STOP_SECONDS):
+                    jobs = []  # not to be waited for again
+                    return
+                for job in jobs:
+                    job.result()
+                end = min(one.num_done() for one in workers)
+                if end <= first:
+                    return
+                yield self._join(workers, first, end, num_draws)
+                if stopped.is_set():
+                    return
+        finally:  # also of a caller that wants no more, and of Ctrl-C
+            stopped.set()
+            _wait(jobs, STOP_SECONDS)
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _check_shapes(self, state: Any, step: StepSize, scale: np.ndarray) -> None:
         one, vector = (self.num_chains,), (self.num_chains, self.dim)
@@ -230,6 +251,7 @@ def compile_kernel(
     jit_compile: bool = True,
     first_chain: int = 0,
     keep_grads: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Kernel:
     """The sampler of one log density; XLA compiles it at its first transition.
 
@@ -239,6 +261,7 @@ def compile_kernel(
     first_chain: the number of the first chain.  A chain's random numbers depend on the
       seed and its number: chains 2 and 3 alone draw as they do in a kernel of four.
     keep_grads: whether draws come with their gradients.
+    should_stop: of all runs of the kernel: see `Kernel`.
     """
     xla_options.set_options()
     if dtype is None:
@@ -308,6 +331,7 @@ def compile_kernel(
         drawn_numbers={},
         turns_of_call={},
         compiled=set(),
+        should_stop=should_stop,
     )
 
 
@@ -333,10 +357,28 @@ def _data_bytes(density: Any) -> int:
         return 1 << 31
 
 
-def _wait(jobs: list[Any]) -> None:
+def wait_for[Result](
+    function: Callable[[], Result], should_stop: Callable[[], bool]
+) -> Result:
+    """What a function returns that may be compiled for long.
+
+    Raises Stopped, at once, when `should_stop` returns True before.
+    """
+    pool = ThreadPoolExecutor(1)
+    job = pool.submit(function)
+    pool.shutdown(wait=False)
+    while not should_stop():
+        if _wait([job], tile_run.CALL_SECONDS / 2):
+            return job.result()
+    raise Stopped
+
+
+def _wait(jobs: list[Any], seconds: float) -> bool:
+    """Whether all jobs end within this time."""
+    deadline = time.monotonic() + seconds
     for job in jobs:
-        if not job.done():
-            try:
-                job.exception(timeout=tile_run.CALL_SECONDS / 2)
-            except TimeoutError:
-                return
+        try:
+            job.exception(timeout=max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            return False
+    return True

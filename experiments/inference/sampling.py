@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.inference import chain, warmup
-from experiments.inference.kernel import Kernel, compile_kernel
+from experiments.inference.kernel import Kernel, Stopped, compile_kernel
 from experiments.inference.leapfrog import LogProbAndGrad, value_and_gradient
 from experiments.inference.memory import check_bytes
 from experiments.inference.metric import Kind
@@ -44,11 +44,13 @@ def compile_posterior(
     dim: int | None = None,
     jit_compile: bool = True,
     first_chain: int = 0,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Kernel:
     """The sampler of a posterior, or of a log prob function of `dim` coordinates.
 
     posterior: of `ppl.posterior`; or a function from positions [chains, dim] to log
       probs [chains], whose gradient is then found by autodiff.
+    should_stop: ends a run of the sampler when it returns True: see `chunks`.
 
     Raises ValueError for a number of chains below 1, and without a dimension.
     """
@@ -62,6 +64,7 @@ def compile_posterior(
         jit_compile=jit_compile,
         first_chain=first_chain,
         keep_grads=settings.metric == "gradient",
+        should_stop=should_stop,
     )
 
 
@@ -76,7 +79,6 @@ def chunks(
     chunk_size: int = CHUNK_SIZE,
     warmup_state: WarmupState | None = None,
     drawing: DrawingState | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Chunk]:
     """Yields the draws of warm-up and then those to keep, some of each chain at a time.
 
@@ -84,12 +86,43 @@ def chunks(
 
     start: see `starts.given_positions`; None: uniform(-2, 2) with retries.
     warmup_state, drawing: of an earlier chunk, to go on from it.
-    should_stop: when it returns True, the run ends with the chunk that it is in.
+
+    When the kernel's `should_stop` returns True, the run ends with what all chains have
+    drawn of this chunk; of warm-up, with the chunk before it.
 
     Raises ValueError where no chain can start, and for an improper posterior.
     """
     check_count("num_draws", num_draws)
     check_count("chunk_size", chunk_size)
+    try:
+        yield from _chunks(
+            kernel,
+            settings,
+            num_draws=num_draws,
+            seed=seed,
+            posterior=posterior,
+            start=start,
+            chunk_size=chunk_size,
+            warmup_state=warmup_state,
+            drawing=drawing,
+        )
+    except Stopped:
+        return
+
+
+def _chunks(
+    kernel: Kernel,
+    settings: WarmupSettings,
+    *,
+    num_draws: int,
+    seed: tf.Tensor,
+    posterior: Any,
+    start: Any,
+    chunk_size: int,
+    warmup_state: WarmupState | None,
+    drawing: DrawingState | None,
+) -> Iterator[Chunk]:
+    """What `chunks` yields.  Raises Stopped where the kernel is told to stop."""
     density = posterior.log_prob_and_grad if hasattr(posterior, "dim") else None
     named = posterior if hasattr(posterior, "names") else None
     state = warmup_state
@@ -103,8 +136,6 @@ def chunks(
             log_prob_and_grad=density,
         )
     while state.num_done < settings.num_warmup:
-        if should_stop():
-            return
         state, draws = warmup.advance(
             kernel,
             settings,
@@ -131,7 +162,6 @@ def chunks(
         target_accept=settings.target_accept,
         seed=seed,
         chunk_size=chunk_size,
-        should_stop=should_stop,
     ):
         num_done += draws.draws.shape[1]
         last = DrawingState(np.asarray(num_done), draws.draws[:, -1])

@@ -14,6 +14,8 @@ from experiments.inference.step_size import StepSize
 CALL_SECONDS = 0.5  # of one call: how soon a sampler can stop
 FIRST_TURNS = 256  # of the first call
 MIN_ROWS = 64  # of random numbers drawn at once, for runs of few draws
+# Of draws that a chain makes before the others have a chunk's; at least a chunk.
+AHEAD_BYTES = 32 << 20
 
 
 class State(NamedTuple):
@@ -97,6 +99,8 @@ class TileRun:
             np.where(idle_for_good, num_draws, 0).astype(np.int32),
         )
         self._first_draw, self._num_draws, self._seed = first_draw, num_draws, seed
+        numbers = kernel.dim * (2 if kernel.keep_grads else 1) + len(Samples._fields)
+        self._ahead = max(1, AHEAD_BYTES // (8 * numbers * padded))  # draws
         self._start = 0
         self._counts = np.zeros(self._size, np.int64)  # draws in the buffers or taken
         self._buffers: Draws | None = None
@@ -112,12 +116,17 @@ class TileRun:
     def advance(self, until: int, stops: Callable[[], bool]) -> None:
         """Runs until every chain has `until` draws, or it is to stop."""
         kernel = self._kernel
+        # A chain idle at its limit keeps its last draw for when it goes on: one more.
+        ahead = max(self._ahead, until - self._start)
+        limit = min(self._num_draws, until + ahead)
         while self.num_done() < until and not stops():
             began = time.perf_counter()
             numbers = self._numbers()
             turns = kernel.turns_of_call.get(self._key, FIRST_TURNS)
             setting = self._setting._replace(
-                until=tf.constant(until), max_turns=tf.constant(turns)
+                num_draws=tf.constant(limit),
+                until=tf.constant(until),
+                max_turns=tf.constant(turns),
             )
             loop = kernel.transitions(self._loop, setting, numbers)
             kernel.last_loops[self._key] = self._loop = self._collect(loop)

@@ -1,8 +1,11 @@
 """The experiment: sample the posterior of `logistic_regression`, saving each chunk."""
 
+import contextlib
+import functools
+import hashlib
 import json
-import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,8 @@ import tensorflow as tf
 
 from experiments.cluster import processes
 from experiments.datasets.regression import RegressionProblem
-from experiments.inference import SamplerSettings, Samples, chain, summarize
+from experiments.inference import SamplerSettings, Samples, chain, saved, summarize
+from experiments.inference.kernel import Stopped, wait_for
 from experiments.inference.samples import concatenate
 from experiments.inference.settings import check_count
 from experiments.nuts.posterior import (
@@ -20,14 +24,11 @@ from experiments.nuts.posterior import (
     split_rows,
     within_xla,
 )
+from experiments.records import identity as identities
 from experiments.records import jsonlines, metrics
 from experiments.records.metrics import metric_writer
-from experiments.records.progress import progress
-
-
-def patience_seconds(own_seconds: float) -> float:
-    """The time to wait for another process after this one has finished."""
-    return max(600.0, 10 * own_seconds)
+from experiments.records.progress import Advance, progress
+from experiments.training.interrupts import deferred
 
 
 def sample(
@@ -57,22 +58,30 @@ def sample(
     chains, and returns that summary.
 
     Raises ValueError if the log density is not finite at the start, if there are fewer
-    chains than processes, if the draws to resume from are of other chains or too many,
-    and as `split_rows` does; TimeoutError if another process does not finish.
+    chains than processes, if the draws to resume from are of something else, too many,
+    damaged or missing, and as `split_rows` does; TimeoutError if another process does
+    not finish.
     """
     process = processes.current()
-    first_chain, num_chains = _chains(settings.num_chains, process)
-    folder = _folder_of(run_dir, process.index)
-    chunks = _saved(folder) if resume else []
+    first_chain, num_chains = processes.share(
+        "num_chains", settings.num_chains, process
+    )
+    folder = processes.folder_of(run_dir, process.index)
+    chunks = [*saved.chunks(folder / "draws", pass_over_last=True)] if resume else []
     check_count("chunk_size", chunk_size)
     check_devices(problem, num_devices)
     settings.check_memory(dim=problem.dim)
+    shape = [num_chains, problem.dim]
     if resume:
-        shape = [num_chains, problem.dim]
         _check_resumed(chunks, folder, shape, settings.num_results)
+    if dry_run and not chunks:
+        return {}
+    identity = _identity(problem, settings, seed, first_chain)
+    if chunks:
+        identities.check(folder / "draws", identity, has_draws=True)
     if dry_run:
         return {}
-    (folder / "draws").mkdir(parents=True, exist_ok=resume)
+    identities.write(folder / "draws", identity)
     blocks = split_rows(problem, num_devices=num_devices)
     density = posterior(problem, blocks)
     start = np.repeat(problem.start[np.newaxis], num_chains, 0)
@@ -81,37 +90,37 @@ def sample(
     num_done = sum(chunk.draws.shape[1] for chunk in chunks)
     chunk_size = min(chunk_size, settings.num_results)
     begun = began = time.perf_counter()
-    kernel = chain.compile_kernel(
-        density.log_prob_and_grad,
-        num_chains=num_chains,
-        dim=density.dim,
-        max_depth=settings.max_depth,
-        jit_compile=within_xla(blocks),
-        first_chain=first_chain,
-    )
-    kernel.build()
-    build_seconds = time.perf_counter() - began
-    errors = chain.energy_error(
-        density.log_prob_and_grad,
-        seed=tf.constant([0, seed]),
-        start=problem.start[np.newaxis],
-        step_size=settings.step_size,
-        jit_compile=within_xla(blocks),
-    )
-    error = float(np.abs(errors).max())
-    print(
-        f"{problem.source}: {problem.rows:,} rows, {density.dim} coefficients\n"
-        f"energy error over 100 leapfrogs: {error:.2e}",
-        flush=True,
-    )
+    with deferred() as signals, contextlib.suppress(Stopped):
 
-    with (
-        metric_writer(folder) as event,
-        progress(settings.num_results - num_done, "draws") as advance,
-    ):
-        event("build", 0, build_seconds=build_seconds, energy_error_100_steps=error)
-        began = time.perf_counter()
-        for chunk in chain.sample_chunks(
+        def should_stop() -> bool:
+            return signals.received
+
+        kernel = chain.compile_kernel(
+            density.log_prob_and_grad,
+            num_chains=num_chains,
+            dim=density.dim,
+            max_depth=settings.max_depth,
+            jit_compile=within_xla(blocks),
+            first_chain=first_chain,
+            should_stop=should_stop,
+        )
+        kernel.build()
+        build_seconds = time.perf_counter() - began
+        energy_errors = functools.partial(
+            chain.energy_error,
+            density.log_prob_and_grad,
+            seed=tf.constant([0, seed]),
+            start=problem.start[np.newaxis],
+            step_size=settings.step_size,
+            jit_compile=within_xla(blocks),
+        )
+        error = float(np.abs(wait_for(energy_errors, should_stop)).max())
+        print(
+            f"{problem.source}: {problem.rows:,} rows, {density.dim} coefficients\n"
+            f"energy error over 100 leapfrogs: {error:.2e}",
+            flush=True,
+        )
+        run = chain.sample_chunks(
             kernel,
             seed=tf.constant([0, seed]),
             start=start,
@@ -119,26 +128,18 @@ def sample(
             num_results=settings.num_results,
             chunk_size=chunk_size,
             num_done=num_done,
+        )
+        with (
+            metric_writer(folder) as event,
+            progress(settings.num_results - num_done, "draws") as advance,
         ):
-            seconds = time.perf_counter() - began
-            done = sum(c.draws.shape[1] for c in chunks)
-            chunks.append(chunk)
-            _save(folder / "draws" / f"{done:06d}.npz", chunk)
-            done += chunk.draws.shape[1]
-            told = {
-                "ms_per_gradient": 1000 * seconds / int(chunk.leapfrogs.sum()),
-                "leapfrogs_per_draw": float(chunk.leapfrogs.mean()),
-                "accept": float(chunk.accept.mean()),
-                "depth": float(chunk.depth.mean()),
-                "diverged": int(chunk.diverged.sum()),
-            }
-            event("draws", done, log_prob=float(chunk.log_prob[:, -1].mean()), **told)
-            advance(chunk.draws.shape[1], **told)
-            began = time.perf_counter()
+            event("build", 0, build_seconds=build_seconds, energy_error_100_steps=error)
+            _draw(folder, run, chunks, event, advance)
+    # Here a signal that came is delivered.
 
     drawn = [concatenate(chunks, axis=1)]
     if process.index == 0:
-        patience = patience_seconds(time.perf_counter() - begun)
+        patience = processes.patience_seconds(time.perf_counter() - begun)
         drawn += [
             _draws_of_another(
                 run_dir,
@@ -167,14 +168,49 @@ def sample(
     return facts
 
 
-def _chains(num: int, process: processes.Process) -> tuple[int, int]:
-    """The first of this process's chains, and how many it has."""
-    if num < process.count:
-        raise ValueError(
-            f"num_chains: given {num}, wanted at least {process.count}, one a process"
-        )
-    first, end = (i * num // process.count for i in (process.index, process.index + 1))
-    return first, end - first
+def _draw(
+    folder: Path,
+    run: Iterator[Samples],
+    chunks: list[Samples],
+    event: metrics.MetricWriter,
+    advance: Advance,
+) -> None:
+    """Saves and tells the draws, and adds them to `chunks`."""
+    done = sum(chunk.draws.shape[1] for chunk in chunks)
+    began = time.perf_counter()
+    for chunk in run:
+        seconds = time.perf_counter() - began
+        chunks.append(chunk)
+        saved.write(folder / "draws" / f"{done:06d}.npz", chunk._asdict())
+        done += chunk.draws.shape[1]
+        told = {
+            "ms_per_gradient": 1000 * seconds / int(chunk.leapfrogs.sum()),
+            "leapfrogs_per_draw": float(chunk.leapfrogs.mean()),
+            "accept": float(chunk.accept.mean()),
+            "depth": float(chunk.depth.mean()),
+            "diverged": int(chunk.diverged.sum()),
+        }
+        event("draws", done, log_prob=float(chunk.log_prob[:, -1].mean()), **told)
+        advance(chunk.draws.shape[1], **told)
+        began = time.perf_counter()
+
+
+def _identity(
+    problem: RegressionProblem, settings: SamplerSettings, seed: int, first_chain: int
+) -> dict[str, Any]:
+    """What the draws depend on."""
+    digest = hashlib.sha256()
+    for part in (problem.features, problem.labels, problem.start):
+        digest.update(np.ascontiguousarray(part).data)
+    return {
+        "problem": problem.name,
+        "data_sha256": digest.hexdigest(),
+        "step_size": settings.step_size,
+        "max_depth": settings.max_depth,
+        "num_chains": settings.num_chains,
+        "first_chain": first_chain,
+        "seed": seed,
+    }
 
 
 def _check_resumed(
@@ -198,43 +234,21 @@ def _check_resumed(
         )
 
 
-def _save(path: Path, chunk: Samples) -> None:
-    partial = path.with_suffix(".tmp")
-    with open(partial, "wb") as file:
-        np.savez(file, **chunk._asdict())
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def _folder_of(run_dir: Path, index: int) -> Path:
-    """Where a process writes."""
-    return run_dir / f"process{index}" if index else run_dir
-
-
-def _saved(folder: Path) -> list[Samples]:
-    """The chunks in a process's folder, in order."""
-    chunks = []
-    for path in sorted(folder.glob("draws/*.npz")):
-        with np.load(path) as parts:
-            chunks.append(Samples(**parts))
-    return chunks
-
-
 def _draws_of_another(
     run_dir: Path, index: int, *, num_results: int, patience: float
 ) -> Samples:
     """All draws of another process, after waiting for them."""
-    folder = _folder_of(run_dir, index)
+    folder = processes.folder_of(run_dir, index)
     deadline = time.monotonic() + patience
     while _summarised_draws(folder) != num_results:
         if time.monotonic() > deadline:
+            num = len(saved.chunk_paths(folder / "draws"))
             raise TimeoutError(
                 f"process {index}: not done {patience:g} s after process 0; "
-                f"{folder.name} holds {len(_saved(folder))} chunks of draws"
+                f"{folder.name} holds {num} chunks of draws"
             )
         time.sleep(0.2)
-    return concatenate(_saved(folder), axis=1)
+    return concatenate([*saved.chunks(folder / "draws")], axis=1)
 
 
 def _summarised_draws(folder: Path) -> int | None:

@@ -81,17 +81,24 @@ def load_program(place: str) -> Program:
     ]
     near = difflib.get_close_matches(name, functions, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f", wanted one of {functions}"
-    what = "no function" if program is None else f"a {type(program).__name__}"
-    raise ValueError(f"program: given {what} {name!r} of {module_name}{hint}")
+    if program is None:
+        raise ValueError(f"program: given no function {name!r} of {module_name}{hint}")
+    kind = type(program).__name__
+    raise ValueError(
+        f"program: given {name!r} of {module_name}, which is of type {kind}{hint}"
+    )
 
 
 def _module(name: str) -> ModuleType:
     try:
-        if not name.endswith(".py"):
+        if not name.endswith(".py") and "/" not in name:
             return importlib.import_module(name)
         path = Path(name)
-        if not path.is_file():
-            raise ValueError(f"program: there is no file {name}")
+        if not path.is_file() or path.suffix != ".py":
+            what = "there is no file "
+            if path.exists():
+                what = "wanted a file that ends in .py, given "
+            raise ValueError(f"program: {what}{name}")
         return _import_file(path.resolve(), _sha256(name))
     except ValueError as error:
         if str(error).startswith("program: "):
@@ -177,11 +184,19 @@ def ppl_name(program: Program) -> str:
 
 def _variables(program: Program, kwargs: Mapping[str, Any]) -> dict[str, str] | None:
     """The kind of each variable of the program, by name; None where it does not run."""
-    try:
-        described = ppl.describe(program, kwargs=kwargs)
-    except Exception:  # the error that is being explained comes again
-        return None
-    return {variable.name: variable.kind for variable in described}
+    numbers = {  # whole numbers of a file may stand for others
+        name: np.asarray(value, np.float64)
+        if isinstance(value, np.ndarray) and value.dtype.kind in "iu"
+        else value
+        for name, value in kwargs.items()
+    }
+    for given in (kwargs, numbers):
+        try:
+            described = ppl.describe(program, kwargs=given)
+        except Exception:  # the error that is being explained comes again
+            continue
+        return {variable.name: variable.kind for variable in described}
+    return None
 
 
 def _explain(
@@ -204,7 +219,8 @@ def _explain(
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(
             f"{label}: given {unknown}, wanted parameters {parameters} or variables "
-            f"{[*known]} of {ppl_name(program)}{hint}"
+            f"{[*known]} of {ppl_name(program)}{hint}; what it does not use, leave out "
+            "of the data or make a parameter of it"
         ) from error
     text = " ".join(str(error).split())
     name = ppl_name(program)

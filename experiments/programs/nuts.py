@@ -2,9 +2,8 @@
 
 import functools
 import itertools
-import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,22 @@ import numpy as np
 import xarray as xr
 
 import ppl_core as ppl
+from experiments.cluster import processes
 from experiments.datasets.named_arrays import named_arrays
-from experiments.inference import predict, summarize, to_datatree
-from experiments.inference.memory import check_bytes
+from experiments.inference import predict, saved, summarize, to_datatree
 from experiments.inference.sampling import Chunk
 from experiments.inference.settings import check_count
 from experiments.inference.summary import Summary
 from experiments.inference.warmup_state import WarmupSettings
-from experiments.programs import loading, sampler, store
+from experiments.programs import loading, sampler, sizes, store
 from experiments.programs.kept import Kept
 from experiments.programs.plots import PREDICTED, plots
+from experiments.records import identity as identities
 from experiments.records import jsonlines
 from experiments.records.metrics import MetricWriter, metric_writer
 from experiments.records.progress import progress
 from experiments.records.run_dir import CheckFailed
+from experiments.training.interrupts import deferred
 
 MOST_PREDICTED = 2_000_000  # observations for which predictions are plotted
 
@@ -43,6 +44,7 @@ def sample(
     num_draws: int = 1000,
     target_accept: float = 0.8,
     metric: str = "diagonal",
+    pooled: bool | None = None,
     step_size: float | None = None,
     max_depth: int = 10,
     dtype: str = "float64",
@@ -58,6 +60,7 @@ def sample(
       observed variables.
     num_warmup: draws of each chain that adapt step size and metric, and are not kept.
     metric: "diagonal", "dense" or "gradient": see `inference.sample_nuts`.
+    pooled: whether all chains share one metric; None: from 8 chains on.
     step_size: where the adaptation begins, or without warm-up the one to use.
     init: a file like that of the data with values of latent variables, where all chains
       start, or one value a chain.  Otherwise chains start at uniform(-2, 2) on the
@@ -71,10 +74,18 @@ def sample(
     summary.csv, summary.txt and summary.json; metrics.jsonl and TensorBoard's events,
     with plots in media/.  At no time are all draws in memory.
 
-    Returns the facts in summary.json.  Raises ValueError for arguments that do not fit,
-    as `loading.load` does, and for draws of something else to resume from; and
-    CheckFailed, when all is written, for draws that are not to be used as they are:
-    see `Summary.failures`.
+    The chains are split over the processes in order.  Process N writes the chunks and
+    metrics of its own to the subfolder processN; process 0 waits for all of them, and
+    writes what is of all chains.
+
+    SIGINT and SIGTERM end the run once the draws that all chains have are saved, within
+    seconds, also while XLA compiles.
+
+    Returns the facts in summary.json, and {} in other processes than 0.  Raises
+    ValueError for arguments that do not fit, as `loading.load` does, and for draws of
+    something else to resume from; CheckFailed, when all is written, for draws that are
+    not to be used as they are: see `Summary.failures`; and TimeoutError for a process
+    that does not finish.
     """
     settings = sampler.Settings(
         num_chains=num_chains,
@@ -84,9 +95,11 @@ def sample(
             num_warmup=num_warmup,
             target_accept=target_accept,
             metric=metric,
+            pooled=pooled,
             step_size=step_size,
             max_depth=max_depth,
         ),
+        process=processes.current(),
     )
     sampler.check(settings)
     check_count("chunk_size", chunk_size)
@@ -95,30 +108,53 @@ def sample(
     identity = {**digests._asdict(), **settings.identity(), "dtype": dtype}
     start = None if init is None else named_arrays(init)
     chunk_size = min(chunk_size, max(num_draws, num_warmup))
-    _check_sizes(posterior, settings, chunk_size, run_dir)
-    kept = Kept(num_chains, posterior.dim)
+    folder = processes.folder_of(run_dir, settings.process.index)
+    chunks = store.folder_of(folder)
+    kept = Kept(settings.share[1], posterior.dim)
     done = sampler.Progress()
     if resume:
-        store.check_resumed(run_dir, identity)
-        done = _progress(run_dir, kept)
+        has_draws = any(saved.chunk_paths(chunks))
+        identities.check(chunks, identity, has_draws=has_draws)
+        done = _progress(folder, kept)
         if done.num_done > num_draws:
             raise ValueError(
                 f"num_draws: given {num_draws}, {run_dir.name} already holds "
                 f"{done.num_done}"
             )
+    sizes.check(posterior, settings, chunk_size, run_dir, num_done=done.num_done)
     if dry_run:
         sampler.check_start(posterior, settings, start, data or "data")
         return {}
-    run = sampler.chunks(posterior, settings, start, chunk_size, done=done)
-    began = time.perf_counter()
-    first = next(run, None)  # before the folder has anything: no chain may start
+    with deferred() as signals:
+        run = sampler.chunks(
+            posterior,
+            settings,
+            start,
+            chunk_size,
+            done=done,
+            should_stop=lambda: signals.received,
+        )
+        began = time.perf_counter()
+        first = next(run, None)  # before the folder has anything: no chain may start
+        build_seconds = time.perf_counter() - began
+        if not signals.received or first is not None:
+            identities.write(chunks, identity)
+            with metric_writer(folder) as event:
+                event("build", done.num_done, first_chunk_seconds=build_seconds)
+                if first is not None:
+                    parts = itertools.chain([first], run)
+                    _draw(folder, parts, settings, kept, event, done)
+    # Here a signal that came is delivered.
+    if settings.process.index:
+        return {}
+    folders = _wait_for_all(run_dir, settings, time.perf_counter() - began)
+    tree = _first_tree(folders, posterior, settings)
+    summary = _judge(run_dir, folders, posterior, settings, tree)
     with metric_writer(run_dir) as event:
-        event("build", done.num_done, first_chunk_seconds=time.perf_counter() - began)
-        store.begin(run_dir, identity)
-        if first is not None:
-            _draw(run_dir, itertools.chain([first], run), settings, kept, event, done)
-        tree = _first_tree(run_dir, posterior, settings)
-        summary = _judge(run_dir, posterior, settings, tree)
+        if len(folders) > 1:
+            kept = Kept(num_chains, posterior.dim)
+            for chunk in store.chunks(folders):
+                kept.add(chunk)
         _plot(posterior, settings, kept, tree, summary, event)
     facts = {
         **summary.run,
@@ -143,36 +179,18 @@ def _load(
     return loading.load(program, data, dtype=dtype)
 
 
-def _check_sizes(
-    posterior: ppl.Posterior, settings: sampler.Settings, chunk_size: int, run_dir: Path
-) -> None:
-    """Raises ValueError, with the bytes, for more than the memory or the disk holds."""
-    per_draw = 8 * (posterior.dim + 8)
-    arrays = 64 + (posterior.dim if settings.warmup.metric == "dense" else 0)
-    in_memory = settings.num_chains * per_draw * (2 * chunk_size + arrays)
-    check_bytes("num_chains", settings.num_chains, in_memory)
-    on_disk = 2 * per_draw * settings.num_chains * settings.num_draws
-    existing = next(path for path in (run_dir, *run_dir.parents) if path.exists())
-    free = shutil.disk_usage(existing).free
-    if on_disk > free:
-        raise ValueError(
-            f"num_draws: given {settings.num_draws}, wanted less: {on_disk:,} bytes of "
-            f"draws at least, and {free:,} are free where the run folder is"
-        )
-
-
-def _progress(run_dir: Path, kept: Kept) -> sampler.Progress:
+def _progress(folder: Path, kept: Kept) -> sampler.Progress:
     """Where the run in the folder is; what it drew is added to `kept`."""
     num_done, position = 0, None
-    for chunk in store.chunks(run_dir):
+    for chunk in saved.chunks(store.folder_of(folder), pass_over_last=True):
         kept.add(chunk)
         num_done += chunk.depth.shape[1]
         position = chunk.draws[:, -1]
-    return sampler.Progress(store.load_warmup(run_dir), num_done, position)
+    return sampler.Progress(store.load_warmup(folder), num_done, position)
 
 
 def _draw(
-    run_dir: Path,
+    folder: Path,
     run: Iterator[Chunk],
     settings: sampler.Settings,
     kept: Kept,
@@ -196,7 +214,7 @@ def _draw(
             made += num
             told: dict[str, Any] = {}
             if warming or not num_done:
-                store.save_warmup(run_dir, chunk.warmup_state)
+                store.save_warmup(folder, chunk.warmup_state)
             if warming:
                 num_warmed += num
                 told = {
@@ -204,7 +222,7 @@ def _draw(
                     "step_size": float(np.median(chunk.warmup_state.step.value)),
                 }
             else:
-                store.save(run_dir, num_done, samples)
+                store.save(folder, num_done, samples)
                 kept.add(samples)
                 num_done += num
                 divergences += int(samples.diverged.sum())
@@ -230,16 +248,41 @@ def _draw(
             before = time.perf_counter()
 
 
+def _wait_for_all(
+    run_dir: Path, settings: sampler.Settings, own_seconds: float
+) -> list[Path]:
+    """The folders of all processes, once each has all its draws.
+
+    Raises TimeoutError for one that is far behind this process.
+    """
+    patience = processes.patience_seconds(own_seconds)
+    deadline = time.monotonic() + patience
+    count = settings.process.count
+    folders = [processes.folder_of(run_dir, index) for index in range(count)]
+    for index, folder in enumerate(folders):
+        while (num := store.num_saved(folder)) < settings.num_draws:
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    f"process {index}: not done {patience:g} s after process 0; "
+                    f"{folder.name} holds {num} draws of each chain"
+                )
+            time.sleep(0.5)
+    return folders
+
+
 def _first_tree(
-    run_dir: Path, posterior: ppl.Posterior, settings: sampler.Settings
+    folders: Sequence[Path], posterior: ppl.Posterior, settings: sampler.Settings
 ) -> xr.DataTree:
     """The DataTree of the first chunk, with all groups."""
-    state = store.load_warmup(run_dir)
-    if state is None:
-        raise ValueError(f"{run_dir.name}: given no warm-up in chunks/, wanted one")
-    found = sampler.found(settings, state)
+    states = []
+    for folder in folders:
+        state = store.load_warmup(folder)
+        if state is None:
+            raise ValueError(f"{folder.name}: given no warm-up in chunks/, wanted one")
+        states.append(state)
+    found = sampler.found(settings, states)
     return to_datatree(
-        next(store.chunks(run_dir)),
+        next(store.chunks(folders)),
         posterior,
         step_size=found.step_size,
         max_depth=settings.warmup.max_depth,
@@ -250,6 +293,7 @@ def _first_tree(
 
 def _judge(
     run_dir: Path,
+    folders: Sequence[Path],
     posterior: ppl.Posterior,
     settings: sampler.Settings,
     tree: xr.DataTree,
@@ -257,6 +301,7 @@ def _judge(
     """Writes draws.nc, summary.csv and summary.txt, and returns the summary."""
     path = store.write_netcdf(
         run_dir,
+        folders,
         posterior,
         tree,
         step_size=_step_size(tree),

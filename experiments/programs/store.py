@@ -1,9 +1,7 @@
 """The draws of a run on disk: chunks as they come, then one netCDF file."""
 
-import json
 import os
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,85 +9,54 @@ import h5netcdf
 import numpy as np
 import xarray as xr
 
-from experiments.inference import Samples
+from experiments.inference import Samples, saved
 from experiments.inference.metric import Moments
 from experiments.inference.results import Constrained, group, sample_stats
+from experiments.inference.samples import concatenate
 from experiments.inference.step_size import StepSize
 from experiments.inference.warmup_state import WarmupState
-from experiments.records import jsonlines
 
 NETCDF = "draws.nc"
 _CHUNKS = "chunks"  # unconstrained draws and statistics: what --resume goes on from
-_IDENTITY = "identity.json"
 _WARMUP = "warmup.npz"
 _NESTED: dict[str, Any] = {"step": StepSize, "moments": Moments}  # of WarmupState
-_DAMAGED = (OSError, ValueError, EOFError, TypeError, KeyError, zipfile.BadZipFile)
 
 
-def begin(run_dir: Path, identity: Mapping[str, Any]) -> None:
-    """Makes the folder of chunks; `identity` says of which posterior they are."""
-    folder = run_dir / _CHUNKS
-    folder.mkdir(exist_ok=True)
-    jsonlines.write_text(folder / _IDENTITY, jsonlines.dumps(identity, indent=2) + "\n")
+def folder_of(folder: Path) -> Path:
+    """The folder of chunks in that of a run, or of one of its processes."""
+    return folder / _CHUNKS
 
 
-def check_resumed(run_dir: Path, identity: Mapping[str, Any]) -> None:
-    """Raises ValueError, with the differences, for the chunks of another posterior."""
-    path = run_dir / _CHUNKS / _IDENTITY
-    if not path.is_file():
-        if any(chunk_paths(run_dir)):
-            raise ValueError(f"resume: {path} is gone: of what are the draws?")
-        return
-    try:
-        before = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"resume: {path} is damaged: {error}") from error
-    differences = [
-        f"{name} is {identity.get(name)!r}, was {before.get(name)!r}"
-        for name in sorted({*before, *identity})
-        if before.get(name) != identity.get(name)
-    ]
-    if differences:
-        raise ValueError(
-            f"resume: {run_dir.name} holds draws of another posterior or sampler: "
-            + "; ".join(differences)
-        )
-
-
-def save(run_dir: Path, first: int, chunk: Samples) -> None:
+def save(folder: Path, first: int, chunk: Samples) -> None:
     """Writes the chunk whose first draw has number `first`, whole or not at all."""
-    _write(run_dir / _CHUNKS / f"{first:09d}.npz", chunk._asdict())
+    saved.write(folder / _CHUNKS / f"{first:09d}.npz", chunk._asdict())
 
 
-def chunk_paths(run_dir: Path) -> list[Path]:
-    """The chunks of a run, in order."""
-    return sorted((run_dir / _CHUNKS).glob("[0-9]*.npz"))
-
-
-def save_warmup(run_dir: Path, state: WarmupState) -> None:
+def save_warmup(folder: Path, state: WarmupState) -> None:
     """Writes all that a warm-up carries on, and keeps what was there before it."""
     arrays: dict[str, Any] = {}
     for name, value in state._asdict().items():
         parts = value._asdict() if name in _NESTED else {"": value}
         arrays |= {f"{name}.{part}": array for part, array in parts.items()}
-    path = run_dir / _CHUNKS / _WARMUP
+    path = folder / _CHUNKS / _WARMUP
     if path.exists():
         path.replace(path.with_suffix(".before"))
-    _write(path, arrays)
+    saved.write(path, arrays)
 
 
-def load_warmup(run_dir: Path) -> WarmupState | None:
+def load_warmup(folder: Path) -> WarmupState | None:
     """What a warm-up carries on; None where there is none.
 
-    A damaged file is passed over for the one before it, and a line says so.
+    A damaged file is passed over for the one before it, and that for the beginning: a
+    line says so.  What follows makes the same draws again.
     """
-    path = run_dir / _CHUNKS / _WARMUP
-    damaged = None
-    for place in (path, path.with_suffix(".before")):
+    path = folder / _CHUNKS / _WARMUP
+    before = path.with_suffix(".before")
+    for place, follows in ((path, f"{before.name}"), (before, "the beginning")):
         if not place.exists():
             continue
         try:
-            arrays = _read(place)
+            arrays = saved.read(place)
             fields: dict[str, Any] = {}
             for name in WarmupState._fields:
                 own = {
@@ -98,35 +65,56 @@ def load_warmup(run_dir: Path) -> WarmupState | None:
                     if key.partition(".")[0] == name
                 }
                 fields[name] = _NESTED[name](**own) if name in _NESTED else own[""]
-        except _DAMAGED as error:
-            damaged = ValueError(f"{place.name}: damaged warm-up: {error}")
-            print(f"{damaged}; going on from the one before it, if any", flush=True)
+        except saved.DAMAGED as error:
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            print(
+                f"{place.name}: damaged warm-up: {text}; going on from {follows}",
+                flush=True,
+            )
             continue
         return WarmupState(**fields)
-    if damaged is not None:
-        raise damaged
     return None
 
 
-def chunks(run_dir: Path) -> Iterator[Samples]:
-    """The chunks of a run, in order, one in memory at a time.
+def chunks(folders: Sequence[Path]) -> Iterator[Samples]:
+    """The chunks of a run's processes, each with the draws of all chains, in order.
 
-    Raises ValueError for one that is damaged, and for one that is missing.
+    folders: of each process, in the order of their chains.
+
+    Raises `saved.Damaged` for a chunk that is damaged, and for one that is missing.
     """
-    done = 0
-    for path in chunk_paths(run_dir):
-        try:
-            chunk = Samples(**_read(path))
-        except _DAMAGED as error:
-            raise ValueError(f"{path.name}: damaged chunk of draws: {error}") from error
-        if int(path.stem) != done:
-            raise ValueError(f"{path.name}: no chunk of draws from {done} on before it")
-        done += chunk.draws.shape[1]
-        yield chunk
+    if len(folders) == 1:
+        yield from saved.chunks(folders[0] / _CHUNKS)
+        return
+    runs = [saved.chunks(folder / _CHUNKS) for folder in folders]
+    held: list[Samples | None] = [None] * len(runs)
+    while True:
+        for i, run in enumerate(runs):
+            if held[i] is None or held[i].depth.shape[1] == 0:
+                held[i] = next(run, None)
+        parts = [part for part in held if part is not None]
+        if len(parts) < len(runs):
+            return
+        num = min(part.depth.shape[1] for part in parts)
+        yield concatenate([_some(part, slice(num)) for part in parts], axis=0)
+        held = [_some(part, slice(num, None)) for part in parts]
+
+
+def _some(samples: Samples, draws: slice) -> Samples:
+    return Samples(*(part[:, draws] for part in samples))
+
+
+def num_saved(folder: Path) -> int:
+    """The draws of each chain in the folder of a process, by its last chunk."""
+    paths = saved.chunk_paths(folder / _CHUNKS)
+    if not paths:
+        return 0
+    return int(paths[-1].stem) + saved.read(paths[-1])["depth"].shape[1]
 
 
 def write_netcdf(
     run_dir: Path,
+    folders: Sequence[Path],
     posterior: Any,
     first_tree: xr.DataTree,
     *,
@@ -135,6 +123,7 @@ def write_netcdf(
 ) -> Path:
     """Writes draws.nc from the chunks, one at a time, whole or not at all.
 
+    folders: of the run's processes, as of `chunks`.
     first_tree: the DataTree of the first chunk, with all other groups.
     """
     partial = run_dir / f".{NETCDF}.tmp"
@@ -148,7 +137,7 @@ def write_netcdf(
         constrained = None
         with h5netcdf.File(partial, "a") as file:
             done = 0
-            for chunk in chunks(run_dir):
+            for chunk in chunks(folders):
                 num = chunk.draws.shape[1]
                 if done:  # the first is there
                     if constrained is None:
@@ -179,22 +168,3 @@ def _append(file_group: Any, values: xr.Dataset, done: int) -> None:
         stored = file_group.variables[name]
         array = value.transpose("chain", "draw", ...).values
         stored[:, done : done + num] = array.astype(stored.dtype)
-
-
-def _write(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Writes the arrays whole or not at all; a full disk gets its last space back."""
-    partial = path.with_suffix(".tmp")
-    try:
-        with open(partial, "wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    with open(path, "rb") as file, np.load(file, allow_pickle=False) as parts:
-        return dict(parts)

@@ -105,6 +105,12 @@ def read_seed(path: Path) -> int | None:
     return seed if type(seed) is int else None
 
 
+def read_code(path: Path) -> int | None:
+    """The exit code of the run in `path`; None for one that has not ended."""
+    code = (_run_json(path) or {}).get("exit_code")
+    return code if type(code) is int else None
+
+
 def num_attempts(path: Path) -> int:
     """How many earlier attempts the run in `path` has had."""
     return len(list((path / ATTEMPTS).glob("*/run.json")))
@@ -142,12 +148,23 @@ def claim(path: Path, *, overwrite: bool, resume: bool = False) -> Iterator[Path
 
 
 def write_run(path: Path, **fields: Any) -> None:
-    """Writes run.json whole.  Raises ValueError for a status that is not known."""
+    """Writes run.json whole.  Raises ValueError for a status that is not known.
+
+    Where a full disk has no room for a new file, the old one's is written over, without
+    a traceback.
+    """
     status = fields.get("status")
     if status not in STATUSES:
         raise ValueError(f"status: given {status!r}, wanted one of {STATUSES}")
-    text = jsonlines.dumps({"schema": SCHEMA, **fields}, indent=2)
-    jsonlines.write_text(path / "run.json", text + "\n")
+    record = {"schema": SCHEMA, **fields}
+    try:
+        text = jsonlines.dumps(record, indent=2) + "\n"
+        jsonlines.write_text(path / "run.json", text)
+    except OSError:
+        short = {**record, "traceback": None} if record.get("traceback") else record
+        with open(path / "run.json", "r+b") as file:
+            file.write(jsonlines.dumps(short, indent=2).encode() + b"\n")
+            file.truncate()
 
 
 def close(path: Path, *, status: str, exit_code: int, reason: str) -> None:

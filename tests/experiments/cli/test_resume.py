@@ -67,6 +67,17 @@ def test_a_failed_run_goes_on_in_its_folder_with_its_seed(place):
     assert first != (place / "run/provenance.json").read_text()
 
 
+def test_a_finished_run_is_left_as_it_is_unless_its_settings_differ(place):
+    once = "--gin_param=toy.count.until=1"
+    assert ran(place, "--workdir=run", once)[0] == 0
+    before = {p: p.read_bytes() for p in (place / "run").rglob("*") if p.is_file()}
+    code, err = ran(place, "--workdir=run", once, "--resume")
+    assert code == 0 and "is finished: nothing to continue" in err
+    assert before == {p: p.read_bytes() for p in before}
+    assert {p for p in (place / "run").rglob("*") if p.is_file()} == {*before}
+    assert ran(place, "--workdir=run", "--resume")[0] == 0  # until=2: goes on
+
+
 def test_the_config_may_differ_and_each_attempt_keeps_its_own(place):
     assert ran(place, "--workdir=run")[0] == 1
     param = "--gin_param=toy.count.until=5"

@@ -5,6 +5,7 @@ How the draws are divided, buffered or interrupted never shows in them.
 
 import dataclasses
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -291,24 +292,23 @@ def test_draws_do_not_depend_on_how_long_a_call_takes(monkeypatch, kernel, drawn
     assert_same(found, drawn)
 
 
-def streamed(kernel, chunk_size, num_draws=NUM, **options):
+def streamed(kernel, chunk_size, num_draws=NUM, step_size=STEP_SIZE, **fields):
     """The parts that `stream` yields."""
     chains = kernel.num_chains
     state, _, _ = run(
         kernel, unknown(START[:chains]), step=constant_step(0.0, chains), max_depth=1
     )
-    return kernel.stream(
+    return dataclasses.replace(kernel, **fields).stream(
         state,
         first_draw=0,
         num_draws=num_draws,
-        step=constant_step(STEP_SIZE, chains),
+        step=constant_step(step_size, chains),
         scale=np.ones((chains, 3)),
         max_depth=5,
         adapting=False,
         target_accept=0.8,
         seed=tf.constant([3, 5]),
         chunk_size=chunk_size,
-        **options,
     )
 
 
@@ -370,6 +370,46 @@ def test_a_run_stopped_between_chunks_yields_no_more(kernel, drawn):
         np.testing.assert_array_equal(
             whole, getattr(drawn, name)[:, : whole.shape[1]], err_msg=name
         )
+
+
+def test_a_run_is_stopped_while_a_call_does_not_end(monkeypatch, kernel):
+    """As the first call does not while XLA compiles."""
+    monkeypatch.setattr(kernels, "STOP_SECONDS", 0.05)
+    ends, begun = threading.Event(), threading.Event()
+
+    def endless(loop, setting, numbers):
+        begun.set()
+        assert ends.wait(60)
+        return kernel.transitions(loop, setting, numbers)
+
+    fields = {"transitions": endless, "should_stop": begun.is_set}
+    try:
+        assert list(streamed(kernel, 10, **fields)) == []
+        with pytest.raises(kernels.Stopped):
+            draws_of(dataclasses.replace(kernel, **fields))
+    finally:
+        ends.set()
+
+
+def test_chains_run_ahead_of_a_slow_one_no_further_than_the_memory_is_for(
+    monkeypatch, kernel
+):
+    step_size = np.array([0.05, 1.0, 1.0, 1.0])  # one chain takes many leapfrogs
+    free = list(streamed(kernel, 2, 40, step_size))
+    sizes = []
+    collect = kernels.TileRun._collect
+
+    def measured(self, loop):
+        loop = collect(self, loop)
+        sizes.append(int(self._counts.max()) - self._start)
+        return loop
+
+    monkeypatch.setattr(kernels.TileRun, "_collect", measured)
+    monkeypatch.setattr(kernels.tile_run, "AHEAD_BYTES", 1)
+    bound = list(streamed(kernel, 2, 40, step_size))
+    assert max(sizes) <= 4  # a chunk, and as many ahead
+    for (draws, _, _), (before, _, _) in zip(bound, free, strict=True):
+        assert_same(draws, before)
 
 
 def test_an_error_of_the_density_ends_the_run():

@@ -1,5 +1,6 @@
 """The NUTS experiment: its density, what the language adds, and its run folder."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -14,7 +15,7 @@ from experiments.cluster import processes
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings, Samples
 from experiments.inference.samples import concatenate
-from experiments.nuts import experiment, posterior
+from experiments.nuts import posterior
 from experiments.nuts.experiment import sample
 
 
@@ -151,7 +152,7 @@ def read_draws(run_dir):
 
 
 def test_every_chunk_is_a_file_named_by_its_first_draw(run_dir):
-    names = sorted(path.name for path in (run_dir / "draws").iterdir())
+    names = sorted(path.name for path in (run_dir / "draws").glob("*.npz"))
     assert read_draws(run_dir).shape == (3, 7, 6)
     assert names == ["000000.npz", "000003.npz", "000006.npz"]
 
@@ -217,7 +218,7 @@ def test_chains_over_processes_draw_as_in_one(
 
 
 def test_a_process_that_does_not_end_is_an_error(problem, tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment, "patience_seconds", lambda own_seconds: 0.3)
+    monkeypatch.setattr(processes, "patience_seconds", lambda own_seconds: 0.3)
     process(monkeypatch, 0, 2)
     two = SamplerSettings(step_size=0.05, max_depth=2, num_results=1, num_chains=2)
     with pytest.raises(TimeoutError, match="process 1: not done 0.3 s after process 0"):
@@ -239,18 +240,20 @@ def test_a_stopped_run_goes_on_with_the_draws_it_would_have_made(
     run_dir, problem, settings, tmp_path
 ):
     (tmp_path / "draws").mkdir()
+    shutil.copy(run_dir / "draws" / "identity.json", tmp_path / "draws")
     kept = shutil.copy(run_dir / "draws" / "000000.npz", tmp_path / "draws")
     before = Path(kept).read_bytes()
     told = dict(run_dir=tmp_path, seed=5, problem=problem, chunk_size=7, resume=True)
     for name, given, message in (
         ("num_results", 2, "num_results: given 2, .* already holds 3"),
         ("num_chains", 4, "holds draws of 3 chains of 6 .* wanted 4 of 6"),
+        ("step_size", 0.07, "another posterior or sampler: step_size is 0.07, was"),
     ):
         other = SamplerSettings(**vars(settings) | {name: given})
         with pytest.raises(ValueError, match=message):
             sample(settings=other, **told)
     summary = sample(settings=settings, **told)
-    names = sorted(path.name for path in (tmp_path / "draws").iterdir())
+    names = sorted(path.name for path in (tmp_path / "draws").glob("*.npz"))
     assert names == ["000000.npz", "000003.npz"]
     assert Path(kept).read_bytes() == before
     np.testing.assert_allclose(
@@ -287,3 +290,18 @@ def test_a_cores_cache_is_read_from_the_system(monkeypatch, tmp_path):
 def test_a_wrong_number_of_devices_is_an_error(problem, num_devices):
     with pytest.raises(ValueError, match=f"num_devices: given {num_devices!r}, wanted"):
         posterior.split_rows(problem, num_devices=num_devices)
+
+
+def test_draws_of_other_data_are_not_continued(run_dir, problem, settings, tmp_path):
+    folder = shutil.copytree(run_dir, tmp_path / "run")
+    other = dataclasses.replace(problem, labels=1 - problem.labels)
+    with pytest.raises(ValueError, match="data_sha256 is .*, was"):
+        sample(
+            run_dir=folder,
+            seed=5,
+            problem=other,
+            settings=settings,
+            chunk_size=3,
+            resume=True,
+            dry_run=True,
+        )

@@ -95,6 +95,11 @@ def test_a_file_is_imported_once_and_again_when_it_changes(models):
         ),
         (
             "line",
+            {"x": [1, 2], "y": [1, 2], "rows": 2},
+            r"d.json: given \['rows'\], wanted .*leave out of the data or make a par",
+        ),
+        (
+            "line",
             {"y": [1, 2]},
             r"d.json: given \['y'\], wanted \['x'\] too, which",
         ),
@@ -105,7 +110,11 @@ def test_a_file_is_imported_once_and_again_when_it_changes(models):
         ("discrete", {"x": 1, "y": 2}, "discrete: Poisson.*observe it or sum it out"),
         ("misshapen", {"x": 1, "y": 2}, "misshapen: AttributeError: .*, line 23$"),
         ("lines", {"x": 1}, "no function 'lines' of models.py; did you mean 'line'"),
-        ("number", {"x": 1}, "given a int 'number' of models.py, wanted one of"),
+        (
+            "number",
+            {"x": 1},
+            "'number' of models.py, which is of type int, wanted one of",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named_in_one_line(models, name, data, message):
@@ -123,6 +132,7 @@ def test_a_factor_is_data_enough(models):
     [
         ("models.py", "given 'models.py', wanted FILE.py:FUNCTION"),
         ("absent.py:f", "there is no file absent.py"),
+        ("/absent/models:f", "there is no file /absent/models"),
         ("absent_package.models:f", "does not import: ModuleNotFoundError"),
         ("broken.py:f", "broken.py does not import: SyntaxError: .*line 2"),
         ("lacks.py:f", "lacks.py does not import: ModuleNotFoundError: .*nosuch"),

@@ -52,7 +52,7 @@ def finished(files, tmp_path_factory):
 
 
 def draws_of(folder):
-    return np.concatenate([chunk.draws for chunk in store.chunks(folder)], axis=1)
+    return np.concatenate([chunk.draws for chunk in store.chunks([folder])], axis=1)
 
 
 def test_a_run_leaves_draws_summary_plots_and_curves(finished):

@@ -1,14 +1,18 @@
 """Chunks of draws become one netCDF file, whatever their sizes."""
 
+import errno
+
 import numpy as np
 import pytest
 import xarray as xr
 
 import ppl_core as ppl
 from experiments import inference
-from experiments.inference.samples import Samples
+from experiments.inference.samples import Samples, concatenate
+from experiments.inference.saved import chunks
 from experiments.programs import store
 from experiments.programs.kept import Kept
+from experiments.records import identity
 
 
 def model():
@@ -38,7 +42,7 @@ def part(samples, first, last):
 @pytest.fixture
 def saved(tmp_path):
     samples = made(50)
-    store.begin(tmp_path, {"seed": 1})
+    identity.write(store.folder_of(tmp_path), {"seed": 1})
     for first in range(0, 50, 20):
         store.save(tmp_path, first, part(samples, first, first + 20))
     return tmp_path, samples
@@ -49,33 +53,60 @@ def test_the_file_equals_the_draws_at_once(saved):
     posterior = ppl.posterior(model)
     options = {"step_size": 0.3, "max_depth": 5}
     tree = inference.to_datatree(part(samples, 0, 20), posterior, **options)
-    path = store.write_netcdf(run_dir, posterior, tree, **options)
+    path = store.write_netcdf(run_dir, [run_dir], posterior, tree, **options)
     wanted = inference.to_datatree(samples, posterior, **options)
     with xr.open_datatree(path, engine="h5netcdf") as found:
         xr.testing.assert_identical(found.load(), wanted)
     assert sorted(p.name for p in run_dir.iterdir()) == ["chunks", "draws.nc"]
 
 
-def test_other_draws_are_not_resumed(saved):
-    run_dir, _ = saved
-    store.check_resumed(run_dir, {"seed": 1})
-    with pytest.raises(ValueError, match="another posterior or sampler: seed is 2"):
-        store.check_resumed(run_dir, {"seed": 2})
-    (run_dir / "chunks/identity.json").unlink()
-    with pytest.raises(ValueError, match="identity.json is gone"):
-        store.check_resumed(run_dir, {"seed": 1})
+def test_draws_of_several_processes_are_joined_whatever_their_chunks(tmp_path):
+    samples = made(50)
+    folders = [tmp_path, tmp_path / "process1"]
+    for folder, chains, size in zip(folders, ([0], [1, 2]), (20, 50), strict=True):
+        identity.write(store.folder_of(folder), {"seed": 1})
+        own = Samples(*(array[chains] for array in samples))
+        for first in range(0, 50, size):
+            store.save(folder, first, part(own, first, first + size))
+    assert [store.num_saved(folder) for folder in folders] == [50, 50]
+    found = concatenate([*store.chunks(folders)], axis=1)
+    for name, one, wanted in zip(Samples._fields, found, samples, strict=True):
+        np.testing.assert_array_equal(one, wanted, err_msg=name)
 
 
-def test_damaged_and_missing_chunks_are_named(saved):
-    run_dir, _ = saved
-    path = run_dir / "chunks/000000020.npz"
-    content = path.read_bytes()
-    path.write_bytes(content[:-100])
+def test_damaged_and_missing_chunks_are_named(saved, capsys):
+    run_dir, samples = saved
+    folder = store.folder_of(run_dir)
+    last = folder / "000000040.npz"
+    last.write_bytes(last.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="000000040.npz: damaged chunk of draws"):
+        list(store.chunks([run_dir]))
+    kept = concatenate([*chunks(folder, pass_over_last=True)], axis=1)
+    np.testing.assert_array_equal(kept.draws, samples.draws[:, :40])
+    assert "going on from draw 40" in capsys.readouterr().out
+    path = folder / "000000020.npz"
+    path.write_bytes(b"")
     with pytest.raises(ValueError, match="000000020.npz: damaged chunk"):
-        list(store.chunks(run_dir))
+        list(chunks(folder, pass_over_last=True))
     path.unlink()
     with pytest.raises(ValueError, match="000000040.npz: no chunk of draws from 20 on"):
-        list(store.chunks(run_dir))
+        list(store.chunks([run_dir]))
+
+
+def test_a_full_disk_keeps_what_was_saved_and_frees_what_was_half_written(
+    saved, monkeypatch
+):
+    run_dir, samples = saved
+
+    def full(file, **arrays):
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    before = {path: path.read_bytes() for path in run_dir.rglob("*.*")}
+    with pytest.raises(OSError, match="No space left"):
+        store.save(run_dir, 50, part(samples, 0, 10))
+    assert {path: path.read_bytes() for path in run_dir.rglob("*.*")} == before
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])

@@ -1,8 +1,10 @@
+import errno
 import json
+import os
 
 import pytest
 
-from experiments.records import run_dir
+from experiments.records import jsonlines, run_dir
 
 
 def test_a_claim_makes_the_folder_and_its_parents(tmp_path):
@@ -112,3 +114,18 @@ def test_resuming_touches_no_folder_that_holds_something_else(tmp_path):
         with run_dir.claim(tmp_path, overwrite=False, resume=True):
             pass
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_full_disk_does_not_leave_a_run_running(tmp_path, monkeypatch):
+    run_dir.write_run(tmp_path, status="running", seed=3, reason="", traceback=None)
+
+    def full(path, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(jsonlines, "write_text", full)
+    run_dir.write_run(
+        tmp_path, status="failed", seed=3, reason="full", traceback="long " * 1000
+    )
+    told = json.loads((tmp_path / "run.json").read_text())
+    assert told["status"] == "failed" and told["reason"] == "full"
+    assert told["seed"] == 3 and told["traceback"] is None
