@@ -69,15 +69,15 @@ def _finding(by_chains: Mapping[int, Table]) -> str:
     sentences = []
     for chains, table in by_chains.items():
         told = [
-            f"{tables.number(mean.median)} times {LABELS.get(system, system)}'s"
+            f"{tables.number(mean.median)}x {LABELS.get(system, system)}"
             for system in rows.systems_of(table)
             if system != OURS
             and (mean := _ratios(table, system, rows.ess_per_second)) is not None
         ]
         if told:
             sentences.append(
-                f"With {chains} chains, ours gives in a second of sampling "
-                f"{', '.join(told)} effective draws."
+                f"Effective draws per second of sampling with {chains} chains, as a "
+                f"geometric mean over posteriors: ours is {', '.join(told)}."
             )
     return " ".join(sentences)
 

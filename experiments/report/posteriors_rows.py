@@ -16,7 +16,7 @@ LABELS = {
     "nutpie": "nutpie",
     "numpyro": "NumPyro",
     "blackjax": "BlackJAX",
-    "tfp_windowed": "TFP, windowed",
+    "tfp_windowed": "TFP windowed",
 }
 
 NO_TIME = "no time left"  # how the reason begins of a run that did not begin

@@ -169,7 +169,7 @@ def test_chains_have_tables_of_their_own(bench):
     both = [*bench, made("ppl_core", "schools", 64), made("stan", "schools", 64)]
     text = posteriors.markdown(rows.cells(both))
     four, many = text.index("## 4 chains"), text.index("## 64 chains")
-    assert four < many and "With 64 chains" in text[:four]
+    assert four < many and "with 64 chains" in text[:four]
     assert "cold start" in text[four:many]
     assert "cold start" not in text[many : text.index("## How")]  # ran second
 
