@@ -161,14 +161,19 @@ def _job(
         }
         if time.monotonic() < end:
             # What PyTensor compiled for this posterior, it finds again with another
-            # number of chains, and nothing that it compiled before this run.
-            caches = f"base_compiledir={bench.run_dir / 'pytensor' / model.name}"
+            # number of chains, and nothing older.  XLA finds nothing.
+            folder = bench.run_dir / "pytensor" / model.name
+            environment = {
+                "PYTENSOR_FLAGS": f"base_compiledir={folder}",
+                "PPL_COMPILE_CACHE": "",
+                "JAX_ENABLE_COMPILATION_CACHE": "false",
+            }
             (result,) = harness.run_tasks(
                 bench,
                 f"round{number}-{label}",
                 [task],
                 threads=threads,
-                environment={"PYTENSOR_FLAGS": caches},
+                environment=environment,
             )
         else:
             result = {"status": "skipped", "reason": f"{NO_TIME}: --resume runs it"}
