@@ -290,11 +290,12 @@ def _account(
         diverged=loop.diverged | (diverged & going),
     )
     can_begin = loop.idle & (loop.drawn < setting.num_draws)
-    return _if_any(
+    (loop,) = _if_any(
         full | failed | can_begin,
-        lambda loop: _join(loop, setting, numbers, full, failed),
+        lambda loop: (_join(loop, setting, numbers, full, failed),),
         loop,
     )
+    return loop
 
 
 def _join(
@@ -316,8 +317,13 @@ def _join(
         drawn=drawn,
         step=select(ends & setting.adapting, adapted, loop.step),
     )
-    begins = loop.idle & (drawn < setting.num_draws)
-    loop = _if_any(begins & loop.has_last, _write_log, loop)
+    begins, last = loop.idle & (drawn < setting.num_draws), loop.last
+    log, has_last = _if_any(
+        begins & loop.has_last,
+        lambda log, has_last: _write_log(log, has_last, last),
+        loop.log,
+        loop.has_last,
+    )
 
     draw, momentum = tree.draw, numbers.momentum(drawn)
     start = End(draw.position, momentum, draw.grad)
@@ -333,8 +339,9 @@ def _join(
         start_energy=tf.where(
             begins, _energy(momentum, draw.log_prob), loop.start_energy
         ),
-        last=select(begins, ended, loop.last),
-        has_last=tf.where(begins, drawn > 0, loop.has_last),
+        last=select(begins, ended, last),
+        has_last=tf.where(begins, drawn > 0, has_last),
+        log=log,
     )
     tree, joined = loop.tree, full | begins
     forward = tf.where(joined, numbers.is_forward(drawn, tree.depth), subtree.forward)
@@ -348,38 +355,37 @@ def _join(
     )
 
 
-def _write_log(loop: Loop) -> Loop:
-    """The last transitions of all chains in the log's next row."""
-    log = loop.log
+def _write_log(
+    log: Log, has_last: tf.Tensor, last: Transition
+) -> tuple[Log, tf.Tensor]:
+    """The log with the last transitions of all chains in its next row."""
 
     def put(rows: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
         if value.shape.num_elements() == 0:
             return rows
         return tf.tensor_scatter_nd_update(rows, [[log.rows]], value[tf.newaxis])
 
-    return loop._replace(
-        has_last=tf.zeros_like(loop.has_last),
-        log=Log(
-            rows=log.rows + 1,
-            valid=put(log.valid, loop.has_last),
-            transitions=tf.nest.map_structure(put, log.transitions, loop.last),
-        ),
+    log = Log(
+        rows=log.rows + 1,
+        valid=put(log.valid, has_last),
+        transitions=tf.nest.map_structure(put, log.transitions, last),
     )
+    return log, tf.zeros_like(has_last)
 
 
-def _if_any(needed: tf.Tensor, function: Callable[[Loop], Loop], loop: Loop) -> Loop:
-    """`function(loop)` if any chain needs it.
+def _if_any(needed: tf.Tensor, function: Callable[..., Any], *parts: Any) -> Any:
+    """`function(*parts)` if any chain needs it; else the parts, of the same structure.
 
     It is a loop of one turn or none: XLA writes into a loop's arrays in place, and
     copies those that a conditional hands on.
     """
-    _, loop = tf.while_loop(
+    _, parts = tf.while_loop(
         lambda needed, _: needed,
-        lambda _, loop: (tf.constant(False), function(loop)),
-        (tf.reduce_any(needed), loop),
+        lambda _, parts: (tf.constant(False), function(*parts)),
+        (tf.reduce_any(needed), parts),
         parallel_iterations=1,
     )
-    return loop
+    return parts
 
 
 def _mean_accept(loop: Loop) -> tf.Tensor:

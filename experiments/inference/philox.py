@@ -146,19 +146,21 @@ def uniform(first: tf.Tensor, second: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
 def _tensor_words(counter: Words, key: Any) -> Words:
     c0, c1, c2, c3 = counter
     k0, k1 = key
+    # Made once, since each constant takes time to trace.
+    factors = [tf.constant(factor, tf.uint64) for factor in MULTIPLIERS]
+    weyl = [tf.constant(part, tf.uint32) for part in WEYL]
+    word = tf.constant(32, tf.uint64)
     for _ in range(ROUNDS):
-        high_0, low_0 = _multiply(MULTIPLIERS[0], c0)
-        high_1, low_1 = _multiply(MULTIPLIERS[1], c2)
-        c0, c1, c2, c3 = high_1 ^ c1 ^ k0, low_1, high_0 ^ c3 ^ k1, low_0
-        k0, k1 = k0 + np.uint32(WEYL[0]), k1 + np.uint32(WEYL[1])
+        product_0 = tf.cast(c0, tf.uint64) * factors[0]
+        product_1 = tf.cast(c2, tf.uint64) * factors[1]
+        high_0, high_1 = (
+            tf.cast(tf.bitwise.right_shift(product, word), tf.uint32)
+            for product in (product_0, product_1)
+        )
+        c0, c2 = high_1 ^ c1 ^ k0, high_0 ^ c3 ^ k1
+        c1, c3 = tf.cast(product_1, tf.uint32), tf.cast(product_0, tf.uint32)
+        k0, k1 = k0 + weyl[0], k1 + weyl[1]
     return c0, c1, c2, c3
-
-
-def _multiply(factor: int, word: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The upper and the lower word of a product."""
-    product = tf.cast(word, tf.uint64) * tf.constant(factor, tf.uint64)
-    high = tf.bitwise.right_shift(product, tf.constant(32, tf.uint64))
-    return tf.cast(high, tf.uint32), tf.cast(product, tf.uint32)
 
 
 def _bits(number: tf.Tensor) -> tf.Tensor:
