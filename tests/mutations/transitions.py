@@ -21,7 +21,7 @@ METRIC_IS_LINEAR = (
 )
 NUMBERS = (
     INFERENCE + "test_streams.py::"
-    "test_a_chains_numbers_are_those_of_its_transition_for_all_chains[3-5-False]"
+    "test_a_chains_numbers_are_those_of_its_transition_for_all_chains[3-5]"
 )
 MASS = "tests/ppl_core/test_unconstrained.py::test_the_mass_on_the_real_line_is_one"
 NUTS = "experiments/inference/nuts.py"
@@ -69,8 +69,8 @@ BUGS = (
     Bug(
         "all chains have the random numbers of chain 0",
         "experiments/inference/streams.py",
-        "        [(chains * dim, dim), (chains * max_depth, max_depth)]\n",
-        "        [(0 * chains, dim), (0 * chains, max_depth)]\n",
+        "return philox.consecutive(of_chains, chains * np.int32(num), num)",
+        "return philox.consecutive(of_chains, 0 * chains, num)",
         (NUMBERS,),
     ),
     Bug(
