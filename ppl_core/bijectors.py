@@ -31,14 +31,16 @@ def _sigmoid(y: tf.Tensor) -> tf.Tensor:
     return tf.where(y < left, tf.exp(tf.minimum(y, left)), tf.math.sigmoid(y))
 
 
-class ReciprocalSoftplus(tfb.Bijector):
-    """x = 1 / log(1 + exp(y)), also where the logarithm rounds to 0."""
+class WithoutParameters(tfb.Bijector):
+    """A bijector without parameters.  Subclasses set an event's least dimensions."""
 
-    def __init__(
-        self, validate_args: bool = False, name: str = "reciprocal_softplus"
-    ) -> None:
+    forward_ndims = 0
+    inverse_ndims = 0
+
+    def __init__(self, validate_args: bool = False, name: str | None = None) -> None:
         super().__init__(
-            forward_min_event_ndims=0,
+            forward_min_event_ndims=self.forward_ndims,
+            inverse_min_event_ndims=self.inverse_ndims,
             validate_args=validate_args,
             parameters=dict(validate_args=validate_args, name=name),
             name=name,
@@ -47,6 +49,10 @@ class ReciprocalSoftplus(tfb.Bijector):
     @classmethod
     def _parameter_properties(cls, dtype: tf.DType) -> dict[str, object]:
         return {}
+
+
+class ReciprocalSoftplus(WithoutParameters):
+    """x = 1 / log(1 + exp(y)), also where the logarithm rounds to 0."""
 
     def _forward(self, y: tf.Tensor) -> tf.Tensor:
         return 1.0 / tf.math.softplus(y)
@@ -184,7 +190,7 @@ def _log_parts_after(y: tf.Tensor) -> tf.Tensor:
     return tf.constant(np.log(np.arange(y.shape[-1], 0, -1)), y.dtype)
 
 
-class Direction(tfb.Bijector):
+class Direction(WithoutParameters):
     """From y in R^n onto the sphere: the direction of v = y + (1, 0, ..., 0).
 
     The length of v is a coordinate more than the sphere has.  It gets the density of a
@@ -195,17 +201,8 @@ class Direction(tfb.Bijector):
     Stan's unit_vector is the same without the shift.
     """
 
-    def __init__(self, validate_args: bool = False, name: str = "direction") -> None:
-        super().__init__(
-            forward_min_event_ndims=1,
-            validate_args=validate_args,
-            parameters=dict(validate_args=validate_args, name=name),
-            name=name,
-        )
-
-    @classmethod
-    def _parameter_properties(cls, dtype: tf.DType) -> dict[str, object]:
-        return {}
+    forward_ndims = 1
+    inverse_ndims = 1
 
     def _forward(self, y: tf.Tensor) -> tf.Tensor:
         return tf.math.l2_normalize(_shifted(y), axis=-1, epsilon=0.0)
@@ -225,15 +222,7 @@ class Direction(tfb.Bijector):
 class Angle(Direction):
     """From R^2 onto the angles from -pi to pi, of which those two are the same."""
 
-    def __init__(self, validate_args: bool = False, name: str = "angle") -> None:
-        tfb.Bijector.__init__(
-            self,
-            forward_min_event_ndims=1,
-            inverse_min_event_ndims=0,
-            validate_args=validate_args,
-            parameters=dict(validate_args=validate_args, name=name),
-            name=name,
-        )
+    inverse_ndims = 0
 
     def _forward(self, y: tf.Tensor) -> tf.Tensor:
         v = _shifted(y)

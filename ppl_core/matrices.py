@@ -8,25 +8,14 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from ppl_core import preimages
+from ppl_core.bijectors import WithoutParameters
 
 
-class PositiveDefinite(tfb.Bijector):
+class PositiveDefinite(WithoutParameters):
     """From R^k onto positive definite matrices L L^T, diag(L) by softplus."""
 
-    def __init__(
-        self, validate_args: bool = False, name: str = "positive_definite"
-    ) -> None:
-        super().__init__(
-            forward_min_event_ndims=1,
-            inverse_min_event_ndims=2,
-            validate_args=validate_args,
-            parameters=dict(validate_args=validate_args, name=name),
-            name=name,
-        )
-
-    @classmethod
-    def _parameter_properties(cls, dtype: tf.DType) -> dict[str, object]:
-        return {}
+    forward_ndims = 1
+    inverse_ndims = 2
 
     def factor(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """L, and the logarithm of its diagonal, also where that rounds to 0."""
@@ -67,9 +56,6 @@ class PositiveDefinite(tfb.Bijector):
 
 class Correlation(PositiveDefinite):
     """From R^k onto correlation matrices L L^T, of rows of L with norm one."""
-
-    def __init__(self, validate_args: bool = False, name: str = "correlation") -> None:
-        super().__init__(validate_args, name)
 
     def factor(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """L, and the logarithm of its diagonal."""
