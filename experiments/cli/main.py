@@ -251,16 +251,18 @@ def _run(job: Job) -> int:
     started = time.monotonic()
     error = _call(job)
     code, why, trace = _exit_code(job, error), "", ""
+    command = _resume_command(job)
+    goes_on = f"; to continue: {command}" if command else ""
     if code == INTERRUPTED:
-        command = _resume_command(job)
-        why = f"stopped by {signal.Signals(stop.signum).name}"
-        why += f"; to continue: {command}" if command else ""
+        why = f"stopped by {signal.Signals(stop.signum).name}{goes_on}"
     elif error is not None:
         why = reason(error)
         refused = isinstance(error, ValueError) and raised_by_us(error)
         if refused and run_dir.withdraw(folder):
             raise UsageError(gin_values.mistake(error, job.checked)) from error
-        is_known = isinstance(error, _NotConnected) or is_full_disk(error)
+        is_known = isinstance(error, _NotConnected)
+        if is_full_disk(error):
+            is_known, why = True, why + goes_on
         if code == FAILED and not is_known:
             trace = "".join(traceback.format_exception(error))
     status = {SUCCESS: "done", INTERRUPTED: "interrupted"}.get(code, "failed")

@@ -70,7 +70,9 @@ def reason(error: BaseException) -> str:
 def is_full_disk(error: BaseException | None) -> bool:
     """Whether it says that the disk has no room, or not for this user."""
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return isinstance(error, OSError) and error.errno in full
+    # By its text, since gin raises a copy that has no errno.
+    told = (f"[Errno {number}]" in str(error) for number in full)
+    return isinstance(error, OSError) and any(told)
 
 
 def raised_by_us(error: BaseException) -> bool:
