@@ -16,7 +16,7 @@ from experiments.training.engine import StepSettings
 from experiments.training.loop import LoopSettings
 from tests.programs import REPO, ran, train_command
 
-STEPS = 400
+STEPS, LONGER = 100, 400  # of a run that ends; of one to be stopped on the way
 
 
 def command(model, folder, *more):
@@ -24,7 +24,10 @@ def command(model, folder, *more):
     return train_command(*configs, workdir=folder, more=more)
 
 
-LONGER = f"--gin_param=training.LoopSettings.num_steps={STEPS}"
+def steps(num):
+    return f"--gin_param=training.LoopSettings.num_steps={num}"
+
+
 RARELY = "--gin_param=training.LoopSettings.checkpoint_every=1000"
 
 
@@ -41,18 +44,12 @@ def final(folder, step):
     return checkpoint.load(path, metadata={}).arrays
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("train") / "run"
-    done = ran(command("vector_quantized", folder, LONGER, RARELY))
+def test_the_tiny_autoencoder_leaves_curves_pictures_and_a_summary(tmp_path):
+    folder = tmp_path / "run"
+    done = ran(command("vector_quantized", folder, steps(STEPS), RARELY))
     assert done.returncode == 0, done.stderr
-    return folder, done
-
-
-def test_the_tiny_autoencoder_leaves_curves_pictures_and_a_summary(uninterrupted):
-    folder, done = uninterrupted
     assert told(folder)["status"] == "done"
-    assert "steps: 400 of 400" in done.stderr and "left 0:00:00" in done.stderr
+    assert "steps: 100 of 100" in done.stderr and "left 0:00:00" in done.stderr
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["steps"] == STEPS and "bits_per_dim" in summary["held_out"]
     first, last = events(folder, "held_out")[0], events(folder, "held_out")[-1]
@@ -63,12 +60,11 @@ def test_the_tiny_autoencoder_leaves_curves_pictures_and_a_summary(uninterrupted
 
 
 @pytest.mark.slow
-def test_a_run_stopped_and_resumed_ends_as_the_uninterrupted_one(
-    uninterrupted, tmp_path
-):
-    whole, _ = uninterrupted
-    folder = tmp_path / "run"
-    arguments = command("vector_quantized", folder, LONGER, RARELY)
+def test_a_run_stopped_and_resumed_ends_as_the_uninterrupted_one(tmp_path):
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    done = ran(command("vector_quantized", whole, steps(LONGER), RARELY))
+    assert done.returncode == 0, done.stderr
+    arguments = command("vector_quantized", folder, steps(LONGER), RARELY)
     with subprocess.Popen(
         arguments, cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as process:
@@ -83,13 +79,13 @@ def test_a_run_stopped_and_resumed_ends_as_the_uninterrupted_one(
     assert (code, told(folder)["status"]) == (75, "interrupted")
     saved = checkpoint.latest(folder / "checkpoints")
     stopped = int(saved.name.removeprefix("step-"))
-    assert events(folder, "train")[-1]["step"] == stopped < STEPS
+    assert events(folder, "train")[-1]["step"] == stopped < LONGER
 
     done = ran([*arguments, "--resume"])
     assert done.returncode == 0, done.stderr
     assert told(folder)["status"] == "done"
     assert told(folder / "attempts" / "001")["status"] == "interrupted"
-    one, two = final(whole, STEPS), final(folder, STEPS)
+    one, two = final(whole, LONGER), final(folder, LONGER)
     assert one.keys() == two.keys()
     for name in one:
         np.testing.assert_array_equal(one[name], two[name], strict=True)
