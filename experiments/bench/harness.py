@@ -193,13 +193,13 @@ def outcome(one: record.Record, name: str = "") -> str:
     name = name or one.system
     if one.status != "ok":
         return f"{name:32} {one.status}: {one.reason}"
-    told, calls = "done", one.seconds.get("calls")
+    result, calls = "done", one.seconds.get("calls")
     for unit in UNITS:
         if calls and unit in one.work:
             milliseconds = 1000 * sum(calls) / sum(one.work[unit])
-            told = f"{milliseconds:10.3f} ms per {unit.removesuffix('s')}"
+            result = f"{milliseconds:10.3f} ms per {unit.removesuffix('s')}"
     wrong = "" if one.check["passed"] else f"  WRONG: {one.check['reason']}"
-    return f"{name:32} {told}{wrong}"
+    return f"{name:32} {result}{wrong}"
 
 
 def is_wrong(one: record.Record) -> bool:

@@ -61,11 +61,11 @@ def curve(run_dir: Path, bench_id: str) -> record.Record:
         if not fits:
             raise ValueError(f"{run_dir.name}: {given}")
 
-    told = {
+    files = {
         name: json.loads((run_dir / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("run", "summary", "provenance")
     }
-    status, summary = told["run"]["status"], told["summary"]
+    status, summary = files["run"]["status"], files["summary"]
     check(status == "done", f"the run is {status!r}, wanted 'done'")
     settings = _settings(run_dir)
     for earlier in sorted((run_dir / ATTEMPTS).glob("*/config.gin")):
@@ -101,7 +101,7 @@ def curve(run_dir: Path, bench_id: str) -> record.Record:
     kept = checkpoint.load(last, metadata={"model": summary["model"]})
     weights = [a for name, a in kept.arrays.items() if name.startswith("weights/")]
     waits = [e["data_seconds"] for e in trained if "data_seconds" in e]
-    origin = dict(told["provenance"])
+    origin = dict(files["provenance"])
     hardware = origin.pop("hardware")
     return record.Record(
         experiment=kind.experiment,
@@ -118,7 +118,7 @@ def curve(run_dir: Path, bench_id: str) -> record.Record:
         },
         hardware=hardware | {"device": "cpu"},
         settings={
-            "seed": told["run"]["seed"],
+            "seed": files["run"]["seed"],
             "topology": summary["topology"],
             "averaged": any(name.startswith("ema/") for name in kept.arrays),
             "bound": kind.is_bound,
@@ -172,8 +172,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _check_alike(curves: Sequence[record.Record]) -> None:
     def shared(made: record.Record) -> dict[str, Any]:
         apart = ("name", "model")
-        told = {k: value for k, value in made.problem.items() if k not in apart}
-        return told | {"experiment": made.experiment, "seed": made.settings["seed"]}
+        problem = {k: value for k, value in made.problem.items() if k not in apart}
+        return problem | {"experiment": made.experiment, "seed": made.settings["seed"]}
 
     wanted = shared(curves[0])
     for made in curves[1:]:

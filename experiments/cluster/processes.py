@@ -130,7 +130,7 @@ def folder_of(run_dir: Path, index: int) -> Path:
     return run_dir / f"process{index}" if index else run_dir
 
 
-def patience_seconds(own_seconds: float) -> float:
+def timeout_seconds(own_seconds: float) -> float:
     """The time to wait for another process after this one has finished."""
     return max(600.0, 10 * own_seconds)
 

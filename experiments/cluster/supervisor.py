@@ -196,11 +196,11 @@ def _end(clients: Sequence[_Client]) -> None:
 
 def _together(codes: Mapping[int, int], final: Sequence[int], interrupted: int) -> int:
     """The exit code of processes none of which died."""
-    told = [code for _, code in sorted(codes.items()) if code]
-    for code in told:
+    failures = [code for _, code in sorted(codes.items()) if code]
+    for code in failures:
         if code in final:
             return code
-    return interrupted if told else 0
+    return interrupted if failures else 0
 
 
 def _how(code: int) -> str:
@@ -221,18 +221,18 @@ def _held(folder: Path) -> bytes | None:
 def _failure(folder: Path) -> str:
     """Why the run says that it failed; empty where it lost another process."""
     with contextlib.suppress(OSError, ValueError):
-        told = json.loads((folder / "run.json").read_text())
-        if told["status"] == "failed" and "UnavailableError" not in told["reason"]:
-            return str(told["reason"])
+        run = json.loads((folder / "run.json").read_text())
+        if run["status"] == "failed" and "UnavailableError" not in run["reason"]:
+            return str(run["reason"])
     return ""
 
 
 def _record(folder: Path, event: str, restart: int, reason: str) -> None:
     if run_dir.read_status(folder) is None:  # it would be taken for no run folder
         return
-    told = {"at": run_dir.utc_now(), "event": event, "restart": restart}
+    line = {"at": run_dir.utc_now(), "event": event, "restart": restart}
     with contextlib.suppress(OSError):  # a full disk may be why it died
-        jsonlines.append(folder / EVENTS, {**told, "reason": reason})
+        jsonlines.append(folder / EVENTS, {**line, "reason": reason})
 
 
 @contextlib.contextmanager

@@ -139,13 +139,13 @@ def sample(
 
     drawn = [concatenate(chunks, axis=1)]
     if process.index == 0:
-        patience = processes.patience_seconds(time.perf_counter() - begun)
+        timeout = processes.timeout_seconds(time.perf_counter() - begun)
         drawn += [
             _draws_of_another(
                 run_dir,
                 index,
                 num_results=settings.num_results,
-                patience=patience,
+                timeout=timeout,
             )
             for index in range(1, process.count)
         ]
@@ -183,15 +183,15 @@ def _draw(
         chunks.append(chunk)
         saved.write(folder / "draws" / f"{done:06d}.npz", chunk._asdict())
         done += chunk.draws.shape[1]
-        told = {
-            "ms_per_gradient": 1000 * seconds / int(chunk.leapfrogs.sum()),
+        measured = {
+            "ms_per_leapfrog": 1000 * seconds / int(chunk.leapfrogs.sum()),
             "leapfrogs_per_draw": float(chunk.leapfrogs.mean()),
             "accept": float(chunk.accept.mean()),
             "depth": float(chunk.depth.mean()),
             "diverged": int(chunk.diverged.sum()),
         }
-        event("draws", done, log_prob=float(chunk.log_prob[:, -1].mean()), **told)
-        advance(chunk.draws.shape[1], **told)
+        event("draws", done, log_prob=float(chunk.log_prob[:, -1].mean()), **measured)
+        advance(chunk.draws.shape[1], **measured)
         began = time.perf_counter()
 
 
@@ -235,16 +235,16 @@ def _check_resumed(
 
 
 def _draws_of_another(
-    run_dir: Path, index: int, *, num_results: int, patience: float
+    run_dir: Path, index: int, *, num_results: int, timeout: float
 ) -> Samples:
     """All draws of another process, after waiting for them."""
     folder = processes.folder_of(run_dir, index)
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while _summarised_draws(folder) != num_results:
         if time.monotonic() > deadline:
             num = len(saved.chunk_paths(folder / "draws"))
             raise TimeoutError(
-                f"process {index}: not done {patience:g} s after process 0; "
+                f"process {index}: not done {timeout:g} s after process 0; "
                 f"{folder.name} holds {num} chunks of draws"
             )
         time.sleep(0.2)

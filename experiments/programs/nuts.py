@@ -212,12 +212,12 @@ def _draw(
             samples, warming = chunk.samples, chunk.warmup is None
             num = samples.depth.shape[1]
             made += num
-            told: dict[str, Any] = {}
+            measured: dict[str, Any] = {}
             if warming or not num_done:
                 store.save_warmup(folder, chunk.warmup_state)
             if warming:
                 num_warmed += num
-                told = {
+                measured = {
                     "warmup": f"{num_warmed} of {warmup.num_warmup}",
                     "step_size": float(np.median(chunk.warmup_state.step.value)),
                 }
@@ -226,14 +226,14 @@ def _draw(
                 kept.add(samples)
                 num_done += num
                 divergences += int(samples.diverged.sum())
-                told = {"ess": kept.ess(), "divergences": divergences}
+                measured = {"ess": kept.ess(), "divergences": divergences}
             if first_num:  # the first chunk was drawn before the clock started
                 per_leapfrog = 1000 * (now - before) / samples.leapfrogs.sum()
                 timed = {"ms_per_leapfrog": per_leapfrog}
             event(
                 "warmup" if warming else "draws",
                 num_warmed if warming else num_done,
-                **told,
+                **measured,
                 log_prob=float(samples.log_prob[:, -1].mean()),
                 accept=float(samples.accept.mean()),
                 depth=float(samples.depth.mean()),
@@ -243,8 +243,8 @@ def _draw(
             first_num = first_num or num
             if made > first_num:
                 each = (now - began) / (made - first_num)
-                told["seconds_left"] = round(each * (total - made), 1)
-            advance(num, **told)
+                measured["seconds_left"] = round(each * (total - made), 1)
+            advance(num, **measured)
             before = time.perf_counter()
 
 
@@ -255,15 +255,15 @@ def _wait_for_all(
 
     Raises TimeoutError for one that is far behind this process.
     """
-    patience = processes.patience_seconds(own_seconds)
-    deadline = time.monotonic() + patience
+    timeout = processes.timeout_seconds(own_seconds)
+    deadline = time.monotonic() + timeout
     count = settings.process.count
     folders = [processes.folder_of(run_dir, index) for index in range(count)]
     for index, folder in enumerate(folders):
         while (num := store.num_saved(folder)) < settings.num_draws:
             if time.monotonic() > deadline:
                 raise TimeoutError(
-                    f"process {index}: not done {patience:g} s after process 0; "
+                    f"process {index}: not done {timeout:g} s after process 0; "
                     f"{folder.name} holds {num} draws of each chain"
                 )
             time.sleep(0.5)

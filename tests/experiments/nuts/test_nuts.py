@@ -218,7 +218,7 @@ def test_chains_over_processes_draw_as_in_one(
 
 
 def test_a_process_that_does_not_end_is_an_error(problem, tmp_path, monkeypatch):
-    monkeypatch.setattr(processes, "patience_seconds", lambda own_seconds: 0.3)
+    monkeypatch.setattr(processes, "timeout_seconds", lambda own_seconds: 0.3)
     process(monkeypatch, 0, 2)
     two = SamplerSettings(step_size=0.05, max_depth=2, num_results=1, num_chains=2)
     with pytest.raises(TimeoutError, match="process 1: not done 0.3 s after process 0"):
