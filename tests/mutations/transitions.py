@@ -251,8 +251,8 @@ BUGS = (
     Bug(
         "the last transition is written to the log again",
         NUTS,
-        "has_last=tf.zeros_like(loop.has_last),\n        log=Log(",
-        "has_last=loop.has_last,\n        log=Log(",
+        "return log, tf.zeros_like(has_last)",
+        "return log, has_last",
         (LOCK_STEP,),
     ),
     Bug(
