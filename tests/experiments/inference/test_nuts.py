@@ -1,6 +1,6 @@
 """NUTS: the same tree as the recursion, the right draw from it, an invariant law.
 
-`test_trees` runs these checks on kernels with a planted error, which they have to see.
+`make test-mutations` and `test_trees` run these checks on a sampler with a bug in it.
 """
 
 import numpy as np
@@ -18,6 +18,7 @@ from tests.transitions import (
     selection_p_value,
 )
 
+DENSE = [[2.0, -0.5, 0.3], [-0.5, 0.7, 0.2], [0.3, 0.2, 0.5]]
 DIMS = {"normal": 1, "correlated normal": 3}
 
 
@@ -58,9 +59,8 @@ def test_the_tree_and_the_draw_are_the_recursions(name, max_depth, step_sizes):
 
 def test_with_a_dense_metric_they_are_those_of_the_transformed_target():
     name = "correlated normal"
-    other = np.array([[2.0, -0.5, 0.3], [-0.5, 0.7, 0.2], [0.3, 0.2, 0.5]])
     unlike, trees = compare_trees(
-        few_chains(name), name, 6, [0.1, 0.4], metrics=[COVARIANCE, other]
+        few_chains(name), name, 6, [0.1, 0.4], metrics=[COVARIANCE, np.array(DENSE)]
     )
     assert not any(unlike.values()), unlike
     assert {tree.depth for tree in trees} >= {2, 3, 4}
@@ -94,6 +94,7 @@ def test_leaves_are_drawn_with_the_recursions_probabilities():
         ("correlated normal", 1, [0.3, 0.5], [1.0, 3.0, 0.3]),
         ("correlated normal", 2, [0.3, 0.5], [1.0, 3.0, 0.3]),
         ("correlated normal", 3, [0.3, 0.7], [1.0, 1.0, 1.0]),
+        ("correlated normal", 4, [0.2], DENSE),
         ("correlated normal", 6, [0.5], [1.0, 3.0, 0.3]),
         ("beta logits", 2, [0.5, 2.0], [1.0, 2.0]),
         ("beta logits", 6, [2.0], [1.0, 2.0]),
@@ -102,6 +103,7 @@ def test_leaves_are_drawn_with_the_recursions_probabilities():
         pytest.param(
             *("correlated normal", 6, [0.1], [1.0, 3.0, 0.3]), marks=pytest.mark.slow
         ),
+        pytest.param("correlated normal", 5, [0.1, 0.4], DENSE, marks=pytest.mark.slow),
         pytest.param("beta logits", 6, [0.5], [1.0, 2.0], marks=pytest.mark.slow),
         pytest.param("banana", 6, [0.2], [1.0, 0.5], marks=pytest.mark.slow),
     ],
