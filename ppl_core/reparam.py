@@ -166,7 +166,7 @@ def _decompose(distribution: tfd.Distribution, c: float, label: str) -> _Base:
             scale=tf.broadcast_to(base_scale, shape),
         )
         return base, lambda z: loc + scale ** (1.0 - c) * (z - base_loc)
-    if isinstance(distribution, tfd.BatchBroadcast):  # of a plate
+    if isinstance(distribution, tfd.BatchBroadcast):  # a plate made it
         inner, to_value = _decompose(distribution.distribution, c, label)
         return tfd.BatchBroadcast(inner, distribution.batch_shape), to_value
     if isinstance(distribution, tfd.Independent):

@@ -35,7 +35,7 @@ def value_shape(
 ) -> tf.TensorShape:
     """The shape of a value: sample + batch + event."""
     batch_shape = _common_shape(distribution)
-    if batch_shape is not None:  # of scalars, as all events of one-number parameters
+    if batch_shape is not None:  # scalars, as events of one-number parameters are
         is_one = sample_shape is _SCALAR
         return batch_shape if is_one else sample_shape.concatenate(batch_shape)
     shape = sample_shape.concatenate(distribution.batch_shape)

@@ -16,7 +16,7 @@ from experiments.audio_vae import layers
 from experiments.audio_vae.flows import Weights
 from experiments.training.model import Weight
 
-MAX_LOG_SCALE = 3.0  # of the network's part of a log-scale, in absolute value
+MAX_LOG_SCALE = 3.0  # bounds the network's part of a log-scale, either way
 FLOOR = 1e-5  # added to levels: a third of a 16-bit step, in units of full scale
 INITIAL_LEVEL = 0.02  # the assumed level of the errors before the clip, untrained
 INITIAL_TRUST = 2.0  # power of a predictor's recent mean square error in its odds

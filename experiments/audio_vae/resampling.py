@@ -13,13 +13,13 @@ from experiments.training.model import Tensors, Weight, subset
 SAMPLES_PER_LATENT = 2
 BLOCK = 16  # samples that the compressor reads at once, and the upsampler makes
 INPUT_GAIN = 1000.0  # the compressor's input is asinh(INPUT_GAIN * audio) / 4
-LATENT_LIMIT = 4.0  # of the absolute value of a latent's mean
+LATENT_LIMIT = 4.0  # bounds a latent's mean, either way
 # The least standard deviation of a latent given the audio: by entropy, a 256th of the
 # range of its mean, so that a latent holds at most 8 bits.
 LATENT_STDDEV = 2 * LATENT_LIMIT / 256 / (2 * np.pi * np.e) ** 0.5
 LATENT_LOG_SCALE = 8.0  # limit of the logarithm of what is added to that deviation
-MAX_LOG_SCALE = 3.0  # of the upsampler's log-scale, in absolute value
-OUTPUT_GAIN = 0.1  # of the last layers' initial weights
+MAX_LOG_SCALE = 3.0  # bounds the upsampler's log-scale, either way
+OUTPUT_GAIN = 0.1  # multiplies the last layers' initial weights
 
 
 def weights(channels: int) -> dict[str, Weight]:

@@ -75,7 +75,7 @@ def path(name: str) -> tuple[str, ...]:
         return (last,)
     if last == "embedding":
         return ("embedding", "embedding")
-    if last in ("scale", "bias"):  # of a normalisation
+    if last in ("scale", "bias"):  # a normalisation's weights
         return (inside[0], f"after_{inside[1]}", last)
     if last.endswith("_bias"):
         return (*inside, last.removesuffix("_bias"), "bias")

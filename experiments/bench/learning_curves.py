@@ -31,7 +31,7 @@ class Kind(NamedTuple):
 
     system: str
     experiment: str  # the name of their records, table and plot
-    shared: tuple[str, ...]  # of a summary: alike in curves side by side
+    shared: tuple[str, ...]  # fields of a summary that curves side by side share
     is_bound: bool = False  # whether its bits are one, and not exact
 
 

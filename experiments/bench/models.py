@@ -36,7 +36,7 @@ class Subject(NamedTuple):
     sizes: tuple[Any, ...] = ()  # NamedTuples whose fields are the options
     # (generator, batch size, sizes) -> what our program draws in a step
     draws: Callable[..., Mapping[str, np.ndarray]] | None = None
-    placement: Callable[..., Placement] | None = None  # of sizes
+    placement: Callable[..., Placement] | None = None  # takes sizes
 
     def read(self, options: Options) -> list[Any]:
         """The sizes of these options.

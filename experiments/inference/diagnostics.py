@@ -6,7 +6,7 @@ All work on many scalars at once, [..., chains, draws], along the last two axes.
 import numpy as np
 from scipy import special
 
-MIN_DRAWS = 4  # of a chain: split in two, each half has two
+MIN_DRAWS = 4  # per chain: split in two, each half has two
 INTERVAL = (0.05, 0.95)  # the quantiles of the interval, and of the tail's ESS
 COLUMNS = ("mean", "mcse_mean", "sd", "q5", "q95", "ess_bulk", "ess_tail", "r_hat")
 

@@ -12,8 +12,8 @@ import numpy as np
 from experiments.inference.memory import memory_bytes
 
 MAX_DEPTH = 30  # a trajectory's leapfrogs are counted in int32
-STATE_ARRAYS = 16  # of a chain in a transition, besides two for each doubling
-STATISTICS_BYTES = 33  # of a draw, besides its coordinates: see Samples
+STATE_ARRAYS = 16  # a chain's in a transition, besides two for each doubling
+STATISTICS_BYTES = 33  # per draw, besides its coordinates: see Samples
 
 
 def check_count(

@@ -9,7 +9,7 @@ import tensorflow as tf
 from experiments.inference import prng, step_size
 
 RADIUS = 2.0  # starts are uniform(-2, 2), as Stan's
-MAX_RETRIES = 100  # of a chain, as Stan's
+MAX_RETRIES = 100  # per chain, as in Stan
 
 # positions [chains, dim] -> log probs [chains] and gradients [chains, dim]
 Evaluate = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]

@@ -19,7 +19,7 @@ from experiments.inference.samples import Samples
 from experiments.inference.scalars import Scalars, scalars_of_samples, scalars_of_tree
 
 MAX_R_HAT = 1.01  # Vehtari et al. (2021), section 4
-MIN_ESS = 400.0  # of all chains together: Vehtari et al. (2021), section 4
+MIN_ESS = 400.0  # all chains together: Vehtari et al. (2021), section 4
 MIN_E_BFMI = 0.3  # Betancourt (2016), section 6
 MIN_ACCEPT = 0.6  # Stan aims at 0.8: far below, the step is too large
 MAX_PRINTED = 60  # rows of the table

@@ -14,7 +14,7 @@ from experiments.nuts.program import logistic_regression_by_design
 # Logits of all chains in a block.  Their arithmetic outweighs the products, so they,
 # and not the features, should fit in a core's cache.
 LOGITS_BYTES = 1 << 20
-MIN_ROWS = 2048  # of a block with many chains, for products that are large enough
+MIN_ROWS = 2048  # per block with many chains, for products that are large enough
 
 
 def split_design(

@@ -7,7 +7,7 @@ from experiments.inference.diagnostics import MIN_DRAWS, ess_bulk
 from experiments.inference.samples import concatenate
 
 MOST_NUMBERS = 1 << 24  # in memory: 128 MiB of float64
-MOST_DRAWS = 1000  # of a chain
+MOST_DRAWS = 1000  # per chain
 MOST_OF_ALL_CHAINS = 16_000  # draws, of few chains and of many
 MOST_COORDINATES = 32  # that the progress's ESS looks at
 

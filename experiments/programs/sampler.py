@@ -18,7 +18,7 @@ class Settings(NamedTuple):
     """What is drawn, and how."""
 
     num_chains: int  # of all processes
-    num_draws: int  # of each chain, besides those of warm-up
+    num_draws: int  # per chain, besides those of warm-up
     seed: int
     warmup: WarmupSettings
     process: Process = SINGLE

@@ -21,7 +21,7 @@ STYLES = [
 ]
 CURVES_IN_A_TABLE = 4
 FAR = 2.5  # bits above the lowest point, beyond which a baseline is not drawn
-SMOOTHED = 0.05  # of a training curve, over which its running median goes
+SMOOTHED = 0.05  # the part of a training curve that a running median covers
 HEIGHT = 5.4  # inches
 # The experiments that have curves: the names of their records, tables and plots.
 IMAGE_TRANSFORMER = "image_transformer_learning"

@@ -14,7 +14,7 @@ from experiments.report.nuts_rows import ALL_CORES, BARE_LOOP, OF_ONE_CHAIN, Pap
 from experiments.report.plotting import LOOP, OTHER, OURS, PUBLISHED
 from experiments.report.ratios import Spread
 
-LEFT, RIGHT = 0.394, 0.238  # of the width, for the labels and the columns of numbers
+LEFT, RIGHT = 0.394, 0.238  # shares of the width, for labels and numbers
 TOP, HEAD, FOOT, ROW = 0.55, 0.5, 0.5, 0.24  # inches: title, a panel's ends, a row
 COLORS = {
     "ours": OURS,

@@ -5,7 +5,7 @@ from typing import Any
 
 from experiments.records.record import Record
 
-DISTURBED = 0.8  # of the best round's matmul peak, below which a round is disturbed
+DISTURBED = 0.8  # share of the best round's matmul peak that a round must have
 
 
 def newest(

@@ -39,7 +39,7 @@ class LoopSettings:
     keep_every: int | None = None  # checkpoints at multiples of this step stay
     keep_best: bool = True  # also the checkpoint of the lowest held-out loss, in best/
     profile_steps: tuple[int, int] | None = None  # the first, from 0, and the one after
-    measure_peak: bool = True  # of matrix products, seconds at the start: for MFU
+    measure_peak: bool = True  # times matrix products at the start, for MFU
 
     def __post_init__(self) -> None:
         for name in ("num_steps", "log_every", "keep_last", *OPTIONAL):

@@ -36,7 +36,7 @@ class StepSettings:
     Raises ValueError for a value that no step can be computed with.
     """
 
-    clip_norm: float | None = None  # of the gradient of all weights
+    clip_norm: float | None = None  # bounds the norm of all weights' gradient
     # The decay of the EMA of weights that evaluation uses.  It is lower in the first
     # steps, so that the EMA forgets the initial weights (`train_step.ema_decay_at`).
     ema_decay: float | None = None

@@ -27,7 +27,7 @@ from experiments.vq_vae.network import Sizes
 from experiments.vq_vae.png import png
 from experiments.vq_vae.quantizer import Codebook
 
-COLLAPSED = 0.1  # of the codes: a lower perplexity gives a warning
+COLLAPSED = 0.1  # share of the codes: a lower perplexity gives a warning
 SETTLED = 2 * quantizer.RESTART_PATIENCE  # steps, before which perplexity says little
 
 

@@ -22,7 +22,7 @@ from experiments.training.prng import BatchRng
 
 USAGE_DECAY = 0.99  # of the moving average by which unused codes are found
 RESTART_PATIENCE = 100  # steps that a new code has to come into use
-IN_USE = 0.01  # of the average usage: a code with at least this counts as in use
+IN_USE = 0.01  # share of the average usage from which a code counts as in use
 INITIAL_STDDEV = 0.1  # of the codes before the first step, which replaces them all
 
 

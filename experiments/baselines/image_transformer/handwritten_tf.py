@@ -123,7 +123,7 @@ def attention(
         y = tf.reshape(y, (-1, blocks, sizes.block, sizes.heads, depth))
         return tf.transpose(y, (0, 1, 3, 2, 4))
 
-    def with_previous(y: tf.Tensor) -> tf.Tensor:  # of all blocks but the first
+    def with_previous(y: tf.Tensor) -> tf.Tensor:  # all blocks but the first
         return tf.concat([y[:, :-1], y[:, 1:]], 3)
 
     def attend(query: Any, key: Any, value: Any, bias: np.ndarray) -> tf.Tensor:
