@@ -19,6 +19,8 @@ OPTIONS = {
     "--xla_cpu_enable_fast_min_max": "false",
     # A third less compile time than level 3, and the same speed.
     "--xla_backend_optimization_level": "2",
+    # Up to a fifth less compile time, and the same draws as fast.
+    "--xla_cpu_use_fusion_emitters": "false",
 }
 CACHE = "PPL_COMPILE_CACHE"  # the environment variable that names the folder
 CACHE_OPTION = "--tf_xla_persistent_cache_directory"
