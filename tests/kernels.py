@@ -26,7 +26,9 @@ def interpreted_kernel(density: LogProbAndGrad, **options) -> Kernel:
 
     @tf.function(autograph=False)
     def transitions(loop, setting, numbers):
-        return nuts.run(loop, setting, numbers, density, within_xla=True)
+        return nuts.run(
+            loop, setting, numbers, density, within_xla=True, method=kernel.method
+        )
 
     return dataclasses.replace(kernel, transitions=transitions)
 
@@ -92,7 +94,9 @@ NAMES = {
 }
 
 
-def compile_transitions(dim: int, num_chains: int, max_depth: int) -> Transitions:
+def compile_transitions(
+    dim: int, num_chains: int, max_depth: int, method: nuts.Method = nuts.NUTS
+) -> Transitions:
     """The kernel of all targets of a dimension, run without XLA."""
     density, choose = switched(
         {name: value_and_gradient(TARGETS[name].log_prob) for name in NAMES[dim]}
@@ -105,6 +109,7 @@ def compile_transitions(dim: int, num_chains: int, max_depth: int) -> Transition
         max_depth=max_depth,
         dtype=tf.float64,
         jit_compile=False,
+        method=method,
     )
     return Transitions(kernel, choose, density)
 

@@ -97,14 +97,37 @@ def _turning(left: _Piece, right: _Piece, inverse_mass: np.ndarray) -> bool:
     )
 
 
+class Step(NamedTuple):
+    """What a leaf of a trajectory took."""
+
+    point: Point | None  # None: there is none, and the doubling stops
+    gradients: int
+    accept: float
+    diverged: bool
+
+
+def nuts_step(
+    z: Point,
+    log_prob_and_grad: LogProbAndGrad,
+    signed_step: float,
+    inverse_mass: np.ndarray,
+    start_energy: float,
+) -> Step:
+    """One leapfrog."""
+    z = leapfrog(z, log_prob_and_grad, signed_step, inverse_mass)
+    error = energy(z, inverse_mass) - start_energy
+    return Step(z, 1, min(1.0, np.exp(-error)) if error > 0 else 1.0, False)
+
+
 def multinomial_transition(
     log_prob_and_grad: LogProbAndGrad,
     position: np.ndarray,
     *,
+    take_step: Callable[..., Step] = nuts_step,
     momentum: np.ndarray,
     forwards: np.ndarray,  # [max_depth] bool: the direction of each doubling
     doubling_u: np.ndarray,  # [max_depth]: decides whether its draw is taken
-    leaf_u: np.ndarray,  # [leapfrogs or more]: decides the draw within a doubling
+    leaf_u: np.ndarray,  # [leaves or more]: decides the draw within a doubling
     step_size: float,
     inverse_mass: np.ndarray,
 ) -> Transition:
@@ -115,20 +138,26 @@ def multinomial_transition(
     """
     start = Point(position, momentum, *log_prob_and_grad(position))
     start_energy = energy(start, inverse_mass)
-    leapfrogs, sum_accept, diverged = 0, 0.0, False
+    leapfrogs, begun, sum_accept, diverged = 0, 0, 0.0, False
 
     def build(z: Point, depth: int, signed_step: float) -> _Piece | None:
         """The 2^depth leaves that follow `z`, or None where one of them stops it."""
-        nonlocal leapfrogs, sum_accept, diverged
+        nonlocal leapfrogs, begun, sum_accept, diverged
         if depth == 0:
-            z = leapfrog(z, log_prob_and_grad, signed_step, inverse_mass)
-            error = energy(z, inverse_mass) - start_energy
-            leapfrogs += 1
-            sum_accept += min(1.0, np.exp(-error)) if error > 0 else 1.0
+            step = take_step(
+                z, log_prob_and_grad, signed_step, inverse_mass, start_energy
+            )
+            begun += 1
+            leapfrogs += step.gradients
+            sum_accept += step.accept
+            diverged |= step.diverged
+            if step.point is None:
+                return None
+            error = energy(step.point, inverse_mass) - start_energy
             if error > MAX_ENERGY_ERROR:
                 diverged = True
                 return None
-            return _leaf(z, -error)
+            return _leaf(step.point, -error)
         left = build(z, depth - 1, signed_step)
         if left is None:
             return None
@@ -144,7 +173,7 @@ def multinomial_transition(
         edge, signed_step = (
             (tree.last, step_size) if forward else (tree.first, -step_size)
         )
-        before = leapfrogs
+        before = begun
         new = build(edge, depth, signed_step)
         if new is None:
             break
@@ -153,7 +182,7 @@ def multinomial_transition(
         take = min(1.0, np.exp(new.log_weight() - tree.log_weight()))
         if u < take:
             shares = weights / np.cumsum(weights)
-            taken = leaf_u[before:leapfrogs] < shares
+            taken = leaf_u[before:begun] < shares
             draw = new.leaves[np.flatnonzero(taken)[-1] if taken.any() else 0].position
         leaves += [z.position for z in new.leaves]
         probabilities = np.concatenate([(1 - take) * probabilities, take * weights])
@@ -165,11 +194,55 @@ def multinomial_transition(
         draw=draw,
         leapfrogs=leapfrogs,
         depth=depth,
-        accept=sum_accept / leapfrogs,
+        accept=sum_accept / begun,
         diverged=diverged,
         leaves=np.array(leaves),
         probabilities=probabilities,
     )
+
+
+def walnuts_step(max_energy_error: float, max_level: int) -> Callable[..., Step]:
+    """The macro steps of WALNUTS: one of 2^level leapfrogs that comes back as it went.
+
+    Bou-Rabee, Carpenter, Kleppe & Liu (2026), the deterministic choice of the level.
+    """
+
+    def take_step(
+        start: Point,
+        log_prob_and_grad: LogProbAndGrad,
+        signed_step: float,
+        inverse_mass: np.ndarray,
+        start_energy: float,
+    ) -> Step:
+        gradients = 0
+
+        def way(z: Point, step: float, level: int) -> Point | None:
+            """The end of 2^level leapfrogs, or None where the energy's range ends."""
+            nonlocal gradients
+            energies = [energy(z, inverse_mass)]
+            for _ in range(2**level):
+                z = leapfrog(z, log_prob_and_grad, step / 2**level, inverse_mass)
+                energies.append(energy(z, inverse_mass))
+                gradients += 1
+                if max(energies) - min(energies) > max_energy_error:
+                    return None
+            return z
+
+        first = leapfrog(start, log_prob_and_grad, signed_step, inverse_mass)
+        error = energy(first, inverse_mass) - energy(start, inverse_mass)
+        accept = np.exp(-abs(error))
+        for level in range(max_level + 1):
+            end = way(start, signed_step, level)
+            if end is not None:
+                break
+        else:
+            return Step(None, gradients, accept, True)
+        for lower in reversed(range(level)):
+            if way(end, -signed_step, lower) is not None:
+                return Step(None, gradients, accept, False)
+        return Step(end, gradients, accept, False)
+
+    return take_step
 
 
 def slice_transition(

@@ -36,7 +36,16 @@ def _leaf_uniforms(chains):
     )
 
 
-def recursions(target, kernel, seed, position, step_size, inverse_mass, max_depth):
+def recursions(
+    target,
+    kernel,
+    seed,
+    position,
+    step_size,
+    inverse_mass,
+    max_depth,
+    take_step=recursive_nuts.nuts_step,
+):
     """The recursive transition of every chain, by the kernel's own random decisions.
 
     inverse_mass: [dim], or [dim, dim]: with S its Cholesky factor, the recursion then
@@ -57,6 +66,7 @@ def recursions(target, kernel, seed, position, step_size, inverse_mass, max_dept
             doubling_u=doubling_u[i],
             leaf_u=leaf_u[:, i],
             step_size=step_size,
+            take_step=take_step,
         )
         if inverse_mass.ndim == 1:
             return recursive_nuts.multinomial_transition(
@@ -84,7 +94,14 @@ def recursions(target, kernel, seed, position, step_size, inverse_mass, max_dept
     return [transition(i) for i in range(chains)]
 
 
-def compare_trees(transitions, name, max_depth, step_sizes, metrics=None):
+def compare_trees(
+    transitions,
+    name,
+    max_depth,
+    step_sizes,
+    metrics=None,
+    take_step=recursive_nuts.nuts_step,
+):
     """What differs from the recursion, by the field, and all that the recursion did.
 
     metrics: inverse masses; None: the identity and another diagonal.
@@ -100,7 +117,7 @@ def compare_trees(transitions, name, max_depth, step_sizes, metrics=None):
         position = rng_start(target, rng, chains, dim)
         case = (seed, position, step_size, inverse_mass, max_depth)
         found = transitions(name, *case)
-        trees = recursions(target, transitions.kernel, *case)
+        trees = recursions(target, transitions.kernel, *case, take_step)
         for i, tree in enumerate(trees):
             for field in ("leapfrogs", "depth", "diverged"):
                 unlike[field] += getattr(found, field)[i] != getattr(tree, field)

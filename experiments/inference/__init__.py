@@ -15,7 +15,7 @@ from experiments.inference.settings import SamplerSettings
 if TYPE_CHECKING:
     from experiments.inference.chain import sample
     from experiments.inference.results import constrain_draws, predict, to_datatree
-    from experiments.inference.sampling import sample_nuts
+    from experiments.inference.sampling import sample_nuts, sample_walnuts
     from experiments.inference.summary import Summary, summarize
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "predict",
     "sample",
     "sample_nuts",
+    "sample_walnuts",
     "summarize",
     "to_datatree",
 ]
@@ -36,6 +37,7 @@ xla_options.set_options()
 _MODULES = {
     "sample": "chain",
     "sample_nuts": "sampling",
+    "sample_walnuts": "sampling",
     "constrain_draws": "results",
     "predict": "results",
     "to_datatree": "results",

@@ -49,6 +49,7 @@ class Kernel:
     keep_grads: bool
     tiles: tuple[Tile, ...]
     rows: int
+    method: nuts.Method
     density: Any  # positions [a tile's chains, dim] -> log probs, gradients
     transitions: Any  # (loop, setting, numbers) -> loop
     numbers: Any  # (seed, chains, first, num_rows) -> numbers
@@ -252,6 +253,7 @@ def compile_kernel(
     first_chain: int = 0,
     keep_grads: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
+    method: nuts.Method = nuts.NUTS,
 ) -> Kernel:
     """The sampler of one log density; XLA compiles it at its first transition.
 
@@ -262,6 +264,7 @@ def compile_kernel(
       seed and its number: chains 2 and 3 alone draw as they do in a kernel of four.
     keep_grads: whether draws come with their gradients.
     should_stop: of all runs of the kernel: see `Kernel`.
+    method: NUTS, or `walnuts.method`.
     """
     xla_options.set_options()
     if dtype is None:
@@ -292,7 +295,9 @@ def compile_kernel(
     def run(
         loop: nuts.Loop, setting: nuts.Setting, numbers: streams.Numbers
     ) -> nuts.Loop:
-        return nuts.run(loop, setting, numbers, evaluate, within_xla=jit_compile)
+        return nuts.run(
+            loop, setting, numbers, evaluate, within_xla=jit_compile, method=method
+        )
 
     # For a diagonal metric, and for a dense one.  Their calls cost half of those of the
     # function, which looks for the one to call.
@@ -324,6 +329,7 @@ def compile_kernel(
         keep_grads=keep_grads,
         tiles=tiles,
         rows=rows,
+        method=method,
         density=density,
         transitions=transitions,
         numbers=numbers,

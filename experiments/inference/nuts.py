@@ -74,6 +74,7 @@ class Loop(NamedTuple):
     last: Transition
     has_last: tf.Tensor  # [chains] bool: there is one that is not in the log
     log: Log
+    macro: Any = ()  # of `walnuts`, a MacroStep
 
 
 class Setting(NamedTuple):
@@ -87,6 +88,15 @@ class Setting(NamedTuple):
     adapting: tf.Tensor  # scalar bool: whether step sizes are adapted
     target_accept: tf.Tensor  # scalar, of the energy's dtype
     scale: tf.Tensor  # the metric: [dim, chains], or [chains, dim, dim], lower
+
+
+class Method(NamedTuple):
+    """How a trajectory comes by its leaves: as here, or as in `walnuts`."""
+
+    extend: Callable[[Loop], Loop]  # a loop of `empty` with what the method keeps
+    before: Callable[..., tuple[tf.Tensor, tf.Tensor]]  # a turn's half: loop, setting
+    after: Callable[..., Loop]  # its other half: see `_account`
+    settings: dict[str, Any]  # to be recorded with the draws
 
 
 def empty(
@@ -169,6 +179,7 @@ def run(
     log_prob_and_grad: LogProbAndGrad,  # [chains, dim] -> [chains], [chains, dim]
     *,
     within_xla: bool,
+    method: Method,
 ) -> Loop:
     """Runs until every chain has `until` draws, or something of this run is used up.
 
@@ -195,7 +206,7 @@ def run(
         )
 
     def first_half(loop: Loop) -> tuple[tf.Tensor, tf.Tensor]:
-        return _kick_and_drift(loop, setting)
+        return method.before(loop, setting)
 
     def second_half(
         loop: Loop,
@@ -204,7 +215,7 @@ def run(
         log_prob: tf.Tensor,
         grad: tf.Tensor,
     ) -> Loop:
-        return _account(loop, setting, numbers, position, momentum, log_prob, grad)
+        return method.after(loop, setting, numbers, position, momentum, log_prob, grad)
 
     if not within_xla:
         first_half = tf.function(first_half, jit_compile=True, autograph=False)
@@ -243,11 +254,24 @@ def finished(loop: Loop) -> Transition:
     )
 
 
-def _kick_and_drift(loop: Loop, setting: Setting) -> tuple[tf.Tensor, tf.Tensor]:
-    """The half of a turn before its gradient: the new position, and the momentum."""
-    tip, step = loop.subtree.tip, _signed_step(loop)
-    momentum = tip.momentum + 0.5 * step * _transposed_scale(setting.scale, tip.grad)
-    return tip.position + step * _scale(setting.scale, momentum), momentum
+def kick(
+    momentum: tf.Tensor, grad: tf.Tensor, step: tf.Tensor, setting: Setting
+) -> tf.Tensor:
+    """The momentum after half a step."""
+    return momentum + 0.5 * step * _transposed_scale(setting.scale, grad)
+
+
+def kick_and_drift(
+    point: End, step: tf.Tensor, setting: Setting
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """A leapfrog up to its gradient: the new position, and the momentum."""
+    momentum = kick(point.momentum, point.grad, step, setting)
+    return point.position + step * _scale(setting.scale, momentum), momentum
+
+
+def _before(loop: Loop, setting: Setting) -> tuple[tf.Tensor, tf.Tensor]:
+    """The half of a turn before its gradient."""
+    return kick_and_drift(loop.subtree.tip, signed_step(loop), setting)
 
 
 def _account(
@@ -261,8 +285,8 @@ def _account(
 ) -> Loop:
     """The half after the gradient: one leaf more, and what follows from it."""
     going = ~loop.idle
-    momentum += 0.5 * _signed_step(loop) * _transposed_scale(setting.scale, grad)
-    energy_error = _energy(momentum, log_prob) - loop.start_energy
+    momentum = kick(momentum, grad, signed_step(loop), setting)
+    energy_error = energy(momentum, log_prob) - loop.start_energy
     energy_error = tf.where(
         tf.math.is_nan(energy_error),
         tf.constant(float("inf"), log_prob.dtype),
@@ -290,15 +314,15 @@ def _account(
         diverged=loop.diverged | (diverged & going),
     )
     can_begin = loop.idle & (loop.drawn < setting.num_draws)
-    (loop,) = _if_any(
+    (loop,) = if_any(
         full | failed | can_begin,
-        lambda loop: (_join(loop, setting, numbers, full, failed),),
+        lambda loop: (join(loop, setting, numbers, full, failed),),
         loop,
     )
     return loop
 
 
-def _join(
+def join(
     loop: Loop, setting: Setting, numbers: Numbers, full: tf.Tensor, failed: tf.Tensor
 ) -> Loop:
     """What a full or failed subtree entails: a larger tree, or the next transition.
@@ -318,7 +342,7 @@ def _join(
         step=select(ends & setting.adapting, adapted, loop.step),
     )
     begins, last = loop.idle & (drawn < setting.num_draws), loop.last
-    log, has_last = _if_any(
+    log, has_last = if_any(
         begins & loop.has_last,
         lambda log, has_last: _write_log(log, has_last, last),
         loop.log,
@@ -337,7 +361,7 @@ def _join(
         sum_accept=tf.where(begins, zeros, loop.sum_accept),
         diverged=loop.diverged & ~begins,
         start_energy=tf.where(
-            begins, _energy(momentum, draw.log_prob), loop.start_energy
+            begins, energy(momentum, draw.log_prob), loop.start_energy
         ),
         last=select(begins, ended, last),
         has_last=tf.where(begins, drawn > 0, has_last),
@@ -373,7 +397,7 @@ def _write_log(
     return log, tf.zeros_like(has_last)
 
 
-def _if_any(needed: tf.Tensor, function: Callable[..., Any], *parts: Any) -> Any:
+def if_any(needed: tf.Tensor, function: Callable[..., Any], *parts: Any) -> Any:
     """`function(*parts)` if any chain needs it; else the parts, of the same structure.
 
     It is a loop of one turn or none: XLA writes into a loop's arrays in place, and
@@ -389,17 +413,17 @@ def _if_any(needed: tf.Tensor, function: Callable[..., Any], *parts: Any) -> Any
 
 
 def _mean_accept(loop: Loop) -> tf.Tensor:
-    count = tf.maximum(loop.leapfrogs, 1)
+    count = tf.maximum(loop.macro.begun if loop.macro else loop.leapfrogs, 1)
     return loop.sum_accept / tf.cast(count, loop.sum_accept.dtype)
 
 
-def _energy(momentum: tf.Tensor, log_prob: tf.Tensor) -> tf.Tensor:
+def energy(momentum: tf.Tensor, log_prob: tf.Tensor) -> tf.Tensor:
     """The Hamiltonian of each chain, less the kinetic part's constant: [chains]."""
     kinetic = 0.5 * tf.reduce_sum(tf.square(momentum), axis=0)
     return tf.cast(kinetic, log_prob.dtype) - log_prob
 
 
-def _signed_step(loop: Loop) -> tf.Tensor:
+def signed_step(loop: Loop) -> tf.Tensor:
     """The step of each chain in its direction of time, 0 for those that are idle."""
     step = loop.step.value
     step = tf.where(loop.subtree.forward, step, -step)
@@ -418,3 +442,6 @@ def _transposed_scale(scale: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
     if scale.shape.rank == 2:
         return scale * vector
     return tf.einsum("cji,jc->ic", scale, vector)
+
+
+NUTS = Method(extend=lambda loop: loop, before=_before, after=_account, settings={})

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from experiments.inference import chain, warmup
+from experiments.inference import chain, walnuts, warmup
 from experiments.inference.kernel import Kernel, Stopped, compile_kernel
 from experiments.inference.leapfrog import LogProbAndGrad, value_and_gradient
 from experiments.inference.memory import check_bytes
 from experiments.inference.metric import Kind
+from experiments.inference.nuts import NUTS, Method
 from experiments.inference.results import to_datatree
 from experiments.inference.samples import Samples, concatenate
 from experiments.inference.settings import STATISTICS_BYTES, check_count, suggesting
@@ -45,6 +46,7 @@ def compile_posterior(
     jit_compile: bool = True,
     first_chain: int = 0,
     should_stop: Callable[[], bool] = lambda: False,
+    method: Method = NUTS,
 ) -> Kernel:
     """The sampler of a posterior, or of a log prob function of `dim` coordinates.
 
@@ -65,6 +67,7 @@ def compile_posterior(
         first_chain=first_chain,
         keep_grads=settings.metric == "gradient",
         should_stop=should_stop,
+        method=method,
     )
 
 
@@ -185,6 +188,7 @@ def sample_nuts(
     inverse_mass: Any = None,
     dim: int | None = None,
     jit_compile: bool = True,
+    method: Method = NUTS,
 ) -> Any:
     """Draws from a posterior by NUTS, warmed up as Stan does: an ArviZ DataTree.
 
@@ -200,6 +204,7 @@ def sample_nuts(
     step_size: where the adaptation begins, or without warm-up the one to use.
     inverse_mass: to begin with; see `metric.to_scale`.
     jit_compile: whether XLA compiles the density together with the sampler.
+    method: what `sample_walnuts` changes.
 
     The same seed gives the same draws.  `inference.summarize` judges the tree.
 
@@ -228,7 +233,12 @@ def sample_nuts(
     needed = num_chains * num_draws * (8 * dim + STATISTICS_BYTES)
     check_bytes("num_draws", num_draws, needed)
     kernel = compile_posterior(
-        posterior, settings, num_chains=num_chains, dim=dim, jit_compile=jit_compile
+        posterior,
+        settings,
+        num_chains=num_chains,
+        dim=dim,
+        jit_compile=jit_compile,
+        method=method,
     )
     kept: list[Samples] = []
     found: Any = None
@@ -254,8 +264,46 @@ def sample_nuts(
             "num_warmup": num_warmup,
             "target_accept": target_accept,
             "metric": metric,
+            **method.settings,
         },
     )
+
+
+def sample_walnuts(
+    posterior: Any,
+    *,
+    max_energy_error: float = 1.0,
+    max_level: int = 10,
+    **options: Any,
+) -> Any:
+    """Draws from a posterior by WALNUTS: an ArviZ DataTree, as of `sample_nuts`.
+
+    For posteriors whose scale is not the same everywhere, such as funnels: along a
+    trajectory, each step is done in as many leapfrogs as its energy error needs.
+    Bou-Rabee, Carpenter, Kleppe & Liu (2026), arXiv 2506.18746, with the deterministic
+    choice of their number.
+
+    max_energy_error: how far the energy may range along a step.
+    max_level: a step is done in 2^max_level leapfrogs at most.
+    options: those of `sample_nuts`.
+
+    The step size is that of whole steps.  It is adapted until `target_accept` is the
+    mean of exp(-|energy error|) of a step done in one leapfrog, which is
+    `acceptance_rate`.  `n_steps` counts the leapfrogs of all levels tried, in both
+    directions.  `diverging` are trajectories with a step that no level keeps within
+    `max_energy_error`.
+
+    Raises ValueError for a parameter out of range, and as `sample_nuts` does.
+
+    >>> def funnel(x):
+    ...     neck, rest = x[:, 0], x[:, 1]
+    ...     return -(neck**2) / 18 - rest**2 * tf.exp(-neck) / 2 - neck / 2
+    >>> tree = sample_walnuts(funnel, dim=2, num_draws=50, seed=1)
+    >>> tree["posterior/x"].shape, int(tree["sample_stats/diverging"].sum())
+    ((4, 50, 2), 0)
+    """
+    limits = walnuts.Limits(max_energy_error, max_level)
+    return sample_nuts(posterior, method=walnuts.method(limits), **options)
 
 
 def seed_pair(seed: int) -> tf.Tensor:

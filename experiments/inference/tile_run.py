@@ -80,14 +80,16 @@ class TileRun:
         position, log_prob, grad = state
         self._key = int(tile.numbers[0])
         # The last run's loop, since a new one would be some seventy arrays to convert.
-        loop = kernel.last_loops.get(self._key) or nuts.empty(
-            padded,
-            kernel.dim,
-            max_depth=kernel.max_depth,
-            rows=kernel.rows,
-            keep_grads=kernel.keep_grads,
-            dtype=dtype,
-            energy_dtype=kernel.log_prob_dtype.as_numpy_dtype,
+        loop = kernel.last_loops.get(self._key) or kernel.method.extend(
+            nuts.empty(
+                padded,
+                kernel.dim,
+                max_depth=kernel.max_depth,
+                rows=kernel.rows,
+                keep_grads=kernel.keep_grads,
+                dtype=dtype,
+                energy_dtype=kernel.log_prob_dtype.as_numpy_dtype,
+            )
         )
         idle_for_good = np.arange(padded) >= self._size
         self._loop: nuts.Loop = nuts.begin(

@@ -247,19 +247,22 @@ def _search(
     """The state with step sizes found anew, from the present ones on."""
     seed = prng.fold_in(seed, tf.constant(SEARCH_SEED - number))
     scale = _of_chains(state.scale, kernel)
+    gradients = 0
 
     def trial(value: np.ndarray, trial_number: int) -> np.ndarray:
+        nonlocal gradients
         _, _, draws = kernel.run(
             (state.position, state.log_prob, state.grad),
             first_draw=trial_number,
             num_draws=1,
             step=step_size.begin(value),
             scale=scale,
-            max_depth=1,  # one leapfrog, whose acceptance is the transition's
+            max_depth=1,  # one step, whose acceptance is the transition's
             adapting=False,
             target_accept=settings.target_accept,
             seed=seed,
         )
+        gradients += int(np.max(draws.leapfrogs))
         return np.asarray(draws.accept)[:, 0]
 
     found = step_size.search(trial, np.asarray(state.step.value))
@@ -278,7 +281,7 @@ def _search(
         )
     return state._replace(
         step=_arrays(step_size.begin(found.step_size)),
-        other_gradients=np.asarray(state.other_gradients + found.trials),
+        other_gradients=np.asarray(state.other_gradients + gradients),
     )
 
 
