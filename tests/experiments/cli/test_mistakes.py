@@ -150,6 +150,7 @@ def test_a_training_that_cannot_be_resumed_is_refused_and_keeps_its_record(tmp_p
     assert "which has trained, wanted a checkpoint" in spoilt(configs, [], folder)
 
 
+@pytest.mark.slow  # test_nuts.py has the messages, the test above the record
 def test_draws_that_cannot_be_continued_are_refused_and_keep_their_record(tmp_path):
     folder = tmp_path / "run"
     assert ran(command(NUTS, [], folder)).returncode == 0

@@ -139,6 +139,7 @@ def test_every_config_trains_judges_and_draws_when_it_is_tiny(config, run_of):
     assert b"held_out/samples" in shown and b"held_out/completions" in shown
 
 
+@pytest.mark.slow
 def test_the_pixelcnn_is_trained_and_judged_on_the_same_images(run_of, tmp_path):
     folder, ours = tmp_path / "run", run_of("natural_crops32")[0]
     done = ran(
