@@ -163,16 +163,6 @@ BUGS = (
         (MASS,),
     ),
     Bug(
-        "a constant log determinant counts once for a whole variable",
-        "ppl_core/unconstrained.py",
-        "log_dets.append(tf.broadcast_to(log_det, site.log_det_shape))",
-        "log_dets.append(log_det)",
-        (
-            "tests/ppl_core/test_unconstrained.py::"
-            "test_log_prob_is_the_constrained_log_prob_plus_the_log_determinant",
-        ),
-    ),
-    Bug(
         "the gradient leaves out the data",
         "ppl_core/unconstrained.py",
         "grad = add(tf.cast(grad, log_prob.dtype) for grad in grads)",
