@@ -163,6 +163,16 @@ BUGS = (
         (MASS,),
     ),
     Bug(
+        "a constant log determinant counts once for a whole variable",
+        "ppl_core/unconstrained.py",
+        "log_dets.append(tf.broadcast_to(log_det, site.log_det_shape))",
+        "log_dets.append(log_det)",
+        (
+            "tests/ppl_core/test_constant_determinants.py::"
+            "test_a_constant_log_determinant_counts_once_for_each_entry",
+        ),
+    ),
+    Bug(
         "the gradient leaves out the data",
         "ppl_core/unconstrained.py",
         "grad = add(tf.cast(grad, log_prob.dtype) for grad in grads)",
