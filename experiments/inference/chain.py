@@ -98,16 +98,18 @@ def energy_error(
 
     @tf.function(jit_compile=jit_compile, autograph=False)
     def run(position: tf.Tensor, step_size: tf.Tensor) -> tf.Tensor:
-        ones = tf.ones_like(position[0])
         momentum = prng.normal(seed, tuple(position.shape), position.dtype)
-        z = PhasePoint(position, momentum, *log_prob_and_grad(position))
-        start_energy = energy(z, ones)
+        log_prob, grad = log_prob_and_grad(position)
+        z = PhasePoint(
+            tf.transpose(position), tf.transpose(momentum), log_prob, tf.transpose(grad)
+        )
+        start_energy, identity = energy(z.momentum, log_prob), tf.ones_like(z.position)
 
         def body(
             i: tf.Tensor, z: PhasePoint, errors: tf.Tensor
         ) -> tuple[tf.Tensor, PhasePoint, tf.Tensor]:
-            z = leapfrog(z, log_prob_and_grad, step_size, ones)
-            error = energy(z, ones) - start_energy
+            z = leapfrog(z, log_prob_and_grad, step_size, identity)
+            error = energy(z.momentum, z.log_prob) - start_energy
             errors = tf.tensor_scatter_nd_update(errors, [[i]], error[tf.newaxis])
             return i + 1, z, errors
 

@@ -21,7 +21,12 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.inference import step_size, trees
-from experiments.inference.leapfrog import LogProbAndGrad
+from experiments.inference.leapfrog import (
+    LogProbAndGrad,
+    energy,
+    kick,
+    kick_and_drift,
+)
 from experiments.inference.step_size import StepSize
 from experiments.inference.streams import Numbers
 from experiments.inference.trees import Draw, End, Subtree, Tree, select
@@ -254,24 +259,10 @@ def finished(loop: Loop) -> Transition:
     )
 
 
-def kick(
-    momentum: tf.Tensor, grad: tf.Tensor, step: tf.Tensor, setting: Setting
-) -> tf.Tensor:
-    """The momentum after half a step."""
-    return momentum + 0.5 * step * _transposed_scale(setting.scale, grad)
-
-
-def kick_and_drift(
-    point: End, step: tf.Tensor, setting: Setting
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """A leapfrog up to its gradient: the new position, and the momentum."""
-    momentum = kick(point.momentum, point.grad, step, setting)
-    return point.position + step * _scale(setting.scale, momentum), momentum
-
-
 def _before(loop: Loop, setting: Setting) -> tuple[tf.Tensor, tf.Tensor]:
     """The half of a turn before its gradient."""
-    return kick_and_drift(loop.subtree.tip, signed_step(loop), setting)
+    tip, step = loop.subtree.tip, signed_step(loop)
+    return kick_and_drift(tip.position, tip.momentum, tip.grad, step, setting.scale)
 
 
 def _account(
@@ -285,7 +276,7 @@ def _account(
 ) -> Loop:
     """The half after the gradient: one leaf more, and what follows from it."""
     going = ~loop.idle
-    momentum = kick(momentum, grad, signed_step(loop), setting)
+    momentum = kick(momentum, grad, signed_step(loop), setting.scale)
     energy_error = energy(momentum, log_prob) - loop.start_energy
     energy_error = tf.where(
         tf.math.is_nan(energy_error),
@@ -417,31 +408,12 @@ def _mean_accept(loop: Loop) -> tf.Tensor:
     return loop.sum_accept / tf.cast(count, loop.sum_accept.dtype)
 
 
-def energy(momentum: tf.Tensor, log_prob: tf.Tensor) -> tf.Tensor:
-    """The Hamiltonian of each chain, less the kinetic part's constant: [chains]."""
-    kinetic = 0.5 * tf.reduce_sum(tf.square(momentum), axis=0)
-    return tf.cast(kinetic, log_prob.dtype) - log_prob
-
-
 def signed_step(loop: Loop) -> tf.Tensor:
     """The step of each chain in its direction of time, 0 for those that are idle."""
     step = loop.step.value
     step = tf.where(loop.subtree.forward, step, -step)
     step = tf.where(loop.idle, tf.zeros_like(step), step)
     return tf.cast(step, loop.tree.draw.position.dtype)
-
-
-def _scale(scale: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
-    """S times each chain's vector [dim, chains]."""
-    if scale.shape.rank == 2:
-        return scale * vector
-    return tf.einsum("cij,jc->ic", scale, vector)
-
-
-def _transposed_scale(scale: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
-    if scale.shape.rank == 2:
-        return scale * vector
-    return tf.einsum("cji,jc->ic", scale, vector)
 
 
 NUTS = Method(extend=lambda loop: loop, before=_before, after=_account, settings={})

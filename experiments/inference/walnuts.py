@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from experiments.inference import nuts, trees
+from experiments.inference import leapfrog, nuts, trees
 from experiments.inference.nuts import Loop, Method, Setting
 from experiments.inference.settings import check_count
 from experiments.inference.streams import Numbers
@@ -77,7 +77,7 @@ def method(limits: Limits) -> Method:
     check_count("max_level", limits.max_level, lowest=0, highest=MAX_LEVEL)
     return Method(
         extend=extend,
-        before=kick_and_drift,
+        before=before,
         after=functools.partial(account, limits),
         settings={"sampler": "WALNUTS", **limits._asdict()},
     )
@@ -106,9 +106,12 @@ def extend(loop: Loop) -> Loop:
     )
 
 
-def kick_and_drift(loop: Loop, setting: Setting) -> tuple[tf.Tensor, tf.Tensor]:
+def before(loop: Loop, setting: Setting) -> tuple[tf.Tensor, tf.Tensor]:
     """The half of a turn before its gradient: the new position, and the momentum."""
-    return nuts.kick_and_drift(loop.macro.point, _signed_step(loop), setting)
+    point, step = loop.macro.point, _signed_step(loop)
+    return leapfrog.kick_and_drift(
+        point.position, point.momentum, point.grad, step, setting.scale
+    )
 
 
 def account(
@@ -123,9 +126,9 @@ def account(
 ) -> Loop:
     """The half after the gradient: one leapfrog more, and what follows from it."""
     macro, going = loop.macro, ~loop.idle
-    momentum = nuts.kick(momentum, grad, _signed_step(loop), setting)
+    momentum = leapfrog.kick(momentum, grad, _signed_step(loop), setting.scale)
     here = End(position, momentum, grad)
-    energy = nuts.energy(momentum, log_prob)
+    energy = leapfrog.energy(momentum, log_prob)
     infinity = tf.constant(float("inf"), energy.dtype)
     energy = tf.where(tf.math.is_nan(energy), infinity, energy)
     low, high = tf.minimum(macro.low, energy), tf.maximum(macro.high, energy)

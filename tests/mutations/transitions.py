@@ -25,6 +25,7 @@ NUMBERS = (
 )
 MASS = "tests/ppl_core/test_unconstrained.py::test_the_mass_on_the_real_line_is_one"
 NUTS = "experiments/inference/nuts.py"
+LEAPFROG = "experiments/inference/leapfrog.py"
 TREES = "experiments/inference/trees.py"
 
 BUGS = (
@@ -84,15 +85,15 @@ BUGS = (
     Bug(
         "the second half kick has the wrong sign",
         NUTS,
-        "    momentum = kick(momentum, grad, signed_step(loop), setting)",
-        "    momentum = kick(momentum, grad, -signed_step(loop), setting)",
+        "    momentum = kick(momentum, grad, signed_step(loop), setting.scale)",
+        "    momentum = kick(momentum, grad, -signed_step(loop), setting.scale)",
         (RECURSION,),
     ),
     Bug(
         "the first half kick is a whole one",
-        NUTS,
-        "momentum = kick(point.momentum, point.grad, step, setting)",
-        "momentum = kick(point.momentum, point.grad, 2 * step, setting)",
+        LEAPFROG,
+        "    momentum = kick(momentum, grad, step, scale)\n",
+        "    momentum = kick(momentum, grad, 2 * step, scale)\n",
         (RECURSION,),
     ),
     Bug(
@@ -217,10 +218,10 @@ BUGS = (
     # Chains and their metric
     Bug(
         "kicks forget the metric",
-        NUTS,
-        "def _transposed_scale(scale: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:\n"
+        LEAPFROG,
+        '    """S^T times each chain\'s vector [dim, chains]."""\n'
         "    if scale.shape.rank == 2:\n        return scale * vector",
-        "def _transposed_scale(scale: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:\n"
+        '    """S^T times each chain\'s vector [dim, chains]."""\n'
         "    if scale.shape.rank == 2:\n        return vector",
         (METRIC_IS_LINEAR,),
     ),
@@ -241,7 +242,7 @@ BUGS = (
     ),
     Bug(
         "the metric is inverted",
-        NUTS,
+        LEAPFROG,
         '    """S times each chain\'s vector [dim, chains]."""\n'
         "    if scale.shape.rank == 2:\n        return scale * vector",
         '    """S times each chain\'s vector [dim, chains]."""\n'
@@ -250,7 +251,7 @@ BUGS = (
     ),
     Bug(
         "a dense metric's factor is not transposed in kicks",
-        NUTS,
+        LEAPFROG,
         'tf.einsum("cji,jc->ic", scale, vector)',
         'tf.einsum("cij,jc->ic", scale, vector)',
         (METRIC_IS_LINEAR,),
