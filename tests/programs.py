@@ -73,7 +73,7 @@ def run_here(command, out, err):
     os.chdir(REPO)
     from experiments.cli import main
 
-    sys.exit(main.main(Path(command[0]).name, command[1:]))
+    main.run(Path(command[0]).name, command[1:])
 
 
 def told_by(script, *arguments):

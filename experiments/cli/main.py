@@ -23,7 +23,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from experiments.cli import arguments, config_list, gin_check, gin_values, signals
 from experiments.cli.messages import (
@@ -75,10 +75,7 @@ def main(program: str, argv: Sequence[str] | None = None) -> int:
     with signals.signals_caught(program) as stop:
         try:
             signals.unblock()
-            code = _main(program, argv, stop)
-            if code == INTERRUPTED:
-                signals.leave_what_still_works(code)
-            return code
+            return _main(program, argv, stop)
         except (UsageError, run_dir.RunDirError) as error:
             say(program, str(error))
             return USAGE
@@ -88,6 +85,17 @@ def main(program: str, argv: Sequence[str] | None = None) -> int:
         except Exception:  # a module that the config names does not import
             traceback.print_exc()
             return FAILED
+
+
+def run(program: str, argv: Sequence[str] | None = None) -> NoReturn:
+    """Runs `main` as all of a process, which ends with its code.
+
+    An interrupted one does not wait for threads, such as those of a compiler.
+    """
+    code = main(program, argv)
+    if code == INTERRUPTED:
+        signals.leave_what_still_works(code)
+    sys.exit(code)
 
 
 def _main(program: str, argv: list[str], stop: signals.Stop) -> int:
@@ -396,8 +404,7 @@ def _supervise(job: Job, files: Sequence[Path]) -> int:
     program, options, stop = job.program, job.options, job.stop
 
     def command(resume: bool) -> list[str]:
-        ends = f"sys.exit(main.main({program!r}))"
-        code = f"import sys; from experiments.cli import main; {ends}"
+        code = f"from experiments.cli import main; main.run({program!r})"
         argv = [f"--gin_config={file}" for file in files]
         argv += [f"--gin_param={param}" for param in options.gin_param]
         argv += [f"--workdir={job.folder}", f"--seed={job.checked.seed}"]
