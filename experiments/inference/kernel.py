@@ -266,7 +266,7 @@ def compile_kernel(
     should_stop: of all runs of the kernel: see `Kernel`.
     method: NUTS, or `walnuts.method`.
     """
-    xla_options.set_options()
+    xla_options.read_options()
     if dtype is None:
         dtype = getattr(log_prob_and_grad, "dtype", tf.float32)
     density = tf.function(

@@ -77,6 +77,17 @@ def test_options_that_the_user_has_set_stay(tmp_path, monkeypatch):
         assert given == f"{xla_options.CACHE_OPTION}=elsewhere"
 
 
+def test_xla_flags_are_the_users_again_once_they_are_read(monkeypatch):
+    """JAX's XLA ends the process where it reads an option that it does not know."""
+    for users in ("--xla_backend_optimization_level=3", None):
+        monkeypatch.setattr(xla_options, "_USERS", users)
+        xla_options.set_options()
+        assert os.environ["XLA_FLAGS"] != users
+        xla_options.read_options.cache_clear()
+        xla_options.read_options()
+        assert os.environ.get("XLA_FLAGS") == users
+
+
 def test_a_cache_is_used_only_where_it_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.setenv("TF_XLA_FLAGS", "")
     monkeypatch.delenv(xla_options.CACHE, raising=False)
