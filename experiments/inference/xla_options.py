@@ -53,15 +53,27 @@ def read_options() -> None:
     """Makes TensorFlow's XLA read the options; XLA_FLAGS then is the user's again.
 
     Programs that this process starts, and JAX within it, have their own XLA.
+
+    Raises ValueError where PPL_COMPILE_CACHE has a damaged file.
     """
     set_options()
     _add("XLA_FLAGS", OPTIONS_OF_TENSORFLOW)
     # XLA reads them when it compiles for the first time.
-    tf.function(lambda: tf.constant(0) + 1, jit_compile=True, autograph=False)()
-    if _USERS is None:
-        del os.environ["XLA_FLAGS"]
-    else:
-        os.environ["XLA_FLAGS"] = _USERS
+    first = tf.function(lambda: tf.constant(0) + 1, jit_compile=True, autograph=False)
+    try:
+        first()
+    except tf.errors.OpError as error:
+        if cache := os.environ.get(CACHE):
+            raise ValueError(
+                f"{CACHE}: given {cache!r}, whose programs cannot be read: "
+                f"{error.message}; remove that folder"
+            ) from error
+        raise
+    finally:
+        if _USERS is None:
+            del os.environ["XLA_FLAGS"]
+        else:
+            os.environ["XLA_FLAGS"] = _USERS
 
 
 def cache_folder(cache: Path) -> Path:

@@ -66,5 +66,6 @@ def dot(
 ) -> None:
     """A median with its range, in the row `place`.  values: low, median, high."""
     low, middle, high = values
-    error = [[middle - low], [high - middle]]
+    # A geometric mean of one value is off by a rounding error.
+    error = [[max(middle - low, 0.0)], [max(high - middle, 0.0)]]
     axes.errorbar([middle], [place], xerr=error, markersize=7, elinewidth=1.6, **style)
