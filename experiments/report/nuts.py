@@ -18,10 +18,11 @@ DEFINITIONS = (
     "A ratio is taken within each round; median and range are over the rounds. So a "
     "ratio is the median of the ratios within a round, not the quotient of the medians "
     "shown.",
-    "All cores: seconds of the whole machine over the gradients of all chains, which "
-    "run in lock-step within a batch. 'Per leapfrog used' excludes gradients computed "
-    "for chains that had already finished. Stan and PyMC are charged only for the "
-    "cores that their chains keep busy.",
+    "All cores: seconds of the whole machine over the gradients of all chains. Chains "
+    "of a batch run in lock-step, but for ours, which do not wait for each other until "
+    "the end. 'Per leapfrog used' excludes gradients computed for chains that had "
+    "already finished. Stan and PyMC are charged only for the cores that their chains "
+    "keep busy.",
     "Check: log density (up to a constant) and gradient are compared with a reference "
     "at random points before any ratio is taken. The CSV has the largest errors on the "
     "whole data, relative to the largest value; the gradient's error over that of "
