@@ -67,10 +67,11 @@ def split_rows(
     `num_devices`.  The CPU is split into logical devices before TensorFlow starts.
     """
     check_devices(problem, num_devices)
+    # First, since TensorFlow starts when it is asked for accelerators.
+    devices = [None] if num_devices == 1 else topology.local_devices(num_devices)
     small = block_bytes is None and fits_caches(4 * problem.rows * problem.dim)
     one_block = one_block or small or on_accelerator()
     block_bytes = block_bytes or BLOCK_BYTES
-    devices = [None] if num_devices == 1 else topology.local_devices(num_devices)
     edges = [i * problem.rows // num_devices for i in range(num_devices + 1)]
     blocks = []
     for device, (first, last) in zip(devices, itertools.pairwise(edges), strict=True):

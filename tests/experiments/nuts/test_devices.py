@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.experiments.nuts.on_devices import COUNTS, ROWS
+from tests.programs import told_by
 
 REPO = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.slow  # a process with eight devices
@@ -147,3 +148,9 @@ def test_more_devices_than_rows_is_an_error(done):
 
 def test_no_device_is_an_error(done):
     assert "num_devices: given 0" in done[1]["none"]
+
+
+def test_a_cpu_is_split_before_tensorflow_is_asked_for_accelerators():
+    """As with data beyond the caches, which need many blocks of each device."""
+    told = told_by(REPO / "tests/experiments/nuts/split_in_blocks.py")
+    assert told["devices"] == 2 and told["blocks"] > 2
