@@ -146,9 +146,9 @@ class TileRun:
         """
         kernel, key = self._kernel, self._key
         seed, offset = self._seed.numpy().tobytes(), self._first_draw
-        following = np.asarray(self._loop.drawn) + offset
-        of_tile = kernel.drawn_numbers.setdefault(key, {})
         drawn = np.asarray(self._loop.drawn)
+        following = drawn + offset
+        of_tile = kernel.drawn_numbers.setdefault(key, {})
         active = drawn < self._num_draws
         left = np.maximum(self._num_draws - drawn, 0)
         if seed in of_tile:

@@ -19,21 +19,6 @@ from tests.programs import REPO, ran
 pytestmark = pytest.mark.slow  # some twenty starts of a run
 KILLS = 22
 SETTINGS = {"num_chains": 2, "num_warmup": 160, "num_draws": 1200, "chunk_size": 5}
-MODEL = """
-import ppl_core as ppl
-
-def pair(scale):
-    x = ppl.Normal(0.0, scale, name="x")
-    ppl.Normal(x, 1.0, name="y")
-"""
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("files")
-    (folder / "models.py").write_text(MODEL)
-    (folder / "data.json").write_text('{"scale": [1, 2], "y": [0.5, 3.0]}')
-    return folder
 
 
 def by_bin_sample(files, workdir):

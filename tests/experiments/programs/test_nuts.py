@@ -14,23 +14,6 @@ from experiments.records import metrics
 from experiments.records.run_dir import CheckFailed
 from tests.programs import REPO, ran
 
-MODEL = """
-import numpy as np
-import ppl_core as ppl
-
-def pair(scale):
-    x = ppl.Normal(0.0, scale, name="x")
-    ppl.Normal(x, 1.0, name="y")
-"""
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("files")
-    (folder / "models.py").write_text(MODEL)
-    (folder / "data.json").write_text('{"scale": [1, 2], "y": [0.5, 3.0]}')
-    return folder
-
 
 def options(files, folder, **more):
     folder.mkdir(exist_ok=True)
