@@ -17,7 +17,7 @@ PRELOADED = (  # what takes a short run most of its time
     "experiments.datasets",
     "experiments.image_transformer",
     "experiments.nuts",
-    "experiments.programs.nuts",
+    "experiments.sample.nuts",
     "experiments.toy_models",
     "tensorflow_datasets",
 )

@@ -33,6 +33,7 @@ FLOORS = {  # package or module: what of ours it may import, besides itself
         "experiments.training",
     ),
     "experiments.nuts": LOWER,
+    "experiments.sample": LOWER,
     "experiments.programs": LOWER,
     "experiments.image_transformer": LOWER,
     "experiments.vq_vae": (*LOWER, "experiments.image_transformer"),

@@ -53,7 +53,7 @@ def _number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"given {text!r}, wanted a number") from error
 
 
-# The parameters of `experiments.programs.nuts.sample` that bin/sample has as flags.
+# The parameters of `experiments.sample.nuts.sample` that bin/sample has as flags.
 SAMPLE_FLAGS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "data": (str, "FILE", "JSON, npz or CSV: values by name"),
     "num_chains": (_whole, "N", "default: 4"),

@@ -1,1 +1,1 @@
-"""A user's own program: found, given its data, sampled, judged and plotted."""
+"""The programs of the paper, each with its claims.  `make programs` runs them all."""

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments.programs import loading
+from experiments.sample import loading
 
 MODELS = """
 import numpy as np

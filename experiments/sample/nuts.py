@@ -18,14 +18,14 @@ from experiments.inference.sampling import Chunk
 from experiments.inference.settings import check_count
 from experiments.inference.summary import Summary
 from experiments.inference.warmup_state import WarmupSettings
-from experiments.programs import loading, sampler, sizes, store
-from experiments.programs.kept import Kept
-from experiments.programs.plots import PREDICTED, plots
 from experiments.records import identity as identities
 from experiments.records import jsonlines
 from experiments.records.metrics import MetricWriter, metric_writer
 from experiments.records.progress import progress
 from experiments.records.run_dir import CheckFailed
+from experiments.sample import loading, sampler, sizes, store
+from experiments.sample.kept import Kept
+from experiments.sample.plots import PREDICTED, plots
 from experiments.training.interrupts import deferred
 
 MOST_PREDICTED = 2_000_000  # observations for which predictions are plotted

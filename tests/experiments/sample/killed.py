@@ -18,7 +18,7 @@ MOMENTS = {
     "within a file": ("os.fsync", False),
     "before a rename": ("pathlib.Path.replace", False),
     "after a rename": ("pathlib.Path.replace", True),
-    "before it tells": ("experiments.programs.kept.Kept.add", False),
+    "before it tells": ("experiments.sample.kept.Kept.add", False),
 }
 
 

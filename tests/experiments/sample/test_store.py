@@ -10,9 +10,9 @@ import ppl_core as ppl
 from experiments import inference
 from experiments.inference.samples import Samples, concatenate
 from experiments.inference.saved import chunks
-from experiments.programs import store
-from experiments.programs.kept import Kept
 from experiments.records import identity
+from experiments.sample import store
+from experiments.sample.kept import Kept
 
 
 def model():

@@ -9,7 +9,7 @@ import tensorflow as tf
 import ppl_core as ppl
 from experiments.inference.memory import check_bytes
 from experiments.inference.settings import STATISTICS_BYTES
-from experiments.programs.sampler import Settings
+from experiments.sample.sampler import Settings
 
 STATE_ARRAYS = 64  # of a chain, besides the draws: in the loop and in warm-up
 NETCDF_STATISTICS_BYTES = 50  # of a draw in draws.nc

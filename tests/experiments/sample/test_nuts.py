@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from experiments.programs import nuts, store
 from experiments.records import metrics
 from experiments.records.run_dir import CheckFailed
+from experiments.sample import nuts, store
 from tests.programs import REPO, ran
 
 

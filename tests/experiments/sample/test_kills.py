@@ -11,9 +11,9 @@ import pytest
 import xarray as xr
 
 from experiments.inference import saved
-from experiments.programs import store
 from experiments.records import metrics
-from tests.experiments.programs.killed import MOMENTS, killed_after, killed_at
+from experiments.sample import store
+from tests.experiments.sample.killed import MOMENTS, killed_after, killed_at
 from tests.programs import REPO, ran
 
 pytestmark = pytest.mark.slow  # some twenty starts of a run

@@ -6,7 +6,7 @@ import xarray as xr
 
 from experiments import inference
 from experiments.inference.samples import Samples
-from experiments.programs import plots
+from experiments.sample import plots
 
 
 def tree_of(draws, *, diverged=0, **more):

@@ -1,0 +1,1 @@
+"""A user's own program: found, given its data, sampled, judged and plotted."""
