@@ -125,7 +125,7 @@ def _first_run(
                 variable,
                 kwargs.get("log_prob_scale"),
                 tuple(variable.shape),
-                _values_of(variable.distribution, label),
+                values_of(variable.distribution, label),
                 kwargs.get("plates", ()),
                 variable.dtype,
             )
@@ -330,12 +330,12 @@ def _assignments(label: str, summed: Mapping[str, _Summed]) -> list[_Assignment]
 
 
 def _at_first(label: str, variable: RandomVariable) -> tf.Tensor:
-    first = _values_of(variable.distribution, label)[0]
+    first = values_of(variable.distribution, label)[0]
     shape = variable.sample_shape.concatenate(variable.distribution.batch_shape)
     return tf.fill(shape, tf.constant(first, variable.distribution.dtype))
 
 
-def _values_of(distribution: tfd.Distribution, label: str) -> np.ndarray:
+def values_of(distribution: tfd.Distribution, label: str) -> np.ndarray:
     """The values that one entry may have.  Raises ValueError if they are not known."""
     distribution = without_plates(distribution)
     if isinstance(distribution, (tfd.Bernoulli, tfd.ProbitBernoulli)):

@@ -184,6 +184,11 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         return tf.where(self._mask, log_prob, tf.zeros_like(log_prob))
 
     @property
+    def is_weighted(self) -> bool:
+        """Whether a scale or a mask changes its log prob."""
+        return self._scale is not None or self._mask is not None
+
+    @property
     def is_marginal(self) -> bool:
         """Whether its log prob was set by `marginalize`."""
         return self._marginal is not None

@@ -16,6 +16,7 @@ from ppl_core.transformations import (
     Program,
     label_of,
     make_log_likelihood_fn,
+    make_log_prob_parts_fn,
     posterior_predictive,
     prior_predictive,
 )
@@ -102,6 +103,20 @@ class Source(NamedTuple):
         @tf.function(autograph=False)
         def run(draws: Values) -> Values:
             return pointwise(**draws)
+
+        with only_tracers(()), in_dtype(self.dtype):
+            return run(self._tensors(draws))
+
+    def log_prob_parts(self, draws: Mapping[str, Any]) -> Values:
+        """The log prob of every variable, data and latent, [draws] each by name.
+
+        draws: [draws, ...] by name, of the latent variables.
+        """
+        parts = make_log_prob_parts_fn(self._run, observed=self.observed, batch_ndims=1)
+
+        @tf.function(autograph=False)
+        def run(draws: Values) -> Values:
+            return parts(**draws)
 
         with only_tracers(()), in_dtype(self.dtype):
             return run(self._tensors(draws))

@@ -22,8 +22,8 @@ def python_blocks(page):
 
 
 def case(page):
-    """your_model.md compiles two samplers; the README's program is like its first."""
-    slow = page.name == "your_model.md"
+    """Some compile several samplers; the README's program is like the first of one."""
+    slow = page.name in ("your_model.md", "variational_inference.md")
     return pytest.param(page, marks=pytest.mark.slow if slow else (), id=page.name)
 
 

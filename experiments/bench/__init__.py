@@ -9,7 +9,6 @@ _MODULES = {
     "measure_image_transformer": "training",
     "measure_scaling": "scaling",
     "measure_vae": "training",
-    "run_programs": "programs",
 }
 
 __all__ = [*_MODULES]

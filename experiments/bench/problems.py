@@ -50,6 +50,26 @@ class PosteriorRun(NamedTuple):
     cold_start_difference: float = 0.0
 
 
+class VariationalProblem(NamedTuple):
+    """A posterior to which every system fits a mean-field normal guide."""
+
+    name: str  # by which a system finds its own program
+    data: Mapping[str, np.ndarray]
+    num_steps: int
+    batch_size: int | None  # rows a step; None: all
+    learning_rate: float = 0.01  # Adam's
+    scale: float = 0.1  # standard deviations to begin with; means begin at 0
+    seed: int = 0
+
+
+class VariationalRun(NamedTuple):
+    """What a fit returns: the guide, on the unconstrained scale, and its time."""
+
+    means: Mapping[str, np.ndarray]  # by the posterior's names
+    deviations: Mapping[str, np.ndarray]
+    seconds: Mapping[str, float]  # "build", and "steps": of `num_steps`
+
+
 class AdamSettings(NamedTuple):
     """Adam at a constant rate: Kingma and Ba (2015), algorithm 1."""
 

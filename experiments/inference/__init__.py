@@ -2,7 +2,8 @@
 
 `sample_nuts` warms up and draws; `sample` draws with a step size as given.  `summarize`
 judges draws, `constrain_draws` returns them by name and `to_datatree` as ArviZ takes
-them, to which `predict` adds predictions.
+them, to which `predict` adds predictions.  `fit_vi` fits a guide, such as
+`mean_field`, by variational inference.
 """
 
 import importlib
@@ -14,16 +15,28 @@ from experiments.inference.settings import SamplerSettings
 
 if TYPE_CHECKING:
     from experiments.inference.chain import sample
+    from experiments.inference.fit import Fit
+    from experiments.inference.guide_program import joint, program_guide
+    from experiments.inference.guides import Guide, full_rank, low_rank, mean_field
     from experiments.inference.results import constrain_draws, predict, to_datatree
     from experiments.inference.sampling import sample_nuts, sample_walnuts
     from experiments.inference.summary import Summary, summarize
+    from experiments.inference.variational import fit_vi
 
 __all__ = [
+    "Fit",
+    "Guide",
     "SamplerSettings",
     "Samples",
     "Summary",
     "constrain_draws",
+    "fit_vi",
+    "full_rank",
+    "joint",
+    "low_rank",
+    "mean_field",
     "predict",
+    "program_guide",
     "sample",
     "sample_nuts",
     "sample_walnuts",
@@ -43,6 +56,14 @@ _MODULES = {
     "to_datatree": "results",
     "Summary": "summary",
     "summarize": "summary",
+    "Fit": "fit",
+    "Guide": "guides",
+    "full_rank": "guides",
+    "low_rank": "guides",
+    "mean_field": "guides",
+    "fit_vi": "variational",
+    "joint": "guide_program",
+    "program_guide": "guide_program",
 }
 
 

@@ -1,0 +1,111 @@
+"""Adam's ascent of the ELBO: many steps in one compiled loop."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from experiments.inference import prng
+from experiments.inference.elbo import Objective
+
+CAPACITY = 4096  # steps of one call of the compiled loop, at most
+# Kingma & Ba (2015), Adam: A Method for Stochastic Optimization, algorithm 1
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+
+
+class State(NamedTuple):
+    """Where a run is: all that it goes on from, besides the seed."""
+
+    num_done: int  # steps
+    vector: np.ndarray  # [params], all parameters
+    mean: np.ndarray  # [params], Adam's of gradients
+    mean_of_squares: np.ndarray  # [params]
+    total: np.ndarray  # [params], the parameters' sum over steps since the last window
+    history: np.ndarray  # [num_done], the ELBO's estimate at each step
+
+
+Advance = Callable[[State, int, tf.Tensor], State]
+Rate = Callable[[tf.Tensor], tf.Tensor]
+
+
+def begin(objective: Objective) -> State:
+    """The state before the first step."""
+    parts = [np.ravel(part) for part in tf.nest.flatten(objective.params)]
+    vector = np.concatenate(parts).astype(objective.dtype.as_numpy_dtype)
+    zeros = np.zeros_like(vector)
+    return State(0, vector, zeros, zeros, zeros, np.zeros(0))
+
+
+def compile_ascent(
+    objective: Objective,
+    rate: Rate,
+    jit_compile: bool,
+) -> Advance:
+    """The loop of many steps: (state, number of steps, seed) -> state."""
+    dtype = objective.dtype
+
+    def step(
+        number: tf.Tensor, vector: tf.Tensor, mean: Any, squares: Any, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        params = to_params(vector, objective)
+        value, grads = objective.estimate(params, prng.fold_in(seed, number))
+        flat = [tf.reshape(part, [-1]) for part in tf.nest.flatten(grads)]
+        grad = tf.cast(tf.concat(flat, 0), dtype)
+        mean = BETA_1 * mean + (1.0 - BETA_1) * grad
+        squares = BETA_2 * squares + (1.0 - BETA_2) * grad**2
+        count = tf.cast(number + 1, dtype)
+        first = mean / (1.0 - tf.pow(tf.constant(BETA_1, dtype), count))
+        second = squares / (1.0 - tf.pow(tf.constant(BETA_2, dtype), count))
+        size = tf.cast(rate(number), dtype)
+        vector += size * first / (tf.sqrt(second) + EPSILON)
+        return vector, mean, squares, tf.cast(value, tf.float64)
+
+    @tf.function(jit_compile=True if jit_compile else None, autograph=False)
+    def loop(
+        first: tf.Tensor, num: tf.Tensor, seed: tf.Tensor, *state: tf.Tensor
+    ) -> tuple[Any, ...]:
+        def body(
+            i: tf.Tensor,
+            values: tf.TensorArray,
+            vector: tf.Tensor,
+            mean: tf.Tensor,
+            squares: tf.Tensor,
+            total: tf.Tensor,
+        ) -> tuple[Any, ...]:
+            vector, mean, squares, value = step(first + i, vector, mean, squares, seed)
+            values = values.write(i, value)
+            return i + 1, values, vector, mean, squares, total + vector
+
+        values = tf.TensorArray(tf.float64, size=CAPACITY, element_shape=[])
+        _, values, *state_after = tf.while_loop(
+            lambda i, *_: i < num, body, (tf.constant(0), values, *state)
+        )
+        return (values.stack(), *state_after)
+
+    def advance(state: State, num: int, seed: tf.Tensor) -> State:
+        arrays = (state.vector, state.mean, state.mean_of_squares, state.total)
+        values, *after = loop(
+            tf.constant(state.num_done),
+            tf.constant(num),
+            seed,
+            *(tf.constant(array) for array in arrays),
+        )
+        history = np.concatenate([state.history, values.numpy()[:num]])
+        vector, mean, squares, total = (part.numpy() for part in after)
+        return State(state.num_done + num, vector, mean, squares, total, history)
+
+    return advance
+
+
+def to_params(vector: Any, objective: Objective) -> Any:
+    """The parameters' structure out of one vector, as tensors or as arrays."""
+    parts = tf.nest.flatten(objective.params)
+    sizes = [np.size(part) for part in parts]
+    if isinstance(vector, np.ndarray):
+        pieces = np.split(vector, np.cumsum(sizes)[:-1])
+        flat = [p.reshape(np.shape(q)) for p, q in zip(pieces, parts, strict=True)]
+    else:
+        pieces = tf.split(vector, sizes)
+        flat = [tf.reshape(p, np.shape(q)) for p, q in zip(pieces, parts, strict=True)]
+    return tf.nest.pack_sequence_as(objective.params, flat)
