@@ -17,7 +17,7 @@ export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .PHONY: help setup peers test test-slow test-mutations lint bench-nuts bench-posteriors bench-eager bench-scaling
 .PHONY: bench-step
-.PHONY: bench-image-transformer bench-vae reference check-large check-audio report configs clean
+.PHONY: bench-image-transformer bench-vae programs reference check-large check-audio report configs clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-23s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,9 @@ bench-image-transformer: setup  ## its step beside TensorFlow by hand, Keras, Fl
 
 bench-vae: setup  ## the autoencoders' steps beside TensorFlow by hand, Flax; 17 devices
 	bin/bench --gin_config=configs/bench/vae.gin
+
+programs: setup  ## every program of the paper, and whether its claims hold
+	bin/bench --gin_config=configs/bench/programs.gin
 
 bench-step: setup  ## what runtime and loop add to a training step written by hand
 	$(PYTHON) -m experiments.bench.step_cost

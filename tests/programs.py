@@ -35,6 +35,17 @@ def train_command(*configs, workdir, more=()):
     ]
 
 
+def claims_of(name, workdir):
+    """The claims of configs/programs/NAME.gin, run in a new folder, by their texts."""
+    command = ["bin/train", f"--gin_config=configs/programs/{name}.gin"]
+    done = ran([*command, f"--workdir={workdir}", "--seed=3"])
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert (workdir / "picture.png").read_bytes().startswith(b"\x89PNG")
+    written = json.loads((workdir / "claims.json").read_text())
+    assert all(claim["holds"] for claim in written["claims"])
+    return {claim["text"]: claim["value"] for claim in written["claims"]}
+
+
 def ran(command, seconds=300):
     """What a command of bin/train or bin/bench ends with and says.
 

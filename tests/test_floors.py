@@ -71,6 +71,7 @@ FLOORS = {  # package or module: what of ours it may import, besides itself
         "experiments.vq_vae",
         "experiments.audio_vae",
         "experiments.toy_models",
+        "experiments.programs",
         "experiments.report",
     ),
     "experiments.bench.problems": (),

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments.records import record
 from experiments.report import __main__ as command
+from experiments.report import programs
 
 RESULTS = Path(__file__).parents[1] / "results"
 RENDERED = {  # by the file of records: its tables and plots
@@ -20,6 +22,7 @@ RENDERED = {  # by the file of records: its tables and plots
     "step_cost": (("step_cost.md",), ()),
     "image_transformer": (("image_transformer.md", "image_transformer.csv"), ()),
     "vae": (("vae.md", "vae.csv"), ()),
+    "programs": (("programs.md", "programs.csv"), ()),
     **{
         f"{name}_learning": ((f"{name}_learning.md",), (f"{name}_learning.png",))
         for name in ("vector_quantized", "audio", "image_transformer")
@@ -57,5 +60,21 @@ def test_committed_plots_exist_and_can_be_drawn_again(rendered):
 
 def test_every_file_of_records_is_rendered():
     assert WRITTEN <= set(RENDERED) == set(command.RENDERERS)
-    # `make bench-posteriors` may not have run yet.
-    assert set(RENDERED) - WRITTEN <= {"posteriors"}
+    # `make bench-posteriors` and `make programs` may not have run yet.
+    assert set(RENDERED) - WRITTEN <= {"posteriors", "programs"}
+
+
+def test_every_program_has_its_page_with_the_recorded_claims_and_its_picture():
+    path = RESULTS / "records" / "programs.jsonl"
+    if not path.exists():
+        pytest.skip("`make programs` has not run yet")
+    runs = programs.newest(record.read(path))
+    docs = RESULTS.parent / "docs" / "programs"
+    for name, one in runs.items():
+        text = (docs / f"{name}.md").read_text("utf-8")
+        assert programs.fill(text, "claims", programs.block(one)) == text, name
+        assert f"](../../results/plots/programs/{name}.png)" in text
+        picture = RESULTS / "plots" / "programs" / f"{name}.png"
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    text = (docs / "README.md").read_text("utf-8")
+    assert programs.fill(text, "programs", programs.index(list(runs.values()))) == text

@@ -9,6 +9,7 @@ _MODULES = {
     "measure_image_transformer": "training",
     "measure_scaling": "scaling",
     "measure_vae": "training",
+    "run_programs": "programs",
 }
 
 __all__ = [*_MODULES]

@@ -15,6 +15,7 @@ RENDERERS: dict[str, Callable[..., None]] = {  # by the name of the file of reco
     "image_transformer": page.render_image_transformer,
     **{name: page.render_learning for name in learning.EXPERIMENTS},
     "vae": page.render_vae,
+    "programs": page.render_programs,
     "step_cost": page.render_step_cost,
 }
 

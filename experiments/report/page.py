@@ -17,6 +17,7 @@ from experiments.report import (
     posteriors,
     posteriors_plot,
     posteriors_rows,
+    programs,
     scaling,
     scaling_plots,
     scaling_rows,
@@ -80,6 +81,29 @@ def render_learning(*, records_path: Path, out_dir: Path) -> None:
 def render_step_cost(*, records_path: Path, out_dir: Path) -> None:
     """Writes tables/step_cost.md."""
     _write(out_dir, "step_cost", step_cost.markdown(_records(records_path)))
+
+
+def render_programs(*, records_path: Path, out_dir: Path) -> None:
+    """Writes tables/programs.{md,csv}, and the blocks of claims in docs/programs.
+
+    docs/ lies beside `out_dir`; where it does not, nothing is written to it.
+    """
+    records = _records(records_path)
+    _write(out_dir, "programs", programs.markdown(records), programs.csv(records))
+    blocks = {
+        f"{name}.md": ("claims", programs.block(one))
+        for name, one in programs.newest(records).items()
+    }
+    blocks["README.md"] = ("programs", programs.index(records))
+    for name, (mark, content) in blocks.items():
+        path = out_dir.parent / "docs" / "programs" / name
+        if not path.exists():
+            continue
+        try:
+            text = programs.fill(path.read_text("utf-8"), mark, content)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _records(path: Path, writer: str = "a benchmark") -> list[record.Record]:

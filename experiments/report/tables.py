@@ -53,10 +53,13 @@ def cell(text: str, width: int = 160) -> str:
     return textwrap.shorten(text, width, placeholder=" ...").translate(_ESCAPES)
 
 
-def markdown_table(lines: Iterable[Mapping[str, str | None]]) -> str:
-    """A Markdown table of lines by column, all but its first column aligned right."""
+def markdown_table(lines: Iterable[Mapping[str, str | None]], *, left: int = 1) -> str:
+    """A Markdown table of lines by column, all but its first aligned right.
+
+    left: how many of them are aligned left.
+    """
     table = pd.DataFrame(list(lines)).fillna(NONE)
-    rule = ["---"] + ["---:"] * (len(table.columns) - 1)
+    rule = ["---"] * left + ["---:"] * (len(table.columns) - left)
     rows = (table.columns, rule, *table.to_numpy())
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
