@@ -1,0 +1,1 @@
+"""The grammar VAE of the paper's appendix B."""
