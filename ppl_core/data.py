@@ -1,12 +1,14 @@
 """Given values as tensors: right, or refused by the name of the variable."""
 
+import numbers
+import reprlib
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
-from ppl_core import preimages
+from ppl_core import operators, preimages
 
 
 def to_tensor(value: Any, dtype: tf.DType, label: str) -> tf.Tensor:
@@ -18,13 +20,15 @@ def to_tensor(value: Any, dtype: tf.DType, label: str) -> tf.Tensor:
     label: the variable, in errors.
 
     Raises ValueError, with the index and the value, for missing entries (of masked
-    arrays and pandas) and for numbers that `dtype` cannot hold.
+    arrays and pandas), for what is no real number, for rows of several lengths, and for
+    numbers that `dtype` cannot hold.
     """
     if isinstance(value, tf.Tensor):
         if value.dtype == dtype:
             return value
     elif not tf.is_tensor(value):
         value = _check_present(value, label)
+    value = check_numbers(value, label)
     if dtype.is_integer or dtype.is_bool:
         value = _to_whole(value, dtype, label)
     value = tf.convert_to_tensor(value, dtype_hint=dtype)
@@ -32,6 +36,20 @@ def to_tensor(value: Any, dtype: tf.DType, label: str) -> tf.Tensor:
     if is_number and dtype.is_floating:
         return tf.cast(value, dtype)
     return value
+
+
+def to_tensors(value: Any, label: str) -> Any:
+    """`value` with its leaves as tensors; a list of plain numbers is one tensor.
+
+    Raises ValueError, which begins with the label, as `to_tensor` does.
+    """
+    if isinstance(value, (list, tuple)):
+        leaves = tf.nest.flatten(value)
+        if all(np.isscalar(leaf) or leaf is None for leaf in leaves):
+            return tf.convert_to_tensor(check_numbers(value, label))
+    return tf.nest.map_structure(
+        lambda part: tf.convert_to_tensor(check_numbers(part, label)), value
+    )
 
 
 def fill_masked(value: Any, mask: Any, event_ndims: Any) -> Any:
@@ -43,8 +61,8 @@ def fill_masked(value: Any, mask: Any, event_ndims: Any) -> Any:
         return value
     ndims = value.shape.rank - event_ndims
     where = tf.convert_to_tensor(mask)
-    if (where.shape.rank or 0) > ndims or not value.dtype.is_floating:
-        return value  # too long a mask is an error, once the log prob is known
+    if not value.dtype.is_floating or not _broadcasts(where.shape, value.shape[:ndims]):
+        return value  # a wrong mask is an error, once the log prob is known
     entries = tf.shape(value)[:ndims]
     where = tf.broadcast_to(where, entries)
     first = tf.argmax(tf.cast(tf.reshape(where, [-1]), tf.int32))
@@ -55,6 +73,13 @@ def fill_masked(value: Any, mask: Any, event_ndims: Any) -> Any:
         return tf.where(where, part, events[first])
 
     return preimages.moved(value, fill)
+
+
+def _broadcasts(shape: tf.TensorShape, wanted: tf.TensorShape) -> bool:
+    try:
+        return bool(tf.broadcast_static_shape(shape, wanted).rank == wanted.rank)
+    except ValueError:
+        return False
 
 
 def check_values_of(bijector: tfb.Bijector, value: tf.Tensor, label: str) -> None:
@@ -92,6 +117,51 @@ def _check_present(value: Any, label: str) -> Any:
             f"at {index}, wanted none: leave them out, or make each a latent variable"
         )
     return value
+
+
+def check_numbers(value: Any, label: str) -> Any:
+    """`value`; of objects that all are numbers, an array of numbers.
+
+    Raises ValueError, with the first entry, for what is no array of real numbers.
+    """
+    if operators.is_variable(value):
+        return value
+    if tf.is_tensor(value):
+        is_plain = isinstance(value, (tf.Tensor, tf.Variable))
+        dtype = value.dtype
+        if is_plain and (dtype.is_floating or dtype.is_integer or dtype.is_bool):
+            return value
+        raise ValueError(
+            f"{label}: given a {type(value).__name__} of {dtype.name}, wanted a tensor "
+            "of real numbers"
+        )
+    if operators.has_tensors(value):
+        return value
+    try:
+        if np.asarray(value).dtype.kind in "biuf":
+            return value
+        entries = np.asarray(value, object)
+    except ValueError:  # NumPy's, for rows of several lengths
+        entries = _entries(value)
+    for index, part in np.ndenumerate(entries):
+        if isinstance(part, (numbers.Real, np.bool_)):
+            continue
+        if isinstance(part, (list, tuple, np.ndarray)):
+            raise ValueError(
+                f"{label}: given rows of different lengths, such as "
+                f"{reprlib.repr(part)} at {index}, wanted one length"
+            )
+        at = f" at {index}" if index else ""
+        raise ValueError(f"{label}: given {reprlib.repr(part)}{at}, wanted numbers")
+    is_whole = all(isinstance(part, numbers.Integral) for part in entries.flat)
+    return entries.astype(np.int64 if is_whole else np.float64)
+
+
+def _entries(rows: Any) -> np.ndarray:
+    """The rows as objects, whatever their lengths."""
+    entries = np.empty(len(rows), object)
+    entries[:] = [list(row) if isinstance(row, np.ndarray) else row for row in rows]
+    return entries
 
 
 def _to_whole(value: Any, dtype: tf.DType, label: str) -> Any:

@@ -2,16 +2,17 @@
 
 import contextlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from ppl_core import frames, operators, patterns
+from ppl_core import frames, indices, operators, patterns
 from ppl_core.patterns import Group, Split
 
 _LABEL = "DesignMatrix"
+_Product = Callable[[tf.Tensor], tf.Tensor]
 
 
 class DesignMatrix(tf.experimental.ExtensionType):
@@ -25,6 +26,8 @@ class DesignMatrix(tf.experimental.ExtensionType):
     coeffs: [columns], or [columns, k] for k products at once.  The product has their
       dtype.  Gradients reach the coefficients; the matrix is data.
 
+    `weights @ design` takes weights [rows], or [k, rows].
+
     Rows stay in the order given.  Blocks of rows with one pattern, at the front, are
     the cheapest: they need no look-up for each row.  `argsort` gives such an order.
 
@@ -35,6 +38,8 @@ class DesignMatrix(tf.experimental.ExtensionType):
     [4.0, 4.5]
     """
 
+    # With this, a NumPy array on the left of `@` leaves it to this class.
+    __array_ufunc__ = None
     numbers: tf.Tensor  # [columns of numbers, rows]
     codes: tuple[tf.Tensor, ...]  # of each group, [rows] unsigned
     tables: tuple[tf.Tensor, ...]  # of each group, [patterns, columns of the group]
@@ -112,14 +117,21 @@ class DesignMatrix(tf.experimental.ExtensionType):
         )
 
     def __matmul__(self, coeffs: Any) -> tf.Tensor:
-        coeffs = self._check_coeffs(coeffs, "[columns] or [columns, k]", (1, 2), 0)
+        coeffs = self._check(coeffs, "[columns] or [columns, k]", (1, 2), 0)
         if coeffs.shape.rank == 1:
             return self.matvec(coeffs)
         return tf.transpose(self.matvec(tf.transpose(coeffs)))
 
+    def __rmatmul__(self, weights: Any) -> tf.Tensor:
+        weights = self._check(weights, "[rows] or [k, rows]", (1, 2), -1, rows=True)
+        product = _products(self.cast(weights.dtype))[1]
+        if weights.shape.rank == 1:
+            return product(weights[tf.newaxis])[0]
+        return product(weights)
+
     def matvec(self, coeffs: Any) -> tf.Tensor:
         """The products with coeffs [..., columns]: [..., rows]."""
-        coeffs = self._check_coeffs(coeffs, "[..., columns]", None, -1)
+        coeffs = self._check(coeffs, "[..., columns]", None, -1)
         return _product(self.cast(coeffs.dtype), coeffs)
 
     def argsort(self) -> np.ndarray:
@@ -161,8 +173,8 @@ class DesignMatrix(tf.experimental.ExtensionType):
         rows = rows.value if operators.is_variable(rows) else rows
         if rows is Ellipsis:
             return self
-        numbers = operators.get_item(self.numbers, (slice(None), rows), _LABEL)
-        codes = [operators.get_item(part, rows, _LABEL) for part in self.codes]
+        numbers = indices.get_item(self.numbers, (slice(None), rows), _LABEL)
+        codes = [indices.get_item(part, rows, _LABEL) for part in self.codes]
         changed = self._with(
             numbers=numbers, codes=tuple(codes), blocks=self.blocks[:0]
         )
@@ -196,26 +208,48 @@ class DesignMatrix(tf.experimental.ExtensionType):
             for codes, table in zip(self.codes, self.tables, strict=True)
         ]
 
-    def _check_coeffs(
-        self, coeffs: Any, wanted: str, ranks: Sequence[int] | None, axis: int
+    def _check(
+        self,
+        coeffs: Any,
+        wanted: str,
+        ranks: Sequence[int] | None,
+        axis: int,
+        *,
+        rows: bool = False,
     ) -> tf.Tensor:
-        """The coefficients as a tensor with one entry for each column along `axis`."""
-        if not tf.is_tensor(coeffs) and not operators.is_variable(coeffs):
+        """Coefficients as a tensor with one entry for each column along `axis`.
+
+        rows: whether they are weights, with one for each row instead.
+        """
+        what = "weights" if rows else "coefficients"
+        if isinstance(coeffs, DesignMatrix):
+            raise TypeError(
+                f"{_LABEL}: given two of them for `@`, wanted {what} {wanted}"
+            )
+        if operators.is_variable(coeffs):
+            what = f"{coeffs.label} as {what}"
+        elif not tf.is_tensor(coeffs):
             coeffs = np.asarray(coeffs)
             if coeffs.dtype.kind in "fiu":
                 coeffs = coeffs.astype(self.dtype.as_numpy_dtype)
+            if coeffs.dtype.kind != "f":
+                raise TypeError(
+                    f"{_LABEL}: given {what} of {coeffs.dtype}, wanted numbers"
+                )
         coeffs = tf.convert_to_tensor(coeffs)
         if coeffs.dtype not in (tf.float32, tf.float64):
             raise TypeError(
-                f"{_LABEL}: given coefficients of {coeffs.dtype.name}, wanted float32 "
-                "or float64"
+                f"{_LABEL}: given {what} of {coeffs.dtype.name}, wanted float32 or "
+                "float64"
             )
         rank = coeffs.shape.rank
+        size = self.shape[0] if rows else len(self.places)
         is_known = rank is not None and (rank in ranks if ranks else rank > 0)
-        if not is_known or coeffs.shape[axis] != len(self.places):
+        given = coeffs.shape[axis] if is_known else None
+        if not is_known or given != size and not (rows and None in (given, size)):
             raise ValueError(
-                f"{_LABEL}: given coefficients of shape {coeffs.shape}, wanted "
-                f"{wanted} for {len(self.places)} columns"
+                f"{_LABEL}: given {what} of shape {coeffs.shape}, wanted {wanted} for "
+                f"{size} {'rows' if rows else 'columns'}"
             )
         return coeffs
 
@@ -311,10 +345,12 @@ def _is_known(tensor: tf.Tensor) -> bool:
     return isinstance(tensor, tf.__internal__.EagerTensor)
 
 
-def _product(design: DesignMatrix, coeffs: tf.Tensor) -> tf.Tensor:
-    """The matrix times coeffs [..., columns]: [..., rows]; its gradient likewise."""
+def _products(design: DesignMatrix) -> tuple[_Product, _Product]:
+    """The matrix times coeffs [n, columns], and its transpose times weights [n, rows].
 
-    # Each is the other's gradient, so that higher ones are products as well.
+    Each is the other's gradient, so that higher ones are products as well.
+    """
+
     @tf.custom_gradient
     def product(coeffs: tf.Tensor) -> tuple[tf.Tensor, Any]:
         return _times(design, coeffs), transposed
@@ -323,6 +359,12 @@ def _product(design: DesignMatrix, coeffs: tf.Tensor) -> tf.Tensor:
     def transposed(weights: tf.Tensor) -> tuple[tf.Tensor, Any]:
         return _transposed_times(design, weights), product
 
+    return product, transposed
+
+
+def _product(design: DesignMatrix, coeffs: tf.Tensor) -> tf.Tensor:
+    """The matrix times coeffs [..., columns]: [..., rows]; its gradient likewise."""
+    product, _ = _products(design)
     if coeffs.shape.rank == 1:
         return product(coeffs[tf.newaxis])[0]
     flat = product(tf.reshape(coeffs, [-1, len(design.places)]))

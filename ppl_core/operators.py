@@ -1,4 +1,9 @@
-"""Operators on values: as tf.Tensor's, with NumPy's indices and matrix products."""
+"""Operators on values: as tf.Tensor's, with NumPy's dtypes, indices and `@`.
+
+They are those of random variables.  What a program computes from variables is a
+tf.Tensor, so where TensorFlow's own operators fail (an index by an array, `@` with a
+vector), or cut an array's fractions off beside whole numbers, tf.Tensor gets these too.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,53 +11,107 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ppl_core import indices
+from ppl_core.trace import floating_dtype
 
-def get_item(value: tf.Tensor, key: Any, label: str) -> tf.Tensor:
-    """`value[key]`, where the key may hold arrays of whole numbers or of booleans.
+Operator = Callable[..., Any]
+_TENSORFLOWS: dict[str, Operator] = {
+    name: getattr(tf.Tensor, name) for name in tf.Tensor.OVERLOADABLE_OPERATORS
+}
+_SYMBOLS = {
+    **{"add": "+", "sub": "-", "mul": "*", "div": "/", "truediv": "/", "mod": "%"},
+    **{"floordiv": "//", "pow": "**", "lt": "<", "le": "<=", "gt": ">", "ge": ">="},
+    **{"eq": "==", "ne": "!="},
+}
+_EQUALITIES = ("__eq__", "__ne__")  # False for what cannot be compared
+_KINDS = {"b": 0, "i": 1, "u": 1, "f": 2}  # of NumPy's dtypes, in the order they widen
 
-    The result is NumPy's for one array beside slices, and for several arrays in front.
-    Indices below 0 count from the end.
+
+def tensor_operator(name: str) -> Operator:
+    """tf.Tensor's operator `name` on the values of variables, in NumPy's dtypes."""
+    theirs = _TENSORFLOWS[name]
+    symbol = _SYMBOLS.get(name.strip("_").removeprefix("r"))
+
+    def apply(self: Any, *args: Any) -> Any:
+        value = self.value if is_variable(self) else self
+        label = _label(self, *args)
+        if not args:
+            return theirs(value)
+        other = args[0]
+        if name == "__getitem__":
+            key = other if isinstance(other, tuple) else (other,)
+            key = tuple(part.value if is_variable(part) else part for part in key)
+            key = key if isinstance(other, tuple) else key[0]
+            return indices.get_item(value, key, label)
+        if name in ("__matmul__", "__rmatmul__"):
+            if _has_own_product(other):
+                return NotImplemented
+            pair = (value, other) if name == "__matmul__" else (other, value)
+            return matmul(*pair, label=label)
+        if symbol is not None:
+            is_strict = name not in _EQUALITIES
+            value, other = _alike(value, other, f"{label} {symbol}", is_strict)
+        elif is_variable(other):
+            other = other.value
+        return theirs(value, other)
+
+    apply.__name__ = name
+    return apply
+
+
+def _extended(name: str) -> Operator:
+    """tf.Tensor's operator, which leaves what fails in TensorFlow's to ours."""
+    ours, theirs = tensor_operator(name), _TENSORFLOWS[name]
+
+    def is_ours(tensor: tf.Tensor, other: Any) -> bool:
+        if name == "__getitem__":
+            keys = other if isinstance(other, tuple) else (other,)
+            # To TensorFlow a list alone is a tuple.
+            return not isinstance(other, list) and any(
+                is_variable(key) or indices.is_array(key) for key in keys
+            )
+        if name in ("__matmul__", "__rmatmul__"):
+            is_vector = tensor.shape.rank == 1 or _rank(other) == 1
+            return is_vector or is_variable(other) or _has_own_product(other)
+        if isinstance(other, tf.Tensor):
+            return False
+        is_array = isinstance(other, (float, np.ndarray, np.generic))
+        is_array = is_array or hasattr(other, "iloc")
+        return is_variable(other) or (is_array and not tensor.dtype.is_floating)
+
+    def apply(self: tf.Tensor, *args: Any) -> Any:
+        use = ours if args and is_ours(self, args[0]) else theirs
+        return use(self, *args)
+
+    apply.__name__, apply.__doc__ = name, theirs.__doc__
+    return apply
+
+
+def extend_tensors() -> None:
+    """Gives tf.Tensor the operators of `_extended`, and precedence over pandas."""
+    for name in ("__getitem__", "__matmul__", "__rmatmul__"):
+        setattr(tf.Tensor, name, _extended(name))
+    for name in _TENSORFLOWS:
+        if name.strip("_").removeprefix("r") in _SYMBOLS:
+            setattr(tf.Tensor, name, _extended(name))
+    tf.Tensor.__pandas_priority__ = 5000
+
+
+def matmul(left: Any, right: Any, *, label: str) -> tf.Tensor:
+    """`left @ right` of NumPy: a vector is a row on the left, a column on the right.
 
     label: the variable, in errors.
 
-    Raises IndexError for an index outside the dimension, and TypeError for arrays
-    between slices and numbers, where NumPy's rules are a matter of their own.
+    Raises ValueError for numbers, and for shapes that do not fit.
     """
-    keys = key if isinstance(key, tuple) else (key,)
-    places = [i for i, part in enumerate(keys) if _is_array(part)]
-    if not places or (places == [0] and len(keys) == 1 and _is_mask(key)):
-        return value[key]
-    if places == list(range(len(keys))) and len(keys) > 1:
-        arrays = [
-            tf.cast(_indices(part, value.shape[axis], label), tf.int64)
-            for axis, part in enumerate(keys)
-        ]
-        shape = arrays[0].shape
-        for array in arrays[1:]:
-            shape = tf.broadcast_static_shape(shape, array.shape)
-        return tf.gather_nd(
-            value, tf.stack([tf.broadcast_to(array, shape) for array in arrays], -1)
-        )
-    others = [part for i, part in enumerate(keys) if i not in places]
-    if len(places) > 1 or not all(_is_slice(part) for part in others):
-        raise TypeError(
-            f"{label}: given the index {key}, wanted one array beside slices, or "
-            "arrays alone"
-        )
-    (place,) = places
-    if Ellipsis in others:
-        before = keys.index(Ellipsis) < place
-        axis = place - len(keys) + value.shape.rank if before else place
+    what = f"{label} @"
+    if is_variable(left):
+        left = left.value
+    if not tf.is_tensor(left):
+        right, left = _alike(right, left, what, is_broadcast=False)
     else:
-        axis = place
-    if others:
-        value = value[(*keys[:place], slice(None), *keys[place + 1 :])]
-    return tf.gather(value, _indices(keys[place], value.shape[axis], label), axis=axis)
-
-
-def matmul(left: Any, right: Any) -> tf.Tensor:
-    """`left @ right` of NumPy: a vector is a row on the left, a column on the right."""
-    left, right = _same_dtype(left, right)
+        left, right = _alike(left, right, what, is_broadcast=False)
+    _check_product(left.shape, right.shape, what)
     if left.shape.rank == 1 and right.shape.rank == 1:
         return tf.tensordot(left, right, 1)
     if right.shape.rank == 1:
@@ -62,35 +121,135 @@ def matmul(left: Any, right: Any) -> tf.Tensor:
     return tf.matmul(left, right)
 
 
-def tensor_operator(name: str) -> Callable[..., Any]:
-    """tf.Tensor's operator `name`, acting on the values of variables."""
-    operator: Any = getattr(tf.Tensor, name)
-    special: dict[str, Callable[[Any, Any], Any]] = {
-        "__matmul__": matmul,
-        "__rmatmul__": lambda left, right: matmul(right, left),
-    }
-
-    def apply(self: Any, *args: Any) -> Any:
-        operands = [
-            part.value if is_variable(part) else _widened(part, self.dtype)
-            for part in args
-        ]
-        if name == "__getitem__" and isinstance(operands[0], tuple):
-            key = (part.value if is_variable(part) else part for part in operands[0])
-            operands = [tuple(key)]
-        if name == "__getitem__":
-            return get_item(self.value, operands[0], self.label)
-        return special.get(name, operator)(self.value, *operands)
-
-    apply.__name__ = name
-    return apply
+def _check_product(left: tf.TensorShape, right: tf.TensorShape, what: str) -> None:
+    if None in (left.rank, right.rank):
+        return
+    given = f"{what}: given shapes {tuple(left)} and {tuple(right)}"
+    if 0 in (left.rank, right.rank):
+        raise ValueError(f"{given}, wanted vectors or matrices; `*` multiplies numbers")
+    inner = (left[-1], right[-1 if right.rank == 1 else -2])
+    if None not in inner and inner[0] != inner[1]:
+        raise ValueError(f"{given}, wanted equal inner sizes, not {inner}")
+    try:
+        tf.broadcast_static_shape(left[:-2], right[:-2])
+    except ValueError:
+        raise ValueError(f"{given}, wanted leading sizes that broadcast") from None
 
 
-def _widened(part: Any, dtype: tf.DType) -> Any:
-    """A float32 tensor as float64 beside a float64 variable; all else as it is."""
-    if dtype == tf.float64 and isinstance(part, tf.Tensor) and part.dtype == tf.float32:
-        return tf.cast(part, dtype)
-    return part
+def _alike(
+    value: Any,
+    other: Any,
+    what: str,
+    is_strict: bool = True,
+    is_broadcast: bool = True,
+) -> tuple[tf.Tensor, Any]:
+    """Both operands in NumPy's common dtype.
+
+    TensorFlow would refuse them, or, in a tf.function, cut an array's fractions off
+    beside whole numbers.  An array beside a floating tensor takes the tensor's dtype.
+
+    is_strict: whether what is no number is refused.
+    is_broadcast: whether the shapes have to broadcast.
+    """
+    value = value.value if is_variable(value) else value
+    other = other.value if is_variable(other) else other
+    is_plain = type(other) is float and value.dtype.is_floating
+    if is_broadcast and (is_plain or other is None):
+        return value, other
+    if isinstance(other, (list, tuple)) and has_tensors(other):
+        other = tf.stack([tf.convert_to_tensor(part) for part in other])
+    if isinstance(other, tf.Variable):
+        other = tf.convert_to_tensor(other)
+    if tf.is_tensor(other) and not isinstance(other, tf.Tensor):
+        return value, other  # sparse, or of another composite kind
+    if not isinstance(other, tf.Tensor):
+        number = _to_numbers(other, what, is_strict)
+        if number is None:
+            return value, other
+        other = _in_place_of(number, value.dtype)
+    mine, others = (_kind(part.dtype) for part in (value, other))
+    if mine is None or others is None:
+        return value, other
+    if (mine, value.dtype.size) != (others, other.dtype.size):
+        wider = max((mine, value.dtype.size), (others, other.dtype.size))
+        dtype = value.dtype if wider == (mine, value.dtype.size) else other.dtype
+        value, other = tf.cast(value, dtype), tf.cast(other, dtype)
+    if is_strict and is_broadcast:
+        _check_broadcast(value.shape, other.shape, what)
+    return value, other
+
+
+def _in_place_of(number: np.ndarray, dtype: tf.DType) -> tf.Tensor:
+    """The numbers as a tensor beside one of `dtype`."""
+    kind = _KINDS[number.dtype.kind]
+    own = _kind(dtype)
+    if own == kind == 1 and not (
+        (number >= dtype.min).all() and (number <= dtype.max).all()
+    ):
+        return tf.constant(number)
+    if own is None or own >= kind:
+        return tf.constant(number.astype(dtype.as_numpy_dtype))
+    if kind == 2:
+        return tf.constant(number, floating_dtype() or tf.float32)
+    return tf.constant(number.astype(np.int32))
+
+
+def _to_numbers(part: Any, what: str, is_strict: bool) -> np.ndarray | None:
+    """The operand as an array; None, or TypeError, for what is none of real numbers."""
+    try:
+        array = np.asarray(part)
+        kind = array.dtype.kind
+    except (ValueError, NotImplementedError):
+        kind = "O"
+    if kind in _KINDS:
+        return array
+    if is_strict:
+        raise TypeError(f"{what}: given {part!r}, wanted real numbers")
+    return None
+
+
+def _kind(dtype: tf.DType) -> int | None:
+    """The place in the order in which dtypes widen; None for others."""
+    if dtype.is_bool:
+        return 0
+    if dtype.is_integer:
+        return 1
+    return 2 if dtype.is_floating else None
+
+
+def _check_broadcast(left: tf.TensorShape, right: tf.TensorShape, what: str) -> None:
+    try:
+        tf.broadcast_static_shape(left, right)
+    except ValueError:
+        raise ValueError(
+            f"{what}: given shapes {tuple(left)} and {tuple(right)}, wanted shapes "
+            "that broadcast"
+        ) from None
+
+
+def _has_own_product(part: Any) -> bool:
+    """Whether `x @ part` is for the part's class, such as a DesignMatrix."""
+    known = (tf.Tensor, tf.Variable, np.ndarray, np.generic)
+    is_known = isinstance(part, known) or is_variable(part) or hasattr(part, "iloc")
+    return not is_known and hasattr(type(part), "__rmatmul__")
+
+
+def _rank(part: Any) -> int | None:
+    if hasattr(part, "shape"):
+        return len(part.shape) if isinstance(part.shape, tuple) else part.shape.rank
+    return np.ndim(part) if isinstance(part, (list, tuple)) else None
+
+
+def _label(*parts: Any) -> str:
+    """The first variable among the operands, in errors."""
+    return next((part.label for part in parts if is_variable(part)), "a tensor")
+
+
+def has_tensors(part: Any) -> bool:
+    """Whether it is a tensor or a variable, or a list of some."""
+    if isinstance(part, (list, tuple)):
+        return any(map(has_tensors, part))
+    return tf.is_tensor(part) or is_variable(part)
 
 
 def stack_list(
@@ -112,83 +271,6 @@ def stack_list(
 tf.register_tensor_conversion_function((list, tuple), stack_list, priority=98)
 
 
-def to_tensors(value: Any) -> Any:
-    """`value` with its leaves as tensors; a list of plain numbers is one tensor."""
-    if isinstance(value, (list, tuple)) and all(
-        map(np.isscalar, tf.nest.flatten(value))
-    ):
-        return tf.convert_to_tensor(value)
-    return tf.nest.map_structure(tf.convert_to_tensor, value)
-
-
 def is_variable(part: Any) -> bool:
     """Whether `part` is a RandomVariable, whose module is above this one."""
     return hasattr(part, "constructor_name")
-
-
-def _is_array(part: Any) -> bool:
-    if isinstance(part, (list, np.ndarray)):
-        return True
-    return tf.is_tensor(part) and part.shape.rank != 0
-
-
-def _is_mask(part: Any) -> bool:
-    """Whether it is booleans for tf.Tensor's own operator, which takes any rank."""
-    if isinstance(part, (list, tuple)):
-        return False
-    is_bool = part.dtype == tf.bool if tf.is_tensor(part) else part.dtype.kind == "b"
-    return is_bool and (part.ndim != 1 or tf.get_static_value(part) is None)
-
-
-def _is_slice(part: Any) -> bool:
-    return isinstance(part, slice) or part is Ellipsis
-
-
-def _indices(part: Any, size: int | None, label: str) -> tf.Tensor:
-    """An array of indices as whole numbers from 0 to size - 1."""
-    static = tf.get_static_value(part) if tf.is_tensor(part) else np.asarray(part)
-    if static is None:
-        return _from_start(part, size, label)
-    if static.dtype.kind == "b":
-        if static.ndim != 1 or static.shape[0] != size:
-            raise IndexError(
-                f"{label}: given booleans of shape {static.shape} as an index, wanted "
-                f"{(size,)}"
-            )
-        return tf.constant(np.flatnonzero(static), tf.int64)
-    if static.dtype.kind not in "iu" and static.size:
-        raise IndexError(
-            f"{label}: given an index of {static.dtype.name}, wanted whole numbers"
-        )
-    static = static.astype(np.int64)
-    if size is None:
-        return _from_start(tf.constant(static), size, label)
-    wrong = (static < -size) | (static >= size)
-    if wrong.any():
-        raise IndexError(
-            f"{label}: given the index {static[wrong][0]}, wanted one from {-size} to "
-            f"{size - 1}"
-        )
-    return tf.constant(np.where(static < 0, static + size, static))
-
-
-def _from_start(part: tf.Tensor, size: int | None, label: str) -> tf.Tensor:
-    """Indices that only a tf.function knows, those below 0 from the end."""
-    if size is None or not part.dtype.is_integer:
-        raise IndexError(
-            f"{label}: given an index of {part.dtype.name} for a dimension of size "
-            f"{size}, wanted whole numbers and a known size"
-        )
-    return tf.where(part < 0, part + tf.cast(size, part.dtype), part)
-
-
-def _same_dtype(left: Any, right: Any) -> tuple[tf.Tensor, tf.Tensor]:
-    """Both as tensors; numbers of NumPy take the tensor's dtype."""
-    dtype = next((part.dtype for part in (left, right) if tf.is_tensor(part)), None)
-
-    def convert(part: Any) -> tf.Tensor:
-        if tf.is_tensor(part):
-            return part
-        return tf.convert_to_tensor(np.asarray(part), dtype)
-
-    return convert(left), convert(right)

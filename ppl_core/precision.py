@@ -14,8 +14,6 @@ from ppl_core.operators import is_variable
 from ppl_core.trace import floating_dtype, use_floating_dtype
 
 Make = Callable[..., tfd.Distribution]
-# In the errors of tensors used as numbers: by NumPy, by math and int, and by `if`.
-_OF_SYMBOLIC_TENSORS = ("symbolic tf.Tensor", "SymbolicTensor", "symbolic `tf.Tensor`")
 
 
 def make_distribution(
@@ -105,7 +103,7 @@ def cast_tensors(structure: Any, dtype: tf.DType) -> Any:
 def in_dtype(dtype: tf.DType) -> Iterator[None]:
     """Makes the block's variables in `dtype`: their parameters are cast to it.
 
-    Errors of mixed dtypes, and of tensors used as numbers, say what to do.
+    Errors of mixed dtypes say what to do.
     """
     with use_floating_dtype(dtype):
         try:
@@ -116,13 +114,6 @@ def in_dtype(dtype: tf.DType) -> Iterator[None]:
                     "The posterior is computed in float64, and so are its variables. "
                     "Make the program's tensors of it (tf.cast, dtype=), use Python's "
                     "and NumPy's numbers, or give unconstrain dtype=tf.float32."
-                )
-            if any(words in str(error) for words in _OF_SYMBOLIC_TENSORS):
-                error.add_note(
-                    "In the program of a posterior, random variables are tensors whose "
-                    "numbers are not known yet. Use TensorFlow's functions (tf.exp) in "
-                    "place of NumPy's and math's, and tf.where or tf.cond in place of "
-                    "`if`."
                 )
             raise
 
@@ -190,21 +181,24 @@ def _fits(distribution: tfd.Distribution, dtype: tf.DType) -> bool:
 def _as_one_dtype(
     args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments with NumPy arrays in the floating dtype of the tensors among them.
+    """The arguments in the widest floating dtype of the tensors among them.
 
     Data come as float64 or whole numbers, whatever the dtype of the program.
     """
     tensors = [
         a for a in (*args, *kwargs.values()) if tf.is_tensor(a) or is_variable(a)
     ]
-    dtypes = {tensor.dtype for tensor in tensors if tensor.dtype.is_floating}
+    dtypes = [tensor.dtype for tensor in tensors if tensor.dtype.is_floating]
+    if not dtypes:
+        return args, kwargs
+    dtype = max(dtypes, key=lambda part: part.size)
 
-    def to_tensors_dtype(argument: Any) -> Any:
-        is_numbers = isinstance(argument, (np.ndarray, np.generic))
-        if len(dtypes) != 1 or not is_numbers or argument.dtype.kind not in "fiu":
-            return argument
-        return argument.astype(next(iter(dtypes)).as_numpy_dtype)
+    def to_dtype(argument: Any) -> Any:
+        if isinstance(argument, (np.ndarray, np.generic)):
+            is_number = argument.dtype.kind in "fiu"
+            return argument.astype(dtype.as_numpy_dtype) if is_number else argument
+        argument = argument.value if is_variable(argument) else argument
+        is_float = isinstance(argument, tf.Tensor) and argument.dtype.is_floating
+        return tf.cast(argument, dtype) if is_float else argument
 
-    return tuple(map(to_tensors_dtype, args)), {
-        key: to_tensors_dtype(a) for key, a in kwargs.items()
-    }
+    return tuple(map(to_dtype, args)), {k: to_dtype(a) for k, a in kwargs.items()}

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from ppl_core import censoring, data, operators, shapes, supports
+from ppl_core import censoring, data, operators, shapes, supports, symbolic
 from ppl_core.trace import data_are_checked, note_draw
 
 
@@ -28,6 +28,7 @@ class RandomVariable(tf.__internal__.CompositeTensor):
 
     # With this, a NumPy array on the left of an operator leaves it to this class.
     __array_priority__ = 200
+    __pandas_priority__ = 5000  # and one of pandas with this
     replaced = False  # by `intervene`: no tape records it
     __hash__: None = None  # type: ignore[assignment]  # like a tensor: `==` is elementwise
 
@@ -95,6 +96,9 @@ class RandomVariable(tf.__internal__.CompositeTensor):
             if data_are_checked():
                 self._inside = True
             elif self.observed and not is_function:
+                if log_prob_mask is not None and isinstance(self._value, tf.Tensor):
+                    entries = self.sample_shape.concatenate(distribution.batch_shape)
+                    self._check_weight("log_prob_mask", log_prob_mask, entries)
                 self._inside = supports.check_data(
                     distribution, self._value, log_prob_mask, self.label
                 )
@@ -141,7 +145,7 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         """
         log_prob = self.unscaled_log_prob(value)
         if self._scale is not None:
-            self._check_weight("log_prob_scale", self._scale, log_prob)
+            self._check_weight("log_prob_scale", self._scale, log_prob.shape)
             log_prob *= tf.cast(self._scale, log_prob.dtype)
         return log_prob
 
@@ -180,7 +184,7 @@ class RandomVariable(tf.__internal__.CompositeTensor):
     def _masked(self, log_prob: tf.Tensor) -> tf.Tensor:
         if self._mask is None:
             return log_prob
-        self._check_weight("log_prob_mask", self._mask, log_prob)
+        self._check_weight("log_prob_mask", self._mask, log_prob.shape)
         return tf.where(self._mask, log_prob, tf.zeros_like(log_prob))
 
     @property
@@ -197,13 +201,17 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         """Makes `log_prob` this variable's term before its scale; for `marginalize`."""
         self._marginal = log_prob
 
-    def _check_weight(self, what: str, weight: Any, log_prob: tf.Tensor) -> None:
+    def _check_weight(self, what: str, weight: Any, wanted: tf.TensorShape) -> None:
         """Raises ValueError for a weight that would count an entry several times."""
         shape = tf.convert_to_tensor(weight).shape
-        if tf.broadcast_static_shape(shape, log_prob.shape) != log_prob.shape:
+        try:
+            fits = tf.broadcast_static_shape(shape, wanted) == wanted
+        except ValueError:
+            fits = False
+        if not fits:
             raise ValueError(
                 f"{self.label}: given a {what} of shape {shape}, wanted one that "
-                f"broadcasts to its log prob's {log_prob.shape}"
+                f"broadcasts to its log prob's {wanted}"
             )
 
     def sample(self, sample_shape: Any = (), seed: Any = None) -> tf.Tensor:
@@ -263,22 +271,34 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         return tf.convert_to_tensor(self.value, dtype=dtype, name=name)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        try:
-            return np.array(self.numpy(), dtype=dtype, copy=copy)
-        except AttributeError as error:
+        if not symbolic.has_number(self.value):
             # With this error tf.stack and the like take the tensor instead.
-            raise NotImplementedError(
-                f"{self.label} is a symbolic tf.Tensor here, which has no number yet"
-            ) from error
+            raise NotImplementedError(symbolic.no_number(self.label))
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def __iter__(self) -> Iterator[tf.Tensor]:
-        return iter(self.value)
+        len(self)  # or it raises
+        has_number = symbolic.has_number(self.value)
+        return iter(self.value if has_number else tf.unstack(self.value))
 
     def __len__(self) -> int:
-        return len(self.value)
+        rank, size = self.ndim, self.shape[0] if self.ndim else None
+        if size is None:
+            given = "one number" if rank == 0 else f"shape {self.shape}"
+            raise TypeError(
+                f"{self.label}: given {given}, wanted entries to go through"
+            )
+        return size
 
     def __format__(self, spec: str) -> str:
-        return format(self.numpy(), spec) if spec else str(self)
+        has_number = symbolic.has_number(self.value)
+        return format(self.numpy(), spec) if spec and has_number else str(self)
+
+    def __round__(self, digits: int = 0) -> tf.Tensor:
+        if not self.dtype.is_floating:
+            return self.value
+        factor = tf.constant(10.0**digits, self.dtype)
+        return tf.round(self.value * factor) / factor
 
     @property
     def ndim(self) -> int:
@@ -290,16 +310,16 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         return self.shape
 
     def __bool__(self) -> bool:
-        return bool(self.value)
+        return symbolic.as_python(bool, self.value, self.label)
 
     def __int__(self) -> int:
-        return int(self.value)
+        return symbolic.as_python(int, self.value, self.label)
 
     def __float__(self) -> float:
-        return float(self.value)
+        return symbolic.as_python(float, self.value, self.label)
 
     def __index__(self) -> int:
-        return operator.index(self.value)
+        return symbolic.as_python(operator.index, self.value, self.label)
 
     def __repr__(self) -> str:
         value = "no value" if self._value is None else self._value
@@ -424,3 +444,4 @@ def _dtype(weight: Any) -> tf.DType:
 
 for _name in tf.Tensor.OVERLOADABLE_OPERATORS:
     setattr(RandomVariable, _name, operators.tensor_operator(_name))
+operators.extend_tensors()

@@ -6,10 +6,10 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from ppl_core import flat, shapes
+from ppl_core import data, flat, shapes
 from ppl_core.distributions import make_random_variable
 from ppl_core.random_variable import RandomVariable
-from ppl_core.trace import traceable
+from ppl_core.trace import floating_dtype, traceable
 
 Flat = make_random_variable(flat.Flat)
 HalfFlat = make_random_variable(flat.HalfFlat)
@@ -101,8 +101,15 @@ def _values_own(distribution: type) -> Any:
     def construct(*, value: Any, name: str, **options: Any) -> RandomVariable:
         if isinstance(value, RandomVariable):
             value = value.value
-        value = tf.convert_to_tensor(value)
         label = f"{construct.__name__}(name={name!r})"
+        value = tf.convert_to_tensor(data.check_numbers(value, label))
+        if distribution is _Factor and not value.dtype.is_floating:
+            if value.dtype.is_bool:
+                raise ValueError(
+                    f"{label}: given booleans, wanted a log prob, such as "
+                    "tf.where(x, 0.0, -np.inf)"
+                )
+            value = tf.cast(value, floating_dtype() or tf.float32)
         plates = options.pop("plates", ())
         sizes = [size for _, size in plates]
         in_plates = value.shape[: len(sizes)] == sizes
@@ -134,11 +141,12 @@ def _values_own(distribution: type) -> Any:
     def to_value(value: Any, /, **kwargs: Any) -> tf.Tensor:
         """`value` as a tensor of the shape that is computed."""
         computed = construct(**kwargs).value
-        value = tf.convert_to_tensor(value, computed.dtype)
+        label = f"{construct.__name__}(name={kwargs['name']!r})"
+        value = data.to_tensor(value, computed.dtype, label)
         if value.shape != computed.shape:
             raise ValueError(
-                f"{construct.__name__}(name={kwargs['name']!r}): given a value of "
-                f"shape {value.shape}, wanted {computed.shape}"
+                f"{label}: given a value of shape {value.shape}, wanted "
+                f"{computed.shape}"
             )
         return value
 

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from ppl_core.random_variable import RandomVariable
+from ppl_core.symbolic import explained
 from ppl_core.terms import unrecorded
 from ppl_core.trace import Tracer, active_tracers, forward, trace
 
@@ -71,7 +72,7 @@ def taped(label: str) -> Iterator[dict[str, RandomVariable]]:
             variables[name] = variable
         return variable
 
-    with trace_variables(record, records=True):
+    with explained(label), trace_variables(record, records=True):
         yield variables
 
 
@@ -143,7 +144,7 @@ def replay(variables: Mapping[str, Any]) -> Iterator[None]:
             kwargs.setdefault("observed", False)
         return forward(construct, *args, **kwargs)
 
-    with trace_variables(set_value):
+    with trace_variables(set_value, fixes=variables.keys(), label="replay"):
         yield
 
 
@@ -181,7 +182,7 @@ def intervene(**values: Any) -> Iterator[None]:
             # With a variable's operators, such as an index by an array.
             return unrecorded(value, name) if tf.is_tensor(value) else value
 
-        with trace_variables(replace):
+        with trace_variables(replace, replaces=values.keys()):
             yield
 
 
@@ -189,7 +190,8 @@ def intervene(**values: Any) -> Iterator[None]:
 def block(*names: str) -> Iterator[None]:
     """Hides the named variables, or all if no name is given, from outer tracers.
 
-    Raises ValueError at the end of the block for a name that no variable has.
+    Raises ValueError at the end of the block for a name that no variable has, and for
+    a variable that a `replay` around it would give a value.
 
     >>> with ppl.tape() as variables, ppl.block("noise"):
     ...     noise = ppl.Normal(0.0, 1.0, name="noise")
@@ -204,6 +206,12 @@ def block(*names: str) -> Iterator[None]:
             present.add(name)
             if names and name not in names:
                 return forward(construct, *args, **kwargs)
+            fixed = outside("fixes", name) if kwargs.get("value") is None else None
+            if fixed is not None and fixed[0].label == "replay":
+                raise ValueError(
+                    f"block: hides {construct.__name__}(name={name!r}) from a `replay` "
+                    "around, which has a value for it; wanted the `block` around"
+                )
             return construct(*args, **kwargs)
 
         with trace_variables(hide):
@@ -287,6 +295,20 @@ def prefix(scope: str) -> Iterator[None]:
 
     with trace_variables(rename, scope=scope):
         yield
+
+
+def outside(mark: str, name: str) -> tuple[Any, str] | None:
+    """The first tracer around this call whose `mark` holds the name, and that name.
+
+    mark: `fixes` of those that give values, `replaces` of `intervene`.
+    name: as this call has it; what a `prefix` puts in front is added.
+    """
+    for tracer in reversed(active_tracers()):
+        scope = getattr(tracer, "scope", None)
+        name = name if scope is None else f"{scope}/{name}"
+        if name in getattr(tracer, mark, ()):
+            return tracer, name
+    return None
 
 
 def required_name(
@@ -384,7 +406,8 @@ def bind(
                 kwargs["observed"] = observed
             return forward(construct, *args, **kwargs)
 
-        with trace_variables(set_value):
+        fixes = () if recompute else values.keys()
+        with trace_variables(set_value, fixes=fixes, label=tracer):
             yield
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from ppl_core.data import to_tensors
 from ppl_core.gradients import reached_from
-from ppl_core.operators import to_tensors
 from ppl_core.random_variable import RandomVariable
 from ppl_core.seeds import seeded, to_seed
 from ppl_core.terms import is_deterministic, is_factor
@@ -116,6 +116,7 @@ def mutilate(program: Program, **values: Any) -> Program:
     4.0
     """
 
+    @functools.wraps(program)
     def mutilated(*args: Any, **kwargs: Any) -> Any:
         with intervene(**values):
             return program(*args, **kwargs)
@@ -166,7 +167,10 @@ def posterior_predictive(
     >>> draws["x"].numpy().round().tolist()
     [-3.0, 2.0]
     """
-    draws = {name: to_tensors(part) for name, part in draws.items()}
+    draws = {
+        name: to_tensors(part, f"posterior_predictive: draws of {name!r}")
+        for name, part in draws.items()
+    }
     counts = {name: tf.nest.flatten(part)[0].shape[0] for name, part in draws.items()}
     if not draws or len(set(counts.values())) > 1:
         raise ValueError(
@@ -200,7 +204,10 @@ def align(
         raise ValueError(
             f"align: given {missing}, wanted names among {sorted(variables)}"
         )
-    return {name: to_tensors(variables[other]) for name, other in alignment.items()}
+    return {
+        name: to_tensors(variables[other], f"align: {other!r}")
+        for name, other in alignment.items()
+    }
 
 
 def add(terms: Iterable[tf.Tensor]) -> tf.Tensor:
@@ -234,7 +241,11 @@ def vectorized(
         entry = tf.nest.map_structure(lambda part: part[0], arguments)
         return tf.nest.map_structure(lambda part: part[tf.newaxis], fn(entry))
     if not one_by_one:
-        return tf.vectorized_map(fn, arguments)
+        # Not by autograph, which rewrites a program's errors over many lines.
+        map_all = tf.function(
+            lambda parts: tf.vectorized_map(fn, parts), autograph=False
+        )
+        return map_all(arguments)
     entry = tf.nest.map_structure(
         lambda part: tf.TensorSpec(part.shape[1:], part.dtype), arguments
     )
@@ -297,7 +308,10 @@ def _batched(
         return fn
 
     def batched(*args: Any, **values: Any) -> dict[str, tf.Tensor]:
-        values = {name: to_tensors(value) for name, value in values.items()}
+        values = {
+            name: to_tensors(value, f"values of {name!r}")
+            for name, value in values.items()
+        }
         shapes = {tuple(v.shape[:batch_ndims]) for v in tf.nest.flatten(values)}
         if len(shapes) != 1 or len(next(iter(shapes))) != batch_ndims:
             given = {name: value.shape for name, value in values.items()}

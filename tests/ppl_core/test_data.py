@@ -1,5 +1,8 @@
 """Data become tensors of the variable's dtype, or are refused with index and value."""
 
+import datetime
+import fractions
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -97,10 +100,98 @@ def test_a_masked_row_of_an_event_has_no_part_in_the_gradient():
 @pytest.mark.parametrize("tracer", [ppl.mask, ppl.scale])
 def test_a_weight_that_would_count_an_entry_several_times_is_refused(tracer):
     weight = [True, True] if tracer is ppl.mask else [1.0, 1.0]
-    with tracer(weight):
-        x = ppl.Normal(0.0, 1.0, value=0.0, name="x")
     with pytest.raises(ValueError, match=r"Normal\(name='x'\): given a log_prob_"):
+        with tracer(weight):
+            x = ppl.Normal(0.0, 1.0, value=0.0, name="x")
         x.log_prob()
+
+
+@pytest.mark.parametrize("tracer", [ppl.mask, ppl.scale])
+@pytest.mark.parametrize("given", [True, False])
+def test_a_weight_of_another_length_is_refused(tracer, given):
+    weight = np.ones(2, bool) if tracer is ppl.mask else [1.0, 1.0]
+    value = {"value": [0.0, 1.0, np.nan][: 3 if tracer is ppl.mask else 2] + [0.5]}
+    words = r"Normal\(name='x'\): given a log_prob_.* of shape \(2,\), .* \([34],\)"
+    with pytest.raises(ValueError, match=words), tracer(weight):
+        if given and tracer is ppl.mask:
+            ppl.Normal(0.0, 1.0, sample_shape=4, name="x", **value)
+        else:
+            ppl.Normal(0.0, 1.0, sample_shape=3, name="x").log_prob()
+
+
+NO_NUMBERS = {
+    "none": ([1.0, None], r"given None at \(1,\), wanted numbers"),
+    "none in rows": ([[1.0, 2.0], [3.0, None]], r"given None at \(1, 1\), wanted"),
+    "words": (["a", "b"], r"given 'a' at \(0,\), wanted numbers"),
+    "one word": ("abc", "given 'abc', wanted numbers"),
+    "numbers as words": (np.array(["1", "2"]), r"given '1' at \(0,\), wanted"),
+    "complex": ([1.0, 2j], r"given 2j at \(1,\), wanted numbers"),
+    "a complex tensor": (tf.constant([1j, 2j]), "a EagerTensor of complex128, wanted"),
+    "ragged": ([[1.0], [1.0, 2.0]], r"different lengths, such as \[1.0\] at \(0,\)"),
+    "ragged arrays": ([np.ones(1), np.ones(2)], "given rows of different lengths"),
+    "a ragged tensor": (tf.ragged.constant([[1.0], []]), "given a RaggedTensor of"),
+    "objects": (np.array([1.0, {}], object), r"given {} at \(1,\), wanted numbers"),
+    "dates": (np.array(["2020-01-01"] * 2, "M8[D]"), r"date\(2020.* at \(0,\), wanted"),
+    "a date": ([datetime.date(2020, 1, 1), 1.0], r"date\(2020, 1, 1\) at \(0,\)"),
+    "pandas dates": (pd.date_range("2020", periods=2).to_series(), "wanted numbers"),
+    "pandas words": (pd.Series(["a", "b"]), r"given 'a' at \(0,\), wanted numbers"),
+    "a dictionary": ({"a": 1.0}, r"given {'a': 1.0}, wanted numbers"),
+    "a set": ({1.0, 2.0}, r"given {1.0, 2.0}, wanted numbers"),
+}
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.int32, tf.bool], ids=str)
+@pytest.mark.parametrize("case", NO_NUMBERS)
+def test_what_is_no_array_of_numbers_is_refused_by_name(case, dtype):
+    value, message = NO_NUMBERS[case]
+    with pytest.raises(ValueError, match=f"^x: .*{message}"):
+        data.to_tensor(value, dtype, "x")
+
+
+def test_no_variable_takes_what_is_no_array_of_numbers():
+    def program():
+        mu = ppl.Normal(0.0, 1.0, name="mu")
+        ppl.Normal(mu, 1.0, sample_shape=2, name="y")
+
+    def conditioned():
+        with ppl.condition(y=["a", "b"]):
+            program()
+
+    def intervened():
+        with ppl.intervene(y=["a", "b"]):
+            program()
+
+    calls = {
+        r"Normal\(name='y'\): given None at": lambda: ppl.posterior(
+            program, observed={"y": [1.0, None]}
+        ),
+        r"Normal\(name='y'\): given 'a' at": conditioned,
+        r"Normal\(name='y'\): given 'a' at \(0,\)": intervened,
+        r"Normal\(name='mu'\): given 'b', wanted": lambda: ppl.make_log_joint_fn(
+            program
+        )(mu="b", y=[0.0, 1.0]),
+        r"values of 'mu': given None at \(1,\), wanted": lambda: ppl.make_log_joint_fn(
+            program, batch_ndims=1
+        )(mu=[1.0, None], y=[[0.0, 1.0]] * 2),
+        r"draws of 'mu': given 'a' at \(0,\), wanted": lambda: ppl.posterior_predictive(
+            program, draws={"mu": ["a"]}, seed=(0, 1)
+        ),
+        r"deterministic\(name='d'\): given None at \(1,\)": lambda: ppl.deterministic(
+            [1.0, None], "d"
+        ),
+        r"factor\(name='f'\): given 'a', wanted numbers": lambda: ppl.factor("a", "f"),
+    }
+    for words, call in calls.items():
+        with pytest.raises(ValueError, match=words):
+            call()
+
+
+def test_objects_that_are_numbers_are_numbers():
+    floats = np.array([1.0, np.float32(0.5), fractions.Fraction(1, 4), True], object)
+    tensor = data.to_tensor(floats, tf.float32, "x")
+    assert tensor.dtype == tf.float32 and tensor.numpy().tolist() == [1, 0.5, 0.25, 1]
+    wholes = pd.Series([1, 2], dtype=object)
+    assert data.to_tensor(wholes, tf.int32, "x").numpy().tolist() == [1, 2]
 
 
 def test_a_pointwise_likelihood_lacks_the_scale_of_a_minibatch():

@@ -167,10 +167,10 @@ def test_numbers_of_latents_are_refused_with_what_to_use(use):
     def program():
         ppl.Normal(use(ppl.Normal(0.0, 1.0, name="a")), 1.0, name="y")
 
-    with pytest.raises((NotImplementedError, TypeError)) as caught:
+    with pytest.raises(TypeError) as caught:
         ppl.posterior(program, observed={"y": 1.0})
-    (note,) = caught.value.__notes__
-    assert "tf.exp" in note and "tf.where" in note
+    message = str(caught.value)
+    assert "program" in message and "tf.exp" in message and "tf.where" in message
 
 
 @pytest.mark.parametrize(
