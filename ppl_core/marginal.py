@@ -15,7 +15,7 @@ from ppl_core.shapes import Plates, without_plates
 from ppl_core.sites import middle, to_site
 from ppl_core.terms import is_deterministic, is_factor, made_from
 from ppl_core.trace import Tracer, forward, only_tracers, trace
-from ppl_core.tracers import Constructor, expecting, required_name
+from ppl_core.tracers import Constructor, expecting, outside, required_name
 from ppl_core.transformations import Program, add, label_of
 
 MAX_ASSIGNMENTS = 1000  # the program runs once for each
@@ -88,6 +88,7 @@ class _Call(NamedTuple):
     result: Any
     options: dict[str, Any]  # as the tracers further out leave them
     scale: Any  # as the program itself sets it
+    is_computed: bool  # by the program itself
     is_changed: bool  # whether these changed the distribution's arguments
 
 
@@ -111,7 +112,12 @@ def _first_run(
         name = required_name(construct, kwargs, "marginalize")
         present.add(name)
         label = f"marginalize: {construct.__name__}(name={name!r})"
-        if name in names:
+        if name in names and not outside("replaces", name):
+            fixed = outside("fixes", name)
+            if fixed is not None:
+                raise ValueError(
+                    f"{label}: given a value by {fixed[0].label}, wanted it without one"
+                )
             # A tracer further out would have set a value or the plates on the way.
             variable = construct(
                 *args, **kwargs | {"value": functools.partial(_at_first, label)}
@@ -144,6 +150,7 @@ def _first_run(
             result,
             {key: last[key] for key in _OPTIONS if key in last},
             own_scale,
+            hasattr(construct, "computes_value"),
             _is_changed((args, kwargs), (last_args, last)),
         )
         return result
@@ -200,6 +207,8 @@ def _set_marginal(
     run: Callable[[_Assignment], _Variables],
 ) -> None:
     """Gives the variables that depend on the sum their terms."""
+    if not summed:  # `intervene` replaces them all
+        return
     plates = next(iter(summed.values())).plates
     sizes = tuple(size for _, size in plates)
     for part in summed.values():
@@ -218,6 +227,8 @@ def _set_marginal(
         call = calls[name]
         if is_deterministic(call.result):
             reason = "depends on it, and has no one value"
+            if f"{name}_base" in calls or not call.is_computed:
+                reason += "; `reparam` made it so, wanted it as the program has it"
         elif call.result.drawn:
             reason = "depends on it and is drawn; predict with the program itself"
         elif call.is_changed:

@@ -13,7 +13,7 @@ from ppl_core.random_variable import RandomVariable
 from ppl_core.shapes import value_shape
 from ppl_core.terms import deterministic
 from ppl_core.trace import forward, trace
-from ppl_core.tracers import Constructor, expecting
+from ppl_core.tracers import Constructor, expecting, outside
 from ppl_core.transformations import Program, label_of
 
 _LOCATION_SCALE = (
@@ -39,8 +39,12 @@ def reparam(program: Program, *names: str, centered: float = 0.0) -> Program:
       location `centered` l and scale s to the power `centered`.  Papaspiliopoulos et
       al. (2007), "A general framework for the parametrization of hierarchical models".
 
-    The returned program raises ValueError for a name that no variable has, for an
-    observed variable, and for a distribution that has no such form.
+    An `intervene` around it replaces x, which then has no base variable.
+
+    The returned program raises ValueError for a name that no variable has, for a
+    variable with a value (observed, or replayed without its base), for one whose log
+    prob the program itself scales or masks, as that holds for its own density and not
+    for the base's, and for a distribution that has no such form.
 
     >>> def model():
     ...     tau = ppl.HalfNormal(1.0, name="tau")
@@ -62,8 +66,9 @@ def reparam(program: Program, *names: str, centered: float = 0.0) -> Program:
             def change(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
                 if not hasattr(construct, "makes_random_variable"):
                     return forward(construct, *args, **kwargs)
-                present.add(kwargs.get("name"))  # type: ignore[arg-type]
-                if kwargs.get("name") not in names:
+                name: Any = kwargs.get("name")
+                present.add(name)
+                if name not in names or outside("replaces", name):
                     return forward(construct, *args, **kwargs)
                 return _through_base(construct, args, kwargs, centered)
 
@@ -123,25 +128,45 @@ def _through_base(
         raise ValueError(f"{label}: given a variable over SciPy, wanted one of TFP")
     if kwargs.get("value") is not None:
         raise ValueError(f"{label}: given a value, wanted a variable without one")
+    _check_free(name, label)
+    scale = kwargs.get("log_prob_scale")
+    is_one = scale is None or (isinstance(scale, (int, float)) and scale == 1)
+    if not is_one or kwargs.get("log_prob_mask") is not None:
+        raise ValueError(
+            f"{label}: given a scale or a mask of its log prob in the program, which "
+            "hold for its own density and not for its base variable's; wanted none"
+        )
     plain = construct(*args, **kwargs | {"value": _zeros})
     for option in ("bijector", "sample_shape", "plates"):
         kwargs.setdefault(option, None)
     if kwargs["bijector"] is not None:
         raise ValueError(f"{label}: given a bijector of its own, wanted none")
     base, to_value = _decompose(plain.distribution, c, label)
-    options = {
-        key: kwargs[key]
-        for key in ("seed", "log_prob_scale", "log_prob_mask")
-        if kwargs.get(key) is not None
-    }
     variable = _constructor_of(base)(
         name=f"{name}_base",
         sample_shape=tuple(plain.sample_shape),
         dims=plain.dims,
         coords=plain.coords,
-        **options,
+        seed=kwargs.get("seed"),
     )
     return deterministic(to_value(variable.value), name, dims=plain.dims)
+
+
+def _check_free(name: str, label: str) -> None:
+    """Raises ValueError if a tracer around this gives the variable a value.
+
+    The base variable would be drawn nonetheless.
+    """
+    found = outside("fixes", name)
+    if found is None:
+        return
+    tracer, whole = found
+    if tracer.label == "replay" and f"{whole}_base" in tracer.fixes:
+        return
+    raise ValueError(
+        f"{label} already has a value, by {tracer.label}; wanted it without, or the "
+        f"value of its base variable, {whole + '_base'!r}"
+    )
 
 
 def _zeros(variable: RandomVariable) -> tf.Tensor:
