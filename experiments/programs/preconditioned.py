@@ -207,8 +207,12 @@ def fit(
     def loss(parameters: Parameters, seed: tf.Tensor) -> tf.Tensor:
         return negative(terms(parameters, seed))
 
-    def compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
-        return tf.function(fn, jit_compile=jit_compile, autograph=False)
+    def called(fn: Callable[..., Any], *arguments: Any) -> Any:
+        compiled = tf.function(fn, jit_compile=jit_compile, autograph=False)
+        return compiled.get_concrete_function(*arguments)(*arguments)
+
+    first = tf.nest.map_structure(tf.convert_to_tensor, parameters)
+    seed = tf.constant(seed, tf.int32)
 
     def trained(num_steps: int) -> Trained:
         def call(parameters: Parameters, seed: tf.Tensor) -> Trained:
@@ -216,7 +220,7 @@ def fit(
                 loss, parameters, seed=seed, **settings | {"num_steps": num_steps}
             )
 
-        return compiled(call)(parameters, tf.constant(seed, tf.int32))
+        return called(call, first, seed)
 
     found = trained(settings.get("num_steps", NUM_STEPS))
     losses = found.losses.numpy()
@@ -224,7 +228,7 @@ def fit(
     if not finite.all():
         index = int(np.argmin(finite))
         before = trained(index).parameters
-        parts = compiled(terms)(before, step_seed(seed, index))
+        parts = called(terms, before, step_seed(seed, index))
         wrong = {
             name: float(part.numpy()[~np.isfinite(part)].flat[0])
             for name, part in parts.items()
