@@ -82,7 +82,7 @@ def count_probs(net: Net, x: np.ndarray, num: int) -> np.ndarray:
 
 
 def run(
-    *, run_dir: Path, seed: int, num_runs: int = 10_000, dry_run: bool = False
+    *, run_dir: Path, seed: int, num_runs: int = 4_000, dry_run: bool = False
 ) -> dict[str, Any]:
     """Runs the program many times and compares what it returns with quadrature.
 

@@ -43,7 +43,6 @@ def newest(records: Sequence[Record]) -> dict[str, Record]:
 def markdown(records: Sequence[Record]) -> str:
     """The whole page."""
     runs = newest(records)
-    first = next(iter(runs.values()))
     seconds = sum(_seconds(one) or 0.0 for one in runs.values())
     return tables.markdown_page(
         "# The programs of the paper",
@@ -55,7 +54,7 @@ def markdown(records: Sequence[Record]) -> str:
         "are those of the whole process, from its start.",
         f"{tables.machine(list(runs.values()))}. All programs took "
         f"{seconds / 60:.1f} minutes, one after the other.",
-        "\n".join(tables.origin_lines([first])),
+        "\n".join(_origin(list(runs.values()))),
     )
 
 
@@ -158,6 +157,16 @@ def _lines(name: str, one: Record) -> Iterable[dict[str, str | None]]:
             "seconds": seconds,
         }
         label = seconds = ""
+
+
+def _origin(runs: Sequence[Record]) -> Iterable[str]:
+    """Load, commit and versions; the commits of programs that ran at another one."""
+    yield from tables.origin_lines(runs)
+    ours = runs[0].provenance.get("commit")
+    for one in runs[1:]:
+        if (other := one.provenance.get("commit")) != ours:
+            changed = tables.uncommitted(one.provenance)
+            yield f"Commit of {one.system}: {other}{changed}."
 
 
 def _finding(runs: Iterable[Record]) -> str:

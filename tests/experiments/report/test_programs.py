@@ -1,6 +1,7 @@
 """The page of the paper's programs from invented records."""
 
 import csv
+import dataclasses
 import io
 
 import pytest
@@ -59,6 +60,18 @@ def test_each_claim_has_a_row_and_the_programs_are_in_the_papers_order():
         text
     )
     assert "All programs took 1.0 minutes" in text and "Some CPU, 2 cores" in text
+
+
+def test_a_program_that_ran_at_another_commit_says_so():
+    def at(name, commit):
+        one = make(name, claim())
+        return dataclasses.replace(one, provenance=one.provenance | {"commit": commit})
+
+    text = programs.markdown(
+        [at("vimco", "b"), at("align_vi", "a"), at("minibatch", "a")]
+    )
+    assert "Commit: a." in text and "Commit of vimco: b." in text
+    assert "minibatch: " not in text
 
 
 def test_a_programs_newest_record_counts_whenever_the_others_ran():
