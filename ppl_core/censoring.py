@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
+from ppl_core import masses
 from ppl_core.shapes import value_shape
 from ppl_core.supports import check_data, support_of
+from ppl_core.trace import data_are_checked
 
 
 class Interval:
@@ -55,12 +56,16 @@ def to_value(
     interval: Interval,
     distribution: tfd.Distribution,
     sample_shape: tf.TensorShape,
+    mask: Any,
     label: str,
 ) -> tf.Tensor:
     """The variable's value, NaN where it is not known.
 
+    mask: entries to look at; None: all.
+
     Raises ValueError for an interval of another shape, for exact entries outside the
-    support, and for a distribution without a cumulative function.
+    support, for others that have no value of it, and for a distribution whose intervals
+    have no known probability.
     """
     shape = value_shape(distribution, sample_shape)
     is_scalar = distribution.event_shape.rank == 0
@@ -70,83 +75,106 @@ def to_value(
             "and single numbers as events"
         )
     dtype = distribution.dtype if distribution.dtype.is_floating else tf.float32
-    if interval.is_exact.any():
+    if interval.is_exact.any() and not data_are_checked():
         stand_in = interval.low[interval.is_exact].flat[0]
         values = np.where(interval.is_exact, interval.low, stand_in)
-        check_data(distribution, tf.constant(values, dtype), None, label)
+        check_data(distribution, tf.constant(values, dtype), mask, label)
     try:
-        log_prob(distribution, interval)
+        log_probs = log_prob(distribution, interval)
     except NotImplementedError as error:
         raise ValueError(
-            f"{label}: given an Interval, wanted a distribution with a cumulative "
-            "distribution function"
+            f"{label}: given an Interval of {error}, wanted one of a distribution that "
+            "docs/distributions.md lists for censored data"
         ) from error
+    if not data_are_checked():
+        impossible = _without_values(distribution, interval)
+        known = tf.get_static_value(log_probs)
+        if known is not None:  # it is exact, and so 0 only where nothing lies
+            impossible = impossible | (known == -np.inf)
+        _refuse(impossible & ~interval.is_exact, interval, mask, label)
     return tf.constant(interval.known, dtype)
 
 
 def log_prob(distribution: tfd.Distribution, interval: Interval) -> tf.Tensor:
     """The log density of exact entries, and the log probability of the others'.
 
-    Raises NotImplementedError for a distribution without a cumulative function.
+    Raises NotImplementedError for a distribution whose intervals have no known
+    probability.
     """
     exact = interval.is_exact
     parts = []
     if exact.any():
         # Elsewhere an entry that is known stands in: its gradient is not used.
         stand_in = interval.low[exact].flat[0]
-        values = np.where(exact, interval.low, stand_in)
-        parts.append(distribution.log_prob(_to(values, distribution)))
+        values = tf.constant(np.where(exact, interval.low, stand_in))
+        parts.append(distribution.log_prob(tf.cast(values, distribution.dtype)))
     if not exact.all():
-        parts.append(_log_mass(distribution, interval))
+        # An exact entry's own mass, which is 0, would have no gradient.
+        low = np.where(exact, -np.inf, interval.low)
+        high = np.where(exact, np.inf, interval.high)
+        log_mass = masses.log_mass(distribution, masses.make(low, high))
+        parts.append(tf.cast(log_mass, _dtype_of_log_probs(distribution)))
     return tf.where(exact, *parts) if len(parts) == 2 else parts[0]
 
 
-def _log_mass(distribution: tfd.Distribution, interval: Interval) -> tf.Tensor:
-    """log P(low <= x <= high), from the tail on whose side the interval lies."""
-    low, high = interval.low, interval.high
-    if _is_whole(distribution):
-        low, high = np.ceil(low) - 1.0, np.floor(high)
-    # An exact entry gets bounds of its own, so that no logarithm of 0 has a gradient.
-    same = interval.is_exact
-    low, high = np.where(same, -np.inf, low), high
-    has_low, has_high = np.isfinite(low), np.isfinite(high)
-    anywhere = np.where(has_low, low, np.where(has_high, high, 0.0))
-    first = _to(np.where(has_low, low, anywhere), distribution)
-    last = _to(np.where(has_high, high, anywhere), distribution)
-    nothing = tf.constant(-np.inf, distribution.dtype)
-    below_first = tf.where(has_low, distribution.log_cdf(first), nothing)
-    below_last = tf.where(has_high, distribution.log_cdf(last), tf.zeros_like(nothing))
-    larger, smaller = below_last, below_first
-    is_open = ~has_low
-    if _has_survival(distribution):
-        above_first = distribution.log_survival_function(first)
-        above_first = tf.where(has_low, above_first, tf.zeros_like(nothing))
-        above_last = distribution.log_survival_function(last)
-        above_last = tf.where(has_high, above_last, nothing)
-        use_lower = below_last < above_first
-        larger = tf.where(use_lower, below_last, above_first)
-        smaller = tf.where(use_lower, below_first, above_last)
-        is_open = tf.where(use_lower, ~has_low, ~has_high)
-    # Where a side is open the difference is with 0, whose logarithm has no gradient.
-    difference = tfp.math.log_sub_exp(larger, tf.where(is_open, larger - 1.0, smaller))
-    return tf.where(is_open, larger, difference)
+def _dtype_of_log_probs(distribution: tfd.Distribution) -> tf.DType:
+    if distribution.dtype.is_floating:
+        return distribution.dtype
+    return distribution.log_prob(tf.zeros([], distribution.dtype)).dtype
 
 
-def _is_whole(distribution: tfd.Distribution) -> bool:
+def _without_values(distribution: tfd.Distribution, interval: Interval) -> np.ndarray:
+    """Where the support, as far as it is known, has no value in the interval."""
     rule = support_of(distribution)
-    return not distribution.dtype.is_floating or (
-        rule is not None and rule[0].words.startswith("whole numbers")
-    )
+    nowhere = np.zeros(interval.low.shape, bool)
+    if rule is None:
+        return nowhere
+    support, inner = rule
+    low, high = interval.low, interval.high
+    if masses.is_lattice(inner):
+        low, high = np.ceil(low), np.floor(high)
+    else:  # a bound alone has no mass
+        low, high = np.nextafter(low, np.inf), np.nextafter(high, -np.inf)
+
+    def parameter(name: str) -> np.ndarray:
+        number = getattr(inner, name)
+        number = tf.get_static_value(
+            tf.convert_to_tensor(number() if callable(number) else number)
+        )
+        if number is None:
+            raise NotImplementedError
+        return np.asarray(number, np.float64)
+
+    try:
+        with np.errstate(invalid="ignore"):
+            ends = support.inside(low, parameter) | support.inside(high, parameter)
+            # The supports have no gaps, so all of one may also lie between the ends.
+            for value in _some_values(inner):
+                is_between = (low <= value) & (value <= high)
+                ends = ends | (is_between & support.inside(value, parameter))
+    except NotImplementedError:
+        return nowhere
+    return ~ends | (low > high)
 
 
-def _has_survival(distribution: tfd.Distribution) -> bool:
-    """Whether it is not 1 - cdf, which is 0 far out."""
-    kind = type(distribution)
-    return any(
-        getattr(kind, name) is not getattr(tfd.Distribution, name)
-        for name in ("_log_survival_function", "_survival_function")
-    )
+def _some_values(distribution: tfd.Distribution) -> list[Any]:
+    """Numbers, of which at least one lies in the support."""
+    values: list[Any] = [0.0, 1.0]
+    for name in ("low", "loc", "scale"):
+        number = getattr(distribution, name, None)
+        if number is not None:
+            known = tf.get_static_value(tf.convert_to_tensor(number))
+            values += [] if known is None else [np.asarray(known, np.float64)]
+    return values
 
 
-def _to(values: np.ndarray, distribution: tfd.Distribution) -> tf.Tensor:
-    return tf.constant(values, distribution.dtype)
+def _refuse(impossible: np.ndarray, interval: Interval, mask: Any, label: str) -> None:
+    if mask is not None:
+        counted = tf.get_static_value(tf.convert_to_tensor(mask))
+        impossible = impossible & (True if counted is None else counted)
+    if impossible.any():
+        index = tuple(int(i) for i in np.argwhere(impossible)[0])
+        raise ValueError(
+            f"{label}: given {interval.low[index]} to {interval.high[index]} at "
+            f"{index}, wanted an interval with values of the distribution"
+        )

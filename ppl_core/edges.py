@@ -43,7 +43,8 @@ class Kumaraswamy(tfd.Kumaraswamy):
             log1m_x + 0.5 * tf.exp(log1m_x),
             tf.math.log(tf.where(near_one, tf.ones_like(log_x), -log_x)),
         )
-        log_rest = _log1mexp_of_log(tf.math.log(a) + log_minus_log)  # log(1 - x^a)
+        # log(1 - x^a)
+        log_rest = special.log1mexp_of_log(tf.math.log(a) + log_minus_log)
         return (tf.math.log(a) + tf.math.log(b) + times(a - 1.0, log_x)) + times(
             b - 1.0, log_rest
         )
@@ -257,13 +258,3 @@ def _inside(
     if not distribution.force_probs_to_zero_outside_support:
         return log_prob
     return tf.where((x >= 0.0) & below, log_prob, tf.constant(-np.inf, log_prob.dtype))
-
-
-def _log1mexp_of_log(log_v: tf.Tensor) -> tf.Tensor:
-    """log(1 - exp(-v)) of v = exp(log_v), which may underflow."""
-    is_small = log_v < -11.0
-    small = tf.where(is_small, log_v, tf.zeros_like(log_v) - 11.0)
-    v = tf.exp(tf.where(is_small, tf.zeros_like(log_v), log_v))
-    return tf.where(
-        is_small, small - 0.5 * tf.exp(small), tf.math.log(-tf.math.expm1(-v))
-    )

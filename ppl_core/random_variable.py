@@ -89,7 +89,7 @@ class RandomVariable(tf.__internal__.CompositeTensor):
             if isinstance(value, censoring.Interval):
                 self.interval = value
                 self._value = censoring.to_value(
-                    value, distribution, self.sample_shape, self.label
+                    value, distribution, self.sample_shape, log_prob_mask, self.label
                 )
                 return
             self._value = self._to_tensors(value)

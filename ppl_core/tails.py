@@ -4,12 +4,11 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.internal import special_math
 
-from ppl_core import preimages
+from ppl_core import preimages, special
 from ppl_core.bijectors import Between, ReciprocalSoftplus
 
 
@@ -92,20 +91,10 @@ class ExponentiallyModifiedGaussian(tfd.ExponentiallyModifiedGaussian):
         z, product = (x - self.loc) / scale, rate * scale
         is_left = z < product
         w = tf.where(is_left, product - z, tf.zeros_like(z))
-        log_left = _log_erfcx(w / np.sqrt(2.0)) - 0.5 * z**2 - np.log(2.0)
+        log_left = special.log_erfcx(w / np.sqrt(2.0)) - 0.5 * z**2 - np.log(2.0)
         w = tf.where(is_left, tf.zeros_like(z), z - product)
         log_right = special_math.log_ndtr(w) + product * (0.5 * product - z)
         return tf.math.log(rate) + tf.where(is_left, log_left, log_right)
-
-
-def _log_erfcx(w: tf.Tensor) -> tf.Tensor:
-    """log(exp(w^2) erfc(w)) for w >= 0, whose derivative does not cancel far out."""
-    start = tf.constant(10.0 if w.dtype == tf.float32 else 50.0, w.dtype)
-    far = tf.maximum(w, start)
-    v = 0.5 / far**2
-    series = v * (-1.0 + v * (3.0 + v * (-15.0 + v * 105.0)))
-    log_far = tf.math.log1p(series) - tf.math.log(far) - 0.5 * np.log(np.pi)
-    return tf.where(w < start, tfp.math.logerfcx(tf.minimum(w, start)), log_far)
 
 
 class GeneralizedPareto(tfd.GeneralizedPareto):

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 from scipy import stats
 
 import ppl_core as ppl
+
+tfb, tfd = tfp.bijectors, tfp.distributions
 
 INF = np.inf
 DATA = ppl.Interval([0.5, 1.0, -INF, 2.0, -INF], [0.5, 3.0, 1.0, INF, INF])
@@ -58,10 +61,18 @@ def program():
 
 
 @pytest.mark.parametrize("dtype", [tf.float64, tf.float32])
-@pytest.mark.parametrize("mu", [-30.0, -3.0, 0.4, 3.0, 30.0])
-def test_the_gradient_is_finite_and_right_also_far_out(mu, dtype):
+def test_the_gradient_is_finite_and_right_also_far_out(dtype):
     posterior = ppl.unconstrain(program, observed={"y": DATA}, dtype=dtype)
-    log_prob, grad = posterior.log_prob_and_grad([[mu]])
+    mus = [-30.0, -3.0, 0.4, 3.0, 30.0]
+    log_prob, grad = posterior.log_prob_and_grad(np.array(mus)[:, None])
+    expected = np.array([by_tails(mu) for mu in mus])
+    rtol = 1e-9 if dtype == tf.float64 else 1e-5
+    np.testing.assert_allclose(log_prob, expected[:, 0], rtol=rtol)
+    np.testing.assert_allclose(grad[:, 0], expected[:, 1], rtol=rtol)
+
+
+def by_tails(mu):
+    """The log joint of `program` and its derivative, by SciPy's tails."""
     pdf, cdf, sf = stats.norm.logpdf, stats.norm.logcdf, stats.norm.logsf
 
     def both(low, high):  # log of a difference of tails, and its gradient by mu
@@ -79,10 +90,7 @@ def test_the_gradient_is_finite_and_right_also_far_out(mu, dtype):
         (cdf(1.0 - mu), -np.exp(pdf(1.0 - mu) - cdf(1.0 - mu))),
         (sf(2.0 - mu), np.exp(pdf(2.0 - mu) - sf(2.0 - mu))),
     ]
-    expected = np.sum(terms, axis=0)
-    rtol = 1e-6 if dtype == tf.float64 else 2e-3
-    np.testing.assert_allclose(log_prob, [expected[0]], rtol=rtol)
-    np.testing.assert_allclose(grad, [[expected[1]]], rtol=rtol)
+    return np.sum(terms, axis=0)
 
 
 def test_values_are_nan_where_they_are_not_known_and_masks_and_scales_count():
@@ -130,7 +138,42 @@ def test_a_censored_variable_below_a_sum():
         ),
         (
             lambda: ppl.Skellam(1.0, 2.0, value=ppl.Interval(0.0, 1.0), name="y"),
-            "y.*wanted a distribution with a cumulative",
+            "y.*a Skellam, wanted one of a distribution that docs",
+        ),
+        (
+            lambda: ppl.VonMises(0.0, 1.0, value=ppl.Interval(0.0, INF), name="y"),
+            "y.*an angle with one bound, wanted",
+        ),
+        (
+            lambda: ppl.QuantizedDistribution(
+                tfd.Poisson(2.0), value=ppl.Interval(0.0, INF), name="y"
+            ),
+            "y.*a QuantizedDistribution of whole numbers, wanted",
+        ),
+        (
+            lambda: ppl.TransformedDistribution(
+                tfd.Gamma(2.0, 1.0),
+                tfb.Reciprocal(),
+                value=ppl.Interval(-1.0, 2.0),
+                name="y",
+            ),
+            "y.*the bijector reciprocal, wanted",
+        ),
+        (
+            lambda: ppl.Gamma(
+                2.0, 1.0, value=ppl.Interval([1, -3], [2, -1]), sample_shape=2, name="y"
+            ),
+            r"y.*given -3.0 to -1.0 at \(1,\), wanted an interval with values",
+        ),
+        (
+            lambda: ppl.Poisson(2.0, value=ppl.Interval(0.2, 0.8), name="y"),
+            r"y.*given 0.2 to 0.8 at \(\), wanted an interval with values",
+        ),
+        (
+            lambda: ppl.FiniteDiscrete(
+                [1.0, 4.0], [0.5, 0.5], value=ppl.Interval(2.0, 3.0), name="y"
+            ),
+            r"y.*given 2.0 to 3.0 at \(\), wanted an interval with values",
         ),
         (
             lambda: ppl.unconstrain_shards(program, [ppl.Shard((), {"y": DATA})]),
@@ -141,3 +184,41 @@ def test_a_censored_variable_below_a_sum():
 def test_what_is_no_interval_of_the_variable_is_refused(run, message):
     with pytest.raises(ValueError, match=message):
         run()
+
+
+def impossible(low, high):
+    def program():
+        rate = ppl.Gamma(2.0, 1.0, name="rate")
+        ppl.Gamma(2.0, rate, value=ppl.Interval(low, high), name="y")
+
+    return program
+
+
+@pytest.mark.parametrize(("low", "high"), [(-3.0, -1.0), (-3.0, 0.0)])
+def test_an_interval_outside_the_support_is_refused_whatever_the_parameters(low, high):
+    with pytest.raises(ValueError, match=rf"y.*given {low} to {high} at \(\), wanted"):
+        ppl.posterior(impossible(low, high))
+
+
+def test_masked_intervals_are_not_looked_at():
+    with ppl.tape() as variables, ppl.mask([True, False]):
+        data = ppl.Interval([1.0, -3.0], [2.0, -1.0])
+        ppl.Exponential(2.0, sample_shape=2, value=data, name="y")
+    expected = [np.log(np.exp(-2.0) - np.exp(-4.0)), 0.0]
+    np.testing.assert_allclose(variables["y"].log_prob(), expected, rtol=1e-6)
+
+
+def uniform():
+    high = ppl.Pareto(1.0, 1.0, name="high")
+    ppl.Uniform(0.0, high, value=ppl.Interval(5.0, 6.0), name="y")
+
+
+def test_an_interval_beyond_a_latent_edge_is_impossible_there():
+    posterior = ppl.posterior(uniform)
+    points = posterior.unconstrain({"high": [4.0, 5.5, 10.0]})
+    values, grads = posterior.log_prob_and_grad(points)
+    assert values[0] == -INF
+    assert np.isfinite(grads).all()
+    prior = ppl.posterior(lambda: ppl.Pareto(1.0, 1.0, name="high"))
+    masses = values - prior.log_prob(points)
+    np.testing.assert_allclose(masses[1:], np.log([0.5 / 5.5, 0.1]), rtol=1e-9)
