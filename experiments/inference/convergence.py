@@ -2,23 +2,18 @@
 
 import numpy as np
 
-WINDOWS = 10  # of a run: the last two are compared with the two before
 BATCHES = 10  # of a part of the run, whose means give its standard error
 MOST_ERRORS = 2.0  # of its standard errors that a rise may be
-
-
-def window_of(num_steps: int) -> int:
-    """The steps of a window of a run."""
-    return max(1, num_steps // WINDOWS)
 
 
 def has_converged(history: np.ndarray, window: int) -> bool:
     """Whether the ELBO of the last two windows is no higher than of the two before.
 
-    history: the ELBO's estimate at each step.
+    history: estimates of the ELBO, in order.
+    window: how many of them are one.
 
     A rise of up to two standard errors is taken for noise.  False while there are fewer
-    than four windows, or fewer than 20 steps in two.
+    than four windows, or fewer than 20 estimates in two.
     """
     num = 2 * window
     if len(history) < 2 * num or num < 2 * BATCHES:

@@ -28,6 +28,13 @@ class Drawn(NamedTuple):
     elbo: np.ndarray  # [num], of which the mean is the ELBO
 
 
+class Batches(NamedTuple):
+    """Posteriors of rows drawn at random."""
+
+    draw: Callable[[tf.Tensor, int], tf.Tensor]  # seed, num -> rows [num, batch]
+    posterior_of: Callable[[tf.Tensor], Any]  # rows [batch] -> their posterior
+
+
 class Objective(NamedTuple):
     """What an optimiser of the ELBO needs, whatever the guide."""
 
@@ -36,12 +43,14 @@ class Objective(NamedTuple):
     params: Any  # structure of arrays: where the parameters begin
     dtype: tf.DType  # of the parameters
     estimators: dict[str, str]  # how the gradient is found, by latent variable
-    # params, seed [2] int32 -> the ELBO's estimate, float64, and its gradients
-    estimate: Callable[[Any, tf.Tensor], tuple[tf.Tensor, Any]]
+    # seed [2] int32, num -> a structure of the random numbers of steps, [num, ...]
+    numbers: Callable[[tf.Tensor, int], Any]
+    # params, one step's numbers -> the ELBO's estimate, float64, and its gradients
+    estimate: Callable[[Any, Any], tuple[tf.Tensor, Any]]
     # params, num, seed -> draws
     draw: Callable[[Any, int, tf.Tensor], Drawn]
-    # params, seed -> what is not finite in the estimate of this seed, in words
-    explain: Callable[[Any, tf.Tensor], str]
+    # params, one step's numbers -> what is not finite in the estimate, in words
+    explain: Callable[[Any, Any], str]
 
 
 def of_guide(
@@ -49,13 +58,12 @@ def of_guide(
     guide: Guide,
     *,
     num_samples: int,
-    batch_posterior: Callable[[tf.Tensor], Any] | None = None,
+    batches: Batches | None = None,
 ) -> Objective:
     """The ELBO of a guide over the posterior's unconstrained vector.
 
     num_samples: draws that each estimate averages over.
-    batch_posterior: from a seed to the posterior of a minibatch; None: that of all
-      data, at every step.
+    batches: minibatches; None: every step is on all data.
 
     The entropy is exact, and the gradient of the expected log prob goes through the
     draws.  Kingma & Welling (2014), section 2.3.
@@ -70,12 +78,22 @@ def of_guide(
             f"{posterior.dim}, the posterior's"
         )
 
-    def estimate(params: Any, seed: tf.Tensor) -> tuple[tf.Tensor, Any]:
-        of_step = posterior
-        if batch_posterior is not None:
-            seed, rows_seed = prng.split(seed, 2)
-            of_step = batch_posterior(rows_seed)
-        noise = prng.normal(seed, (num_samples, guide.num_noise), dtype)
+    def numbers(seed: tf.Tensor, num: int) -> dict[str, tf.Tensor]:
+        if batches is None:
+            return {"noise": _normal(seed, num)}
+        seed, rows_seed = prng.split(seed, 2)
+        return {"noise": _normal(seed, num), "rows": batches.draw(rows_seed, num)}
+
+    def _normal(seed: tf.Tensor, num: int) -> tf.Tensor:
+        return prng.normal(seed, (num, num_samples, guide.num_noise), dtype)
+
+    def estimate(
+        params: Any, numbers: Mapping[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, Any]:
+        noise = numbers["noise"]
+        of_step = (
+            posterior if batches is None else batches.posterior_of(numbers["rows"])
+        )
         with tf.GradientTape() as tape:
             tape.watch(params)
             vectors = guide.to_vectors(params, noise)
@@ -104,11 +122,8 @@ def of_guide(
             log_prob + entropy,
         )
 
-    def explain(params: Any, seed: tf.Tensor) -> str:
-        if batch_posterior is not None:
-            seed, _ = prng.split(seed, 2)
-        noise = prng.normal(seed, (num_samples, guide.num_noise), dtype)
-        return not_finite(posterior, guide.to_vectors(params, noise))
+    def explain(params: Any, numbers: Mapping[str, tf.Tensor]) -> str:
+        return not_finite(posterior, guide.to_vectors(params, numbers["noise"]))
 
     return Objective(
         guide.kind,
@@ -116,6 +131,7 @@ def of_guide(
         guide.params,
         dtype,
         dict.fromkeys(posterior.names, REPARAMETERIZED),
+        numbers,
         estimate,
         draw,
         explain,

@@ -30,7 +30,7 @@ class Fit:
 
     objective: Objective
     params: Any  # as the guide's, as arrays
-    history: np.ndarray  # [num_steps], the ELBO's estimate at each step
+    history: np.ndarray  # the ELBO's estimate at every tenth step, from the first
     converged: bool  # whether the ELBO rises no more, by its own noise
     num_steps: int
     num_samples: int

@@ -29,9 +29,13 @@ class Store:
         params = tf.nest.map_structure(
             lambda part: tf.constant(part, objective.dtype), objective.params
         )
-        first, _ = tf.function(objective.estimate, autograph=False)(
-            params, tf.constant([0, 0])
-        )
+
+        @tf.function(autograph=False)
+        def first_elbo() -> tf.Tensor:
+            numbers = objective.numbers(tf.constant([0, 0]), 1)
+            first = tf.nest.map_structure(lambda part: part[0], numbers)
+            return objective.estimate(params, first)[0]
+
         shapes = [np.shape(part) for part in tf.nest.flatten(objective.params)]
         self._identity = json.loads(
             json.dumps(
@@ -40,7 +44,7 @@ class Store:
                     "guide": objective.kind,
                     "variables": list(objective.estimators),
                     "parameters": shapes,
-                    _FIRST_ELBO: float(first),
+                    _FIRST_ELBO: float(first_elbo()),
                 }
             )
         )
@@ -78,7 +82,8 @@ class Store:
                 f"run_dir: {self._path.parent.name}/{NAME} holds another fit: "
                 + "; ".join(differences)
             )
-        return {**arrays, "num_done": int(arrays["num_done"])}
+        counts = {name: int(arrays[name]) for name in ("num_done", "num_averaged")}
+        return {**arrays, **counts}
 
 
 def _same(name: str, before: Any, now: Any) -> bool:

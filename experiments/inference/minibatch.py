@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.inference import prng
+from experiments.inference.elbo import Batches
 from experiments.inference.settings import check_count
 from ppl_core.censoring import Interval
 from ppl_core.design import DesignMatrix
@@ -18,10 +19,8 @@ from ppl_core.unconstrained import Posterior, unconstrain
 TOLERANCE = {tf.float64: 1e-6, tf.float32: 1e-3}  # relative, of sums over all rows
 
 
-def batch_posterior(
-    posterior: Any, rows: Sequence[str], batch_size: int
-) -> Callable[[tf.Tensor], Any]:
-    """From a seed to the posterior of `batch_size` rows, drawn with replacement.
+def batches(posterior: Any, rows: Sequence[str], batch_size: int) -> Batches:
+    """Posteriors of `batch_size` rows, which are drawn with replacement.
 
     posterior: of all rows, by `ppl.posterior`.  Its program says by
       `ppl.plate(..., total=)` or `ppl.scale` how many rows a batch stands for.
@@ -42,21 +41,20 @@ def batch_posterior(
     data = _data(source, rows)
     num_rows = len(next(iter(data.values())))
     check_count("batch_size", batch_size, highest=num_rows, why=", the number of rows")
-    part = {name: array[:batch_size] for name, array in data.items()}
-    _check_part(posterior, _with_rows(source, part))
-    _check_mean(posterior, source, data, batch_size)
-    # On the device once, and not in the graph.
+    # On the device once, and not in graphs.
     tensors = {name: tf.constant(array) for name, array in data.items()}
+    _check_mean(posterior, source, tensors, batch_size)
 
-    def of_batch(seed: tf.Tensor) -> Any:
-        places = prng.uniform(seed, (batch_size,)) * num_rows
-        indices = tf.cast(places, tf.int32)
+    def draw(seed: tf.Tensor, num: int) -> tf.Tensor:
+        return tf.cast(prng.uniform(seed, (num, batch_size)) * num_rows, tf.int32)
+
+    def posterior_of(indices: tf.Tensor) -> Any:
         with checked_data():  # by the posterior of all rows
             drawn = {name: tf.gather(part, indices) for name, part in tensors.items()}
             found = _with_rows(source, drawn)
         return found._replace(log_prob_and_grad=_unchecked(found.log_prob_and_grad))
 
-    return of_batch
+    return Batches(draw, posterior_of)
 
 
 def _unchecked(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -136,19 +134,23 @@ def _check_part(posterior: Any, part: Posterior) -> None:
 
 
 def _check_mean(
-    posterior: Any, source: Source, data: Mapping[str, np.ndarray], batch_size: int
+    posterior: Any, source: Source, data: Mapping[str, tf.Tensor], batch_size: int
 ) -> None:
-    """Raises ValueError where batches have another mean log prob than all rows."""
+    """Raises ValueError where batches have another mean log prob than all rows.
+
+    They are the first `batch_size` rows and all others, which have a batch's weight.
+    """
     point = tf.zeros([1, posterior.dim], source.dtype)
     whole = float(posterior.log_prob(point)[0])
     num_rows = len(next(iter(data.values())))
     mean = 0.0
     for part in (slice(0, batch_size), slice(batch_size, num_rows)):
-        rows = {name: array[part] for name, array in data.items()}
+        rows = {name: tensor[part] for name, tensor in data.items()}
         num = len(next(iter(rows.values())))
         if num:
-            found = float(_with_rows(source, rows).log_prob(point)[0])
-            mean += num / num_rows * found
+            of_part = _with_rows(source, rows)
+            _check_part(posterior, of_part)
+            mean += num / num_rows * float(of_part.log_prob(point)[0])
     tolerance = TOLERANCE[source.dtype] * (1.0 + abs(whole))
     if np.isfinite([whole, mean]).all() and abs(mean - whole) > tolerance:
         raise ValueError(

@@ -68,14 +68,19 @@ def of_program(posterior: Any, guide: ProgramGuide, *, num_samples: int) -> Obje
         ]
         return elbo, gradients[0], gradients[1]
 
-    def estimate(params: Any, seed: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    def numbers(seed: tf.Tensor, num: int) -> tf.Tensor:
+        """The seeds of draws: [num, num_samples, 2] int32."""
+        seeds = tf.random.split(seed, num * num_samples, alg=prng.RNG)
+        return tf.reshape(seeds, [num, num_samples, 2])
+
+    def estimate(params: Any, seeds: tf.Tensor) -> tuple[tf.Tensor, Any]:
         if num_samples == 1:
-            elbo, grads, _ = of_draw(params, seed)
+            elbo, grads, _ = of_draw(params, seeds[0])
             return elbo, grads
         types = tf.nest.map_structure(lambda p: tf.TensorSpec(p.shape, p.dtype), params)
         elbos, grads, scores = tf.map_fn(
             lambda one: of_draw(params, one),
-            tf.random.split(seed, num_samples, alg=prng.RNG),
+            seeds,
             fn_output_signature=(tf.TensorSpec([], tf.float64), types, types),
         )
         if not by_score:
@@ -124,10 +129,7 @@ def of_program(posterior: Any, guide: ProgramGuide, *, num_samples: int) -> Obje
         arrays = {name: value.numpy() for name, value in values.items()}
         return Drawn(arrays, log_prob, log_q, log_prob - log_q)
 
-    def explain(params: Any, seed: tf.Tensor) -> str:
-        seeds = tf.random.split(seed, num_samples, alg=prng.RNG)
-        if num_samples == 1:
-            seeds = seed[tf.newaxis]
+    def explain(params: Any, seeds: tf.Tensor) -> str:
         _, terms, of_guide = draws_of(params, seeds)
         for words, parts in (("log prob", terms), ("guide's log prob", of_guide)):
             names = [n for n, part in parts.items() if not np.isfinite(part).all()]
@@ -141,6 +143,7 @@ def of_program(posterior: Any, guide: ProgramGuide, *, num_samples: int) -> Obje
         guide.params,
         guide.posterior.source.dtype,
         {name: str(sites[other]) for name, other in guide.alignment.items()},
+        numbers,
         estimate,
         draw,
         explain,

@@ -9,24 +9,27 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from experiments.inference import elbo, fit_store, prng, xla_options
+from experiments.inference import elbo, fit_store, xla_options
 from experiments.inference.ascent import (
+    BLOCK,
     CAPACITY,
     Advance,
     Rate,
     State,
     begin,
     compile_ascent,
+    numbers_at,
     to_params,
 )
-from experiments.inference.convergence import has_converged, standard_error, window_of
+from experiments.inference.convergence import has_converged, standard_error
 from experiments.inference.elbo import Objective
 from experiments.inference.fit import Fit
 from experiments.inference.guides import Guide, mean_field
 from experiments.inference.sampling import seed_pair
 from experiments.inference.settings import check_count, suggesting
 
-FIRST_STEPS = 10  # of the first call, whose time is XLA's compilation
+FIRST_STEPS = BLOCK  # of the first call, whose time is XLA's compilation
+WINDOWS = 10  # of a run: parameters are averaged over the last
 CALL_SECONDS = 0.5  # that a call is to take
 SAVE_SECONDS = 5.0  # between two saves
 
@@ -67,7 +70,7 @@ def fit_vi(
       scalar tensor from 0 on.
     rows, batch_size: for steps on minibatches: the arguments and data whose first axis
       is that of rows, by name, and how many rows each step takes.  See
-      `minibatch.batch_posterior`.
+      `minibatch.batches`.
     until_converged: whether to stop before `num_steps` when the ELBO has converged.
     run_dir: a folder where the run is saved every few seconds, and goes on from.  What
       it finds is bit for bit what an uninterrupted run does.
@@ -75,8 +78,9 @@ def fit_vi(
       the run there.
     jit_compile: whether XLA compiles the loop.
 
-    The parameters found are the mean over the last tenth of the steps, which averages
-    out Adam's noise (Polyak & Juditsky 1992).  The same seed gives the same fit.
+    The ELBO is computed at every tenth step.  The parameters found are the mean over
+    the last tenth of the steps, which averages out Adam's noise (Polyak & Juditsky
+    1992).  The same seed gives the same fit.
 
     Raises ValueError, naming it, for a parameter out of range, for a guide that does
     not fit the posterior, for another run's folder, and where the ELBO or its gradient
@@ -101,7 +105,7 @@ def fit_vi(
         batch_size=batch_size,
     )
     xla_options.read_options()
-    window = window_of(num_steps)
+    window = max(1, num_steps // WINDOWS // BLOCK) * BLOCK
     advance = compile_ascent(objective, rate, jit_compile)
     state = begin(objective)
     store = None
@@ -132,13 +136,11 @@ def fit_vi(
         save=None if store is None else lambda state: store.save(state._asdict()),
         on_progress=on_progress,
     )
-    left = (num_steps - state.num_done) % window
-    vector = state.total / min(window - left, state.num_done)
     return Fit(
         objective=objective,
-        params=to_params(vector, objective),
+        params=to_params(state.total / state.num_averaged, objective),
         history=state.history,
-        converged=has_converged(state.history, window),
+        converged=has_converged(state.history, window // BLOCK),
         num_steps=state.num_done,
         num_samples=num_samples,
         seed=seed,
@@ -197,7 +199,7 @@ def to_objective(
             f"guide: given {guide!r}, wanted one of mean_field, full_rank, low_rank or "
             "program_guide"
         )
-    of_batch = None
+    batches = None
     if rows is not None or batch_size is not None:
         if rows is None or batch_size is None:
             raise ValueError(
@@ -205,10 +207,8 @@ def to_objective(
             )
         from experiments.inference import minibatch
 
-        of_batch = minibatch.batch_posterior(posterior, rows, batch_size)
-    return elbo.of_guide(
-        posterior, guide, num_samples=num_samples, batch_posterior=of_batch
-    )
+        batches = minibatch.batches(posterior, rows, batch_size)
+    return elbo.of_guide(posterior, guide, num_samples=num_samples, batches=batches)
 
 
 def _run(
@@ -226,12 +226,13 @@ def _run(
     """The state after the last step, and the seconds of the first call."""
 
     def at_window(state: State) -> bool:
-        # Windows are counted back from the last step.
-        return (num_steps - state.num_done) % window == 0
+        # At the beginning of a window; the last ends with the run.
+        behind = state.num_done - num_steps % window // BLOCK * BLOCK
+        return behind % window == 0 and num_steps - state.num_done >= window
 
     def is_done(state: State) -> bool:
         if until_converged and at_window(state):
-            return state.num_done == num_steps or has_converged(state.history, window)
+            return has_converged(state.history, window // BLOCK)
         return state.num_done == num_steps
 
     chunk, build_seconds = FIRST_STEPS, 0.0
@@ -241,8 +242,8 @@ def _run(
     try:
         while not wants_end and not is_done(state):
             if at_window(state):
-                state = state._replace(total=np.zeros_like(state.total))
-            num = min(chunk, (num_steps - state.num_done - 1) % window + 1)
+                state = state._replace(total=np.zeros_like(state.total), num_averaged=0)
+            num = min(chunk, _to_next_window(state.num_done, num_steps, window))
             began = time.perf_counter()
             after = advance(state, num, root)
             seconds = time.perf_counter() - began
@@ -252,7 +253,8 @@ def _run(
             state = after
             wants_end = report(state, per_step, is_done(state))
             # The first call, which compiles, tells little of the next.
-            chunk = int(np.clip(min(CALL_SECONDS / per_step, 20 * num), 1, CAPACITY))
+            steps = min(CALL_SECONDS / per_step, 20 * num, CAPACITY)
+            chunk = max(1, int(steps) // BLOCK) * BLOCK
             is_last = wants_end or is_done(state)
             if save is not None and (
                 is_last or time.perf_counter() - saved > SAVE_SECONDS
@@ -270,26 +272,33 @@ def _reporter(
     on_progress: Callable[[Progress], Any] | None, num_steps: int
 ) -> Callable[[State, float, bool], bool]:
     """Tells how far a run is, now and then; returns whether that ends the run."""
-    reported, at_report = time.perf_counter(), -1
+    reported, at_report = time.perf_counter(), 0
 
     def report(state: State, per_step: float, is_last: bool) -> bool:
         nonlocal reported, at_report
         now = time.perf_counter()
         if on_progress is None or not (is_last or now - reported > CALL_SECONDS):
             return False
-        steps = state.history[max(at_report, 0) :]
-        reported, at_report = now, state.num_done
+        values = state.history[at_report:]
+        reported, at_report = now, len(state.history)
         progress = Progress(
             state.num_done,
             num_steps,
-            float(steps.mean()),
-            standard_error(steps),
+            float(values.mean()) if len(values) else math.nan,
+            standard_error(values),
             1.0 / per_step,
             per_step * (num_steps - state.num_done),
         )
         return on_progress(progress) is True
 
     return report
+
+
+def _to_next_window(num_done: int, num_steps: int, window: int) -> int:
+    """The steps until a window ends."""
+    offset = num_steps % window // BLOCK * BLOCK
+    end = num_done + (offset - num_done - 1) % window + 1
+    return (end if num_steps - end >= window else num_steps) - num_done
 
 
 def _check_finite(
@@ -300,22 +309,24 @@ def _check_finite(
     root: tf.Tensor,
 ) -> None:
     """Raises ValueError where the ELBO or the parameters are no longer finite."""
-    wrong = np.flatnonzero(~np.isfinite(after.history[before.num_done :]))
+    first = len(before.history)
+    wrong = np.flatnonzero(~np.isfinite(after.history[first:]))
     if not len(wrong) and np.isfinite(after.vector).all():
         return
-    # The step whose estimate is not finite; or whose gradient was not, one before.
-    num = int(wrong[0]) if len(wrong) else after.num_done - before.num_done - 1
+    # The step whose estimate is not finite; or whose gradient was not, some before.
+    num = after.num_done - before.num_done - 1
+    if len(wrong):
+        num = BLOCK * int(wrong[0])
     state = advance(before, num, root) if num else before
     while not np.isfinite(state.vector).all() and num:
         num -= 1
         state = advance(before, num, root) if num else before
     number = state.num_done
-    seed = prng.fold_in(root, tf.constant(number))
-    found = objective.explain(to_params(tf.constant(state.vector), objective), seed)
-    value = after.history[number]
+    params = to_params(tf.constant(state.vector), objective)
+    found = objective.explain(params, numbers_at(objective, root, number))
     raise ValueError(
-        f"ELBO: given {value} at step {number}, where {found} is not finite, wanted "
-        "finite numbers; a smaller learning_rate or another start may help"
+        f"ELBO: given numbers that are not finite at step {number}, by {found}, wanted "
+        "finite ones; a smaller learning_rate or another start may help"
     )
 
 

@@ -7,7 +7,6 @@ from scipy import special, stats
 
 import ppl_core as ppl
 from experiments import inference
-from experiments.inference import prng
 from experiments.inference.variational import to_objective
 
 X = 1.2
@@ -42,16 +41,15 @@ def estimates(objective, num):
     params = tf.nest.map_structure(tf.constant, objective.params)
 
     @tf.function(jit_compile=True)
-    def many(seeds):
+    def many():
         types = (tf.float64, tf.nest.map_structure(lambda p: p.dtype, params))
         return tf.map_fn(
-            lambda seed: objective.estimate(params, seed),
-            seeds,
+            lambda numbers: objective.estimate(params, numbers),
+            objective.numbers(tf.constant([0, 5]), num),
             fn_output_signature=types,
         )
 
-    seeds = tf.random.split(tf.constant([0, 5]), num, alg=prng.RNG)
-    return tf.nest.map_structure(np.asarray, many(seeds))
+    return tf.nest.map_structure(np.asarray, many())
 
 
 def assert_mean(values, exact):
