@@ -35,6 +35,9 @@ def run_program(task: dict[str, Any]) -> dict[str, Any]:
             why = json.loads((folder / "run.json").read_text()).get("reason")
             reason = f"{reason}: {why}" if why else reason
         return {"status": "failed", "reason": reason}
+    for name in (claims.FILE, claims.PICTURE):
+        if not (folder / name).exists():
+            return {"status": "failed", "reason": f"no {name}, wanted one of each run"}
     written = json.loads((folder / claims.FILE).read_text())
     failed = [one["text"] for one in written["claims"] if not one["holds"]]
     return {

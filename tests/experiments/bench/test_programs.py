@@ -162,7 +162,7 @@ def test_wrong_arguments_are_refused_before_anything_runs(
 def train(tmp_path, monkeypatch):
     """A worker's task, whose run writes these claims and has this exit code."""
 
-    def runs(code, made=(), reason=""):
+    def runs(code, made=(), reason="", picture=True):
         def run(command, **options):
             folder = tmp_path / "vimco"
             folder.mkdir()
@@ -170,6 +170,8 @@ def train(tmp_path, monkeypatch):
             if made:
                 text = json.dumps({"claims": list(made), "facts": {"draws": 3}})
                 (folder / "claims.json").write_text(text)
+            if picture:
+                (folder / "picture.png").write_bytes(b"picture")
             assert command[1:] == [
                 "--gin_config=configs/programs/vimco.gin",
                 f"--workdir={folder}",
@@ -202,6 +204,14 @@ def test_a_worker_says_why_a_run_failed(train):
     assert train(1, reason="OSError: full") == {
         "status": "failed",
         "reason": "exit code 1: OSError: full",
+    }
+
+
+def test_a_run_without_a_picture_or_claims_has_failed(train):
+    result = train(0, [claim()], picture=False)
+    assert result == {
+        "status": "failed",
+        "reason": "no picture.png, wanted one of each run",
     }
 
 
