@@ -7,8 +7,10 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from ppl_core import masses
-from ppl_core.shapes import value_shape
-from ppl_core.supports import check_data, support_of
+from ppl_core.regions import Unknown
+from ppl_core.shapes import value_shape, without_plates
+from ppl_core.support_checks import check_data
+from ppl_core.supports import support_of
 from ppl_core.trace import data_are_checked
 
 
@@ -125,34 +127,25 @@ def _dtype_of_log_probs(distribution: tfd.Distribution) -> tf.DType:
 
 def _without_values(distribution: tfd.Distribution, interval: Interval) -> np.ndarray:
     """Where the support, as far as it is known, has no value in the interval."""
-    rule = support_of(distribution)
+    support = support_of(distribution)
     nowhere = np.zeros(interval.low.shape, bool)
-    if rule is None:
+    if support is None or support.point is None:  # without, it may have gaps
         return nowhere
-    support, inner = rule
+    inner = without_plates(distribution)
     low, high = interval.low, interval.high
     if masses.is_lattice(inner):
         low, high = np.ceil(low), np.floor(high)
     else:  # a bound alone has no mass
         low, high = np.nextafter(low, np.inf), np.nextafter(high, -np.inf)
-
-    def parameter(name: str) -> np.ndarray:
-        number = getattr(inner, name)
-        number = tf.get_static_value(
-            tf.convert_to_tensor(number() if callable(number) else number)
-        )
-        if number is None:
-            raise NotImplementedError
-        return np.asarray(number, np.float64)
-
     try:
         with np.errstate(invalid="ignore"):
-            ends = support.inside(low, parameter) | support.inside(high, parameter)
-            # The supports have no gaps, so all of one may also lie between the ends.
+            ends = support.inside(low, inner) | support.inside(high, inner)
+            # The support has no gaps, so all of it may also lie between the ends.
             for value in _some_values(inner):
                 is_between = (low <= value) & (value <= high)
-                ends = ends | (is_between & support.inside(value, parameter))
-    except NotImplementedError:
+                is_inside = support.inside(np.asarray(value, np.float64), inner)
+                ends = ends | (is_between & is_inside)
+    except Unknown:
         return nowhere
     return ~ends | (low > high)
 

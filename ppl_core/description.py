@@ -158,7 +158,7 @@ def _support(variable: RandomVariable) -> str:
         return f"values of {type(variable.bijector).__name__}"
     rule = support_of(variable.distribution)
     if rule is not None:
-        return rule[0].words
+        return rule.words
     if tf.nest.is_nested(variable.distribution.dtype):
         return "of its parts"
     if not variable.distribution.dtype.is_floating:

@@ -7,6 +7,7 @@ from typing import Any
 from tensorflow_probability import distributions as tfd
 
 from ppl_core import (
+    arguments,
     counts,
     densities,
     edges,
@@ -51,13 +52,20 @@ def make_random_variable(
         else make_distribution
     ).parameters
     option_names = [option for option in _OPTIONS if option not in parameters]
+    names = [parameter for parameter in parameters if parameter != "self"]
+    is_class = inspect.isclass(make_distribution)
 
     def construct(*args: Any, name: str | None = None, **kwargs: Any) -> RandomVariable:
         options = {key: kwargs.pop(key) for key in option_names if key in kwargs}
         label = f"{construct.__name__}(name={name!r})"
+        if is_class:
+            given = {**dict(zip(names, args, strict=False)), **kwargs}
+            arguments.check(make_distribution, given, label)
         distribution = mend(
             precision.make_distribution(make_distribution, args, kwargs, label)
         )
+        if not is_class:
+            arguments.check(type(distribution), distribution.parameters, label)
         if floating_dtype() is not None and options.get("bijector") is not None:
             options["bijector"] = precision.cast(options["bijector"], floating_dtype())
         if options.get("plates") or options.get("dims") is not None:

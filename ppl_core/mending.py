@@ -1,9 +1,11 @@
 """This package's densities in place of TFP's, also inside other distributions."""
 
+import functools
 import inspect
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
@@ -15,10 +17,13 @@ from ppl_core import (
     intervals,
     matrices,
     mixtures,
+    preimages,
     relaxed,
     spheres,
+    support_checks,
     tails,
 )
+from ppl_core.supports import support_of
 
 _OURS: dict[type, type] = {  # by TFP's classes that they replace
     getattr(tfd, name): ours
@@ -35,6 +40,18 @@ _OURS: dict[type, type] = {  # by TFP's classes that they replace
     )
     for name, ours in vars(module).items()
     if inspect.isclass(ours) and getattr(tfd, name, ours) is not ours
+}
+# Their densities add up those of parts, of which each is 0 outside its own support.
+_SUMS = (
+    tfd.Mixture.__mro__[1],
+    tfd.MixtureSameFamily.__mro__[1],
+    tfd.HiddenMarkovModel,
+)
+_PARTS = {
+    "components",
+    "components_distribution",
+    "distribution",
+    "observation_distribution",
 }
 # Most parameters, which need no closer look.
 _PLAIN = {bool, int, float, str, type(None), tf.__internal__.EagerTensor}
@@ -61,7 +78,10 @@ def mend(distribution: Any) -> Any:
     given = distribution.parameters
     mended = {}
     for key, part in given.items():
-        if type(part) not in _PLAIN and (new := _mend_inside(part)) is not part:
+        if type(part) in _PLAIN:
+            continue
+        is_summed = key in _PARTS and isinstance(distribution, _SUMS)
+        if (new := _mend_inside(part, is_summed)) is not part:
             mended[key] = new
     return ours(**{**given, **mended}) if mended or ours is not kind else distribution
 
@@ -108,17 +128,44 @@ def event_space_bijector(distribution: tfd.Distribution) -> tfb.Bijector | None:
     return bijector
 
 
-def _mend_inside(part: Any) -> Any:
+def _mend_inside(part: Any, is_summed: bool) -> Any:
     if isinstance(part, tfd.JointDistribution):
         return part
     if isinstance(part, tfd.Distribution):
-        return mend(part)
+        return _guard(mend(part)) if is_summed else mend(part)
     if isinstance(part, (list, tuple)) and part:
         if all(isinstance(one, tfd.Distribution) for one in part):
-            mended = [mend(one) for one in part]
+            mended = [_mend_inside(one, is_summed) for one in part]
             same = all(a is b for a, b in zip(mended, part, strict=True))
             return part if same else type(part)(mended)
     return part
+
+
+def _guard(distribution: tfd.Distribution) -> tfd.Distribution:
+    """The distribution with a log prob of -inf outside its support."""
+    kind: Any = type(distribution)
+    has_density = hasattr(kind, "_log_prob")
+    if kind in _GUARDED or not has_density or support_of(distribution) is None:
+        return distribution
+    return _guarded(kind)(**distribution.parameters)
+
+
+_GUARDED: set[type] = set()
+
+
+@functools.cache
+def _guarded(kind: Any) -> Any:
+    def log_prob(self: Any, x: tf.Tensor, **given: Any) -> tf.Tensor:
+        wrong = None if preimages.is_known(x) else support_checks.outside(self, x)
+        if wrong is None:
+            return kind._log_prob(self, x, **given)
+        inside = support_checks.with_point(self, x, wrong)
+        log_prob = kind._log_prob(self, inside, **given)
+        return tf.where(wrong, tf.constant(-np.inf, log_prob.dtype), log_prob)
+
+    made = type(kind)(kind.__name__, (kind,), {"_log_prob": log_prob})
+    _GUARDED.add(made)
+    return made
 
 
 def _base_distributions(

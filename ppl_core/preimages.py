@@ -85,6 +85,11 @@ def log_between(
     return None if image.below is None else (image.above(), image.below())
 
 
+def is_known(x: tf.Tensor) -> bool:
+    """Whether x is the value of a latent variable, whose preimage is known."""
+    return _find(x) is not None or any(value is x for value, _, _ in _known.pairs)
+
+
 def preimage(x: tf.Tensor, kind: type) -> tuple[tf.Tensor, Any] | None:
     """The preimage under a bijector of this kind, and that bijector; None: unknown."""
     for value, y, bijector in _known.pairs:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from ppl_core import censoring, data, operators, shapes, supports, symbolic
+from ppl_core import censoring, data, operators, shapes, support_checks, symbolic
 from ppl_core.trace import data_are_checked, note_draw
 
 
@@ -93,13 +93,15 @@ class RandomVariable(tf.__internal__.CompositeTensor):
                 )
                 return
             self._value = self._to_tensors(value)
+            if not is_function:
+                support_checks.check_exact(distribution, value, self._value, self.label)
             if data_are_checked():
                 self._inside = True
             elif self.observed and not is_function:
                 if log_prob_mask is not None and isinstance(self._value, tf.Tensor):
                     entries = self.sample_shape.concatenate(distribution.batch_shape)
                     self._check_weight("log_prob_mask", log_prob_mask, entries)
-                self._inside = supports.check_data(
+                self._inside = support_checks.check_data(
                     distribution, self._value, log_prob_mask, self.label
                 )
                 if bijector is not None:
@@ -165,20 +167,7 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         value = self.value if value is None else value
         if self._mask is not None:
             value = data.fill_masked(value, self._mask, distribution.event_shape.rank)
-        wrong = None
-        if not inside and isinstance(distribution.dtype, tf.DType):
-            value = tf.convert_to_tensor(value, dtype_hint=distribution.dtype)
-            wrong = supports.outside(distribution, value)
-            if (
-                wrong is not None
-                and value.dtype.is_integer
-                and wrong.shape == value.shape
-            ):
-                value = tf.where(wrong, tf.zeros_like(value), value)  # an index
-        log_prob = distribution.log_prob(value)
-        if wrong is not None:
-            impossible = tf.constant(-np.inf, log_prob.dtype)
-            log_prob = tf.where(wrong, impossible, log_prob)
+        log_prob = support_checks.log_prob(distribution, value, inside, self.label)
         return self._masked(log_prob)
 
     def _masked(self, log_prob: tf.Tensor) -> tf.Tensor:

@@ -1,244 +1,318 @@
-"""The supports of distributions: where data may lie.
+"""The supports of distributions, also of those that are made from others.
 
-TFP's densities outside their support are often finite (an Exponential at -1, a Poisson
-at 1.5).  `outside` finds such data; RandomVariable refuses them, or gives them a log
-prob of -inf where they are known only inside a tf.function.
+A distribution without a rule is one of all numbers, which are finite.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import functools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from ppl_core import flat
-
-_Array = Any  # a NumPy array, or a tensor: the rules use operators that both have
-
-
-class Support(NamedTuple):
-    """Where the values of one kind of distribution lie."""
-
-    words: str  # in errors: "wanted ..."
-    # (value, parameter by name) -> whether each entry lies inside: sample + batch shape
-    inside: Callable[[_Array, Callable[[str], _Array]], _Array]
+from ppl_core.regions import (
+    SUPPORTS,
+    Array,
+    Support,
+    event_rank,
+    finite,
+    in_tensors,
+    number,
+)
 
 
-class _Unknown(Exception):
-    """A parameter has no value yet, since a tf.function is being traced."""
-
-
-def support_of(
-    distribution: tfd.Distribution,
-) -> tuple[Support, tfd.Distribution] | None:
-    """The support, and the distribution whose parameters it needs.
-
-    None for a distribution without a rule, such as one on all of R^n.
-    """
-    while isinstance(distribution, (tfd.Independent, tfd.Sample, tfd.BatchBroadcast)):
-        inner = distribution.distribution
-        if isinstance(distribution, tfd.Sample) and inner.batch_shape.rank != 0:
-            return None  # the parameters would not broadcast with the value
-        distribution = inner
+def support_of(distribution: tfd.Distribution) -> Support | None:
+    """The support; None for a distribution without a rule, as on all of R^n."""
     for kind in type(distribution).__mro__:
-        if kind in _SUPPORTS:
-            return _SUPPORTS[kind], distribution
+        if kind in SUPPORTS:
+            rule = SUPPORTS[kind]
+            return rule if isinstance(rule, Support) else rule(distribution)
+        if kind in _WRAPPERS:
+            return _WRAPPERS[kind](distribution)
     return None
 
 
-def check_data(
-    distribution: tfd.Distribution, value: Any, mask: Any, label: str
-) -> bool:
-    """Whether data are known to lie inside the support.
+def inside(distribution: tfd.Distribution, value: Array) -> Array:
+    """Whether each entry lies inside: sample + batch shape, or with event dimensions.
 
-    It is False where that depends on what is known only inside a tf.function.
-
-    mask: entries to look at; None: all.
-
-    Raises ValueError for NaN and for data outside, with the first such index and value.
+    Raises Unknown for an array, where this depends on a tf.function that is traced.
     """
-    if not isinstance(value, tf.Tensor):
-        return False
-    array = value.numpy() if hasattr(value, "numpy") else tf.get_static_value(value)
-    if array is None:
-        return False
-    if mask is not None:
-        mask = tf.get_static_value(tf.convert_to_tensor(mask))
-    rule = support_of(distribution)
-    if value.dtype.is_floating:
-        _refuse(np.isnan(array), array, mask, label, "numbers")
-    if rule is None:
-        return True
-    support, inner = rule
-    wrong = _outside(support, inner, array)
-    if wrong is None:
-        return False
-    _refuse(wrong, array, mask, label, support.words)
-    return True
+    support = support_of(distribution)
+    return finite(value) if support is None else support.inside(value, distribution)
 
 
-def outside(distribution: tfd.Distribution, value: tf.Tensor) -> tf.Tensor | None:
-    """Whether each entry lies outside the support: sample + batch shape.
+def whole_events(
+    ok: tf.Tensor, value: tf.Tensor, distribution: tfd.Distribution
+) -> tf.Tensor:
+    """Whether all entries of an event are: sample + batch shape."""
+    extra = ok.shape.rank - (value.shape.rank - event_rank(distribution))
+    return tf.reduce_all(ok, axis=list(range(-extra, 0))) if extra > 0 else ok
 
-    None for a distribution without a rule.
-    """
-    rule = support_of(distribution)
-    if rule is None:
+
+# Distributions that are made from others.  Each function returns the support, or None
+# for all numbers.
+
+
+def _same(distribution: tfd.Distribution) -> Support | None:
+    """Of Independent and BatchBroadcast: that of the distribution inside."""
+    inner = distribution.distribution
+    support = support_of(inner)
+    if support is None:
         return None
-    wrong: Any = _outside(*rule, value)
-    extra = wrong.shape.rank - (value.shape.rank - distribution.event_shape.rank)
-    return tf.reduce_any(wrong, axis=list(range(-extra, 0))) if extra > 0 else wrong
+    point = support.point
+    return support._replace(
+        inside=lambda x, _: support.inside(x, inner),
+        point=None if point is None else lambda x, _: point(x, inner),
+    )
 
 
-def _refuse(
-    wrong: np.ndarray, array: np.ndarray, mask: Any, label: str, words: str
-) -> None:
-    if mask is None and not wrong.any():
-        return
-    wrong = np.asarray(wrong)
-    if mask is not None:
-        counted = np.asarray(mask)
-        counted = counted.reshape(counted.shape + (1,) * (wrong.ndim - counted.ndim))
-        wrong = wrong & counted
-    if wrong.any():
-        index = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(f"{label}: given {array[index]} at {index}, wanted {words}")
+def _sample(distribution: tfd.Sample) -> Support | None:
+    inner = distribution.distribution
+    if inner.batch_shape.rank == 0:
+        return _same(distribution)
+
+    def rule(x: tf.Tensor, _: Any) -> tf.Tensor:
+        # The sample dimensions stand between the batch and the event.
+        batch, event = inner.batch_shape.rank, inner.event_shape.rank
+        own = distribution.event_shape.rank - event
+        order = list(range(x.shape.rank))
+        lead, rest = order[: -batch - own - event], order[x.shape.rank - event :]
+        batches = order[len(lead) : len(lead) + batch]
+        owns = order[len(lead) + batch : len(lead) + batch + own]
+        moved = tf.transpose(x, lead + owns + batches + rest)
+        ok = whole_events(inside(inner, moved), moved, inner)
+        back = [*lead, *(i + own for i in batches), *(i - batch for i in owns)]
+        return tf.transpose(ok, back)
+
+    return _made_of([inner], rule)
 
 
-def _outside(
-    support: Support, distribution: tfd.Distribution, value: _Array
-) -> _Array | None:
-    """Whether each entry lies outside: of an array, None for unknown parameters."""
-    static = isinstance(value, (np.ndarray, np.generic))
+def _batch_reshape(distribution: tfd.BatchReshape) -> Support | None:
+    inner = distribution.distribution
 
-    def parameter(name: str) -> _Array:
-        number = getattr(distribution, name)
-        number = tf.convert_to_tensor(number() if callable(number) else number)
-        if not static:
-            return tf.cast(number, value.dtype)
-        number = tf.get_static_value(number)
-        if number is None:
-            raise _Unknown
-        return number
+    def rule(x: tf.Tensor, _: Any) -> tf.Tensor:
+        event = tf.cast(distribution.event_shape_tensor(), tf.int32)
+        batch = tf.cast(distribution.batch_shape_tensor(), tf.int32)
+        full = tf.broadcast_dynamic_shape(tf.shape(x), tf.concat([batch, event], 0))
+        x = tf.broadcast_to(x, full)
+        ndims = distribution.batch_shape.rank + distribution.event_shape.rank
+        lead = full[: x.shape.rank - ndims]
+        shape = tf.cast(inner.batch_shape_tensor(), tf.int32)
+        x = tf.reshape(x, tf.concat([lead, shape, event], 0))
+        ok = whole_events(inside(inner, x), x, inner)
+        return tf.reshape(ok, tf.concat([lead, batch], 0))
 
-    try:
-        return ~support.inside(value, parameter)
-    except _Unknown:
+    return _made_of([inner], rule)
+
+
+def _batch_concat(distribution: tfd.BatchConcat) -> Support | None:
+    def rule(x: tf.Tensor, _: Any) -> tf.Tensor:
+        lead, parts = distribution._split_sample(x)
+        oks = [
+            whole_events(inside(inner, part), part, inner)
+            for inner, part in zip(distribution.distributions, parts, strict=True)
+        ]
+        return tf.concat(oks, axis=lead + distribution._axis)
+
+    return _made_of(distribution.distributions, rule)
+
+
+def _blockwise(distribution: tfd.Blockwise) -> Support | None:
+    parts = tf.nest.flatten(distribution.distributions)
+    if any(not isinstance(part, tfd.Distribution) for part in parts):
+        return None  # a program of TFP's
+    if any(isinstance(part, tfd.JointDistribution) for part in parts):
         return None
 
+    def rule(x: tf.Tensor, _: Any) -> tf.Tensor:
+        blocks = tf.nest.flatten(distribution._split_and_reshape_event(x))
+        oks = []
+        for part, block in zip(parts, blocks, strict=True):
+            ok = whole_events(inside(part, block), block, part)
+            size = max(part.event_shape.num_elements(), 1)
+            oks.append(tf.repeat(ok[..., tf.newaxis], size, axis=-1))
+        return tf.concat(oks, axis=-1)
 
-def _whole(x: _Array) -> _Array:
-    return x == x // 1
-
-
-def _all(x: _Array) -> _Array:
-    return (
-        x.all(-1) if isinstance(x, (np.ndarray, np.generic)) else tf.reduce_all(x, -1)
-    )
-
-
-def _sum(x: _Array) -> _Array:
-    return (
-        x.sum(-1) if isinstance(x, (np.ndarray, np.generic)) else tf.reduce_sum(x, -1)
-    )
+    return _made_of(parts, rule)
 
 
-def _tolerance(x: _Array) -> float:
-    dtype = (
-        x.dtype if isinstance(x, (np.ndarray, np.generic)) else x.dtype.as_numpy_dtype
-    )
-    return 100 * float(np.finfo(dtype).eps)
+def _masked(distribution: tfd.Masked) -> Support | None:
+    inner = distribution.distribution
+
+    def rule(x: tf.Tensor, _: Any) -> tf.Tensor:
+        ok = whole_events(inside(inner, x), x, inner)
+        return ok | ~tf.convert_to_tensor(distribution.validity_mask)
+
+    return _made_of([inner], rule)
 
 
-def _simplex(x: _Array, _: Any) -> _Array:
-    near_one = abs(_sum(x) - 1) <= _tolerance(x) * x.shape[-1]
-    return _all(x >= 0) & near_one
+def _mixture(distribution: tfd.Mixture) -> Support | None:
+    def rule(x: tf.Tensor, _: Any) -> tf.Tensor:
+        oks = [
+            whole_events(inside(part, x), x, part) for part in distribution.components
+        ]
+        return functools.reduce(operator.or_, oks)
+
+    return _made_of(distribution.components, rule, "or")
 
 
-def _one_hot(x: _Array, _: Any) -> _Array:
-    return _all((x == 0) | (x == 1)) & (_sum(x) == 1)
+def _mixture_same_family(distribution: tfd.MixtureSameFamily) -> Support | None:
+    inner = distribution.components_distribution
+
+    def rule(x: tf.Tensor, _: Any) -> tf.Tensor:
+        x = tf.expand_dims(x, x.shape.rank - inner.event_shape.rank)
+        return tf.reduce_any(whole_events(inside(inner, x), x, inner), -1)
+
+    return _made_of([inner], rule)
 
 
-def _between(low: str, high: str) -> Support:
+def _inflated(distribution: tfd.Inflated) -> Support | None:
+    inner = distribution.distribution
+
+    def rule(x: tf.Tensor, _: Any) -> tf.Tensor:
+        return inside(inner, x) | distribution._almost_inflated_loc(x)
+
+    support = _made_of([inner], rule)
+    return support and support._replace(words=f"{support.words}, or its inflated_loc")
+
+
+def _quantized(distribution: tfd.QuantizedDistribution) -> Support:
+    inner = distribution.distribution
+
+    def rule(x: tf.Tensor, _: Any) -> tf.Tensor:
+        # A whole number has the mass of the numbers above the one before it.
+        ok = inside(inner, x) | inside(inner, x - 1) | inside(inner, x - 0.5)
+        low, high = distribution.low, distribution.high
+        if low is not None:
+            low = number(distribution, "low", x)
+            ok = (ok | (x == low)) & (x >= low)
+        if high is not None:
+            high = number(distribution, "high", x)
+            ok = (ok | (x == high)) & (x <= high)
+        return ok & (tf.floor(x) == x)
+
+    bounds = [
+        name for name in ("low", "high") if getattr(distribution, name) is not None
+    ]
+    within = f" within its {' and '.join(bounds)}" if bounds else ""
+    return Support(f"whole numbers{within}", in_tensors(rule), None, True)
+
+
+def _hidden_markov_model(distribution: tfd.HiddenMarkovModel) -> Support | None:
+    inner = distribution.observation_distribution
+    varies = distribution._time_varying_observation_distribution
+
+    def rule(x: tf.Tensor, _: Any) -> tf.Tensor:
+        axis = x.shape.rank - inner.event_shape.rank - 1  # of the steps
+        if not varies:  # the steps are not in the batch shape
+            x = _to_front(x, axis)
+        x = tf.expand_dims(x, x.shape.rank - inner.event_shape.rank)
+        ok = tf.reduce_any(whole_events(inside(inner, x), x, inner), -1)
+        if not varies:
+            ok = _to_back(ok)
+        if distribution.mask is not None:
+            ok |= tf.convert_to_tensor(distribution.mask)
+        return ok
+
+    return _made_of([inner], rule)
+
+
+def _markov_chain(distribution: tfd.MarkovChain) -> Support | None:
+    start = distribution.initial_state_prior
+    if not isinstance(start.dtype, tf.DType):
+        return None
+
+    def rule(x: tf.Tensor, _: Any) -> tf.Tensor:
+        x = _to_front(x, x.shape.rank - start.event_shape.rank - 1)
+        first, before, after = x[0], x[:-1], x[1:]
+        next_one = distribution.transition_fn(tf.range(tf.shape(before)[0]), before)
+        oks = [
+            whole_events(inside(start, first), first, start)[tf.newaxis],
+            whole_events(inside(next_one, after), after, next_one),
+        ]
+        return _to_back(tf.concat(oks, axis=0))
+
+    return Support("values that its steps can take", in_tensors(rule))
+
+
+def _autoregressive(distribution: tfd.Autoregressive) -> Support:
+    def rule(x: tf.Tensor, _: Any) -> tf.Tensor:
+        return inside(distribution.distribution_fn(x), x)
+
+    return Support("values that its parts can take", in_tensors(rule))
+
+
+def _transformed(distribution: tfd.TransformedDistribution) -> Support | None:
+    if type(distribution) not in _PLAIN_TRANSFORMED:
+        return None  # one of TFP's classes: all numbers, without a rule of its own
+    inner, bijector = distribution.distribution, distribution.bijector
+    if not bijector._is_injective:
+        return None
+    if not isinstance(inner.dtype, tf.DType):
+        return None
+
+    def rule(x: tf.Tensor, _: Any) -> tf.Tensor:
+        y = bijector.inverse(x)
+        # From a new tensor, since TFP keeps the values that it has inverted.
+        again = bijector.forward(tf.identity(y))
+        is_value = abs(again - x) <= 1e-6 + 1e-3 * abs(x)
+        ok = whole_events(is_value, x, distribution)
+        return ok & whole_events(inside(inner, y), y, inner)
+
+    words = f"values of {type(bijector).__name__}"
+    rest = support_of(inner)
+    return Support(f"{words} of {rest.words}" if rest else words, in_tensors(rule))
+
+
+def _made_of(
+    parts: Sequence[tfd.Distribution],
+    rule: Callable[[tf.Tensor, Any], tf.Tensor],
+    joined: str = "and",
+) -> Support | None:
+    """The support with this rule, in the words of its parts'; None if none has one."""
+    supports = [support_of(part) for part in parts]
+    if all(support is None for support in supports):
+        return None
+    words = [support.words if support else "finite numbers" for support in supports]
+    is_whole = all(support is not None and support.is_whole for support in supports)
     return Support(
-        f"numbers between its {low} and its {high}",
-        lambda x, of: (x >= of(low)) & (x <= of(high)),
+        f" {joined} ".join(dict.fromkeys(words)), in_tensors(rule), None, is_whole
     )
 
 
-def _from(low: str) -> Support:
-    return Support(f"numbers from its {low} upwards", lambda x, of: x >= of(low))
+def _to_front(x: tf.Tensor, axis: int) -> tf.Tensor:
+    axes = list(range(x.shape.rank))
+    return tf.transpose(x, [axis, *axes[:axis], *axes[axis + 1 :]])
 
 
-_COUNTS = Support("whole numbers, 0 or more", lambda x, _: (x >= 0) & _whole(x))
-_FROM_ONE = Support("whole numbers, 1 or more", lambda x, _: (x >= 1) & _whole(x))
-_BINARY = Support("0 or 1", lambda x, _: (x == 0) | (x == 1))
-_POSITIVE = Support("numbers, 0 or more", lambda x, _: x >= 0)
-_UNIT = Support("numbers from 0 to 1", lambda x, _: (x >= 0) & (x <= 1))
-_SIMPLEX = Support("parts, 0 or more, that add up to 1", _simplex)
-_ONE_HOT = Support("one 1 and otherwise 0", _one_hot)
-_UP_TO_TOTAL = Support(
-    "whole numbers from 0 to its total_count",
-    lambda x, of: (x >= 0) & _whole(x) & (x <= of("total_count")),
-)
-_PARTS_OF_TOTAL = Support(
-    "whole numbers, 0 or more, that add up to its total_count",
-    lambda x, of: _all((x >= 0) & _whole(x)) & (_sum(x) == of("total_count")),
-)
-_CATEGORY = Support(
-    "whole numbers from 0 to the number of categories - 1",
-    lambda x, of: (x >= 0) & _whole(x) & (x < of("_num_categories")),
-)
+def _to_back(x: tf.Tensor) -> tf.Tensor:
+    return tf.transpose(x, [*range(1, x.shape.rank), 0])
 
-_SUPPORTS: dict[type, Support] = {
-    flat.HalfFlat: _POSITIVE,
-    tfd.Bates: _between("low", "high"),
-    tfd.Bernoulli: _BINARY,
-    tfd.Beta: _UNIT,
-    tfd.BetaBinomial: _UP_TO_TOTAL,
-    tfd.BetaQuotient: _POSITIVE,
-    tfd.Binomial: _UP_TO_TOTAL,
-    tfd.Categorical: _CATEGORY,
-    tfd.Chi: _POSITIVE,
-    tfd.Chi2: _POSITIVE,
-    tfd.ContinuousBernoulli: _UNIT,
-    tfd.Dirichlet: _SIMPLEX,
-    tfd.DirichletMultinomial: _PARTS_OF_TOTAL,
-    tfd.Exponential: _POSITIVE,
-    tfd.FlatDirichlet: _SIMPLEX,
-    tfd.Gamma: _POSITIVE,
-    tfd.GammaGamma: _POSITIVE,
-    tfd.GeneralizedPareto: _from("loc"),
-    tfd.Geometric: _COUNTS,
-    tfd.HalfCauchy: _from("loc"),
-    tfd.HalfNormal: _POSITIVE,
-    tfd.HalfStudentT: _from("loc"),
-    tfd.InverseGamma: _POSITIVE,
-    tfd.InverseGaussian: _POSITIVE,
-    tfd.Kumaraswamy: _UNIT,
-    tfd.LogLogistic: _POSITIVE,
-    tfd.LogNormal: _POSITIVE,
-    tfd.LogitNormal: _UNIT,
-    tfd.Multinomial: _PARTS_OF_TOTAL,
-    tfd.NegativeBinomial: _COUNTS,
-    tfd.NoncentralChi2: _POSITIVE,
-    tfd.OneHotCategorical: _ONE_HOT,
-    tfd.OrderedLogistic: _CATEGORY,
-    tfd.PERT: _between("low", "high"),
-    tfd.Pareto: _from("scale"),
-    tfd.Poisson: _COUNTS,
-    tfd.PoissonLogNormalQuadratureCompound: _COUNTS,
-    tfd.ProbitBernoulli: _BINARY,
-    tfd.RelaxedBernoulli: _UNIT,
-    tfd.RelaxedOneHotCategorical: _SIMPLEX,
-    tfd.Skellam: Support("whole numbers", lambda x, _: _whole(x)),
-    tfd.StoppingRatioLogistic: _CATEGORY,
-    tfd.Triangular: _between("low", "high"),
-    tfd.TruncatedCauchy: _between("low", "high"),
-    tfd.TruncatedNormal: _between("low", "high"),
-    tfd.Uniform: _between("low", "high"),
-    tfd.Weibull: _POSITIVE,
-    tfd.ZeroInflatedNegativeBinomial: _COUNTS,
-    tfd.Zipf: _FROM_ONE,
+
+def _base(kind: type) -> type:
+    """The class that TFP makes, or derives, where a part is no composite tensor."""
+    return kind.__mro__[1]
+
+
+_PLAIN_TRANSFORMED = (
+    tfd.TransformedDistribution,
+    _base(tfd.TransformedDistribution),
+)
+_WRAPPERS: dict[type, Callable[[Any], Support | None]] = {
+    tfd.Autoregressive: _autoregressive,
+    _base(tfd.BatchBroadcast): _same,
+    _base(tfd.BatchConcat): _batch_concat,
+    _base(tfd.BatchReshape): _batch_reshape,
+    _base(tfd.Blockwise): _blockwise,
+    tfd.HiddenMarkovModel: _hidden_markov_model,
+    _base(tfd.Independent): _same,
+    _base(tfd.Inflated): _inflated,
+    tfd.MarkovChain: _markov_chain,
+    _base(tfd.Masked): _masked,
+    _base(tfd.Mixture): _mixture,
+    _base(tfd.MixtureSameFamily): _mixture_same_family,
+    _base(tfd.QuantizedDistribution): _quantized,
+    _base(tfd.Sample): _sample,
+    _base(tfd.TransformedDistribution): _transformed,
 }

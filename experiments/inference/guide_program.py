@@ -25,7 +25,7 @@ from experiments.inference.program_terms import (
     run_model,
     to_tensors,
 )
-from ppl_core import supports
+from ppl_core import support_checks
 from ppl_core.gradients import reached_from
 from ppl_core.marginal import MAX_ASSIGNMENTS, values_of
 from ppl_core.random_variable import RandomVariable
@@ -246,7 +246,7 @@ def _check_supports(guide: ProgramGuide) -> None:
         found = {}
         for name in guide.alignment:
             variable = of_model[name]
-            wrong = supports.outside(variable.distribution, variable.value)
+            wrong = support_checks.outside(variable.distribution, variable.value)
             found[name] = tf.constant(False) if wrong is None else tf.reduce_any(wrong)
         return found
 

@@ -22,24 +22,10 @@ HEADER = (
     "|---|---|---|---|---|---|\n"
 )
 _SHAPES = ("all numbers", "vectors", "matrices")
-_SUPPORTS = {
-    "CholeskyLKJ": "Cholesky factors of correlation matrices",
-    "DeterminantalPointProcess": "0 or 1 for each point",
-    "ExpRelaxedOneHotCategorical": "logarithms of parts that add up to 1",
-    "FiniteDiscrete": "its outcomes",
-    "GeneralizedExtremeValue": "numbers on one side of loc - scale / concentration",
-    "HalfFlat": "numbers, 0 or more",
+_SUPPORTS = {  # in place of the words of a rule
     "Inflated": "as its parts",
-    "LKJ": "correlation matrices",
-    "PlackettLuce": "permutations",
-    "PowerSpherical": "unit vectors",
-    "QuantizedDistribution": "whole numbers",
-    "SphericalUniform": "unit vectors",
     "TransformedDistribution": "as its parts",
     "VonMises": "angles",
-    "VonMisesFisher": "unit vectors",
-    "WishartLinearOperator": "positive definite matrices",
-    "WishartTriL": "positive definite matrices",
 }
 
 
@@ -93,7 +79,7 @@ def _support(name: str, variable: ppl.RandomVariable) -> str:
         return _SUPPORTS[name]
     rule = support_of(variable.distribution)
     if rule is not None:
-        return rule[0].words
+        return rule.words
     rank = variable.distribution.event_shape.rank
     return _SHAPES[1 if rank is None else rank]
 

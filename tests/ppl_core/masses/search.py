@@ -12,7 +12,7 @@ import tensorflow as tf
 import ppl_core as ppl
 from ppl_core import masses
 from ppl_core.precision import in_dtype
-from ppl_core.supports import outside
+from ppl_core.support_checks import outside
 from tests.ppl_core.constructors.search import OFFSETS, STEP, _moved, _others, _unit
 from tests.ppl_core.constructors.values import Case
 
