@@ -50,7 +50,7 @@ def run(
     num_reconstructed: int = 200,
     num_paths: int = 20,
     least_saved: float = 0.05,
-    least_right: float = 0.4,
+    least_right: float = 0.2,
     dry_run: bool = False,
 ) -> dict[str, Any]:
     """Trains a grammar VAE for each grammar, and checks what it does.
@@ -164,7 +164,7 @@ def run(
             kind: float(own.sum() / lengths.sum()) for kind, own in bits.items()
         }
         texts = [to_string(strings.grammar, derivation) for derivation in path]
-        shown[name] = (per_production, texts)
+        shown[name] = picture.Shown(per_production, interpolations[name], texts)
         facts[name] = {
             "productions of the grammar": len(strings.grammar.productions),
             "productions of a string": float(lengths.mean()),

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-OURS, OTHER = "#c8553d", "#8fa3bf"
+OURS, OTHER, FAINT = "#c8553d", "#8fa3bf", "#777777"
 SHOWN = {  # by model: its label
     "unigram": "unigram",
     "grammar": "grammar's probabilities",
@@ -29,22 +29,23 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def draw(
-    path: Path, shown: Mapping[str, tuple[Mapping[str, float], Sequence[str]]]
-) -> None:
-    """Writes the picture.
+class Shown(NamedTuple):
+    """What is drawn of one grammar."""
 
-    shown: of each grammar, the bits per production by model, and decoded strings.
-    """
+    bits: Mapping[str, float]  # per production, by model
+    ends: Sequence[str]  # two strings
+    between: Sequence[str]  # decoded on the line between their latents
+
+
+def draw(path: Path, shown: Mapping[str, Shown]) -> None:
+    """Writes the picture, with a row for each grammar."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9, 0.4 + 2.5 * len(shown)), layout="constrained")
         FigureCanvasAgg(figure)
         rows = figure.subplots(len(shown), 2, squeeze=False, width_ratios=(1, 1.1))
-        for (left, right), (name, (bits, strings)) in zip(
-            rows, shown.items(), strict=True
-        ):
-            _bars(left, name, bits)
-            _strings(right, strings)
+        for axes, (name, one) in zip(rows, shown.items(), strict=True):
+            _bars(axes[0], name, one.bits)
+            _strings(axes[1], one)
         figure.savefig(path, dpi=100)
 
 
@@ -59,10 +60,18 @@ def _bars(axes: Axes, name: str, bits: Mapping[str, float]) -> None:
     axes.set_title(name)
 
 
-def _strings(axes: Axes, strings: Sequence[str]) -> None:
+def _strings(axes: Axes, shown: Shown) -> None:
     axes.set_axis_off()
-    axes.set_title("decoded on a line between two latents")
-    for place, string in enumerate(strings):
-        text = string if len(string) <= LONGEST else string[: LONGEST - 3] + "..."
-        height = 0.95 - 0.9 * place / max(1, len(strings) - 1)
-        axes.text(0, height, text, family="monospace", transform=axes.transAxes)
+    axes.set_title("decoded on the line between two strings' latents")
+    first, last = (f"given: {string}" for string in shown.ends)
+    lines = [first, *shown.between, last]
+    for place, line in enumerate(lines):
+        given = place in (0, len(lines) - 1)
+        axes.text(
+            0,
+            0.95 - 0.95 * place / (len(lines) - 1),
+            line if len(line) <= LONGEST else line[: LONGEST - 3] + "...",
+            color=FAINT if given else "black",
+            family="monospace",
+            transform=axes.transAxes,
+        )
