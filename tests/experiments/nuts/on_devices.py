@@ -11,16 +11,21 @@ import json
 import sys
 
 import numpy as np
+import tensorflow as tf
 from tensorflow.python.eager import context
 
+import ppl_core as ppl
+from experiments import inference
 from experiments.bench import ppl_core_nuts
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings
 from experiments.nuts import posterior
+from experiments.nuts.program import logistic_regression
 from experiments.training import topology
 
 ROWS, DIM = 403, 6  # what neither 2, 4 nor 8 devices divide
 COUNTS = (1, 2, 4, 8)
+WARMED_UP = (1, 2)  # devices of the runs with a warm-up
 CHAINS = 2
 SETTINGS = SamplerSettings(
     step_size=0.05, max_depth=5, num_results=4, num_chains=CHAINS
@@ -60,6 +65,38 @@ def placed(function):
     return result, found
 
 
+def warmed_up(problem, num):
+    """Draws and what the warm-up found, by name.
+
+    In float64: a warm-up makes of float32's rounding differences of per cents.
+    """
+    shards = [
+        ppl.Shard(
+            args=(problem.features[block.rows].T.astype(np.float64),),
+            observed={"labels": problem.labels[block.rows]},
+            device=block.device,
+        )
+        for block in posterior.split_rows(problem, num_devices=num, block_bytes=2000)
+    ]
+    tree = inference.sample_nuts(
+        ppl.unconstrain_shards(logistic_regression, shards, dtype=tf.float64),
+        num_chains=CHAINS,
+        num_warmup=30,
+        num_draws=5,
+        max_depth=4,
+        seed=3,
+        jit_compile=False,
+    )
+    return {
+        "draws": tree["posterior/coeffs"].values,
+        "leapfrogs": tree["sample_stats/n_steps"].values,
+        "warm-up's leapfrogs": tree["adaptation/leapfrogs"].values,
+        "step size": tree["adaptation/step_size"].values,
+        "metric": tree["adaptation/inverse_mass"].values,
+        "metrics of windows": tree["adaptation/window_inverse_mass"].values,
+    }
+
+
 def refused(function, *args, **kwargs):
     """What the error says that is raised."""
     try:
@@ -90,6 +127,9 @@ def main(arrays_path, json_path):
             draws = run()
             arrays[f"{call}{num}"] = draws.values
             arrays[f"{call}_leapfrogs{num}"] = draws.leapfrogs
+    for num in WARMED_UP:
+        for name, array in warmed_up(problem, num).items():
+            arrays[f"warmed up {num}: {name}"] = array
     told["more than there are"] = refused(posterior.split_rows, problem, num_devices=9)
     told["more than rows"] = refused(posterior.split_rows, problem, num_devices=404)
     told["none"] = refused(posterior.split_rows, problem, num_devices=0)

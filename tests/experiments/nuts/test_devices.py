@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.experiments.nuts.on_devices import COUNTS, ROWS
+from tests.experiments.nuts.on_devices import COUNTS, ROWS, WARMED_UP
 from tests.programs import told_by
 
 REPO = Path(__file__).resolve().parents[3]
@@ -50,6 +50,27 @@ def test_draws_are_those_of_one_device(done, num, call):
     one = arrays[f"{call}1"]
     assert leapfrogs.max() > 3 and np.abs(np.diff(one, axis=1)).max() > 0.01
     np.testing.assert_allclose(arrays[f"{call}{num}"], one, atol=1e-5)
+
+
+@pytest.mark.parametrize("num", [num for num in WARMED_UP if num > 1])
+def test_a_warm_up_finds_what_that_of_one_device_does(done, num):
+    """Step size and metric of 30 draws, and the draws after them."""
+    arrays, _ = done
+    one, several = (
+        {
+            name.removeprefix(start): array
+            for name, array in arrays.items()
+            if name.startswith(start)
+        }
+        for start in ("warmed up 1: ", f"warmed up {num}: ")
+    )
+    assert one.keys() == several.keys() and len(one) == 6
+    for name in ("leapfrogs", "warm-up's leapfrogs"):
+        np.testing.assert_array_equal(several[name], one[name])
+    for name in ("step size", "metric", "metrics of windows", "draws"):
+        np.testing.assert_allclose(several[name], one[name], rtol=1e-6, atol=1e-9)
+    assert not np.allclose(one["metric"], 1.0)  # it has adapted
+    assert np.abs(np.diff(one["draws"], axis=1)).max() > 0.01
 
 
 @pytest.mark.parametrize("num", COUNTS)
