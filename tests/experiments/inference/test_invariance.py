@@ -134,8 +134,15 @@ def line():
     ppl.Normal(slope * at, noise, name="y")
 
 
+def counts():
+    share = ppl.Beta(tf.constant(2.0, F64), 3.0, name="share")
+    rate = ppl.Gamma(tf.constant(3.0, F64), 1.0, name="rate")
+    ppl.Poisson(rate * share * tf.constant([1.0, 4.0, 9.0], F64), name="y")
+
+
 GEWEKE = {
     "line": (line, {"slope": stats.norm.cdf, "noise": stats.halfnorm.cdf}),
+    "counts": (counts, {"share": stats.beta(2, 3).cdf, "rate": stats.gamma(3).cdf}),
 }
 
 
@@ -190,7 +197,9 @@ def alternate(program, num, turns):
     return start.numpy(), position, values, chains.data.numpy()
 
 
-@pytest.mark.parametrize("name", ["line"])
+@pytest.mark.parametrize(
+    "name", ["line", pytest.param("counts", marks=pytest.mark.slow)]
+)
 def test_parameters_and_data_drawn_in_turns_keep_their_joint_law(name):
     num = 5_000
     program, laws = GEWEKE[name]
