@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from ppl_core import edges, special, tails
 from ppl_core.masses import standard
 from ppl_core.masses.parameters import located, log_parameter, parameters
-from ppl_core.masses.spans import Bound, Mass, Span, change, clip, flip, truncate
+from ppl_core.masses.spans import Bound, Mass, Span, change, clip, flip, split, truncate
 
 _HALF = np.float64(0.5)
 
@@ -24,10 +25,7 @@ def _two_sided(
     right: Callable[[Span], tf.Tensor],
 ) -> tf.Tensor:
     """Of a centre, and the log probabilities of distances to its left and right."""
-    above = change(clip(span, low=centre), lambda x: x - centre)
-    # An end at the centre still has a gradient: it lies hardly to the left.
-    next_one = tf.math.nextafter(centre, np.float64(np.inf))
-    below = flip(change(clip(span, high=next_one), lambda x: centre - x + 1e-150))
+    below, above = split(span, centre)
     both = standard.log_sum(tf.stack([left(below), right(above)], -1))
     everything = ~(span.has_low | span.has_high | span.is_empty)
     return tf.where(everything, standard.ZERO, both)
@@ -174,8 +172,33 @@ def _log_logistic(d: Any, log_x: Span) -> tf.Tensor:
 
 def _inverse_gaussian(d: Any, log_x: Span) -> tf.Tensor:
     loc, concentration = parameters(d, "loc", "concentration")
-    in_means = change(log_x, lambda v: v - tf.math.log(loc))
-    return standard.inverse_gaussian(concentration / loc, in_means)
+
+    def ends(v: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Two normal quantiles, and the log of the second's share of both tails."""
+        root, x = tf.sqrt(concentration) * tf.exp(-0.5 * v), tf.exp(v)
+        a, b = root * (x / loc - 1.0), root * (x / loc + 1.0)
+        share = special.log_erfcx(b / np.sqrt(2.0)) - 0.5 * a**2 - np.log(2.0)
+        return a, b, share
+
+    def below(v: tf.Tensor) -> tf.Tensor:
+        a, _, share = ends(v)
+        return tfp.math.log_add_exp(special.log_ndtr(a), share)
+
+    def above(v: tf.Tensor) -> tf.Tensor:
+        a, b, share = ends(v)
+        # Beyond the loc both terms have the factor exp(-a^2 / 2).
+        is_far = a > 0.0
+        far_a = tf.where(is_far, a, standard.ZERO)
+        far = tfp.math.log_sub_exp(
+            special.log_erfcx(far_a / np.sqrt(2.0)),
+            special.log_erfcx(b / np.sqrt(2.0)),
+        )
+        far += -0.5 * far_a**2 - np.log(2.0)
+        near_a = tf.where(is_far, standard.ZERO, a)
+        near = tfp.math.log_sub_exp(special.log_ndtr(-near_a), share)
+        return tf.where(is_far, far, near)
+
+    return standard.of_tails(log_x, below, above)
 
 
 def _noncentral_chi2(d: Any, log_x: Span) -> tf.Tensor:

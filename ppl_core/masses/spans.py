@@ -89,27 +89,45 @@ def flip(span: Span) -> Span:
 
 def clip(span: Span, low: Any = None, high: Any = None) -> Span:
     """The span within a support from `low` to `high`; None: it is open there."""
+    return Span(*(_within(bound, low, high, False) for bound in span))
 
-    def within(bound: Bound) -> Bound:
-        at, below, above = bound
-        is_low = is_high = tf.zeros_like(at, tf.bool)
-        inside: Any = 0.0
-        if low is not None:
-            is_low, inside = at <= low, low + 1.0 + tf.abs(low)
-        if high is not None:
-            is_high, inside = at >= high, high - 1.0 - tf.abs(high)
-        if low is not None and high is not None:
-            inside = 0.5 * low + 0.5 * high
-        inside = tf.stop_gradient(tf.cast(inside, tf.float64))
-        known = ~(below | above)
-        # At infinity the number may be a stand-in that lies outside.
-        return Bound(
-            tf.where(is_low | is_high, inside, at),
-            below | (known & is_low),
-            above | (known & is_high),
-        )
 
-    return Span(*map(within, span))
+def split(span: Span, centre: tf.Tensor) -> tuple[Span, Span]:
+    """The span of distances to the left of a centre, and that to the right.
+
+    An end at the centre leaves a distance that is hardly above 0, so that it has a
+    gradient.
+    """
+    low, high = span
+    left = Span(_within(low, None, centre, True), _within(high, None, centre, False))
+    right = Span(_within(low, centre, None, False), _within(high, centre, None, True))
+    return (
+        flip(change(left, lambda x: centre - x + 1e-150)),
+        change(right, lambda x: x - centre + 1e-150),
+    )
+
+
+def _within(bound: Bound, low: Any, high: Any, keeps_edge: bool) -> Bound:
+    """The bound within a support, whose edges may belong to it."""
+    at, below, above = bound
+    is_low = is_high = tf.zeros_like(at, tf.bool)
+    inside: Any = 0.0
+    if low is not None:
+        is_low = at < low if keeps_edge else at <= low
+        inside = low + 1.0 + tf.abs(low)
+    if high is not None:
+        is_high = at > high if keeps_edge else at >= high
+        inside = high - 1.0 - tf.abs(high)
+    if low is not None and high is not None:
+        inside = 0.5 * low + 0.5 * high
+    inside = tf.stop_gradient(tf.cast(inside, tf.float64))
+    known = ~(below | above)
+    # At infinity the number may be a stand-in that lies outside.
+    return Bound(
+        tf.where(is_low | is_high, inside, at),
+        below | (known & is_low),
+        above | (known & is_high),
+    )
 
 
 def truncate(span: Span, low: Any, high: Any) -> tuple[Span, Span]:

@@ -112,6 +112,29 @@ def test_an_end_at_the_edge_of_the_support_is_no_end(name):
     assert all(np.all(abs(grad) < 1e-12) for grad in grads.values())
 
 
+KINKED = {
+    "DoublesidedMaxwell": dict(loc=0.0, scale=1.5),
+    "GeneralizedNormal": dict(loc=0.0, scale=1.5, power=1.5),
+    "Laplace": dict(loc=0.0, scale=1.5),
+    "StudentT": dict(df=3.0, loc=0.0, scale=1.5),
+    "TwoPieceNormal": dict(loc=0.0, scale=1.5, skewness=1.5),
+    "TwoPieceStudentT": dict(df=3.0, loc=0.0, scale=1.5, skewness=1.5),
+}
+
+
+@pytest.mark.parametrize("name", KINKED)
+def test_an_end_at_the_centre_has_its_gradient(name):
+    """By the loc, it is the density at the lower end less that at the upper one."""
+    lows, highs = np.array([0.0, -2.0, 0.0, -INF]), np.array([2.0, 0.0, INF, 0.0])
+    value, grads = mass_and_grads(name, KINKED[name], lows, highs)
+    tensors = {key: constant(part) for key, part in KINKED[name].items()}
+    ends = np.nan_to_num([lows, highs], posinf=1e9, neginf=-1e9)
+    y = getattr(ppl, name)(**tensors, sample_shape=[2, 4], value=ends, name="y")
+    densities = np.exp(y.log_prob()) * (abs(ends) < 1e9)
+    expected = (densities[0] - densities[1]) / np.exp(value)
+    np.testing.assert_allclose(grads["loc"], expected, rtol=1e-10)
+
+
 # A constructor, its arguments and bounds, with SciPy's value by an accurate tail.
 TAILS = [
     ("Weibull", dict(concentration=1.5, scale=1.0), 12.0, INF, -(12.0**1.5)),
