@@ -16,6 +16,7 @@ GIVEN = {
 }
 
 
+@pytest.mark.slow
 def test_the_tiny_run_shows_every_claim(tmp_path):
     """Beside the claims' own limits: parsing is not almost always."""
     shown = claims_of("grammar_vae_tiny", tmp_path / "run")
