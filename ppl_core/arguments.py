@@ -168,6 +168,8 @@ def _check_inside(part: Any, label: str) -> None:
 
 
 def _check_one(rule: Rule, name: str, array: Any, label: str) -> None:
+    if np.ndim(array) < rule.event_ndims:
+        return  # which TFP refuses
     ok = rule.holds(array)
     if ok is True or np.all(ok):
         return
@@ -175,7 +177,10 @@ def _check_one(rule: Rule, name: str, array: Any, label: str) -> None:
 
 
 def _check_together(relation: Relation, parts: list[Any], label: str) -> None:
-    ok = relation.holds(*parts)
+    try:
+        ok = relation.holds(*parts)
+    except ValueError:  # NumPy's, for shapes that TFP refuses
+        return
     if ok is True or np.all(ok):
         return
     shape = np.shape(ok)
@@ -212,7 +217,10 @@ def _numbers(part: Any) -> Any:
         if all(
             isinstance(leaf, (int, float, np.ndarray, np.number)) for leaf in leaves
         ):
-            array = np.asarray(part)
+            try:
+                array = np.asarray(part)
+            except ValueError:  # rows of several lengths
+                return None
             return array if array.dtype.kind in "fiu" else None
     return None
 

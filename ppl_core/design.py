@@ -269,6 +269,8 @@ def _split_array(
         )
     try:
         array = np.asarray(data)
+    except ValueError as error:
+        raise ValueError(f"{_LABEL}: given rows of different lengths") from error
     except NotImplementedError as error:
         raise TypeError(
             f"{_LABEL}: given a tensor of a tf.function, wanted data; make the design "

@@ -58,6 +58,8 @@ def plate(name: str, size: Any, *, total: int | None = None) -> Iterator[np.ndar
     >>> y.shape.as_list(), y.dims, round(float(x.log_prob(x.mean())[0]), 1)
     ([3], ('row',), -91.9)
     """
+    if not isinstance(name, str):
+        raise TypeError(f"plate: given the name {name!r}, wanted a string")
     table = None if np.ndim(size) == 0 else _labels(name, size)
     count = size if table is None else len(table)
     if not isinstance(count, (int, np.integer)) or isinstance(count, bool) or count < 1:
@@ -65,7 +67,8 @@ def plate(name: str, size: Any, *, total: int | None = None) -> Iterator[np.ndar
             f"plate {name!r}: given the size {size!r}, wanted a whole number above 0, "
             "or labels"
         )
-    if total is not None and not total >= count:
+    is_number = isinstance(total, (int, float, np.integer, np.floating))
+    if total is not None and not (is_number and total >= count):
         raise ValueError(
             f"plate {name!r}: given the total {total!r}, wanted at least its {count} "
             "entries"

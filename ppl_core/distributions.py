@@ -1,7 +1,8 @@
 """One traceable constructor for every public distribution class of TFP."""
 
+import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tensorflow_probability import distributions as tfd
@@ -20,8 +21,8 @@ from ppl_core import (
     tails,
 )
 from ppl_core.mending import mend
-from ppl_core.random_variable import RandomVariable
-from ppl_core.trace import floating_dtype, traceable
+from ppl_core.random_variable import RandomVariable, check_observed
+from ppl_core.trace import floating_dtype, forward
 
 _OPTIONS = (
     "sample_shape value seed observed log_prob_scale log_prob_mask bijector dims "
@@ -70,13 +71,24 @@ def make_random_variable(
             options["bijector"] = precision.cast(options["bijector"], floating_dtype())
         if options.get("plates") or options.get("dims") is not None:
             distribution, options = shapes.expand(distribution, name, options, label)
-        return RandomVariable(
-            distribution, name=name, constructor_name=construct.__name__, **options
-        )
+        with precision.named(label):
+            return RandomVariable(
+                distribution, name=name, constructor_name=construct.__name__, **options
+            )
 
     def to_value(value: Any, /, *args: Any, **kwargs: Any) -> Any:
         """`value` as tensors, checked to have the variable's shape."""
         return construct(*args, **kwargs | {"value": value}).value
+
+    required = [
+        part for part in names if parameters[part].default is inspect.Parameter.empty
+    ]
+    limit = _most_by_position(names, parameters)
+
+    def call(*args: Any, **kwargs: Any) -> RandomVariable:
+        label = f"{construct.__name__}(name={kwargs.get('name')!r})"
+        _check_call(label, args, kwargs, limit, names, required)
+        return forward(construct, *args, **kwargs)
 
     construct.__name__ = construct.__qualname__ = make_distribution.__name__
     construct.__doc__ = (
@@ -85,7 +97,51 @@ def make_random_variable(
     )
     # Tracers tell constructors from other traceable functions by these two.
     vars(construct).update(to_value=to_value, makes_random_variable=True)
-    return traceable(construct)
+    return functools.wraps(construct)(call)
+
+
+def _most_by_position(
+    names: list[str], parameters: Mapping[str, inspect.Parameter]
+) -> int | None:
+    """How many arguments may come by position: those in front of TFP's switches."""
+    for index, name in enumerate(names):
+        part = parameters[name]
+        if part.kind is part.VAR_POSITIONAL:
+            return None
+        if isinstance(part.default, bool) or part.kind not in (
+            part.POSITIONAL_ONLY,
+            part.POSITIONAL_OR_KEYWORD,
+        ):
+            return index
+    return len(names)
+
+
+def _check_call(
+    label: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    limit: int | None,
+    names: list[str],
+    required: list[str],
+) -> None:
+    """Raises TypeError for a name, or data, in the wrong place, before tracers act."""
+    name, observed = kwargs.get("name"), kwargs.get("observed")
+    if not (name is None or isinstance(name, str)):
+        raise TypeError(f"{label}: given the name {name!r}, wanted a string")
+    if observed is not None:
+        check_observed(observed, True, label)
+    for name, part in zip(required, args, strict=False):
+        if part is None:
+            raise TypeError(f"{label}: given None for {name!r}, wanted numbers")
+    if limit is not None and len(args) > limit:
+        if isinstance(args[0], str):
+            raise TypeError(
+                f"{label}: given {args[0]!r} as an argument, wanted name={args[0]!r}"
+            )
+        raise TypeError(
+            f"{label}: given {len(args)} arguments by position, wanted at most "
+            f"{limit}, {names[:limit]}"
+        )
 
 
 Autoregressive = make_random_variable(tfd.Autoregressive)

@@ -264,7 +264,28 @@ def stack_list(
 
     if not contains_variables(value):
         return NotImplemented
-    return tf.stack([tf.convert_to_tensor(p, dtype) for p in value], name=name)
+    return tf.stack(_in_one_dtype(value, dtype), name=name)
+
+
+def concat(values: Any, axis: Any, name: str = "concat") -> tf.Tensor:
+    """tf.concat of a list with random variables; NotImplemented for other lists."""
+    if not any(map(is_variable, values)):
+        return NotImplemented
+    return tf.concat(_in_one_dtype(values, None), axis, name=name)
+
+
+def _in_one_dtype(parts: Any, dtype: tf.DType | None) -> list[tf.Tensor]:
+    """The parts as tensors, literals and arrays in the dtype of the first tensor.
+
+    TensorFlow would make float32 of literals beside a variable of float64.
+    """
+    parts = [part.value if is_variable(part) else part for part in parts]
+    if dtype is None:
+        dtype = next((part.dtype for part in parts if tf.is_tensor(part)), None)
+    return [
+        tf.convert_to_tensor(part, None if tf.is_tensor(part) else dtype)
+        for part in parts
+    ]
 
 
 # Before TensorFlow's own conversion of lists, which takes no composite tensors.

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from ppl_core import data
 from ppl_core.design import DesignMatrix
 from ppl_core.operators import is_variable
 from ppl_core.trace import floating_dtype, use_floating_dtype
@@ -21,8 +22,33 @@ def make_distribution(
 ) -> tfd.Distribution:
     """`make(*args, **kwargs)` in the dtype of the `in_dtype` block, if there is one.
 
-    Raises ValueError where the distribution's parts keep another dtype.
+    Raises ValueError where the distribution's parts keep another dtype, and for
+    arguments that are no numbers; TFP's errors begin with the label.
     """
+    with named(label):
+        try:
+            return _make(make, args, kwargs, label)
+        except (TypeError, ValueError) as error:
+            if label not in str(error):
+                _check_numbers(make, args, kwargs, label)
+            raise
+
+
+@contextlib.contextmanager
+def named(label: str) -> Iterator[None]:
+    """Puts the label in front of errors that lack it, such as TFP's, as one line."""
+    try:
+        yield
+    except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+        if label in str(error):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{label}: {' '.join(str(error).split())}") from error
+
+
+def _make(
+    make: Make, args: tuple[Any, ...], kwargs: dict[str, Any], label: str
+) -> tfd.Distribution:
     dtype = floating_dtype()
     if dtype is not None:
         args = tuple(cast(part, dtype) for part in args)
@@ -43,6 +69,24 @@ def make_distribution(
             "unconstrain(..., dtype=...)"
         )
     return distribution
+
+
+def _check_numbers(
+    make: Make, args: tuple[Any, ...], kwargs: dict[str, Any], label: str
+) -> None:
+    """Raises ValueError for an argument that contains what is no number."""
+    arguments = inspect.signature(make).bind(*args, **kwargs).arguments
+    for name, part in arguments.items():
+        is_list = isinstance(part, (list, tuple))
+        kinds = (int, float, complex, str, type(None), np.generic)
+        is_plain = all(isinstance(leaf, kinds) for leaf in tf.nest.flatten(part))
+        if (
+            hasattr(part, "iloc")
+            or isinstance(part, np.ndarray)
+            or is_list
+            and is_plain
+        ):
+            data.check_numbers(part, f"{label}: {name}")
 
 
 def _check_arguments(

@@ -1,7 +1,8 @@
 """RandomVariable: a distribution, a value and a name, usable as a tensor."""
 
-import operator
-from collections.abc import Iterator, Mapping, Sequence
+import reprlib
+import typing
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,12 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from ppl_core import censoring, data, operators, shapes, support_checks, symbolic
+from ppl_core import censoring, data, operators, shapes, support_checks
+from ppl_core.tensor_like import TensorLike
 from ppl_core.trace import data_are_checked, note_draw
 
 
-class RandomVariable(tf.__internal__.CompositeTensor):
+class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
     """A draw and the distribution it was drawn from; in tensor code, the draw.
 
     Tran et al. (2018), section 2.  Every operator of tf.Tensor acts on the value and
@@ -26,9 +28,6 @@ class RandomVariable(tf.__internal__.CompositeTensor):
     (3.0, -2.92)
     """
 
-    # With this, a NumPy array on the left of an operator leaves it to this class.
-    __array_priority__ = 200
-    __pandas_priority__ = 5000  # and one of pandas with this
     replaced = False  # by `intervene`: no tape records it
     __hash__: None = None  # type: ignore[assignment]  # like a tensor: `==` is elementwise
 
@@ -70,6 +69,7 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         self.name = name
         self.constructor_name = constructor_name or type(distribution).__name__
         self.sample_shape = shapes.static_shape(sample_shape)
+        check_observed(observed, value is not None, self.label)
         self.observed = value is not None if observed is None else observed
         self.bijector = bijector
         self.dims = None if dims is None else tuple(dims)
@@ -164,11 +164,28 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         if self.interval is not None and value is None:
             return self._masked(censoring.log_prob(distribution, self.interval))
         inside = self._inside and value is None
-        value = self.value if value is None else value
+        value = self.value if value is None else self._checked(value)
         if self._mask is not None:
             value = data.fill_masked(value, self._mask, distribution.event_shape.rank)
         log_prob = support_checks.log_prob(distribution, value, inside, self.label)
         return self._masked(log_prob)
+
+    def _checked(self, value: Any) -> Any:
+        """A given value, of numbers whose shape broadcasts with the variable's."""
+        distribution = self.distribution
+        if not isinstance(distribution.dtype, tf.DType):
+            return value
+        value = data.check_numbers(value, self.label)
+        tensor = self._convert(distribution.dtype, value)
+        shape = distribution.batch_shape.concatenate(distribution.event_shape)
+        try:
+            tf.broadcast_static_shape(tensor.shape, shape)
+        except ValueError:
+            raise ValueError(
+                f"{self.label}: given a value of shape {tensor.shape}, wanted one that "
+                f"broadcasts with {shape}"
+            ) from None
+        return tensor if tf.is_tensor(value) else value  # as given, for other checks
 
     def _masked(self, log_prob: tf.Tensor) -> tf.Tensor:
         if self._mask is None:
@@ -254,62 +271,6 @@ class RandomVariable(tf.__internal__.CompositeTensor):
         """The variable in messages: its constructor and name."""
         return f"{self.constructor_name}(name={self.name!r})"
 
-    # The methods of tf.Tensor other than operators.
-
-    def __tf_tensor__(self, dtype: Any = None, name: str | None = None) -> tf.Tensor:
-        return tf.convert_to_tensor(self.value, dtype=dtype, name=name)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        if not symbolic.has_number(self.value):
-            # With this error tf.stack and the like take the tensor instead.
-            raise NotImplementedError(symbolic.no_number(self.label))
-        return np.array(self.numpy(), dtype=dtype, copy=copy)
-
-    def __iter__(self) -> Iterator[tf.Tensor]:
-        len(self)  # or it raises
-        has_number = symbolic.has_number(self.value)
-        return iter(self.value if has_number else tf.unstack(self.value))
-
-    def __len__(self) -> int:
-        rank, size = self.ndim, self.shape[0] if self.ndim else None
-        if size is None:
-            given = "one number" if rank == 0 else f"shape {self.shape}"
-            raise TypeError(
-                f"{self.label}: given {given}, wanted entries to go through"
-            )
-        return size
-
-    def __format__(self, spec: str) -> str:
-        has_number = symbolic.has_number(self.value)
-        return format(self.numpy(), spec) if spec and has_number else str(self)
-
-    def __round__(self, digits: int = 0) -> tf.Tensor:
-        if not self.dtype.is_floating:
-            return self.value
-        factor = tf.constant(10.0**digits, self.dtype)
-        return tf.round(self.value * factor) / factor
-
-    @property
-    def ndim(self) -> int:
-        """The number of the value's dimensions."""
-        return self.shape.rank
-
-    def get_shape(self) -> tf.TensorShape:
-        """The shape of the value."""
-        return self.shape
-
-    def __bool__(self) -> bool:
-        return symbolic.as_python(bool, self.value, self.label)
-
-    def __int__(self) -> int:
-        return symbolic.as_python(int, self.value, self.label)
-
-    def __float__(self) -> float:
-        return symbolic.as_python(float, self.value, self.label)
-
-    def __index__(self) -> int:
-        return symbolic.as_python(operator.index, self.value, self.label)
-
     def __repr__(self) -> str:
         value = "no value" if self._value is None else self._value
         return f"<RandomVariable {self.label} {value}>"
@@ -326,6 +287,19 @@ class RandomVariable(tf.__internal__.CompositeTensor):
     @property
     def __composite_gradient__(self) -> "_ValueGradient":
         return _ValueGradient()
+
+
+def check_observed(observed: Any, has_value: bool, label: str) -> None:
+    """Raises an error for data given as `observed`, and for no data at all."""
+    if not (observed is None or isinstance(observed, (bool, np.bool_))):
+        raise TypeError(
+            f"{label}: given {reprlib.repr(observed)} as observed, wanted True or "
+            "False; data are given as `value`"
+        )
+    if observed and not has_value:
+        raise ValueError(
+            f"{label}: given observed=True without a value, wanted data as `value`"
+        )
 
 
 class _ValueGradient:
@@ -431,6 +405,6 @@ def _dtype(weight: Any) -> tf.DType:
     return tf.convert_to_tensor(weight).dtype
 
 
-for _name in tf.Tensor.OVERLOADABLE_OPERATORS:
-    setattr(RandomVariable, _name, operators.tensor_operator(_name))
-operators.extend_tensors()
+# Without it, tf.concat would make float32 of literals beside a variable of float64.
+_PART: Any = typing.Union[RandomVariable, tf.Tensor, np.ndarray, list, tuple]  # noqa: UP007
+tf.experimental.dispatch_for_api(tf.concat, {"values": list[_PART]})(operators.concat)

@@ -69,6 +69,13 @@ def unconstrain_shards(
             f"unconstrain_shards: given {num_streams=}, {shards_per_call=}, wanted at "
             "least 1 of each"
         )
+    for shard in shards:
+        is_shard = isinstance(shard, Shard) and isinstance(shard.args, tuple)
+        if not is_shard or not isinstance(shard.observed, Mapping):
+            raise TypeError(
+                f"unconstrain_shards: given a {type(shard).__name__}, wanted Shards, "
+                "each of a tuple of arguments and a dict of observed values"
+            )
     _check_devices({s.device for s in shards if s.device is not None})
     shards = [_on_its_device(shard, dtype) for shard in shards]
     inherited = inherited_tracers()
@@ -157,6 +164,10 @@ def _on_its_device(shard: Shard, dtype: tf.DType) -> Shard:
             raise ValueError(
                 f"unconstrain_shards: given an Interval for {name!r}, wanted data; use "
                 "unconstrain"
+            )
+        if part is None:
+            raise ValueError(
+                f"unconstrain_shards: given None for {name!r}, wanted data"
             )
 
     def to_tensors(part: Any) -> Any:

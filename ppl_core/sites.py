@@ -7,7 +7,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
 from ppl_core.mending import event_space_bijector
-from ppl_core.random_variable import RandomVariable
+from ppl_core.random_variable import RandomVariable, check_observed
 from ppl_core.shapes import value_shape, without_plates
 from ppl_core.terms import is_deterministic
 from ppl_core.trace import (
@@ -162,6 +162,8 @@ def _place(value: Any) -> Tracer:
     def place(construct: Any, *args: Any, **kwargs: Any) -> Any:
         makes = hasattr(construct, "makes_random_variable")
         if makes and kwargs.get("value") is None:
+            label = f"{construct.__name__}(name={kwargs.get('name')!r})"
+            check_observed(kwargs.get("observed"), False, label)
             kwargs |= {"value": value, "observed": False}
         return forward(construct, *args, **kwargs)
 

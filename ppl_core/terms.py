@@ -102,6 +102,8 @@ def _values_own(distribution: type) -> Any:
         if isinstance(value, RandomVariable):
             value = value.value
         label = f"{construct.__name__}(name={name!r})"
+        if not isinstance(name, str):
+            raise TypeError(f"{label}: given the name {name!r}, wanted a string")
         value = tf.convert_to_tensor(data.check_numbers(value, label))
         if distribution is _Factor and not value.dtype.is_floating:
             if value.dtype.is_bool:

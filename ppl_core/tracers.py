@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from ppl_core import data
+from ppl_core.censoring import Interval
 from ppl_core.random_variable import RandomVariable
 from ppl_core.symbolic import explained
 from ppl_core.terms import unrecorded
@@ -166,10 +168,15 @@ def intervene(**values: Any) -> Iterator[None]:
     >>> list(variables), float(x.mean())
     (['x'], 4.0)
     """
-    invalid = [n for n, value in values.items() if value is None or callable(value)]
+    invalid = [
+        name
+        for name, value in values.items()
+        if value is None or callable(value) or isinstance(value, Interval)
+    ]
     if invalid:
         raise ValueError(
-            f"intervene: given None or a function for {invalid}, wanted a value"
+            f"intervene: given None, a function or an Interval for {invalid}, wanted a "
+            "value"
         )
     with expecting(values, "intervene") as present:
 
@@ -233,10 +240,11 @@ def scale(factor: Any, *names: str) -> Iterator[None]:
     10.0
     """
 
-    if isinstance(factor, (str, bytes)):
-        raise ValueError(
-            f"scale: given {factor!r} as the factor, wanted a number first"
-        )
+    number = tf.get_static_value(factor) if tf.is_tensor(factor) else factor
+    if number is not None or factor is None:
+        data.check_numbers(number, "scale: the factor")
+        if not np.isfinite(np.asarray(number, np.float64)).all():
+            raise ValueError(f"scale: given {factor!r} as the factor, wanted numbers")
 
     def set_scale(kwargs: dict[str, Any]) -> None:
         inner = kwargs.get("log_prob_scale")

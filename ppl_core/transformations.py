@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from ppl_core.data import to_tensors
@@ -140,6 +141,10 @@ def prior_predictive(
     >>> ppl.prior_predictive(model, num_draws=5, seed=(0, 1))["x"].shape.as_list()
     [5, 2]
     """
+    if not isinstance(num_draws, (int, np.integer)) or num_draws < 0:
+        raise ValueError(
+            f"prior_predictive: given num_draws={num_draws!r}, wanted a whole number"
+        )
     counter = tf.zeros([num_draws, 0])
     call = functools.partial(program, *args, **(kwargs or {}))
     return _predict(call, {}, counter, seed)
@@ -167,11 +172,23 @@ def posterior_predictive(
     >>> draws["x"].numpy().round().tolist()
     [-3.0, 2.0]
     """
+    if not isinstance(draws, Mapping):
+        raise TypeError(
+            f"posterior_predictive: given {type(draws).__name__} as draws, wanted "
+            "values by name"
+        )
     draws = {
         name: to_tensors(part, f"posterior_predictive: draws of {name!r}")
         for name, part in draws.items()
     }
-    counts = {name: tf.nest.flatten(part)[0].shape[0] for name, part in draws.items()}
+    firsts = {name: tf.nest.flatten(part)[0].shape for name, part in draws.items()}
+    for name, shape in firsts.items():
+        if shape.rank == 0:
+            raise ValueError(
+                f"posterior_predictive: given one number for {name!r}, wanted draws, "
+                "[num_draws, ...]"
+            )
+    counts = {name: shape[0] for name, shape in firsts.items()}
     if not draws or len(set(counts.values())) > 1:
         raise ValueError(
             f"posterior_predictive: given draws in numbers {counts}, wanted one number"
@@ -304,6 +321,11 @@ def _batched(
     fn: Callable[..., dict[str, tf.Tensor]], batch_ndims: int
 ) -> Callable[..., dict[str, tf.Tensor]]:
     """`fn(*args, **values)` for values with `batch_ndims` leading batch dimensions."""
+    is_whole = isinstance(batch_ndims, (int, np.integer))
+    if not is_whole or batch_ndims < 0:
+        raise ValueError(
+            f"batch_ndims: given {batch_ndims!r}, wanted a whole number, 0 or more"
+        )
     if batch_ndims == 0:
         return fn
 

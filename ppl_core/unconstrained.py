@@ -222,15 +222,26 @@ def unconstrain(
         return tf.concat(coordinates, 0)
 
     def to_tensors(values: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        if not isinstance(values, Mapping):
+            raise TypeError(
+                f"unconstrain: given {type(values).__name__}, wanted values by name"
+            )
         if values.keys() - set(found.deterministic) != set(names):
             raise ValueError(
                 f"unconstrain: given values for {sorted(values)}, wanted them for "
                 f"{sorted(names)}"
             )
-        return {
+        tensors = {
             site.name: data.to_tensor(values[site.name], dtype, repr(site.name))
             for site in sites
         }
+        counts = {name: tuple(part.shape[:1]) for name, part in tensors.items()}
+        if () in counts.values() or len(set(counts.values())) != 1:
+            raise ValueError(
+                f"unconstrain: given values of first dimensions {counts}, wanted "
+                "[chains, ...] of each"
+            )
+        return tensors
 
     def to_vectors(values: Mapping[str, Any]) -> tf.Tensor:
         vectors = unconstrain_all(to_tensors(values))
@@ -248,8 +259,7 @@ def unconstrain(
         evaluate_all = traced(fn)
 
         def evaluate_chains(vectors: Any) -> Any:
-            vectors = tf.convert_to_tensor(vectors, dtype_hint=dtype)
-            vectors = tf.cast(vectors, dtype)
+            vectors = data.to_tensor(vectors, dtype, f"{label_of(program)}: vectors")
             rank = vectors.shape.rank
             if rank not in (None, 0, 2) and vectors.shape[-1] == sum(sizes):
                 flat = tf.reshape(vectors, [-1, sum(sizes)])

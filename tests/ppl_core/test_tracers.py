@@ -208,7 +208,7 @@ def test_an_intervention_has_the_dtype_and_shape_of_what_it_replaces():
 
 @pytest.mark.parametrize("value", [None, lambda *_: 1.0])
 def test_an_intervention_without_a_value_is_an_error(value):
-    with pytest.raises(ValueError, match=r"None or a function for \['mu'\]"):
+    with pytest.raises(ValueError, match=r"a function or an Interval for \['mu'\]"):
         with ppl.intervene(mu=value):
             model()
 

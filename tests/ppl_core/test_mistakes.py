@@ -1,0 +1,299 @@
+"""Ordinary mistakes: one line that names the variable, what was given, and wanted."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from scipy import stats
+
+import ppl_core as ppl
+
+Y = [0.0, 1.0, 2.0]
+
+
+def model():
+    a = ppl.Normal(0.0, 1.0, name="a")
+    b = ppl.Normal(0.0, 1.0, sample_shape=2, name="b")
+    ppl.Normal(a + b[0] * np.arange(3.0), 1.0, name="y")
+
+
+def one_value():
+    return ppl.Normal(0.0, 1.0, value=1.0, name="a")
+
+
+def vector():
+    return ppl.Normal(0.0, 1.0, sample_shape=3, value=Y, name="a")
+
+
+def in_block(block, value=0.0):
+    with block:
+        return ppl.Normal(0.0, 1.0, value=value, name="a").log_prob()
+
+
+def predict(draws):
+    return ppl.posterior_predictive(model, draws=draws, seed=(0, 1))
+
+
+DATA_AS_OBSERVED = (
+    r"Normal\(name='y'\): given \[0.0, 1.0, 2.0\] as observed, .* `value`"
+)
+MISTAKES = {
+    # Arguments of constructors.
+    "data as observed": (
+        lambda: ppl.Normal(0.0, 1.0, observed=Y, name="y"),
+        TypeError,
+        DATA_AS_OBSERVED,
+    ),
+    "data as observed in a posterior": (
+        lambda: ppl.posterior(lambda: ppl.Normal(0.0, 1.0, observed=Y, name="y")),
+        TypeError,
+        DATA_AS_OBSERVED,
+    ),
+    "observed without data": (
+        lambda: ppl.Normal(0.0, 1.0, observed=True, name="y"),
+        ValueError,
+        r"'y'\): given observed=True without a value",
+    ),
+    "observed without data in a posterior": (
+        lambda: ppl.posterior(lambda: ppl.Normal(0.0, 1.0, observed=True, name="y")),
+        ValueError,
+        r"'y'\): given observed=True without a value",
+    ),
+    "a number as name": (
+        lambda: ppl.Normal(0.0, 1.0, name=3),
+        TypeError,
+        r"Normal\(name=3\): given the name 3, wanted a string",
+    ),
+    "a factor the wrong way round": (
+        lambda: ppl.factor("penalty", 1.0),
+        TypeError,
+        "given the name 1.0, wanted a string",
+    ),
+    "too many by position": (
+        lambda: ppl.HalfNormal(0.0, 1.0, name="tau"),
+        TypeError,
+        r"HalfNormal\(name='tau'\): given 2 .* by position, wanted at most 1, \['s",
+    ),
+    "a switch by position": (
+        lambda: ppl.Exponential(1.0, 2.0, name="e"),
+        TypeError,
+        r"given 2 arguments by position, wanted at most 1, \['rate'\]",
+    ),
+    "shapes": (
+        lambda: ppl.Normal([0.0, 1.0], [1.0, 2.0, 3.0], name="a"),
+        ValueError,
+        r"^Normal\(name='a'\): .*loc.shape=\(2,\), scale.shape=\(3,\)",
+    ),
+    "shapes of bounds": (
+        lambda: ppl.Uniform([0.0, 1.0], [1.0, 2.0, 3.0], name="u"),
+        ValueError,
+        r"^Uniform\(name='u'\): ",
+    ),
+    "none": (
+        lambda: ppl.Normal(None, 1.0, name="a"),
+        TypeError,
+        r"^Normal\(name='a'\): given None for 'loc', wanted numbers",
+    ),
+    "none in a list": (
+        lambda: ppl.Normal([1.0, None], 1.0, name="a"),
+        ValueError,
+        r"^Normal\(name='a'\): loc: given None at \(1,\), wanted numbers",
+    ),
+    "ragged": (
+        lambda: ppl.Normal(0.0, [[1.0], [1.0, 2.0]], name="a"),
+        ValueError,
+        r"^Normal\(name='a'\): scale: given rows of different lengths",
+    ),
+    "complex": (
+        lambda: ppl.Normal(1j, 1.0, name="a"),
+        TypeError,
+        r"^Normal\(name='a'\): ",
+    ),
+    "words": (
+        lambda: ppl.Normal(pd.Series(["u", "v"]), 1.0, name="a"),
+        ValueError,
+        r"^Normal\(name='a'\): loc: given 'u' at \(0,\), wanted numbers",
+    ),
+    "two parametrizations": (
+        lambda: ppl.Bernoulli(logits=0.0, probs=0.5, name="z"),
+        ValueError,
+        r"^Bernoulli\(name='z'\): ",
+    ),
+    "a vector as triangle": (
+        lambda: ppl.MultivariateNormalTriL([0.0, 0.0], [1.0, 1.0], name="v"),
+        ValueError,
+        r"^MultivariateNormalTriL\(name='v'\): .*at least 2 dimensions",
+    ),
+    "sizes of events": (
+        lambda: ppl.MultivariateNormalTriL([0.0, 0.0], np.eye(3), name="v"),
+        ValueError,
+        r"^MultivariateNormalTriL\(name='v'\): ",
+    ),
+    # NumPy's methods.
+    "sum": (
+        lambda: vector().sum(),
+        AttributeError,
+        r"'a'\): given .sum, .*tf.reduce_sum",
+    ),
+    "T": (lambda: vector().T, AttributeError, r"'a'\): given .T, wanted tf.transpose"),
+    "dot": (
+        lambda: vector().dot(Y),
+        AttributeError,
+        r"'a'\): given .dot, wanted x @ y",
+    ),
+    "rsample": (lambda: vector().rsample(), AttributeError, "no attribute 'rsample'"),
+    # Values given to a density.
+    "a word": (
+        lambda: one_value().log_prob("x"),
+        ValueError,
+        r"'a'\): given 'x', wanted numbers",
+    ),
+    "a longer value": (
+        lambda: ppl.Normal([0.0, 1.0], 1.0, value=[0.0, 1.0], name="a").log_prob(Y),
+        ValueError,
+        r"'a'\): given a value of shape \(3,\), wanted one that broadcasts with \(2,\)",
+    ),
+    # Weights.
+    "a scale of none": (
+        lambda: in_block(ppl.scale(None)),
+        ValueError,
+        "scale: the factor: given None, wanted numbers",
+    ),
+    "a scale of words": (
+        lambda: in_block(ppl.scale([1.0, "a"])),
+        ValueError,
+        r"scale: the factor: given 'a' at \(1,\), wanted numbers",
+    ),
+    "a scale of nan": (
+        lambda: in_block(ppl.scale(np.nan)),
+        ValueError,
+        "scale: given nan as the factor",
+    ),
+    "a total of words": (
+        lambda: in_block(ppl.plate("i", 3, total="9"), Y),
+        ValueError,
+        "plate 'i': given the total '9', wanted at least its 3 entries",
+    ),
+    "a plate without a name": (
+        lambda: in_block(ppl.plate(3, 3), Y),
+        TypeError,
+        "plate: given the name 3, wanted a string",
+    ),
+    "an intervention by an interval": (
+        lambda: ppl.mutilate(model, a=ppl.Interval(0.0, 1.0))(),
+        ValueError,
+        r"intervene: given .* an Interval for \['a'\], wanted a value",
+    ),
+    # Draws.
+    "draws of one number": (
+        lambda: predict({"a": 1.0, "b": [[0.0, 1.0]]}),
+        ValueError,
+        "posterior_predictive: given one number for 'a', wanted draws",
+    ),
+    "no draws": (lambda: predict(None), TypeError, "given NoneType as draws"),
+    "half a draw": (
+        lambda: ppl.prior_predictive(model, num_draws=2.5, seed=(0, 1)),
+        ValueError,
+        "prior_predictive: given num_draws=2.5, wanted a whole number",
+    ),
+    "less than no draw": (
+        lambda: ppl.prior_predictive(model, num_draws=-1, seed=(0, 1)),
+        ValueError,
+        "given num_draws=-1",
+    ),
+    "batch dimensions": (
+        lambda: ppl.make_log_joint_fn(model, batch_ndims="1")(a=[1.0]),
+        ValueError,
+        "batch_ndims: given '1', wanted a whole number, 0 or more",
+    ),
+    "ragged design": (
+        lambda: ppl.DesignMatrix([[1.0], [1.0, 2.0]]),
+        ValueError,
+        "DesignMatrix: given rows of different lengths",
+    ),
+    "pairs as shards": (
+        lambda: ppl.unconstrain_shards(model, [((), {"y": Y})]),
+        TypeError,
+        "unconstrain_shards: given a tuple, wanted Shards",
+    ),
+    "shards without data": (
+        lambda: ppl.unconstrain_shards(model, [ppl.Shard((), {"y": None})] * 2),
+        ValueError,
+        "unconstrain_shards: given None for 'y', wanted data",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_is_named(case):
+    call, error, message = MISTAKES[case]
+    with pytest.raises(error, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def posterior():
+    return ppl.posterior(model, observed={"y": Y})
+
+
+WRONG_POINTS = {
+    "words": (
+        lambda p: p.log_prob("a"),
+        ValueError,
+        "^model: vectors: given 'a', want",
+    ),
+    "complex": (
+        lambda p: p.log_prob(np.zeros((1, 3), complex)),
+        ValueError,
+        r"^model: vectors: given 0j at \(0, 0\), wanted numbers",
+    ),
+    "ragged": (
+        lambda p: p.log_prob([[0.0, 0.0, 0.0], [0.0]]),
+        ValueError,
+        "^model: vectors: given rows of different lengths",
+    ),
+    "none": (lambda p: p.log_prob(None), ValueError, "^model: vectors: given None"),
+    "no values": (
+        lambda p: p.unconstrain(None),
+        TypeError,
+        "given NoneType, wanted val",
+    ),
+    "one number": (
+        lambda p: p.unconstrain({"a": 1.0, "b": [[0.0, 1.0]]}),
+        ValueError,
+        r"values of first dimensions {'a': \(\), 'b': \(1,\)}",
+    ),
+    "different numbers": (
+        lambda p: p.unconstrain({"a": [1.0, 2.0], "b": [[0.0, 1.0]]}),
+        ValueError,
+        r"values of first dimensions {'a': \(2,\), 'b': \(1,\)}",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_POINTS)
+def test_a_wrong_point_of_a_posterior_is_named(case, posterior):
+    call, error, message = WRONG_POINTS[case]
+    with pytest.raises(error, match=message):
+        call(posterior)
+
+
+def test_literals_beside_a_variable_have_its_dtype():
+    def program():
+        b = ppl.Normal(0.0, 1.0, sample_shape=2, name="b")
+        logits = tf.concat([b, [0.0]], 0) + tf.stack([0.5, b[0], 0.0])
+        ppl.Multinomial(10.0, logits=logits + tf.stack([b[0], 1.0, 2.0]), name="n")
+        ppl.Normal(tf.stack([ppl.Normal(0.0, 1.0, name="m"), 2.0]), 1.0, name="y")
+
+    observed = {"n": [3.0, 4.0, 3.0], "y": [0.0, 0.0]}
+    posterior = ppl.posterior(program, observed=observed)
+    b, m = np.array([0.3, -0.7]), 0.4
+    logits = np.array([b[0] + 0.5 + b[0], b[1] + b[0] + 1.0, 2.0])
+    probs = np.exp(logits) / np.exp(logits).sum()
+    expected = stats.norm.logpdf([*b, m]).sum()
+    expected += stats.multinomial.logpmf([3, 4, 3], 10, probs)
+    expected += stats.norm.logpdf([0.0, 0.0], [m, 2.0]).sum()
+    np.testing.assert_allclose(posterior.log_prob([*b, m]), expected, rtol=1e-12)
+    assert tf.concat([tf.ones(2), tf.zeros(1)], 0).numpy().tolist() == [1.0, 1.0, 0.0]
+    assert tf.concat([[1.0], [2.0]], 0).numpy().tolist() == [1.0, 2.0]
