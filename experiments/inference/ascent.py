@@ -79,17 +79,26 @@ def compile_ascent(
             def of_step(place: Any) -> Any:
                 return tf.nest.map_structure(lambda part: part[place], numbers)
 
+            def is_in(j: tf.Tensor, *_: Any) -> tf.Tensor:
+                return (j < BLOCK) & (i + j < num)
+
+            def any_step(j: tf.Tensor, kept: Any, *state: Any) -> tuple[Any, ...]:
+                value, state = step(first + i + j, of_step(j), *state)
+                return j + 1, tf.where(j == 0, value, kept), *state
+
             def plain(j: tf.Tensor, *state: tf.Tensor) -> tuple[Any, ...]:
                 _, state = step(first + i + j, of_step(j), *state)
                 return j + 1, *state
 
-            value, state = step(first + i, of_step(0), *state)
+            if objective.is_apart:
+                value, state = step(first + i, of_step(0), *state)
+                _, *state = tf.while_loop(is_in, plain, (tf.constant(1), *state))
+            else:
+                unknown = tf.zeros([], tf.float64)
+                _, value, *state = tf.while_loop(
+                    is_in, any_step, (tf.constant(0), unknown, *state)
+                )
             values = values.write(i // BLOCK, value)
-            _, *state = tf.while_loop(
-                lambda j, *_: (j < BLOCK) & (i + j < num),
-                plain,
-                (tf.constant(1), *state),
-            )
             return i + BLOCK, values, *state
 
         values = tf.TensorArray(tf.float64, size=CAPACITY // BLOCK, element_shape=[])

@@ -43,6 +43,8 @@ class Objective(NamedTuple):
     params: Any  # structure of arrays: where the parameters begin
     dtype: tf.DType  # of the parameters
     estimators: dict[str, str]  # how the gradient is found, by latent variable
+    # whether the gradient costs less without the ELBO: then XLA compiles it twice
+    is_apart: bool
     # seed [2] int32, num -> a structure of the random numbers of steps, [num, ...]
     numbers: Callable[[tf.Tensor, int], Any]
     # params, one step's numbers -> the ELBO's estimate, float64, and its gradients
@@ -131,6 +133,7 @@ def of_guide(
         guide.params,
         dtype,
         dict.fromkeys(posterior.names, REPARAMETERIZED),
+        True,
         numbers,
         estimate,
         draw,

@@ -46,7 +46,8 @@ def batches(posterior: Any, rows: Sequence[str], batch_size: int) -> Batches:
     _check_mean(posterior, source, tensors, batch_size)
 
     def draw(seed: tf.Tensor, num: int) -> tf.Tensor:
-        return tf.cast(prng.uniform(seed, (num, batch_size)) * num_rows, tf.int32)
+        places = prng.uniform(seed, (num, batch_size)) * num_rows
+        return tf.minimum(tf.cast(places, tf.int32), num_rows - 1)
 
     def posterior_of(indices: tf.Tensor) -> Any:
         with checked_data():  # by the posterior of all rows

@@ -143,6 +143,7 @@ def of_program(posterior: Any, guide: ProgramGuide, *, num_samples: int) -> Obje
         guide.params,
         guide.posterior.source.dtype,
         {name: str(sites[other]) for name, other in guide.alignment.items()},
+        False,
         numbers,
         estimate,
         draw,
