@@ -17,6 +17,7 @@ def get_item(value: tf.Tensor, key: Any, label: str) -> tf.Tensor:
     dimensions, and for what is no index.
     """
     keys = key if isinstance(key, tuple) else (key,)
+    keys = tuple(part.to_numpy() if _is_pandas(part) else part for part in keys)
     if len(keys) == 1 and is_array(keys[0]) and _is_mask(keys[0]):
         return tf.boolean_mask(value, keys[0])
     if any(part is None for part in keys) and any(map(is_array, keys)):
@@ -61,7 +62,14 @@ def is_array(part: Any) -> bool:
         return True
     if isinstance(part, np.ndarray):
         return part.ndim > 0
-    return tf.is_tensor(part) and part.shape.rank not in (0, None)
+    if tf.is_tensor(part):
+        return part.shape.rank not in (0, None)
+    return _is_pandas(part)
+
+
+def _is_pandas(part: Any) -> bool:
+    """Whether it is a column or an index of pandas."""
+    return not tf.is_tensor(part) and hasattr(part, "to_numpy")
 
 
 def _whole(keys: tuple[Any, ...], shape: tf.TensorShape, label: str) -> tuple[Any, ...]:

@@ -16,7 +16,8 @@ import tensorflow as tf
 _WANTS = "given where Python or NumPy wants a number, which it has not"
 _WANTED = (
     "TensorFlow's functions: tf.maximum (max), tf.minimum (min), tf.sort (sorted), "
-    "tf.round, tf.floor, tf.exp, tf.where (if, and, or), tf.gather (an index)"
+    "tf.round, tf.floor, tf.exp, tf.where (if, and, or), tf.gather (an index), "
+    "`array @ x` (np.dot, or a data frame's product)"
 )
 # In TensorFlow's, Python's and NumPy's errors.
 _WORDS = (

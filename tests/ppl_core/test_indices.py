@@ -1,6 +1,7 @@
 """Indices of random variables and of tensors made from them, against NumPy's."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
@@ -133,3 +134,15 @@ def test_variables_within_an_index():
     np.testing.assert_array_equal(m[row, row], MATRIX[rows, rows])
     np.testing.assert_array_equal(m[:, row], MATRIX[:, rows])
     np.testing.assert_array_equal(m[np.array([0, 1]), row.value], MATRIX[[0, 1], rows])
+
+
+def test_a_column_of_a_data_frame_is_an_index():
+    frame = pd.DataFrame({"group": [2, 0, 1], "name": ["u", "v", "w"]})
+    group = frame.group.to_numpy()
+    for source in (matrix(), 1.0 * matrix()):
+        np.testing.assert_array_equal(source[frame.group], MATRIX[group])
+        np.testing.assert_array_equal(source[:, frame.group], MATRIX[:, group])
+        np.testing.assert_array_equal(source[frame.index, 1], MATRIX[:, 1])
+        np.testing.assert_array_equal(source[frame.group > 0], MATRIX[group > 0])
+    with pytest.raises(IndexError, match="'m'.*given an index of .*, wanted whole"):
+        matrix()[frame.name]
