@@ -27,6 +27,8 @@ class Rule(NamedTuple):
     # of a number, an array or a tensor: whether each entry or event is right
     holds: Callable[[Any], Any]
     event_ndims: int = 0
+    # Not where the density is not finite either, nor of matrices, which cost more.
+    is_of_tensors: bool = True
 
 
 class Relation(NamedTuple):
@@ -85,8 +87,8 @@ def invalid(distribution: tfd.Distribution) -> tf.Tensor | None:
     wrong = None
     for name, part in distribution.parameters.items():
         rule = rules.of_names.get(name)
-        if rule is None or rule.event_ndims == 2 or not _is_tensor(part):
-            continue  # a matrix would need a factorisation
+        if rule is None or not rule.is_of_tensors or not _is_tensor(part):
+            continue
         tensor = tf.convert_to_tensor(part)
         known = tensor.numpy() if hasattr(tensor, "numpy") else None
         if known is None and not tf.executing_eagerly():
@@ -153,7 +155,10 @@ def _rule(name: str, properties: Any) -> Rule | None:
         return _FACTOR
     if isinstance(bijector, tfb.Chain):
         return _COVARIANCE
-    return _FINITE if name == "loc" else None
+    if name == "loc":
+        return _FINITE
+    is_number = properties.event_ndims == 0 or name == "logits"
+    return _NUMBER if is_number and isinstance(bijector, tfb.Identity) else None
 
 
 def _check_inside(part: Any, label: str) -> None:
@@ -233,17 +238,13 @@ def _above(low: float) -> Rule:
     return Rule(f"numbers above {low}", lambda x: (x > low) & (x < np.inf))
 
 
-def _by(of_array: Callable[[Any], Any], of_tensor: Callable[[Any], Any]) -> Any:
-    """A function of arrays, for which TensorFlow has another."""
-    return lambda x: of_tensor(x) if tf.is_tensor(x) else of_array(np.asarray(x))
-
-
 def _of_events(rule: Callable[..., Any]) -> Callable[[Any], Any]:
     """A rule of `regions`, which takes arrays and tensors."""
     return lambda x: rule(x if tf.is_tensor(x) else np.asarray(x, np.float64), None)
 
 
 def _ascends(x: Any) -> Any:
+    x = x if tf.is_tensor(x) else np.asarray(x)
     gaps = x[..., 1:] > x[..., :-1]
     return tf.reduce_all(gaps, -1) if tf.is_tensor(x) else gaps.all(-1)
 
@@ -253,33 +254,34 @@ def _is_factor(x: np.ndarray) -> np.ndarray:
     return is_lower & (np.diagonal(x, axis1=-2, axis2=-1) != 0).all(-1)
 
 
-def _is_factor_tensor(x: tf.Tensor) -> tf.Tensor:
-    above = tf.linalg.band_part(x, 0, -1) - tf.linalg.band_part(x, 0, 0)
-    is_lower = tf.reduce_all(above == 0, axis=[-2, -1])
-    return is_lower & tf.reduce_all(tf.linalg.diag_part(x) != 0, -1)
-
-
 def _is_whole(x: Any) -> Any:
     return (x >= 0) & (x == x // 1)
 
 
 POSITIVE = Rule("numbers above 0", lambda x: (x > 0) & (x < np.inf))
 _NOT_NEGATIVE = Rule("numbers, 0 or more", lambda x: (x >= 0) & (x < np.inf))
-_FINITE = Rule("finite numbers", lambda x: (x > -np.inf) & (x < np.inf))
+_FINITE = Rule(
+    "finite numbers", lambda x: (x > -np.inf) & (x < np.inf), is_of_tensors=False
+)
+_NUMBER = Rule("numbers", lambda x: x == x, is_of_tensors=False)  # not NaN
 _NOT_ZERO = Rule("numbers other than 0", lambda x: (x != 0) & (abs(x) < np.inf))
 _UNIT = Rule("numbers from 0 to 1", lambda x: (x >= 0) & (x <= 1))
 _WHOLE = Rule("whole numbers, 0 or more", _is_whole)
 _FROM_ONE = Rule("whole numbers, 1 or more", lambda x: _is_whole(x) & (x >= 1))
 _SIMPLEX = Rule("parts, 0 or more, that add up to 1", _of_events(regions.simplex), 1)
 _DIRECTION = Rule("unit vectors", _of_events(regions.unit_vector), 1)
-_ASCENDING = Rule("numbers in ascending order", _by(_ascends, _ascends), 1)
+_ASCENDING = Rule("numbers in ascending order", _ascends, 1)
 _FACTOR = Rule(
     "lower triangular matrices without a 0 on the diagonal",
-    _by(_is_factor, _is_factor_tensor),
+    lambda x: _is_factor(np.asarray(x)),
     2,
+    is_of_tensors=False,
 )
 _COVARIANCE = Rule(
-    "positive definite matrices", _of_events(regions.positive_definite), 2
+    "positive definite matrices",
+    _of_events(regions.positive_definite),
+    2,
+    is_of_tensors=False,
 )
 
 # By class, what parameter_properties lack, or say more narrowly than the density needs.

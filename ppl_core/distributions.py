@@ -61,12 +61,17 @@ def make_random_variable(
         label = f"{construct.__name__}(name={name!r})"
         if is_class:
             given = {**dict(zip(names, args, strict=False)), **kwargs}
-            arguments.check(make_distribution, given, label)
-        distribution = mend(
-            precision.make_distribution(make_distribution, args, kwargs, label)
+            try:
+                arguments.check(make_distribution, given, label)
+            except ValueError:
+                precision.check_signature(make_distribution, args, kwargs, label)
+                raise
+        distribution = precision.make_distribution(
+            make_distribution, args, kwargs, label
         )
         if not is_class:
             arguments.check(type(distribution), distribution.parameters, label)
+        distribution = mend(distribution)
         if floating_dtype() is not None and options.get("bijector") is not None:
             options["bijector"] = precision.cast(options["bijector"], floating_dtype())
         if options.get("plates") or options.get("dims") is not None:

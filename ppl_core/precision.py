@@ -56,7 +56,7 @@ def _make(
     try:
         distribution = make(*args, **kwargs)
     except TypeError:  # TFP's, for parameters of several dtypes
-        _check_arguments(make, args, kwargs, label)
+        check_signature(make, args, kwargs, label)
         args, kwargs = _as_one_dtype(args, kwargs)
         distribution = make(*args, **kwargs)
     if dtype is None or _fits(distribution, dtype):
@@ -89,7 +89,7 @@ def _check_numbers(
             data.check_numbers(part, f"{label}: {name}")
 
 
-def _check_arguments(
+def check_signature(
     make: Make, args: tuple[Any, ...], kwargs: dict[str, Any], label: str
 ) -> None:
     """Raises TypeError for arguments that `make` lacks, and for a name among them."""

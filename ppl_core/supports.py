@@ -247,18 +247,20 @@ def _transformed(distribution: tfd.TransformedDistribution) -> Support | None:
     if type(distribution) not in _PLAIN_TRANSFORMED:
         return None  # one of TFP's classes: all numbers, without a rule of its own
     inner, bijector = distribution.distribution, distribution.bijector
-    if not bijector._is_injective:
-        return None
     if not isinstance(inner.dtype, tf.DType):
         return None
 
     def rule(x: tf.Tensor, _: Any) -> tf.Tensor:
-        y = bijector.inverse(x)
-        # From a new tensor, since TFP keeps the values that it has inverted.
-        again = bijector.forward(tf.identity(y))
-        is_value = abs(again - x) <= 1e-6 + 1e-3 * abs(x)
-        ok = whole_events(is_value, x, distribution)
-        return ok & whole_events(inside(inner, y), y, inner)
+        # Of a bijector that is not one-to-one, all that have the value x.
+        ys = bijector.inverse(x)
+        oks = []
+        for y in [ys] if bijector._is_injective else ys:
+            # From a new tensor, since TFP keeps the values that it has inverted.
+            again = bijector.forward(tf.identity(y))
+            is_value = abs(again - x) <= 1e-6 + 1e-3 * abs(x)
+            ok = whole_events(is_value, x, distribution)
+            oks.append(ok & whole_events(inside(inner, y), y, inner))
+        return functools.reduce(operator.or_, oks)
 
     words = f"values of {type(bijector).__name__}"
     rest = support_of(inner)

@@ -1,6 +1,6 @@
 """Terms of a program that are no draws: computed values, factors, flat priors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -55,7 +55,7 @@ def unrecorded(value: tf.Tensor, name: str) -> RandomVariable:
     variable = RandomVariable(
         _Computed(value),
         name=name,
-        value=lambda _: value,
+        value=_at(value),
         observed=True,
         constructor_name="intervene",
     )
@@ -93,6 +93,16 @@ class _Factor(tfd.Deterministic):
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
         return tf.convert_to_tensor(self.loc)
+
+
+def _at(value: tf.Tensor) -> Callable[[RandomVariable], tf.Tensor]:
+    """A value that needs no check, since it is where the variable lies."""
+
+    def own_value(_: RandomVariable) -> tf.Tensor:
+        return value
+
+    vars(own_value)["inside_support"] = True
+    return own_value
 
 
 def _values_own(distribution: type) -> Any:
@@ -134,7 +144,7 @@ def _values_own(distribution: type) -> Any:
         return RandomVariable(
             distribution(value),
             name=name,
-            value=lambda _: value,
+            value=_at(value),
             observed=True,
             constructor_name=construct.__name__,
             **options,

@@ -87,6 +87,7 @@ BAD = {
     "numbers above 2": [2.0, _NAN],
     "numbers, 0 or more": [-1.0, _NAN],
     "finite numbers": [np.inf, _NAN],
+    "numbers": [_NAN],
     "numbers other than 0": [[1.0, 0.0], [_NAN, 1.0]],
     "numbers from 0 to 1": [1.5, -0.1, _NAN],
     "whole numbers, 0 or more": [10.5, -1.0, _NAN],
@@ -192,6 +193,18 @@ def test_distributions_inside_others_are_looked_into():
         ppl.JointDistributionNamed(dict(a=tfd.Normal(0.0, 0.0)), name="x")
     with pytest.raises(ValueError, match="Mixture.*, Gamma: given concentration 0.0"):
         ppl.Mixture(good, [tfd.Gamma(0.0, 1.0), tfd.Normal(0.0, 1.0)], name="x")
+
+
+def test_nan_is_refused_of_other_ways_to_give_an_argument():
+    for name, given in (
+        ("Bernoulli", dict(logits=_NAN)),
+        ("Categorical", dict(logits=[0.0, _NAN])),
+        ("Poisson", dict(log_rate=_NAN)),
+    ):
+        with pytest.raises(
+            ValueError, match=f"{name}.*: given .* nan.*, wanted numbers"
+        ):
+            getattr(ppl, name)(**given, name="x")
 
 
 def test_a_constructor_from_a_function_and_one_without_a_name():

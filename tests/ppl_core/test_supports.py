@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 from scipy import stats
 from tensorflow_probability import distributions as tfd
 
@@ -156,6 +157,23 @@ def test_parts_of_a_joint_distribution(name, parts):
         ValueError, match=r"name='x'\), part .*: given -1.0 at \(\), wan"
     ):
         getattr(ppl, name)(parts(), value=values(-1.0), name="x")
+
+
+def test_a_transformation_that_is_not_one_to_one():
+    given = tfd.Normal(1.0, 1.0), tfp.bijectors.AbsoluteValue()
+    x = ppl.TransformedDistribution(*given, value=2.0, name="x")
+    expected = np.logaddexp(*stats.norm.logpdf([2.0, -2.0], 1.0))
+    np.testing.assert_allclose(x.log_prob(), expected, rtol=1e-6)
+    with pytest.raises(
+        ValueError, match="given -2.0 at .*, wanted values of AbsoluteV"
+    ):
+        ppl.TransformedDistribution(*given, value=-2.0, name="x")
+
+
+def test_a_factor_may_be_any_number():
+    for value in (-np.inf, np.inf):
+        assert ppl.factor(value, "x").log_prob() == value
+    assert ppl.deterministic(np.nan, "x").log_prob() == 0.0
 
 
 def test_infinite_numbers():
