@@ -148,7 +148,10 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
         log_prob = self.unscaled_log_prob(value)
         if self._scale is not None:
             self._check_weight("log_prob_scale", self._scale, log_prob.shape)
-            log_prob *= tf.cast(self._scale, log_prob.dtype)
+            # A Python number by itself would be cast by way of float32.
+            scale = self._scale
+            scale = np.float64(scale) if isinstance(scale, float) else scale
+            log_prob *= tf.cast(scale, log_prob.dtype)
         return log_prob
 
     def unscaled_log_prob(self, value: Any = None) -> tf.Tensor:

@@ -3,7 +3,8 @@
 `sample_nuts` warms up and draws; `sample` draws with a step size as given.  `summarize`
 judges draws, `constrain_draws` returns them by name and `to_datatree` as ArviZ takes
 them, to which `predict` adds predictions.  `fit_vi` fits a guide, such as
-`mean_field`, by variational inference.
+`mean_field`, by variational inference.  `nuts_transitions` moves chains inside a
+function that is compiled as a whole.
 """
 
 import importlib
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from experiments.inference.results import constrain_draws, predict, to_datatree
     from experiments.inference.sampling import sample_nuts, sample_walnuts
     from experiments.inference.summary import Summary, summarize
+    from experiments.inference.transitions import nuts_transitions
     from experiments.inference.variational import fit_vi
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "joint",
     "low_rank",
     "mean_field",
+    "nuts_transitions",
     "predict",
     "program_guide",
     "sample",
@@ -62,6 +65,7 @@ _MODULES = {
     "low_rank": "guides",
     "mean_field": "guides",
     "fit_vi": "variational",
+    "nuts_transitions": "transitions",
     "joint": "guide_program",
     "program_guide": "guide_program",
 }

@@ -196,3 +196,14 @@ def test_a_broadcast_distributions_tracers_and_sharing():
         with ppl.intervene(x=[1.0, 2.0]):
             program()
     assert isinstance(variables["x"].distribution, tfd.Normal)
+
+
+def test_a_minibatch_is_weighted_to_the_last_digit():
+    """40 / 7 is not 5.714286, what float32 makes of it."""
+    with ppl.plate("row", 7, total=40):
+        x = ppl.Normal(tf.zeros(7, tf.float64), 1.0, name="x", value=np.ones(7))
+    with ppl.scale(40 / 7):
+        y = ppl.Normal(np.float64(0), 1.0, name="y", value=1.0)
+    wanted = 40 / 7 * (-0.5 - np.log(2 * np.pi) / 2)
+    np.testing.assert_allclose(x.log_prob(), np.full(7, wanted), rtol=1e-14)
+    np.testing.assert_allclose(y.log_prob(), wanted, rtol=1e-14)
