@@ -219,6 +219,30 @@ def test_a_gammas_implicit_gradient_is_that_of_quadrature():
         assert_mean(part, exact)
 
 
+@pytest.mark.slow
+def test_a_dirichlet_guide_becomes_the_conjugate_posterior_in_float32_too():
+    def model():
+        shares = ppl.Dirichlet([1.0, 2.0, 3.0], name="shares")
+        ppl.Multinomial(10.0, probs=shares, name="counts")
+
+    counts = np.array([2.0, 3.0, 5.0])
+    observed = {"counts": counts}
+    posterior = ppl.posterior(model, observed=observed, dtype=tf.float32)
+    guide = inference.program_guide(
+        posterior,
+        lambda params: ppl.Dirichlet(tf.exp(params["logs"]), name="shares"),
+        {"logs": np.zeros(3)},
+    )
+    fit = inference.fit_vi(
+        posterior, guide, num_steps=3000, num_samples=2, learning_rate=0.02
+    )
+    wanted = counts + [1.0, 2.0, 3.0]
+    np.testing.assert_allclose(np.exp(fit.params["logs"]), wanted, rtol=0.1)
+    evidence = stats.dirichlet_multinomial([1.0, 2.0, 3.0], 10).logpmf([2, 3, 5])
+    assert abs(fit.elbo - evidence) < 0.02
+    assert fit.draws(5)["posterior/shares"].dtype == np.float32
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
