@@ -69,6 +69,7 @@ def test_the_mean_of_the_loss_differs_by_the_excess_loss():
     assert abs(differences.mean() - (expected[0] - expected[1])) < 5 * error
 
 
+@pytest.mark.slow
 def test_the_gradient_of_the_whole_descent_is_that_of_differences():
     error = learning_to_learn.gradient_error(
         np.random.default_rng(2), problems(), (0, 1), 12
@@ -76,6 +77,7 @@ def test_the_gradient_of_the_whole_descent_is_that_of_differences():
     assert error < 1e-6
 
 
+@pytest.mark.slow
 def test_the_last_loss_is_that_of_training():
     given = problems()
     fit = learning_to_learn.fitter(given, (0, 1), 6)
