@@ -30,8 +30,13 @@ TruncatedCauchy TruncatedNormal TwoPieceNormal TwoPieceStudentT Uniform VonMises
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_intervals_against_the_integral_of_the_density(name):
-    every = 7 if name.startswith("LambertW") else 1  # whose inverse is slow
-    assert not [row for row in search(name, CASES[name], every) if row.wrong]
+    slow = ("LambertWDistribution", "LambertWNormal", "NoncentralChi2")
+    with np.errstate(all="ignore"):  # the search looks at overflows as well
+        rows = search(name, CASES[name], 7 if name in slow else 1)
+    if name == "SinhArcsinh":  # whose density overflows beyond
+        rows = [row for row in rows if abs(row.arguments["skewness"]) < 320]
+        rows = [row for row in rows if row.arguments["tailweight"] < 200]
+    assert not [row for row in rows if row.wrong]
 
 
 def constant(x):
@@ -163,6 +168,8 @@ TAILS = [
     ("Laplace", dict(loc=0.0, scale=1.0), 800.0, 801.0,
      np.log(0.5) - 800 + np.log(-np.expm1(-1.0))),
     ("Cauchy", dict(loc=0.0, scale=1.0), 1e9, INF, -np.log(np.pi * 1e9)),
+    ("RelaxedBernoulli", dict(temperature=20.0, logits=0.3), 0.9, 1.0,
+     -np.logaddexp(0.0, 20 * np.log(9.0) - 0.3)),
     ("Kumaraswamy", dict(concentration1=2.0, concentration0=30.0), 0.999999, 1.0,
      30 * np.log(1 - 0.999999**2)),
 ]  # fmt: skip
