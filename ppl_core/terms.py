@@ -75,7 +75,7 @@ def is_factor(variable: RandomVariable) -> bool:
 
 def made_from(variable: RandomVariable) -> tf.Tensor:
     """A tensor that depends on all that the variable is made from."""
-    if is_deterministic(variable):
+    if is_deterministic(variable) or is_factor(variable):
         return variable.value
     return variable.unscaled_log_prob()
 
