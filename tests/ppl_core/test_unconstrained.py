@@ -343,7 +343,7 @@ def test_missing_and_unknown_values_are_errors():
         target.unconstrain({"sigma": [1.0]})
     with pytest.raises(ValueError, match=r"given values for \['odd', 'sigma', 'x'\]"):
         target.unconstrain({"sigma": [1.0], "x": [[0.1, 0.2]], "odd": [1.0]})
-    with pytest.raises(ValueError, match="batch: given shapes"):
+    with pytest.raises(ValueError, match="given values of first dimensions"):
         target.unconstrain({"sigma": [1.0], "x": [[0.1, 0.2]] * 2})
     with pytest.raises(ValueError, match=r"observed: no .* named \['odd'\]"):
         ppl.unconstrain(random_bound, observed={"odd": 1.0})
@@ -483,7 +483,7 @@ def test_what_is_no_seed_no_factor_and_no_mask_is_refused():
             ppl.prior_predictive(one_mean, num_draws=2, seed=seed)
         with pytest.raises(ValueError, match="wanted two numbers of int32"):
             ppl.seeded(seed).__enter__()
-    with pytest.raises(ValueError, match="scale: given 'y' as the factor"):
+    with pytest.raises(ValueError, match="scale: the factor: given 'y', wanted"):
         ppl.scale("y").__enter__()
     for mask in ("y", [0, 1]):
         with pytest.raises(ValueError, match="mask: given .*, wanted booleans"):
