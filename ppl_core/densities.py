@@ -24,6 +24,22 @@ class Bernoulli(tfd.Bernoulli):
         return bernoulli_log_prob(logits, tf.cast(event, logits.dtype))
 
 
+class Normal(tfd.Normal):
+    """tfd.Normal whose log prob and gradient divide once a value.
+
+    XLA does not compute what it takes for a costly operation twice, so that a location
+    which many operations lead to is not computed again for each part of the gradient.
+    """
+
+    def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        scale = tf.convert_to_tensor(self.scale)
+        # Called eagerly, a gradient of one's own costs more than it saves.
+        divide = tf.divide if tf.executing_eagerly() else _quotient
+        z = divide(x - self.loc, scale)
+        constant = tf.constant(0.5 * math.log(2.0 * math.pi), scale.dtype)
+        return -0.5 * z * z - (constant + tf.math.log(scale))
+
+
 class FlatDirichlet(tfd.FlatDirichlet):
     """tfd.FlatDirichlet that samples as a Dirichlet, with a log prob for each draw.
 
@@ -204,6 +220,19 @@ def _sigmoid(logits: tf.Tensor) -> tuple[Any, Any]:
     decay = tf.exp(-tf.abs(logits))
     value = tf.where(logits > 0, tf.ones_like(decay), decay) / (1.0 + decay)
     return value, lambda upstream: upstream * value * (1.0 - value)
+
+
+@tf.custom_gradient
+def _quotient(numerator: tf.Tensor, denominator: tf.Tensor) -> tuple[Any, Any]:
+    """numerator / denominator, whose gradient divides only by each denominator."""
+    quotient = numerator / denominator
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        by_numerator = upstream * (1.0 / denominator)
+        by_denominator = -by_numerator * quotient
+        return _sum_to(by_numerator, numerator), _sum_to(by_denominator, denominator)
+
+    return quotient, gradient
 
 
 def _sum_to(gradient: tf.Tensor, operand: tf.Tensor) -> tf.Tensor:

@@ -251,7 +251,7 @@ MultivariateStudentTLinearOperator = make_random_variable(
 )
 NegativeBinomial = make_random_variable(tfd.NegativeBinomial)
 NoncentralChi2 = make_random_variable(edges.NoncentralChi2)
-Normal = make_random_variable(tfd.Normal)
+Normal = make_random_variable(densities.Normal)
 NormalInverseGaussian = make_random_variable(tfd.NormalInverseGaussian)
 OneHotCategorical = make_random_variable(tfd.OneHotCategorical)
 OrderedLogistic = make_random_variable(counts.OrderedLogistic)

@@ -380,3 +380,43 @@ def test_a_latent_extreme_value_is_logistic(concentration, dtype):
     np.testing.assert_allclose(values, law.ppf(special.expit(u[1:4])), rtol=1e-5)
     back = posterior.unconstrain({"x": values})
     np.testing.assert_allclose(back[:, 0], u[1:4], atol=1e-5)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_normal_and_its_gradients_are_those_of_the_formula(compiled):
+    random = np.random.default_rng(0)
+    loc, x = random.normal(size=[3, 1]), random.normal(size=[3, 4])
+    scale = np.exp(random.normal(size=4))
+
+    def both(x, loc, scale):
+        with tf.GradientTape() as tape:
+            tape.watch([x, loc, scale])
+            log_prob = ppl.Normal(loc, scale, value=x).log_prob()
+        return log_prob, tape.gradient(log_prob, [x, loc, scale])
+
+    call = tf.function(both, jit_compile=True) if compiled else both
+    log_prob, grads = call(*(tf.constant(part) for part in (x, loc, scale)))
+    z = (x - loc) / scale
+    np.testing.assert_allclose(log_prob, stats.norm(loc, scale).logpdf(x), rtol=1e-13)
+    by_x = -z / scale
+    by_loc, by_scale = -by_x.sum(1, keepdims=True), ((z**2 - 1) / scale).sum(0)
+    for grad, expected in zip(grads, (by_x, by_loc, by_scale), strict=True):
+        np.testing.assert_allclose(grad, expected, rtol=1e-12)
+
+
+def test_a_normal_has_a_second_derivative():
+    x = tf.constant([0.3, -2.0], tf.float64)
+    scale = tf.constant(0.5, tf.float64)
+
+    @tf.function
+    def second(scale):
+        with tf.GradientTape() as outer:
+            outer.watch(scale)
+            with tf.GradientTape() as inner:
+                inner.watch(scale)
+                log_prob = ppl.Normal([0.0, 0.0], scale, value=x).log_prob()
+            grad = inner.gradient(log_prob, scale)
+        return outer.gradient(grad, scale)
+
+    expected = np.sum(1 / 0.5**2 - 3 * x.numpy() ** 2 / 0.5**4)
+    np.testing.assert_allclose(second(scale), expected, rtol=1e-12)
