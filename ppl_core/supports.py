@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from ppl_core.regions import (
@@ -247,7 +248,7 @@ def _transformed(distribution: tfd.TransformedDistribution) -> Support | None:
     if type(distribution) not in _PLAIN_TRANSFORMED:
         return None  # one of TFP's classes: all numbers, without a rule of its own
     inner, bijector = distribution.distribution, distribution.bijector
-    if not isinstance(inner.dtype, tf.DType):
+    if not isinstance(inner.dtype, tf.DType) or not _is_of_numbers(bijector):
         return None
 
     def rule(x: tf.Tensor, _: Any) -> tf.Tensor:
@@ -265,6 +266,22 @@ def _transformed(distribution: tfd.TransformedDistribution) -> Support | None:
     words = f"values of {type(bijector).__name__}"
     rest = support_of(inner)
     return Support(f"{words} of {rest.words}" if rest else words, in_tensors(rule))
+
+
+def _is_of_numbers(bijector: tfb.Bijector) -> bool:
+    """Whether it is one of TFP's, or ours, that takes number by number.
+
+    Others, such as flows, may cost more than the density itself, and their rounding is
+    not known.
+    """
+    parts = getattr(bijector, "bijectors", None) or getattr(bijector, "bijector", None)
+    if parts is not None:
+        parts = parts if isinstance(parts, (list, tuple)) else [parts]
+        if not all(isinstance(part, tfb.Bijector) for part in parts):
+            return False
+        return all(_is_of_numbers(part) for part in parts)
+    is_known = type(bijector).__module__.startswith(("tensorflow_prob", "ppl_core"))
+    return is_known and bijector.forward_min_event_ndims == 0
 
 
 def _made_of(

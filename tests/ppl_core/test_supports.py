@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 from scipy import stats
+from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 import ppl_core as ppl
@@ -246,3 +247,20 @@ def test_latent_variables_of_each_shard_are_refused():
     shards = [ppl.Shard((np.ones(3),), {"y": np.ones(3)}) for _ in range(2)]
     with pytest.raises(ValueError, match="latent variable 'z', whose shape"):
         ppl.unconstrain_shards(model, shards)
+
+
+def test_data_of_a_flow_are_not_inverted_to_be_checked():
+    class Flow(tfb.Shift):
+        """One of a user's own, which counts its calls."""
+
+        calls = 0
+
+        def _inverse(self, y):
+            Flow.calls += 1
+            return super()._inverse(y)
+
+    flow = tfb.Chain([tfb.Exp(), Flow(1.0)])
+    x = ppl.TransformedDistribution(tfd.Normal(0.0, 1.0), flow, value=3.0, name="x")
+    assert Flow.calls == 0
+    expected = stats.norm.logpdf(np.log(3.0) - 1.0) - np.log(3.0)
+    np.testing.assert_allclose(x.log_prob(), expected, rtol=1e-6)
