@@ -35,7 +35,9 @@ class Codebook(NamedTuple):
     # responsibilities.  0: hard EM.
     num_samples: int = 10
     decay: float = 0.999  # per step, of the moving averages of counts and sums
-    epsilon: float = 1e-5  # of the Laplace smoothing of the counts
+    # Vectors a step that each code counts in addition, at the place where it is: a code
+    # that no vector uses stays there.
+    epsilon: float = 1e-5
     commitment_cost: float = 0.25  # weight of the encoder's distance to the codes
     # A code below this fraction of the average usage restarts.  0: none does.
     restart_threshold: float = 0.03
@@ -48,8 +50,8 @@ def check(codebook: Codebook) -> None:
     check_count("num_samples", codebook.num_samples, minimum=0)
     for name in ("decay", "restart_threshold"):
         check_number(name, getattr(codebook, name), at_least=0, below=1)
-    for name in ("epsilon", "commitment_cost"):
-        check_number(name, getattr(codebook, name), at_least=0)
+    check_number("epsilon", codebook.epsilon, above=0)
+    check_number("commitment_cost", codebook.commitment_cost, at_least=0)
 
 
 def state(codebook: Codebook) -> dict[str, Weight]:
@@ -150,15 +152,19 @@ def m_step(
     In the first step every code starts as one of the batch's vectors.  After t steps
     the decay is at most (1 + t) / (10 + t).  Early averages are therefore short: EM is
     close to k-means on each batch while the encoder hardly moves.
+
+    Sums and counts of a code that no vector uses shrink alike, and their ratio is the
+    code.  `epsilon` is added to both where the code is, so the ratio stays the same
+    when they have become too small to divide.  (Laplace smoothing of the counts alone,
+    as in Tensor2Tensor, would move such a code to the origin.)
     """
     steps = before["steps"]
     decay = tf.minimum(codebook.decay, (1 + steps) / (10 + steps))
     counts = decay * before["counts"] + (1 - decay) * statistics["counts"]
     sums = decay * before["sums"] + (1 - decay) * statistics["sums"]
     total = tf.reduce_sum(counts)
-    smoothed = counts + codebook.epsilon
-    smoothed = smoothed / (total + codebook.num_codes * codebook.epsilon) * total
-    codes = sums / smoothed[:, tf.newaxis]
+    codes = sums + codebook.epsilon * before["codes"]
+    codes /= counts[:, tf.newaxis] + codebook.epsilon
 
     fraction = statistics["counts"] / tf.reduce_sum(statistics["counts"])
     usage = USAGE_DECAY * before["usage"] + (1 - USAGE_DECAY) * fraction

@@ -28,8 +28,8 @@ def averaged(
     counts = decay * before["counts"] + (1 - decay) * counted
     sums = decay * before["sums"] + (1 - decay) * summed
     total = xp.einsum("c->", counts)
-    smoothing = codebook.epsilon
-    smoothed = (counts + smoothing) / (total + codebook.num_codes * smoothing) * total
+    at_old = codebook.epsilon  # vectors a step that stay where the code is
+    codes = (sums + at_old * before["codes"]) / (counts[:, np.newaxis] + at_old)
     usage = USAGE_DECAY * before["usage"]
     usage += (1 - USAGE_DECAY) * counted / xp.einsum("c->", counted)
     usage = xp.where(steps < 1, 0.0, usage)
@@ -37,7 +37,7 @@ def averaged(
     dead = (unused & (before["age"] >= PATIENCE)) | (steps < 1)
     row, each = dead[:, np.newaxis], total / codebook.num_codes
     return {
-        "codes": xp.where(row, new, sums / smoothed[:, np.newaxis]),
+        "codes": xp.where(row, new, codes),
         "counts": xp.where(dead, each, counts),
         "sums": xp.where(row, new * each, sums),
         "usage": usage,

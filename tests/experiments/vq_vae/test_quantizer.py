@@ -58,12 +58,9 @@ def plain_step(codebook, state, vectors, shares, candidates):
         after["usage"][code] = usage if t else 0
     number = after["counts"].sum()
     for code in range(codebook.num_codes):
-        count = after["counts"][code]
-        smoothed = (count + codebook.epsilon) / (
-            number + codebook.num_codes * codebook.epsilon
-        )
-        smoothed *= number
-        after["codes"][code] = after["sums"][code] / smoothed
+        here = codebook.epsilon * state["codes"][code]
+        at_code = after["counts"][code] + codebook.epsilon
+        after["codes"][code] = (after["sums"][code] + here) / at_code
         idle = after["usage"][code] < codebook.restart_threshold / codebook.num_codes
         after["age"][code] = state["age"][code] + 1
         if t == 0 or (idle and state["age"][code] >= PATIENCE):
@@ -239,6 +236,28 @@ def test_the_first_step_starts_every_code_from_a_vector_of_the_batch():
     np.testing.assert_allclose(state["counts"], np.full(6, 0.9 * 20 / 6), rtol=1e-5)
 
 
+@pytest.mark.parametrize("steps", [1.0, 500.0])
+def test_a_code_that_no_vector_uses_stays_where_it_is(steps):
+    codebook = CODEBOOK._replace(num_samples=0, restart_threshold=0.0)
+    state = tensors(first_state(codebook))
+    codes = np.float32(0.1 * np.random.default_rng(0).standard_normal((6, 4)))
+    codes[2] = 10.0
+    counts = np.full(6, 20 / 6, np.float32)
+    state |= {
+        "steps": tf.constant(steps),
+        "codes": tf.constant(codes),
+        "counts": tf.constant(counts),
+        "sums": tf.constant(codes * counts[:, np.newaxis]),
+    }
+    for number in range(400):
+        vectors = tf.constant(vectors_of(number))
+        state, shares, _ = em_step(codebook, state, vectors, random_at(number))
+        assert not np.any(shares[:, 2])
+    # The early decay has taken its count far below epsilon, the later one has not.
+    assert (steps > 1) == (float(state["counts"][2]) > codebook.epsilon)
+    np.testing.assert_allclose(state["codes"][2], codes[2], rtol=1e-4)
+
+
 @pytest.mark.parametrize("restart", [0.0, 0.03])
 def test_a_code_that_nothing_is_near_begins_anew_once_its_time_is_over(restart):
     codebook = CODEBOOK._replace(num_samples=0, restart_threshold=restart)
@@ -326,7 +345,7 @@ def test_perplexity_is_the_number_of_codes_where_all_are_alike():
             "decay: given 1.0, wanted a finite number at least 0 and below 1",
         ),
         ({"restart_threshold": -0.1}, "restart_threshold: given -0.1"),
-        ({"epsilon": -1.0}, "epsilon: given -1.0"),
+        ({"epsilon": 0.0}, "epsilon: given 0.0"),
         ({"commitment_cost": float("nan")}, "commitment_cost: given nan"),
     ],
 )
