@@ -6,10 +6,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from ppl_core import masses
+from ppl_core import arguments, masses, support_checks
 from ppl_core.regions import Unknown
 from ppl_core.shapes import value_shape, without_plates
-from ppl_core.support_checks import check_data
 from ppl_core.supports import support_of
 from ppl_core.trace import data_are_checked
 
@@ -80,9 +79,9 @@ def to_value(
     if interval.is_exact.any() and not data_are_checked():
         stand_in = interval.low[interval.is_exact].flat[0]
         values = np.where(interval.is_exact, interval.low, stand_in)
-        check_data(distribution, tf.constant(values, dtype), mask, label)
+        support_checks.check_data(distribution, tf.constant(values, dtype), mask, label)
     try:
-        log_probs = log_prob(distribution, interval)
+        log_probs = log_prob(distribution, interval, mask, label)
     except NotImplementedError as error:
         raise ValueError(
             f"{label}: given an Interval of {error}, wanted one of a distribution that "
@@ -97,25 +96,38 @@ def to_value(
     return tf.constant(interval.known, dtype)
 
 
-def log_prob(distribution: tfd.Distribution, interval: Interval) -> tf.Tensor:
+def log_prob(
+    distribution: tfd.Distribution, interval: Interval, mask: Any, label: str
+) -> tf.Tensor:
     """The log density of exact entries, and the log probability of the others'.
+
+    It is minus infinity outside the support and for arguments that are not allowed.
+    Entries under the mask have any number.
 
     Raises NotImplementedError for a distribution whose intervals have no known
     probability.
     """
-    exact = interval.is_exact
+    counted = None if mask is None else tf.get_static_value(tf.convert_to_tensor(mask))
+    counted = True if counted is None else counted
+    exact = interval.is_exact & counted
     parts = []
     if exact.any():
         # Elsewhere an entry that is known stands in: its gradient is not used.
         stand_in = interval.low[exact].flat[0]
         values = tf.constant(np.where(exact, interval.low, stand_in))
-        parts.append(distribution.log_prob(tf.cast(values, distribution.dtype)))
+        values = tf.cast(values, distribution.dtype)
+        parts.append(support_checks.log_prob(distribution, values, False, label))
     if not exact.all():
         # An exact entry's own mass, which is 0, would have no gradient.
-        low = np.where(exact, -np.inf, interval.low)
-        high = np.where(exact, np.inf, interval.high)
+        is_open = exact | ~np.asarray(counted)
+        low = np.where(is_open, -np.inf, interval.low)
+        high = np.where(is_open, np.inf, interval.high)
         log_mass = masses.log_mass(distribution, masses.make(low, high))
-        parts.append(tf.cast(log_mass, _dtype_of_log_probs(distribution)))
+        log_mass = tf.cast(log_mass, _dtype_of_log_probs(distribution))
+        wrong = arguments.invalid(distribution)
+        if wrong is not None:
+            log_mass = tf.where(wrong, tf.constant(-np.inf, log_mass.dtype), log_mass)
+        parts.append(log_mass)
     return tf.where(exact, *parts) if len(parts) == 2 else parts[0]
 
 

@@ -87,6 +87,7 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
             if is_function:
                 value = value(self)
             if isinstance(value, censoring.Interval):
+                self._check_mask()
                 self.interval = value
                 self._value = censoring.to_value(
                     value, distribution, self.sample_shape, log_prob_mask, self.label
@@ -98,9 +99,8 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
             if data_are_checked():
                 self._inside = True
             elif self.observed and not is_function:
-                if log_prob_mask is not None and isinstance(self._value, tf.Tensor):
-                    entries = self.sample_shape.concatenate(distribution.batch_shape)
-                    self._check_weight("log_prob_mask", log_prob_mask, entries)
+                if isinstance(self._value, tf.Tensor):
+                    self._check_mask()
                 self._inside = support_checks.check_data(
                     distribution, self._value, log_prob_mask, self.label
                 )
@@ -165,7 +165,10 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
             return self._marginal
         distribution = self._known_distribution()
         if self.interval is not None and value is None:
-            return self._masked(censoring.log_prob(distribution, self.interval))
+            log_prob = censoring.log_prob(
+                distribution, self.interval, self._mask, self.label
+            )
+            return self._masked(log_prob)
         inside = self._inside and value is None
         value = self.value if value is None else self._checked(value)
         if self._mask is not None:
@@ -209,6 +212,11 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
     def set_marginal(self, log_prob: tf.Tensor) -> None:
         """Makes `log_prob` this variable's term before its scale; for `marginalize`."""
         self._marginal = log_prob
+
+    def _check_mask(self) -> None:
+        if self._mask is not None:
+            entries = self.sample_shape.concatenate(self.distribution.batch_shape)
+            self._check_weight("log_prob_mask", self._mask, entries)
 
     def _check_weight(self, what: str, weight: Any, wanted: tf.TensorShape) -> None:
         """Raises ValueError for a weight that would count an entry several times."""

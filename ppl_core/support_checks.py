@@ -35,7 +35,7 @@ def check_data(
     if array is None:
         return False
     if mask is not None:
-        mask = tf.get_static_value(tf.convert_to_tensor(mask))
+        mask = _of_entries(mask, array, event_rank(distribution))
     if value.dtype.is_floating:
         _refuse(~finite(array), array, mask, label, "finite numbers")
     support = support_of(distribution)
@@ -139,6 +139,14 @@ def with_point(
     for _ in range(event_rank(distribution) or 0):
         wrong = wrong[..., tf.newaxis]
     return tf.where(wrong, point, value)
+
+
+def _of_entries(mask: Any, array: np.ndarray, event_ndims: int | None) -> Any:
+    """The mask of each entry, None if unknown; as log probs, it broadcasts."""
+    known = tf.get_static_value(tf.convert_to_tensor(mask))
+    if known is None or event_ndims is None:
+        return known
+    return np.broadcast_to(known, array.shape[: array.ndim - event_ndims])
 
 
 def _refuse(

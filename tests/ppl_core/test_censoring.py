@@ -222,3 +222,47 @@ def test_an_interval_beyond_a_latent_edge_is_impossible_there():
     prior = ppl.posterior(lambda: ppl.Pareto(1.0, 1.0, name="high"))
     masses = values - prior.log_prob(points)
     np.testing.assert_allclose(masses[1:], np.log([0.5 / 5.5, 0.1]), rtol=1e-9)
+
+
+def edges(lows):
+    """Exact and censored values above a latent edge, rows with edges of their own."""
+    edge = ppl.Normal(0.0, 1.0, name="edge")
+    ppl.GeneralizedPareto(edge * lows, 1.0, 0.5, name="y")
+
+
+def test_an_exact_entry_outside_a_latent_support_is_impossible():
+    data = ppl.Interval([2.0, 4.5], [2.0, np.inf])
+    posterior = ppl.posterior(edges, np.array([1.0, 2.0]), observed={"y": data})
+    values, grads = posterior.log_prob_and_grad([[1.5], [2.1]])
+    expected = stats.norm.logpdf(1.5)
+    expected += stats.genpareto.logpdf(2.0, 0.5, 1.5)
+    expected += stats.genpareto.logsf(4.5, 0.5, 3.0)
+    np.testing.assert_allclose(values, [expected, -INF], rtol=1e-9)
+    assert np.isfinite(grads).all()
+
+
+def test_an_entry_outside_the_support_under_a_mask_leaves_the_gradient():
+    def masked():
+        mu = ppl.Normal(0.0, 1.0, name="mu")
+        with ppl.mask([True, True, False]):
+            data = ppl.Interval([0.5, 1.0, -1.0], [1.0, 1.0, -1.0])
+            ppl.Weibull(1.5, tf.exp(mu), sample_shape=3, value=data, name="y")
+
+    def expected(mu):
+        y = stats.weibull_min(1.5, scale=np.exp(mu))
+        mass = np.log(y.cdf(1.0) - y.cdf(0.5))
+        return stats.norm.logpdf(mu) + mass + y.logpdf(1.0)
+
+    values, grads = ppl.posterior(masked).log_prob_and_grad([[0.3]])
+    np.testing.assert_allclose(values, [expected(0.3)], rtol=1e-9)
+    slope = (expected(0.3 + 1e-5) - expected(0.3 - 1e-5)) / 2e-5
+    np.testing.assert_allclose(grads, [[slope]], rtol=1e-6)
+
+
+def test_an_interval_given_an_argument_that_is_not_allowed_is_impossible():
+    def program():
+        rate = ppl.Normal(0.0, 1.0, name="rate")
+        ppl.Exponential(rate, value=ppl.Interval(2.0, INF), name="y")
+
+    values = ppl.posterior(program).log_prob([[0.5], [-0.5]])
+    np.testing.assert_allclose(values, [stats.norm.logpdf(0.5) - 1.0, -INF])

@@ -294,6 +294,30 @@ def test_mask_zeroes_log_probs_and_nested_masks_combine():
     assert variables["mu"].log_prob().numpy() != 0
 
 
+def test_a_mask_of_the_last_dimension_is_one_of_columns_for_the_data_too():
+    columns = [True, True, False]
+    y = np.arange(6.0).reshape(2, 3)
+    y[:, 2] = np.nan
+
+    def table():
+        with ppl.plate("group", 2), ppl.plate("row", 3), ppl.mask(columns):
+            return ppl.Normal(0.5, 1.0, name="y")
+
+    with ppl.condition(y=y):
+        log_prob = table().log_prob()
+    np.testing.assert_allclose(
+        log_prob[:, :2], normal_log_prob(y[:, :2], 0.5, 1.0), rtol=1e-6
+    )
+    np.testing.assert_array_equal(log_prob[:, 2], 0.0)
+
+
+def test_a_mask_of_columns_does_not_hide_a_row():
+    y = np.zeros((3, 3))
+    y[2, :] = np.nan
+    with ppl.mask([True, True, False]), pytest.raises(ValueError, match=r"\(2, 0\)"):
+        ppl.Normal(0.0, 1.0, sample_shape=(3, 3), value=y, name="y")
+
+
 def test_a_masked_entry_has_no_gradient_even_where_its_log_prob_is_infinite():
     rate = tf.constant(2.0)
     with tf.GradientTape() as gradient_tape:
