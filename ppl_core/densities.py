@@ -237,9 +237,15 @@ def _quotient(numerator: tf.Tensor, denominator: tf.Tensor) -> tuple[Any, Any]:
 
 def _sum_to(gradient: tf.Tensor, operand: tf.Tensor) -> tf.Tensor:
     """`gradient` summed over the dimensions that `operand` was broadcast along."""
-    if gradient.shape.is_fully_defined() and gradient.shape == operand.shape:
-        return gradient
-    axes, _ = tf.raw_ops.BroadcastGradientArgs(
-        s0=tf.shape(operand), s1=tf.shape(gradient)
-    )
-    return tf.reshape(tf.reduce_sum(gradient, axes), tf.shape(operand))
+    if not (gradient.shape.is_fully_defined() and operand.shape.is_fully_defined()):
+        axes, _ = tf.raw_ops.BroadcastGradientArgs(
+            s0=tf.shape(operand), s1=tf.shape(gradient)
+        )
+        return tf.reshape(tf.reduce_sum(gradient, axes), tf.shape(operand))
+    lead = gradient.shape.rank - operand.shape.rank
+    shape = [*[1] * lead, *operand.shape]
+    axes = [i for i, size in enumerate(shape) if size != gradient.shape[i]]
+    if axes:
+        gradient = tf.reduce_sum(gradient, axes)
+    is_done = gradient.shape == operand.shape
+    return gradient if is_done else tf.reshape(gradient, operand.shape)

@@ -107,6 +107,8 @@ def outside(distribution: tfd.Distribution, value: Any) -> tf.Tensor | None:
         return _parts_outside(distribution, value)
     if not isinstance(value, tf.Tensor):
         return None
+    if support_of(distribution) is None and not value.dtype.is_floating:
+        return None
     if hasattr(value, "numpy"):
         try:
             wrong = ~np.asarray(inside(distribution, value.numpy()))
