@@ -172,6 +172,7 @@ CASES = {
     "InverseGaussian": Case(
         dict(loc=1.0, concentration=3.0),
         above(),
+        sweep=dict(loc=shifted(0.0)),  # a loc below 0 is refused
         density=lambda x, loc, concentration: (
             0.5 * (np.log(concentration) - np.log(2 * np.pi) - 3 * np.log(x))
             - concentration * (x - loc) ** 2 / (2 * loc**2 * x)
