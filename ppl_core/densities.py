@@ -32,10 +32,10 @@ class Normal(tfd.Normal):
     """
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        if tf.executing_eagerly():  # where each operation costs more than its work
+            return super()._log_prob(x)
         scale = tf.convert_to_tensor(self.scale)
-        # Called eagerly, a gradient of one's own costs more than it saves.
-        divide = tf.divide if tf.executing_eagerly() else _quotient
-        z = divide(x - self.loc, scale)
+        z = _quotient(x - self.loc, scale)
         constant = tf.constant(0.5 * math.log(2.0 * math.pi), scale.dtype)
         return -0.5 * z * z - (constant + tf.math.log(scale))
 

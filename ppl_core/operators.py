@@ -23,6 +23,8 @@ _SYMBOLS = {
     **{"floordiv": "//", "pow": "**", "lt": "<", "le": "<=", "gt": ">", "ge": ">="},
     **{"eq": "==", "ne": "!="},
 }
+_NUMPYS = ("__getitem__", "__matmul__", "__rmatmul__")
+_PLAIN = {int, tf.__internal__.EagerTensor, tf.__internal__.SymbolicTensor}
 _EQUALITIES = ("__eq__", "__ne__")  # False for what cannot be compared
 _KINDS = {"b": 0, "i": 1, "u": 1, "f": 2}  # of NumPy's dtypes, in the order they widen
 
@@ -73,15 +75,21 @@ def _extended(name: str) -> Operator:
         if name in ("__matmul__", "__rmatmul__"):
             is_vector = tensor.shape.rank == 1 or _rank(other) == 1
             return is_vector or is_variable(other) or _has_own_product(other)
+        if type(other) is float:
+            return not tensor.dtype.is_floating
         if isinstance(other, tf.Tensor):
             return False
         is_array = isinstance(other, (float, np.ndarray, np.generic))
         is_array = is_array or hasattr(other, "iloc")
         return is_variable(other) or (is_array and not tensor.dtype.is_floating)
 
+    # What is always left to TensorFlow, and what most of its own code is given.
+    plain = set() if name in _NUMPYS else _PLAIN
+
     def apply(self: tf.Tensor, *args: Any) -> Any:
-        use = ours if args and is_ours(self, args[0]) else theirs
-        return use(self, *args)
+        if args and type(args[0]) not in plain and is_ours(self, args[0]):
+            return ours(self, *args)
+        return theirs(self, *args)
 
     apply.__name__, apply.__doc__ = name, theirs.__doc__
     return apply
@@ -89,7 +97,7 @@ def _extended(name: str) -> Operator:
 
 def extend_tensors() -> None:
     """Gives tf.Tensor the operators of `_extended`, and precedence over pandas."""
-    for name in ("__getitem__", "__matmul__", "__rmatmul__"):
+    for name in _NUMPYS:
         setattr(tf.Tensor, name, _extended(name))
     for name in _TENSORFLOWS:
         if name.strip("_").removeprefix("r") in _SYMBOLS:
