@@ -50,6 +50,7 @@ def _make(
     make: Make, args: tuple[Any, ...], kwargs: dict[str, Any], label: str
 ) -> tfd.Distribution:
     dtype = floating_dtype()
+    args, kwargs = _with_fractions(make, args, kwargs, dtype)
     if dtype is not None:
         args = tuple(cast(part, dtype) for part in args)
         kwargs = {key: cast(part, dtype) for key, part in kwargs.items()}
@@ -69,6 +70,66 @@ def _make(
             "unconstrain(..., dtype=...)"
         )
     return distribution
+
+
+# What they return is what they are given, whole numbers too.
+_KEEP_WHOLE = (
+    tfd.Deterministic,
+    tfd.VectorDeterministic,
+    tfd.Empirical,
+    tfd.FiniteDiscrete,
+    tfd.Inflated,
+)
+
+
+def _with_fractions(
+    make: Make, args: tuple[Any, ...], kwargs: dict[str, Any], dtype: tf.DType | None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments with floating numbers for arrays and tensors of whole ones.
+
+    So TFP takes lists of whole numbers; of arrays, it would make a Normal of integers.
+
+    dtype: of these; None: the widest of the other arguments, or float32.
+    """
+    distribution_class: Any = make
+    is_class = inspect.isclass(make) and issubclass(
+        distribution_class, tfd.Distribution
+    )
+    if not is_class or issubclass(distribution_class, _KEEP_WHOLE):
+        return args, kwargs
+    try:
+        properties = distribution_class.parameter_properties()
+    except NotImplementedError:
+        return args, kwargs
+    names = list(inspect.signature(make).parameters)
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    kinds = {name: _kind(part) for name, part in given.items()}
+    wanted = dtype or max(
+        (kind for kind in kinds.values() if kind is not None and kind.is_floating),
+        key=lambda kind: kind.size,
+        default=tf.float32,
+    )
+
+    def to_fractions(name: str, part: Any) -> Any:
+        kind, known = kinds[name], properties.get(name)
+        is_whole = kind is not None and kind.is_integer
+        if not is_whole or not known or known.specifies_shape or not known.is_tensor:
+            return part
+        return tf.cast(part.value if is_variable(part) else part, wanted)
+
+    args = tuple(
+        part if index >= len(names) else to_fractions(names[index], part)
+        for index, part in enumerate(args)
+    )
+    return args, {name: to_fractions(name, part) for name, part in kwargs.items()}
+
+
+def _kind(part: Any) -> tf.DType | None:
+    """The dtype of numbers, or of a distribution; None of other arguments."""
+    kind = getattr(np.asarray(part) if hasattr(part, "iloc") else part, "dtype", None)
+    if isinstance(kind, np.dtype) and kind.kind in "fiu":
+        return tf.as_dtype(kind)
+    return kind if isinstance(kind, tf.DType) else None
 
 
 def _check_numbers(
@@ -174,6 +235,9 @@ def cast(part: Any, dtype: tf.DType) -> Any:
     if isinstance(part, (np.ndarray, np.generic)):
         # As a tensor, since TFP's Bernoulli makes float32 of float64 arrays.
         return tf.constant(part, dtype) if part.dtype.kind == "f" else part
+    if hasattr(part, "iloc"):  # of pandas
+        array = np.asarray(part)
+        return tf.constant(array, dtype) if array.dtype.kind == "f" else part
     if isinstance(part, DesignMatrix):
         return part.cast(dtype)
     if isinstance(part, (list, dict)) or type(part) is tuple:

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -192,3 +193,52 @@ def test_data_without_names_are_refused():
 
     with pytest.raises(TypeError, match="observed: given ndarray, wanted values by"):
         ppl.posterior(program, observed=np.zeros(2))
+
+
+N = np.array([1, 2, 3])
+WHOLE = {
+    "arrays": N,
+    "series": pd.Series(N, index=[7, 8, 9]),
+    "tensors": tf.constant(N),
+    "bytes": N.astype(np.uint8),
+}
+
+
+@pytest.mark.parametrize("n", WHOLE.values(), ids=WHOLE)
+def test_arguments_of_whole_numbers_are_those_of_fractions(n):
+    y = ppl.Normal(n, n, value=[0.5, 1.5, 2.5], name="y")
+    expected = stats.norm.logpdf([0.5, 1.5, 2.5], N, N)
+    np.testing.assert_allclose(y.log_prob(), expected, rtol=1e-6)
+    k = ppl.Poisson(n, value=[0, 1, 5], name="k")
+    np.testing.assert_allclose(
+        k.log_prob(), stats.poisson.logpmf([0, 1, 5], N), rtol=1e-6
+    )
+    one = ppl.Binomial(np.int64(4), probs=0.3, value=2, name="one")
+    np.testing.assert_allclose(one.log_prob(), stats.binom.logpmf(2, 4, 0.3), 1e-6)
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+def test_pandas_arguments_in_a_posterior(dtype):
+    frame = pd.DataFrame({"x": [0.5, 1.5], "n": [1, 2]})
+
+    def program():
+        ppl.Gamma(frame["n"], 3.0, name="latent")
+        ppl.Normal(frame["x"], frame["n"], name="y")
+        ppl.Poisson(frame["n"], name="k")
+
+    data = {"y": [0.0, 1.0], "k": [1, 2]}
+    posterior = ppl.posterior(program, observed=data, dtype=dtype)
+    point = posterior.unconstrain({"latent": [[0.5, 0.25]]})
+    assert point.dtype == dtype
+    expected = stats.gamma.logpdf([0.5, 0.25], [1, 2], scale=1 / 3).sum()
+    expected += np.log(-np.expm1([-0.5, -0.25])).sum()  # of softplus, to 0.5 and 0.25
+    expected += stats.norm.logpdf([0.0, 1.0], frame["x"], frame["n"]).sum()
+    expected += stats.poisson.logpmf([1, 2], [1, 2]).sum()
+    np.testing.assert_allclose(posterior.log_prob(point), [expected], rtol=1e-6)
+
+
+def test_whole_numbers_stay_where_a_distribution_returns_them():
+    values = ppl.FiniteDiscrete(N, probs=[0.1, 0.2, 0.7], value=3, name="values")
+    assert values.dtype == tf.int64
+    np.testing.assert_allclose(values.log_prob(), np.log(0.7), rtol=1e-6)
+    assert ppl.Deterministic(N, name="same").dtype == tf.int64
