@@ -275,6 +275,10 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
     def _convert(self, dtype: tf.DType, part: Any) -> tf.Tensor:
         if isinstance(part, RandomVariable):
             part = part.value
+        if self._mask is not None and hasattr(part, "iloc"):
+            # Missing entries are refused, as NaN, where the mask counts them.
+            array = np.asarray(part)
+            part = array if array.dtype.kind == "f" else part
         return data.to_tensor(part, dtype, self.label)
 
     @property

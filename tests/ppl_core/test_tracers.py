@@ -1,6 +1,7 @@
 """Every tracer alone, and with the others in the orders that matter."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -309,6 +310,16 @@ def test_a_mask_of_the_last_dimension_is_one_of_columns_for_the_data_too():
         log_prob[:, :2], normal_log_prob(y[:, :2], 0.5, 1.0), rtol=1e-6
     )
     np.testing.assert_array_equal(log_prob[:, 2], 0.0)
+
+
+def test_missing_entries_of_a_series_may_stand_under_a_mask():
+    y = pd.Series([0.5, np.nan, 2.0], index=[4, 5, 6])
+    with ppl.mask(y.notna()):
+        x = ppl.Normal(0.0, 1.0, sample_shape=3, value=y, name="x")
+    expected = normal_log_prob(np.array([0.5, 0.0, 2.0]), 0.0, 1.0) * [1, 0, 1]
+    np.testing.assert_allclose(x.log_prob(), expected, rtol=1e-6)
+    with ppl.mask([True, True, False]), pytest.raises(ValueError, match=r"nan at \(1,"):
+        ppl.Normal(0.0, 1.0, sample_shape=3, value=y, name="x")
 
 
 def test_a_mask_of_columns_does_not_hide_a_row():
