@@ -91,6 +91,9 @@ def _with_fractions(
 
     dtype: of these; None: the widest of the other arguments, or float32.
     """
+    parts = [_kind(part) for part in (*args, *kwargs.values())]
+    if not any(kind is not None and kind.is_integer for kind in parts):
+        return args, kwargs
     distribution_class: Any = make
     is_class = inspect.isclass(make) and issubclass(
         distribution_class, tfd.Distribution
@@ -102,16 +105,14 @@ def _with_fractions(
     except NotImplementedError:
         return args, kwargs
     names = list(inspect.signature(make).parameters)
-    given = {**dict(zip(names, args, strict=False)), **kwargs}
-    kinds = {name: _kind(part) for name, part in given.items()}
     wanted = dtype or max(
-        (kind for kind in kinds.values() if kind is not None and kind.is_floating),
+        (kind for kind in parts if kind is not None and kind.is_floating),
         key=lambda kind: kind.size,
         default=tf.float32,
     )
 
     def to_fractions(name: str, part: Any) -> Any:
-        kind, known = kinds[name], properties.get(name)
+        kind, known = _kind(part), properties.get(name)
         is_whole = kind is not None and kind.is_integer
         if not is_whole or not known or known.specifies_shape or not known.is_tensor:
             return part
