@@ -74,7 +74,8 @@ def test_every_program_has_its_page_with_the_recorded_claims_and_its_picture():
         text = (docs / f"{name}.md").read_text("utf-8")
         assert programs.fill(text, "claims", programs.block(one)) == text, name
         assert f"](../../results/plots/programs/{name}.png)" in text
-        picture = RESULTS / "plots" / "programs" / f"{name}.png"
-        assert picture.read_bytes().startswith(b"\x89PNG")
+        if one.status == "ok":  # one that was stopped has drawn none
+            picture = RESULTS / "plots" / "programs" / f"{name}.png"
+            assert picture.read_bytes().startswith(b"\x89PNG")
     text = (docs / "README.md").read_text("utf-8")
     assert programs.fill(text, "programs", programs.index(list(runs.values()))) == text
