@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from ppl_core.censoring import Interval
 from ppl_core.precision import cast_tensors, in_dtype
+from ppl_core.random_variable import RandomVariable
 from ppl_core.sites import run_in_the_middle
 from ppl_core.terms import is_deterministic, is_factor
 from ppl_core.trace import Tracer, add_tracers, only_tracers
@@ -22,6 +23,18 @@ from ppl_core.transformations import (
 )
 
 Values = dict[str, tf.Tensor]
+
+
+def observed_values(variables: Mapping[str, RandomVariable]) -> Values:
+    """The data among the variables that are tensors, by name."""
+    return {
+        name: variable.value
+        for name, variable in variables.items()
+        if variable.observed
+        and tf.is_tensor(variable.value)
+        and not is_deterministic(variable)
+        and not is_factor(variable)
+    }
 
 
 class Source(NamedTuple):
@@ -51,14 +64,7 @@ class Source(NamedTuple):
         @tf.function(autograph=False)
         def run() -> Values:
             variables, _ = run_in_the_middle(self._run, (), {}, self.observed, ())
-            return {
-                name: variable.value
-                for name, variable in variables.items()
-                if variable.observed
-                and tf.is_tensor(variable.value)
-                and not is_deterministic(variable)
-                and not is_factor(variable)
-            }
+            return observed_values(variables)
 
         with only_tracers(()), in_dtype(self.dtype):
             data = {name: value.numpy() for name, value in run().items()}

@@ -29,8 +29,8 @@ from ppl_core import support_checks
 from ppl_core.gradients import reached_from
 from ppl_core.marginal import MAX_ASSIGNMENTS, values_of
 from ppl_core.random_variable import RandomVariable
-from ppl_core.source import Source
-from ppl_core.terms import is_deterministic, is_factor
+from ppl_core.source import Source, observed_values
+from ppl_core.terms import is_deterministic
 from ppl_core.tracers import inherited_tracers
 
 MOST_VALUES = 16  # joint values of discrete variables that are summed over unasked
@@ -46,14 +46,7 @@ class _DrawnSource(Source):
         @tf.function(autograph=False)
         def run() -> dict[str, tf.Tensor]:
             variables, _ = run_model(self, {})
-            return {
-                name: variable.value
-                for name, variable in variables.items()
-                if variable.observed
-                and tf.is_tensor(variable.value)
-                and not is_deterministic(variable)
-                and not is_factor(variable)
-            }
+            return observed_values(variables)
 
         return {name: value.numpy() for name, value in run().items()}
 

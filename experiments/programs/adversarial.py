@@ -254,7 +254,7 @@ def loss_above_exact(
         true = np.logaddexp(0, -estimate(theta, x))
         losses.append(0.5 * (true + np.logaddexp(0, estimate(theta, other))))
     above = losses[0] - losses[1]
-    return float(above.mean()), float(above.std(ddof=1) / np.sqrt(len(above)))
+    return float(above.mean()), claims.standard_error(above)
 
 
 def two_sample_p_value(

@@ -188,7 +188,7 @@ def run(
                 f"log score, NUTS less {name}, nats a row",
                 difference.mean(),
                 -most_behind,
-                error=standard_error(difference),
+                error=claims.standard_error(difference),
             )
         )
     distances = {
@@ -233,11 +233,6 @@ def linear(
     return predictive.logpdf(test_y), predictive.cdf(test_y)
 
 
-def standard_error(values: np.ndarray) -> float:
-    """Of the mean of independent values."""
-    return float(values.std(ddof=1) / np.sqrt(len(values)))
-
-
 def plot(
     path: Path, log_scores: Mapping[str, np.ndarray], levels: Mapping[str, np.ndarray]
 ) -> None:
@@ -259,7 +254,7 @@ def plot(
     right.errorbar(
         [gain.mean() for gain in gains],
         names,
-        xerr=[2 * standard_error(gain) for gain in gains],
+        xerr=[2 * claims.standard_error(gain) for gain in gains],
         fmt="o",
         capsize=4,
     )

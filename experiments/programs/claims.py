@@ -55,6 +55,11 @@ def near(
     return _claim(text, value, wanted, holds, error)
 
 
+def standard_error(values: np.ndarray) -> float:
+    """Of the mean of independent values."""
+    return float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
 def finish(
     run_dir: Path,
     claims: Sequence[Claim],

@@ -338,7 +338,7 @@ def better(
 ) -> claims.Claim:
     """That the learned preconditioner ends lower, by so many standard errors."""
     gain = other - learned
-    error = gain.std(ddof=1) / np.sqrt(len(gain))
+    error = claims.standard_error(gain)
     return claims.at_least(
         f"held-out last loss of {name} above the learned one's, nats",
         gain.mean(),

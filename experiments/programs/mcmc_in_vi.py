@@ -325,7 +325,7 @@ def run(
             "an image",
             np.mean(log_probs[num] - log_probs[0]),
             least_gain,
-            error=standard_error(log_probs[num] - log_probs[0]),
+            error=claims.standard_error(log_probs[num] - log_probs[0]),
         )
         for num in numbers[1:]
     ]
@@ -339,7 +339,7 @@ def run(
                 "transitions less ELBO, nats an image",
                 tightened.mean(),
                 least_tightening,
-                error=standard_error(tightened),
+                error=claims.standard_error(tightened),
             ),
             claims.at_most(
                 f"change of log p(x) from {num_importance_samples // 10} to "
@@ -358,11 +358,6 @@ def run(
     )
 
 
-def standard_error(values: np.ndarray) -> float:
-    """Of the mean of independent values."""
-    return float(values.std(ddof=1) / np.sqrt(len(values)))
-
-
 def plot(
     path: Path, log_probs: Mapping[int, np.ndarray], annealed: Mapping[int, np.ndarray]
 ) -> None:
@@ -373,7 +368,7 @@ def plot(
     left.errorbar(
         list(gains),
         [gain.mean() for gain in gains.values()],
-        [2 * standard_error(gain) for gain in gains.values()],
+        [2 * claims.standard_error(gain) for gain in gains.values()],
         fmt="o-",
         capsize=4,
     )

@@ -141,7 +141,7 @@ def conjugate_claims(
             f"{problem.name}: bound of the last {LAST} steps below its best, nats",
             last.mean(),
             most_nats_short,
-            error=last.std(ddof=1) / np.sqrt(len(last)),
+            error=claims.standard_error(last),
         ),
     ]
 

@@ -305,7 +305,7 @@ def run(
                 "steps, nats an image",
                 gains.mean(),
                 least_gain,
-                error=gains.std(ddof=1) / np.sqrt(len(gains)),
+                error=claims.standard_error(gains),
             ),
         ],
         {
