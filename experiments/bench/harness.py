@@ -16,6 +16,7 @@ from experiments.bench import subprocesses
 from experiments.bench.subprocesses import REPO
 from experiments.records import provenance, record
 from experiments.records.run_dir import CheckFailed, utc_now
+from experiments.report.posteriors_rows import NO_TIME
 from experiments.training.checks import check_count, check_number
 
 UNITS = ("gradients", "positions", "examples")  # of work, timed in calls
@@ -81,6 +82,11 @@ def run_tasks(
         **options,
     )
     return [result | {"start": begin} for result in results]
+
+
+def not_begun() -> Result:
+    """The result of a run that had no time left: a resumed benchmark runs it."""
+    return {"status": "skipped", "reason": f"{NO_TIME}: --resume runs it"}
 
 
 def merge_results(

@@ -176,7 +176,7 @@ def _job(
                 environment=environment,
             )
         else:
-            result = {"status": "skipped", "reason": f"{NO_TIME}: --resume runs it"}
+            result = harness.not_begun()
         return harness.make_record(
             bench,
             result,

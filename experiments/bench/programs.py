@@ -16,7 +16,6 @@ from experiments.training.checks import check_bool, check_number
 
 CONFIGS = REPO / "configs" / "programs"
 TINY = "_tiny"  # ends the name of a config that shrinks a program
-NO_TIME = "no time left"
 
 
 def run_programs(
@@ -114,7 +113,7 @@ def _job(bench: harness.Benchmark, name: str, config: str, end: float) -> harnes
                 threads=threads,
             )
         else:
-            result = {"status": "skipped", "reason": f"{NO_TIME}: --resume runs it"}
+            result = harness.not_begun()
         return harness.make_record(
             bench,
             result,
