@@ -25,8 +25,9 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
             task["name"], dict(data), task["stan"], tuple(task["compared"])
         )
     protocol = Protocol(**task["protocol"])
-    module = importlib.import_module(SYSTEMS[task["system"]].module)
-    run = module.run(problem, protocol, task["seed"])
+    system = SYSTEMS[task["system"]]
+    module = importlib.import_module(system.module)
+    run = getattr(module, system.function)(problem, protocol, task["seed"])
     cold = time.time() - task["started_at"] + run.cold_start_difference
     wanted = (protocol.num_chains, protocol.num_draws)
     for name, values in run.values.items():

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 
+import ppl_core as ppl
 from experiments.bench.posteriors import MODELS, build
 from experiments.bench.problems import PosteriorProblem, PosteriorRun, Protocol
 from experiments.inference import sampling
@@ -12,17 +13,37 @@ from experiments.inference.samples import concatenate
 from experiments.inference.warmup_state import WarmupSettings
 
 
-def run(problem: PosteriorProblem, protocol: Protocol, seed: int) -> PosteriorRun:
-    """NUTS with its defaults: the traced program and the sampler compiled by XLA."""
+def run(
+    problem: PosteriorProblem,
+    protocol: Protocol,
+    seed: int,
+    *,
+    posterior: ppl.Posterior | None = None,
+    jit_compile: bool = True,
+    first_chain: int = 0,
+    pooled: bool | None = None,
+) -> PosteriorRun:
+    """NUTS with its defaults: the traced program and the sampler compiled by XLA.
+
+    posterior: None: of the model's program and the problem's data.
+    first_chain: the number of the first, where other processes have those before it.
+    pooled: as `WarmupSettings` takes it.
+    """
     begin = time.perf_counter()
-    posterior = build(MODELS[problem.name], problem.data)
+    if posterior is None:
+        posterior = build(MODELS[problem.name], problem.data)
     settings = WarmupSettings(
         num_warmup=protocol.num_warmup,
         target_accept=protocol.target_accept,
         max_depth=protocol.max_depth,
+        pooled=pooled,
     )
     kernel = sampling.compile_posterior(
-        posterior, settings, num_chains=protocol.num_chains
+        posterior,
+        settings,
+        num_chains=protocol.num_chains,
+        jit_compile=jit_compile,
+        first_chain=first_chain,
     )
     kernel.build()
     built = warmed = time.perf_counter()

@@ -49,7 +49,11 @@ def markdown(made: Sequence[Cell]) -> str:
             tables.markdown_table(_lines(table, cold)),
         ]
     notes = note_lines(
-        (cell.system, LABELS.get(cell.system, cell.system), cell.records)
+        (
+            cell.system,
+            (LABELS | rows.SPLIT).get(cell.system, cell.system),
+            cell.records,
+        )
         for cell in made
     )
     return tables.markdown_page(
@@ -58,6 +62,7 @@ def markdown(made: Sequence[Cell]) -> str:
         tables.target_finding(targets) if targets else "No posterior was finished.",
         tables.target_table(targets, "ours (range over posteriors)") if targets else "",
         *parts,
+        *_split(made),
         "## What failed, or did not run",
         tables.bullets([*_failures(by_chains), *_unfinished(made)]) or "Nothing.",
         *tables.how_measured(_settings(made, records), DEFINITIONS, list(notes)),
@@ -163,6 +168,32 @@ def _lines(table: Table, cold: bool) -> list[dict[str, str | None]]:
             line[column] = _compared(row, system, quantity)
         lines.append(line)
     return lines
+
+
+def _split(made: Sequence[Cell]) -> list[str]:
+    """The table of ours split over processes and devices, where it was measured."""
+    lines = []
+    for cell in rows.split(made):
+        line: dict[str, str | None] = {
+            "posterior": f"{cell.posterior}, {cell.num_chains} chains",
+            "what": {OURS: "ours, whole", **rows.SPLIT}[cell.system],
+            "min-ESS/s": NOT_RUN if not cell.ran else FAILED,
+        }
+        if not cell.failure:
+            line["min-ESS/s"] = tables.with_range(cell.spread(rows.ess_per_second))
+        for name in ("warmup", "sampling"):
+            line[f"seconds of {name}"] = tables.with_range(
+                cell.spread(rows.phase(name))
+            )
+        lines.append(line)
+    if not lines:
+        return []
+    return [
+        "## Ours, split",
+        "The machine's cores are the same in each line: what is measured is what a "
+        "split costs, and that warm-up works with it.",
+        tables.markdown_table(lines),
+    ]
 
 
 def _compared(row: Mapping[str, Cell], system: str, quantity: rows.Quantity) -> str:

@@ -18,6 +18,11 @@ LABELS = {
     "blackjax": "BlackJAX",
     "tfp_windowed": "TFP windowed",
 }
+# Ours again, on parts of the machine: rows of a table of their own.
+SPLIT = {
+    "ppl_core_2_processes": "ours, chains in two processes, a metric for each chain",
+    "ppl_core_2_devices": "ours, rows on two devices, loop not compiled",
+}
 
 NO_TIME = "no time left"  # how the reason begins of a run that did not begin
 
@@ -106,14 +111,28 @@ def cells(records: Sequence[Record]) -> list[Cell]:
 def by_chains(made: Sequence[Cell]) -> dict[int, dict[str, dict[str, Cell]]]:
     """The cells by number of chains, posterior and system.
 
-    Without those that `unfinished` names, which some systems reached and others not.
+    Without those of SPLIT, and those that `unfinished` names, which some systems
+    reached and others not.
     """
     left_out = unfinished(made)
     found: dict[int, dict[str, dict[str, Cell]]] = {}
     for cell in made:
+        if cell.system in SPLIT:
+            continue
         if (cell.posterior, cell.num_chains) not in left_out:
             by_posterior = found.setdefault(cell.num_chains, {})
             by_posterior.setdefault(cell.posterior, {})[cell.system] = cell
+    return found
+
+
+def split(made: Sequence[Cell]) -> list[Cell]:
+    """The cells of SPLIT, each posterior's after ours whole."""
+    parts = [cell for cell in made if cell.system in SPLIT]
+    found = []
+    for place in dict.fromkeys((cell.posterior, cell.num_chains) for cell in parts):
+        at_place = [c for c in made if (c.posterior, c.num_chains) == place]
+        found += [c for c in at_place if c.system == OURS]
+        found += [c for c in at_place if c.system in SPLIT]
     return found
 
 

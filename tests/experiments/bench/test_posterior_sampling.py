@@ -9,9 +9,17 @@ import types
 import numpy as np
 import pytest
 
-from experiments.bench import posterior_sampling, posterior_systems, posterior_worker
+from experiments.bench import (
+    posterior_references,
+    posterior_sampling,
+    posterior_systems,
+    posterior_worker,
+    ppl_core_posteriors,
+    ppl_core_split,
+    subprocesses,
+)
 from experiments.bench.posteriors import MODELS
-from experiments.bench.problems import PosteriorRun
+from experiments.bench.problems import PosteriorProblem, PosteriorRun, Protocol
 from experiments.records import record
 
 FUNNEL = MODELS["funnel"]
@@ -125,6 +133,60 @@ def test_a_system_may_be_left_out_with_one_number_of_chains(tmp_path, workers):
         "4-stan",
         "8-ppl_core",
     ]
+
+
+def test_a_system_for_one_posterior_runs_on_no_other(tmp_path, workers):
+    labels, _ = workers
+    counts = {"num_chains": [64], "num_warmup": [9], "num_draws": [9]}
+    systems = ["ppl_core", "ppl_core_2_processes"]
+    names = ["exam_scores", "credit"]
+    compare(tmp_path, systems=systems, **counts | {"posteriors": names})
+    assert [label.removeprefix("round1-") for label in labels] == [
+        "exam_scores-64-ppl_core",
+        "credit-64-ppl_core",
+        "credit-64-ppl_core_2_processes",
+    ]
+
+
+@pytest.mark.slow
+def test_chains_in_two_processes_are_those_of_one():
+    model = MODELS["eight_schools_noncentred"]
+    problem = PosteriorProblem(
+        model.name, model.make_data(), model.stan, model.compared_names
+    )
+    protocol = Protocol(4, 60, 30, 0.8, 6)
+    split = ppl_core_split.over_processes(problem, protocol, 3)
+    whole = ppl_core_posteriors.run(problem, protocol, 3, pooled=False)
+    np.testing.assert_array_equal(split.leapfrogs, whole.leapfrogs)
+    for name in problem.compared:
+        np.testing.assert_array_equal(split.values[name], whole.values[name])
+    assert split.warmup_leapfrogs == whole.warmup_leapfrogs
+
+
+@pytest.mark.slow
+def test_rows_on_two_devices_have_the_posterior_of_one(tmp_path):
+    model = MODELS["credit"]
+    np.savez(tmp_path / "data.npz", **model.make_data())
+    made = {
+        "mode": "sample",
+        "system": "ppl_core_2_devices",
+        "name": "credit",
+        "stan": model.stan,
+        "compared": model.compared_names,
+        "data_path": str(tmp_path / "data.npz"),
+        "reference_path": str(posterior_references.FOLDER / "credit.json"),
+        "protocol": Protocol(8, 200, 200, 0.8, 8)._asdict(),
+        "seed": 1,
+        "started_at": time.time(),
+    }
+    (result,) = subprocesses.run(
+        tmp_path / "run",
+        [made],
+        worker="experiments.bench.posterior_worker",
+        threads=2,
+        timeout=600,
+    )
+    assert result["check"]["passed"], result
 
 
 def task(folder, values):

@@ -15,6 +15,8 @@ SECONDS = {  # of sampling, by system and posterior
     "ppl_core": {"schools": 1.0, "mixture": 4.0, "funnel": 1.0},
     "stan": {"schools": 2.0, "mixture": 32.0, "funnel": 1.0},
     "pymc": {"schools": 5.0},
+    "ppl_core_2_processes": {"schools": 2.0},
+    "ppl_core_2_devices": {"schools": 3.0},
 }
 
 
@@ -137,6 +139,23 @@ def test_a_failed_run_shows_no_speed_and_why(bench):
     assert mixture["min-ESS/s"] == "FAILED" and mixture["over Stan"] == "-"
     assert "PyMC (wrong posterior: |z| of tau is 7.0)" in text.replace("\\|", "|")
     assert "Not run, 4 chains: PyMC on mixture." in text
+
+
+def test_ours_split_has_a_table_of_its_own_and_is_in_no_mean(bench):
+    wrong = dict(passed=False, reason="|z| of tau is 7.0", min_ess_bulk=ESS)
+    split = [
+        made("ppl_core_2_processes", "schools"),
+        made("ppl_core_2_devices", "schools", check=wrong),
+    ]
+    text = posteriors.markdown(rows.cells(bench + split))
+    whole, processes, devices = table_of(text, "posterior | what")
+    assert whole["what"] == "ours, whole" and "processes" in processes["what"]
+    assert whole["seconds of sampling"] == "1.00"
+    assert processes["seconds of sampling"] == "2.00"
+    assert devices["min-ESS/s"] == "FAILED" and devices["seconds of sampling"] == "-"
+    assert len(table_of(text, "system")) == 3
+    table = rows.by_chains(rows.cells(bench + split))[4]
+    assert rows.systems_of(table) == ["ppl_core", "stan", "pymc"]
 
 
 def test_a_posterior_at_which_the_time_was_over_is_named_and_not_shown(bench):
