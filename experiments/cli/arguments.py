@@ -88,6 +88,7 @@ def parser(program: str) -> _Parser:
         either = parser.add_mutually_exclusive_group()
         for mode, what in (("evaluate", "evaluate it"), ("sample", "sample from it")):
             either.add_argument(
+                f"--{mode}_only",
                 f"--{mode}",
                 dest="mode",
                 action="store_const",
@@ -199,11 +200,11 @@ def config_path(text: str) -> Path:
 def flag_bindings(options: argparse.Namespace) -> dict[str, str]:
     """The parameters of the experiment that flags bind, and their values.
 
-    Raises UsageError for --evaluate and --sample without a model.
+    Raises UsageError for --evaluate_only and --sample_only without a model.
     """
     values = {name: getattr(options, name, None) for name in ("mode", "init_from")}
     if values["mode"] and not values["init_from"]:
-        raise UsageError(f"--{values['mode']}: wanted --init_from=RUN beside it")
+        raise UsageError(f"--{values['mode']}_only: wanted --init_from=RUN beside it")
     if (place := values["init_from"]) is not None:
         if not Path(place).exists():
             raise UsageError(f"--init_from: there is no {place}")

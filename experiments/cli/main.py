@@ -3,8 +3,8 @@
 A config says `experiment = @nuts.sample` and may say `seed = 3`.  gin fills the
 arguments of that one function and of the objects given to it; the command line gives it
 `run_dir` and `seed`, and where it has such parameters `resume`, and `mode` and
-`init_from` from --evaluate, --sample and --init_from.  A function with a parameter
-`dry_run` is called with True first: it raises ValueError for arguments that do not fit,
+`init_from` from --evaluate_only, --sample_only and --init_from.  A function with a
+parameter `dry_run` is called with True first: it raises ValueError for arguments that do not fit,
 and writes nothing.
 
 Where --num_processes asks for several and nothing says which of them this is, this
@@ -217,7 +217,7 @@ def _flag_params(
         )
     for parameter, value in arguments.flag_bindings(options).items():
         if takes is not None and parameter not in takes:
-            flag = value if parameter == "mode" else parameter
+            flag = f"{value}_only" if parameter == "mode" else parameter
             raise UsageError(f"--{flag}: {name} has no parameter {parameter!r}")
         yield f"{checked.selector}.{parameter} = {value!r}"
 
@@ -225,12 +225,12 @@ def _flag_params(
 def _run(job: Job) -> int:
     """Runs the experiment in its claimed folder; run.json says how it went."""
     folder, program, stop = job.folder, job.program, job.stop
-    _say_what_changed(job)
     record: dict[str, Any] = {
         "program": program,
         "status": "running",
         "seed": job.checked.seed,
         "earlier_attempts": run_dir.num_attempts(folder),
+        "changed_settings": _say_what_changed(job),
         "started_at": run_dir.utc_now(),
         "finished_at": None,
         "exit_code": None,
@@ -312,14 +312,16 @@ def _exit_code(job: Job, error: BaseException | None) -> int:
     return INACCURATE if isinstance(error, run_dir.CheckFailed) else FAILED
 
 
-def _say_what_changed(job: Job) -> None:
-    """Prints the settings that differ from those of the run that is continued."""
+def _say_what_changed(job: Job) -> str:
+    """Prints and returns the settings that differ from the run's that is continued."""
     try:
         before = (job.folder / "config.gin").read_text()
     except OSError:
-        return
-    if before and (text := gin_values.changed(before, job.config)):
+        return ""
+    text = gin_values.changed(before, job.config) if before else ""
+    if text:
         say(job.program, f"other settings than the run had so far: {text}")
+    return text
 
 
 def _resume_command(job: Job) -> str:
@@ -412,7 +414,7 @@ def _supervise(job: Job, files: Sequence[Path]) -> int:
             argv.append("--resume")
         elif options.overwrite:
             argv.append("--overwrite")
-        argv += [f"--{options.mode}"] if options.mode else []
+        argv += [f"--{options.mode}_only"] if options.mode else []
         if options.init_from is not None:
             argv.append(f"--init_from={options.init_from}")
         return [sys.executable, "-P", "-c", code, *argv]

@@ -137,8 +137,8 @@ def test_a_training_that_cannot_be_resumed_is_refused_and_keeps_its_record(tmp_p
     done = ran([*command(configs, [from_it], folder), "--overwrite"])
     assert done.returncode == main.USAGE and "which --overwrite removes" in done.stderr
     for mode, wrong in (
-        ("--evaluate", "toy_models.train.num_held_out=0"),
-        ("--evaluate", "--sample"),
+        ("--evaluate_only", "toy_models.train.num_held_out=0"),
+        ("--evaluate_only", "--sample_only"),
     ):
         params = [from_it, mode, wrong]
         done = ran([*command(configs, params, tmp_path / "new"), "--dry_run"])
