@@ -4,8 +4,8 @@ A config says `experiment = @nuts.sample` and may say `seed = 3`.  gin fills the
 arguments of that one function and of the objects given to it; the command line gives it
 `run_dir` and `seed`, and where it has such parameters `resume`, and `mode` and
 `init_from` from --evaluate_only, --sample_only and --init_from.  A function with a
-parameter `dry_run` is called with True first: it raises ValueError for arguments that do not fit,
-and writes nothing.
+parameter `dry_run` is called with True first: it raises ValueError for arguments that
+do not fit, and writes nothing.
 
 Where --num_processes asks for several and nothing says which of them this is, this
 process starts them all and watches them (`cluster.supervisor`), and ends with their
