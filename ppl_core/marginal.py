@@ -2,7 +2,8 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,8 +33,9 @@ def marginalize(program: Program, *names: str) -> Program:
 
     A variable of several entries must stand in a `plate`, which says that its entries
     are independent; the sum is then taken entry by entry, at the cost of one entry.
-    What depends on it must stand in the plate as well.  The program runs once for each
-    joint value of the variables.
+    What depends on it must stand in the plate as well.  Of several variables, the
+    plates of one must be those of the others, or go on inside them; the innermost are
+    summed out first.  The program runs once for each joint value of the variables.
 
     The returned program raises ValueError for a name that no variable has, for a
     variable without finitely many values or with a value, for more than 1,000 joint
@@ -209,21 +211,26 @@ def _set_marginal(
     """Gives the variables that depend on the sum their terms."""
     if not summed:  # `intervene` replaces them all
         return
-    plates = next(iter(summed.values())).plates
-    sizes = tuple(size for _, size in plates)
+    levels = sorted({part.plates for part in summed.values()}, key=len)
     for part in summed.values():
-        if part.plates != plates or part.shape != sizes:
+        if part.shape != tuple(size for _, size in part.plates):
             raise ValueError(
                 f"{part.label}: given shape {part.shape} in the plates {part.plates}, "
-                f"wanted one entry for each entry of the plates {plates}, which all "
-                "summed variables share"
+                "wanted one entry for each entry of the plates"
+            )
+        apart = [plates for plates in levels if not _nested(plates, part.plates)]
+        if apart:
+            raise ValueError(
+                f"{part.label}: given in the plates {part.plates} beside another in "
+                f"{apart[0]}, wanted one of them inside the other; where nothing "
+                "depends on both, marginalize one at a time"
             )
         if part.variable.is_marginal:
             raise ValueError(
                 f"{part.label}: depends on another sum; give all names to one call"
             )
     dependent, restricted = _dependent(summed, calls, run)
-    for name in dependent:
+    for name, plates in dependent.items():
         call = calls[name]
         if is_deterministic(call.result):
             reason = "depends on it, and has no one value"
@@ -243,26 +250,66 @@ def _set_marginal(
             )
         elif not all(_same(call.scale, part.scale) for part in summed.values()):
             reason = "depends on it, and has another scale than it"
-        elif not _same(_outer_scale(call), _outer_scale(calls[dependent[0]])):
+        elif not _same(_outer_scale(call), _outer_scale(calls[next(iter(dependent))])):
             reason = "depends on it, and has another scale than the others that do"
         else:
             continue
         raise ValueError(f"{label}: {call.result.label} {reason}")
     if not dependent:
         return
-    counted = (*summed, *dependent)
+    counted = {name: part.plates for name, part in summed.items()} | dependent
     terms = []
-    for values in _assignments(label, summed):
+    for values in _assignments(label, summed, levels):
         variables = run(values)
         terms.append(
-            add(
-                _in_plates(variables[name], plates, calls.get(name)) for name in counted
-            )
+            [
+                add(
+                    _in_plates(variables[name], plates, calls.get(name))
+                    for name, own in counted.items()
+                    if own == plates
+                )
+                for plates in levels
+            ]
         )
+    sizes = [
+        math.prod(len(part.values) for part in summed.values() if part.plates == plates)
+        for plates in levels
+    ]
+    log_sum = _sum_out(terms, sizes, [len(plates) for plates in levels])
     first, *others = dependent
-    calls[first].result.set_marginal(tf.reduce_logsumexp(tf.stack(terms), axis=0))
+    calls[first].result.set_marginal(log_sum)
     for name in others:
-        calls[name].result.set_marginal(tf.zeros_like(terms[0]))
+        calls[name].result.set_marginal(tf.zeros_like(log_sum))
+
+
+def _nested(plates: Plates, others: Plates) -> bool:
+    """Whether one of the two goes on inside the other."""
+    return all(a == b for a, b in zip(plates, others, strict=False))
+
+
+def _sum_out(
+    terms: list[list[tf.Tensor]], sizes: Sequence[int], ranks: Sequence[int]
+) -> tf.Tensor:
+    """log sum exp over the joint values of all levels, the innermost first.
+
+    terms: for each assignment, the log prob of each level in its plates.  Those of the
+      innermost level vary fastest.
+    sizes: how many joint values the variables of each level have.
+    ranks: the number of each level's plates.
+    """
+    for level in reversed(range(len(sizes))):
+        groups = itertools.batched(terms, sizes[level])
+        terms = []
+        for group in groups:
+            log_sum = tf.reduce_logsumexp(
+                tf.stack([part[level] for part in group]), axis=0
+            )
+            outer = group[0][:level]  # the same in the whole group
+            if level:
+                inside = list(range(ranks[level - 1], ranks[level]))
+                outer[-1] = add([outer[-1], tf.reduce_sum(log_sum, inside)])
+            terms.append(outer or [log_sum])
+    return terms[0][0]
 
 
 def _in_plates(
@@ -295,13 +342,13 @@ def _dependent(
     summed: Mapping[str, _Summed],
     calls: Mapping[str, _Call],
     run: Callable[[_Assignment], _Variables],
-) -> tuple[list[str], list[str]]:
-    """The variables whose term or value depends on the summed ones, in order; and the
-    latent ones whose support does.
+) -> tuple[dict[str, Plates], list[str]]:
+    """The variables whose term or value depends on the summed ones, in order, with the
+    innermost plates of the latter; and the latent ones whose support does.
 
     It is read off a graph that is discarded.
     """
-    found: list[str] = []
+    found: dict[str, Plates] = {}
     restricted: list[str] = []
 
     def look(assignment: dict[str, tf.Tensor]) -> None:
@@ -314,9 +361,23 @@ def _dependent(
             outputs[name] = made_from(part)
             if not calls[name].result.observed:
                 middles[name] = middle(part, to_site(part))
-        reached = set().union(*map(reached_from, assignment.values()))
-        found.extend(name for name, out in outputs.items() if out.ref() in reached)
-        restricted.extend(name for name, out in middles.items() if out.ref() in reached)
+        terms = {name: variables[name].unscaled_log_prob() for name in summed}
+        reached = {name: reached_from(value) for name, value in assignment.items()}
+        for name, part in summed.items():
+            depth = len(part.plates)
+            inner = [z for z in summed if len(summed[z].plates) > depth]
+            inner = [z for z in inner if terms[name].ref() in reached[z]]
+            if inner:
+                raise ValueError(
+                    f"{part.label}: depends on {inner}, which stand in plates inside "
+                    "its own; wanted it to depend on variables outside these"
+                )
+        for name, out in outputs.items():
+            sources = [z for z, tensors in reached.items() if out.ref() in tensors]
+            if sources:
+                found[name] = max((summed[z].plates for z in sources), key=len)
+        tensors = set().union(*reached.values())
+        restricted.extend(name for name, out in middles.items() if out.ref() in tensors)
 
     tf.function(look, autograph=False).get_concrete_function(
         {name: tf.TensorSpec(part.shape, part.dtype) for name, part in summed.items()}
@@ -324,8 +385,14 @@ def _dependent(
     return found, restricted
 
 
-def _assignments(label: str, summed: Mapping[str, _Summed]) -> list[_Assignment]:
-    """Each joint value of the summed variables, the same in all entries of a plate."""
+def _assignments(
+    label: str, summed: Mapping[str, _Summed], levels: Sequence[Plates]
+) -> list[_Assignment]:
+    """Each joint value of the summed variables, the same in all entries of a plate.
+
+    Those in the innermost plates vary fastest.
+    """
+    ordered = sorted(summed.items(), key=lambda part: levels.index(part[1].plates))
     count = np.prod([len(part.values) for part in summed.values()], dtype=float)
     if count > MAX_ASSIGNMENTS:
         raise ValueError(
@@ -334,9 +401,9 @@ def _assignments(label: str, summed: Mapping[str, _Summed]) -> list[_Assignment]
     return [
         {
             name: tf.fill(part.shape, tf.constant(value, part.dtype))
-            for (name, part), value in zip(summed.items(), values, strict=True)
+            for (name, part), value in zip(ordered, values, strict=True)
         }
-        for values in itertools.product(*(part.values for part in summed.values()))
+        for values in itertools.product(*(part.values for _, part in ordered))
     ]
 
 

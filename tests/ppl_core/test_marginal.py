@@ -96,6 +96,86 @@ def test_a_minibatch_and_an_inner_plate():
     np.testing.assert_allclose(value, expected, rtol=1e-6)
 
 
+Y = np.float32([[0.0, 1.0], [2.0, -1.0], [0.5, 0.5]])
+
+
+def nested():
+    """A class of all, of each row, and of each entry, with data of each."""
+    g = tf.cast(ppl.Bernoulli(probs=0.2, name="g"), tf.float32)
+    ppl.Normal(g, 2.0, name="u")
+    with ppl.plate("row", 3):
+        z = tf.cast(ppl.Bernoulli(probs=0.3 + 0.4 * g, name="z"), tf.float32)
+        ppl.Normal(z - g, 1.0, name="x")
+        with ppl.plate("column", 2):
+            w = ppl.Categorical(
+                logits=tf.stack([0.0 * z, z, g + 0.0 * z], -1)[:, None], name="w"
+            )
+            w = tf.cast(w, tf.float32)
+            ppl.Normal(w * z[:, None], 1.0, name="y")
+
+
+def by_hand(x, y, u):
+    """The log joint of `nested`, summed by loops."""
+    norm, log_joint = stats.norm.logpdf, []
+    for g in (0, 1):
+        rows = np.log((0.8, 0.2)[g]) + norm(u, g, 2)
+        for i in range(3):
+            of_z = []
+            for z in (0, 1):
+                p = 0.3 + 0.4 * g
+                one = np.log((1 - p, p)[z]) + norm(x[i], z - g)
+                logits = np.array([0.0, z, g])
+                logits -= logsumexp(logits)
+                for j in range(2):
+                    one += logsumexp(
+                        [logits[w] + norm(y[i, j], w * z) for w in range(3)]
+                    )
+                of_z.append(one)
+            rows += logsumexp(of_z)
+        log_joint.append(rows)
+    return logsumexp(log_joint)
+
+
+@pytest.mark.parametrize("names", [("g", "z", "w"), ("w", "g", "z")])
+def test_variables_in_nested_plates(names):
+    posterior = ppl.marginalize(nested, *names)
+    value = ppl.make_log_joint_fn(posterior)(x=X, y=Y, u=0.4)
+    np.testing.assert_allclose(value, by_hand(X, Y, 0.4), rtol=1e-6)
+
+
+def test_variables_in_plates_side_by_side_are_summed_one_at_a_time():
+    def program():
+        a = ppl.Normal(0.0, 1.0, name="a")
+        for name, data in (("z", "x"), ("w", "y")):
+            with ppl.plate(f"{name}s", 3):
+                k = tf.cast(ppl.Bernoulli(probs=0.3, name=name), tf.float32)
+                ppl.Normal(a + k, 1.0, name=data)
+
+    def expected(a):
+        terms = [
+            stats.bernoulli.logpmf(k, 0.3) + stats.norm.logpdf(X, a + k) for k in (0, 1)
+        ]
+        return stats.norm.logpdf(a) + 2 * logsumexp(terms, axis=0).sum()
+
+    with pytest.raises(ValueError, match=r"z.*zs.* beside another in .*ws.*one at a"):
+        ppl.make_log_joint_fn(ppl.marginalize(program, "z", "w"))(a=0.5, x=X, y=X)
+    twice = ppl.marginalize(ppl.marginalize(program, "z"), "w")
+    value = ppl.make_log_joint_fn(twice)(a=0.5, x=X, y=X)
+    np.testing.assert_allclose(value, expected(0.5), rtol=1e-6)
+
+
+def test_a_variable_that_depends_on_those_inside_its_plates_is_refused():
+    def program():
+        with ppl.plate("row", 3):
+            w = ppl.Bernoulli(probs=0.3, name="w")
+        ppl.Bernoulli(logits=tf.reduce_sum(tf.cast(w, tf.float32)), name="z")
+        with ppl.plate("row", 3):
+            ppl.Normal(tf.cast(w, tf.float32), 1.0, name="x")
+
+    with pytest.raises(ValueError, match=r"'z'.*depends on \['w'\], which stand in"):
+        ppl.make_log_joint_fn(ppl.marginalize(program, "w", "z"))(x=X)
+
+
 def test_a_mask_and_a_latent_variable_below_the_sum():
     def program():
         with ppl.plate("row", 3):
