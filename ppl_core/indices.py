@@ -20,11 +20,6 @@ def get_item(value: tf.Tensor, key: Any, label: str) -> tf.Tensor:
     keys = tuple(part.to_numpy() if _is_pandas(part) else part for part in keys)
     if len(keys) == 1 and is_array(keys[0]) and _is_mask(keys[0]):
         return tf.boolean_mask(value, keys[0])
-    if any(part is None for part in keys) and any(map(is_array, keys)):
-        raise IndexError(
-            f"{label}: given None among arrays as an index, wanted the arrays alone, "
-            "and None in a second index"
-        )
     if value.shape.rank is None and any(map(is_array, keys)):
         raise IndexError(
             f"{label}: given an array as an index into a tensor of unknown rank, "
@@ -33,6 +28,10 @@ def get_item(value: tf.Tensor, key: Any, label: str) -> tf.Tensor:
     keys = _whole(keys, value.shape, label)
     if not any(map(is_array, keys)):
         return value[keys]
+    if any(part is None for part in keys):
+        # To arrays beside it, a new axis is a dimension like any other.
+        value = value[tuple(part if part is None else slice(None) for part in keys)]
+        keys = tuple(slice(None) if part is None else part for part in keys)
     axes = [i for i, part in enumerate(keys) if not isinstance(part, slice)]
     slices = tuple(part if isinstance(part, slice) else slice(None) for part in keys)
     if any(part != slice(None) for part in slices):

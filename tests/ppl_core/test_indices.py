@@ -33,6 +33,11 @@ KEYS = {
     "a number": 1,
     "numbers": (1, -1),
     "a new axis": (slice(None), None, 1),
+    "a new axis before an array": (None, GROUP),
+    "a new axis after an array": (GROUP, None),
+    "a new axis between arrays": (GROUP, None, GROUP),
+    "new axes beside a number": (None, 1, None, GROUP),
+    "a new axis and an ellipsis": (None, ..., GROUP),
 }
 
 
@@ -55,6 +60,10 @@ CUBE_KEYS = [
     (..., GROUP, slice(None, None, 2)),
     (slice(None, None, -1), GROUP.reshape(5, 1), GROUP),
     ([0, 1], [2, 1], [3, 3]),
+    (slice(None), GROUP, None, GROUP),
+    (0, None, GROUP, slice(1, 3)),
+    (slice(None), None, slice(1, 3), GROUP),
+    (GROUP[:2] % 2, None, GROUP[:2], None, slice(2)),
     (slice(None), [True, False, True], 2),
 ]
 
@@ -105,7 +114,6 @@ def test_an_index_that_only_a_function_knows():
         (np.array([0.5]), "given an index of float64, wanted whole numbers"),
         ((np.array([True, False]),), r"booleans of shape \(2,\) .*wanted \(3,\)"),
         (([0, 1], [0, 1, 2]), r"arrays of shapes \[\(2,\), \(3,\)\]"),
-        ((None, GROUP), "given None among arrays"),
         ((..., ...), "several ellipses"),
     ],
     ids=str,
