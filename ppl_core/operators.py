@@ -96,12 +96,14 @@ def _extended(name: str) -> Operator:
 
 
 def extend_tensors() -> None:
-    """Gives tf.Tensor the operators of `_extended`, and precedence over pandas."""
+    """Gives tf.Tensor these operators, `.T`, and precedence over pandas."""
     for name in _NUMPYS:
         setattr(tf.Tensor, name, _extended(name))
     for name in _TENSORFLOWS:
         if name.strip("_").removeprefix("r") in _SYMBOLS:
             setattr(tf.Tensor, name, _extended(name))
+    if not hasattr(tf.Tensor, "T"):  # as tf.experimental.numpy may give it
+        tf.Tensor.T = property(tf.transpose, doc="The dimensions in opposite order.")
     tf.Tensor.__pandas_priority__ = 5000
 
 

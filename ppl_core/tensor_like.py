@@ -18,8 +18,8 @@ _INSTEAD = {
     **{name: f"tf.{name}(x)" for name in ("exp", "sqrt", "round", "squeeze")},
     **{"cumsum": "tf.cumsum(x)", "cumprod": "tf.math.cumprod(x)"},
     **{"log": "tf.math.log(x)", "size": "tf.size(x)", "clip": "tf.clip_by_value"},
-    **{"T": "tf.transpose(x)", "transpose": "tf.transpose(x)"},
-    **{"reshape": "tf.reshape(x, shape)", "astype": "tf.cast(x, dtype)"},
+    **{"transpose": "tf.transpose(x, axes)", "reshape": "tf.reshape(x, shape)"},
+    **{"astype": "tf.cast(x, dtype)"},
     **{"flatten": "tf.reshape(x, [-1])", "ravel": "tf.reshape(x, [-1])"},
     **{"dot": "x @ y", "repeat": "tf.repeat(x, n)", "copy": "x.value"},
     **{"item": "float(x)", "tolist": "x.numpy().tolist()"},
@@ -72,6 +72,11 @@ class TensorLike:
     def ndim(self: Any) -> int:
         """The number of the value's dimensions."""
         return self.shape.rank
+
+    @property
+    def T(self: Any) -> tf.Tensor:  # as NumPy calls it
+        """The value with its dimensions in the opposite order."""
+        return tf.transpose(self.value)
 
     def get_shape(self: Any) -> tf.TensorShape:
         """The shape of the value."""

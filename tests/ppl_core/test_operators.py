@@ -132,7 +132,8 @@ def test_matrix_products_of_chains_at_once_are_those_one_by_one():
             a @ a[0, 1],
             a[:, 2] @ tf.constant(matrix),
             (2.0 * a)[0] @ np.ones(4),
-            cube @ tf.transpose(a[1]),
+            cube @ a[1].T,
+            a.T @ (2.0 * a).T[0, 0],
         ]
 
     def with_numpy(a):
@@ -144,6 +145,7 @@ def test_matrix_products_of_chains_at_once_are_those_one_by_one():
             a[:, 2] @ matrix,
             2.0 * a[0] @ np.ones(4),
             cube @ a[1].T,
+            a.T @ (2.0 * a).T[0, 0],
         ]
 
     at_once = tf.vectorized_map(of_one, tf.constant(values))
