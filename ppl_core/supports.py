@@ -183,7 +183,11 @@ def _quantized(distribution: tfd.QuantizedDistribution) -> Support:
 
     def rule(x: tf.Tensor, _: Any) -> tf.Tensor:
         # A whole number has the mass of the numbers above the one before it.
-        ok = inside(inner, x) | inside(inner, x - 1) | inside(inner, x - 0.5)
+        ok = inside(inner, x) | inside(inner, x - 1)
+        try:  # all of the support may lie between the two
+            ok |= inner.cdf(x) > inner.cdf(x - 1)
+        except NotImplementedError:
+            ok |= inside(inner, x - 0.5)
         low, high = distribution.low, distribution.high
         if low is not None:
             low = number(distribution, "low", x)

@@ -56,6 +56,24 @@ def test_a_point_outside_has_no_density(name, wrong):
     assert traced(tf.constant([inside, wrong])) == -np.inf
 
 
+_SHIFTED = tfb.Chain([tfb.Shift(2.3), tfb.Scale(0.2)])
+NARROW = {
+    "Uniform": tfd.Uniform(2.1, 2.3),
+    "transformed": tfd.TransformedDistribution(tfd.Beta(2.0, 3.0), _SHIFTED),
+}
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_of_a_support_between_two_whole_numbers_the_upper_has_all_mass(name):
+    inner = NARROW[name]
+    variable = ppl.QuantizedDistribution(inner, value=3.0, name="q")
+    assert variable.log_prob() == variable.log_prob(3.0) == 0.0
+    for wrong in (2.0, 4.0):
+        assert variable.log_prob(wrong) == -np.inf
+        with pytest.raises(ValueError, match=f"'q'.*given {wrong} at .*wanted whole"):
+            ppl.QuantizedDistribution(inner, value=wrong, name="q")
+
+
 def test_data_outside_a_random_bound_have_no_density():
     def model():
         high = ppl.Exponential(1.0, name="high")
