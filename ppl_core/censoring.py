@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from ppl_core import arguments, masses, support_checks
+from ppl_core import arguments, data, masses, support_checks
 from ppl_core.regions import Unknown
 from ppl_core.shapes import value_shape, without_plates
 from ppl_core.supports import support_of
@@ -27,13 +27,22 @@ class Interval:
     """
 
     def __init__(self, low: Any, high: Any) -> None:
-        """Raises ValueError for bounds that are NaN, symbolic, or the wrong way."""
-        bounds = [tf.get_static_value(b) if tf.is_tensor(b) else b for b in (low, high)]
-        if any(bound is None for bound in bounds):
-            raise ValueError("Interval: given tensors of a tf.function, wanted numbers")
-        self.low, self.high = np.broadcast_arrays(
-            *(np.asarray(bound, np.float64) for bound in bounds)
-        )
+        """Raises ValueError for bounds that are no numbers, or the wrong way."""
+        bounds = []
+        for bound, name in ((low, "lower"), (high, "upper")):
+            known = tf.get_static_value(bound) if tf.is_tensor(bound) else bound
+            if known is None and bound is not None:
+                raise ValueError(
+                    "Interval: given tensors of a tf.function, wanted numbers"
+                )
+            bounds.append(data.to_array(known, f"Interval: the {name} bound"))
+        try:
+            self.low, self.high = np.broadcast_arrays(*bounds)
+        except ValueError:
+            raise ValueError(
+                f"Interval: given bounds of shapes {bounds[0].shape} and "
+                f"{bounds[1].shape}, wanted shapes that broadcast"
+            ) from None
         wrong = ~(self.low <= self.high)  # NaN as well
         if wrong.any():
             index = tuple(int(i) for i in np.argwhere(wrong)[0])

@@ -1,7 +1,9 @@
 """Given values as tensors: right, or refused by the name of the variable."""
 
+import inspect
 import numbers
 import reprlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -52,6 +54,52 @@ def to_tensors(value: Any, label: str) -> Any:
     )
 
 
+def to_seed(seed: Any, label: str, words: str = "two numbers of int32") -> tf.Tensor:
+    """A seed as [2] int32.  Raises ValueError for what is no such seed.
+
+    words: what else is wanted, in errors.
+    """
+    if tf.is_tensor(seed):
+        if not (seed.dtype.is_integer and seed.shape.is_compatible_with([2])):
+            raise ValueError(
+                f"{label}: given a seed of {seed.dtype.name} and shape {seed.shape}, "
+                f"wanted {words}"
+            )
+        return tf.cast(seed, tf.int32)
+    numbers = np.asarray(seed)
+    limit = 2**31
+    fits = numbers.dtype.kind in "iu" and numbers.shape == (2,)
+    if not fits or (numbers >= limit).any() or (numbers < -limit).any():
+        raise ValueError(f"{label}: given the seed {seed!r}, wanted {words}")
+    return tf.convert_to_tensor(seed, tf.int32)
+
+
+def to_seed_of_draw(seed: Any, label: str) -> Any:
+    """A seed that TFP takes: None, one whole number, or [2] int32.
+
+    Raises ValueError for what is none of these.
+    """
+    if seed is None or isinstance(seed, int) or callable(seed):
+        return seed
+    if isinstance(seed, np.integer):
+        return int(seed)
+    return to_seed(seed, label, "a whole number, or two of int32")
+
+
+def check_by_name(values: Any, what: str) -> None:
+    """Raises TypeError for values that are not given by name."""
+    if not isinstance(values, Mapping):
+        raise TypeError(
+            f"{what}: given {reprlib.repr(values)}, wanted values by name, such as "
+            '{"y": y}'
+        )
+
+
+def to_array(value: Any, label: str) -> np.ndarray:
+    """Numbers as an array of float64.  Raises ValueError as `to_tensor` does."""
+    return np.asarray(check_numbers(_check_present(value, label), label), np.float64)
+
+
 def fill_masked(value: Any, mask: Any, event_ndims: Any) -> Any:
     """`value` with masked entries replaced by the first entry that counts.
 
@@ -80,6 +128,27 @@ def _broadcasts(shape: tf.TensorShape, wanted: tf.TensorShape) -> bool:
         return bool(tf.broadcast_static_shape(shape, wanted).rank == wanted.rank)
     except ValueError:
         return False
+
+
+def check_program(program: Any) -> None:
+    """Raises TypeError for what is no program, such as what one returns."""
+    if not callable(program):
+        raise TypeError(
+            f"given {reprlib.repr(program)} as a program, wanted a function that makes "
+            "random variables"
+        )
+
+
+def check_bijector(bijector: Any, label: str) -> None:
+    """Raises TypeError for what is no bijector, such as a class of them."""
+    if isinstance(bijector, tfb.Bijector):
+        return
+    given = reprlib.repr(bijector)
+    if inspect.isclass(bijector):
+        given = f"the class {bijector.__name__}"
+    raise TypeError(
+        f"{label}: given {given} as bijector, wanted an instance, such as tfb.Exp()"
+    )
 
 
 def check_values_of(bijector: tfb.Bijector, value: tf.Tensor, label: str) -> None:

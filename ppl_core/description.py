@@ -7,6 +7,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
 from ppl_core.censoring import Interval
+from ppl_core.data import check_by_name, check_program
 from ppl_core.gradients import reached_from
 from ppl_core.random_variable import RandomVariable
 from ppl_core.shapes import value_shape
@@ -72,7 +73,10 @@ def describe(
     tau   HalfNormal   latent  ()     float32  numbers, 0 or more
     x     Normal       data    (3,)   float32  real numbers              tau
     """
-    observed, kwargs = dict(observed or {}), dict(kwargs or {})
+    check_program(program)
+    observed = {} if observed is None else observed
+    check_by_name(observed, f"{label_of(program)}: observed")
+    observed, kwargs = dict(observed), dict(kwargs or {})
     inherited = inherited_tracers()
     table: list[Description] = []
 

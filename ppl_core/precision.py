@@ -30,7 +30,11 @@ def make_distribution(
             return _make(make, args, kwargs, label)
         except (TypeError, ValueError) as error:
             if label not in str(error):
+                _check_parts(make, args, kwargs, label)
                 _check_numbers(make, args, kwargs, label)
+            raise
+        except AttributeError:
+            _check_parts(make, args, kwargs, label)
             raise
 
 
@@ -50,6 +54,8 @@ def _make(
     make: Make, args: tuple[Any, ...], kwargs: dict[str, Any], label: str
 ) -> tfd.Distribution:
     dtype = floating_dtype()
+    if make is tfd.Inflated:
+        args, kwargs = (), _as_inflated(args, kwargs, label)
     args, kwargs = _with_fractions(make, args, kwargs, dtype)
     if dtype is not None:
         args = tuple(cast(part, dtype) for part in args)
@@ -78,7 +84,6 @@ _KEEP_WHOLE = (
     tfd.VectorDeterministic,
     tfd.Empirical,
     tfd.FiniteDiscrete,
-    tfd.Inflated,
 )
 
 
@@ -104,7 +109,7 @@ def _with_fractions(
         properties = distribution_class.parameter_properties()
     except NotImplementedError:
         return args, kwargs
-    names = list(inspect.signature(make).parameters)
+    names = list(_signature(make).parameters)
     wanted = dtype or max(
         (kind for kind in parts if kind is not None and kind.is_floating),
         key=lambda kind: kind.size,
@@ -125,6 +130,37 @@ def _with_fractions(
     return args, {name: to_fractions(name, part) for name, part in kwargs.items()}
 
 
+def _as_inflated(
+    args: tuple[Any, ...], kwargs: dict[str, Any], label: str
+) -> dict[str, Any]:
+    """The arguments of tfd.Inflated in the dtype of the distribution inside.
+
+    TFP takes the other arguments' own, so that a whole inflated_loc cuts fractions off.
+    """
+    check_signature(tfd.Inflated, args, kwargs, label)
+    bound = _signature(tfd.Inflated).bind(*args, **kwargs)
+    dtype = getattr(bound.arguments["distribution"], "dtype", None)
+    if isinstance(dtype, tf.DType) and not dtype.is_floating:
+        raise ValueError(
+            f"{label}: given a distribution of {dtype.name}, wanted one of fractions, "
+            "such as a FiniteDiscrete"
+        )
+
+    def cast_number(part: Any) -> Any:
+        kinds = (int, float, list, tuple)
+        is_number = isinstance(part, kinds) and not isinstance(part, bool)
+        if not isinstance(dtype, tf.DType) or not (is_number or _kind(part)):
+            return part
+        if is_number:
+            return tf.convert_to_tensor(part, dtype)
+        return tf.cast(part.value if is_variable(part) else part, dtype)
+
+    return {
+        name: part if name in ("distribution", "name") else cast_number(part)
+        for name, part in bound.arguments.items()
+    }
+
+
 def _kind(part: Any) -> tf.DType | None:
     """The dtype of numbers, or of a distribution; None of other arguments."""
     kind = getattr(np.asarray(part) if hasattr(part, "iloc") else part, "dtype", None)
@@ -133,11 +169,40 @@ def _kind(part: Any) -> tf.DType | None:
     return kind if isinstance(kind, tf.DType) else None
 
 
+# Arguments of TFP's classes that are distributions, or lists of them.
+_DISTRIBUTIONS = set(
+    "cat components components_distribution distribution mixture_distribution "
+    "initial_distribution transition_distribution observation_distribution".split()
+)
+
+
+def _check_parts(
+    make: Make, args: tuple[Any, ...], kwargs: dict[str, Any], label: str
+) -> None:
+    """Raises TypeError for a class among the arguments, or for no distribution."""
+    arguments = _signature(make).bind(*args, **kwargs).arguments
+    for name, part in arguments.items():
+        parts = part if isinstance(part, (list, tuple)) else [part]
+        for one in parts:
+            if inspect.isclass(one):
+                raise TypeError(
+                    f"{label}: given the class {one.__name__} as {name}, wanted an "
+                    f"instance, such as {one.__name__}(...)"
+                )
+            is_distribution = isinstance(one, tfd.Distribution)
+            if name in _DISTRIBUTIONS and not is_distribution:
+                given = one.label if is_variable(one) else repr(one)
+                raise TypeError(
+                    f"{label}: given {given} as {name}, wanted a distribution, such as "
+                    "one of TFP or a variable's `.distribution`"
+                )
+
+
 def _check_numbers(
     make: Make, args: tuple[Any, ...], kwargs: dict[str, Any], label: str
 ) -> None:
     """Raises ValueError for an argument that contains what is no number."""
-    arguments = inspect.signature(make).bind(*args, **kwargs).arguments
+    arguments = _signature(make).bind(*args, **kwargs).arguments
     for name, part in arguments.items():
         is_list = isinstance(part, (list, tuple))
         kinds = (int, float, complex, str, type(None), np.generic)
@@ -151,11 +216,23 @@ def _check_numbers(
             data.check_numbers(part, f"{label}: {name}")
 
 
+def _signature(make: Make) -> inspect.Signature:
+    """The signature; of a class, that of its own __init__.
+
+    Some of TFP's classes are made by a wrapper that takes any arguments.
+    """
+    if not inspect.isclass(make):
+        return inspect.signature(make)
+    made: Any = make
+    parameters = [*inspect.signature(made.__init__).parameters.values()]
+    return inspect.Signature(parameters[1:])
+
+
 def check_signature(
     make: Make, args: tuple[Any, ...], kwargs: dict[str, Any], label: str
 ) -> None:
     """Raises TypeError for arguments that `make` lacks, and for a name among them."""
-    signature = inspect.signature(make)
+    signature = _signature(make)
     if args and isinstance(args[0], str):
         raise TypeError(
             f"{label}: given {args[0]!r} as an argument, wanted name={args[0]!r}"
@@ -179,7 +256,7 @@ def _all_arguments(
 
     `Uniform()` and `Normal(0, 1)` are float32 to TFP.
     """
-    bound = inspect.signature(make).bind(*args, **kwargs)
+    bound = _signature(make).bind(*args, **kwargs)
     bound.apply_defaults()
     arguments = dict(bound.arguments)
     if "dtype" in arguments:

@@ -71,8 +71,10 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
         self.sample_shape = shapes.static_shape(sample_shape)
         check_observed(observed, value is not None, self.label)
         self.observed = value is not None if observed is None else observed
+        if bijector is not None:
+            data.check_bijector(bijector, self.label)
         self.bijector = bijector
-        self.dims = None if dims is None else tuple(dims)
+        self.dims = None if dims is None else shapes.as_names(dims, self.label)
         self.coords = coords if coords and dims else {}
         self._scale = log_prob_scale
         self._mask = log_prob_mask
@@ -112,6 +114,7 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
             self._value = None
             self._sample_error = NotImplementedError("a bijector restricts its values")
             return
+        seed = data.to_seed_of_draw(seed, self.label)
         try:
             self._value = distribution.sample(sample_shape, seed=seed)
         except NotImplementedError as error:  # a density is enough to observe it
@@ -219,8 +222,15 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
             self._check_weight("log_prob_mask", self._mask, entries)
 
     def _check_weight(self, what: str, weight: Any, wanted: tf.TensorShape) -> None:
-        """Raises ValueError for a weight that would count an entry several times."""
-        shape = tf.convert_to_tensor(weight).shape
+        """Raises an error for no weight, or one that would count an entry twice."""
+        tensor = tf.convert_to_tensor(weight)
+        shape, dtype = tensor.shape, tensor.dtype
+        is_mask = weight is self._mask
+        if not (dtype.is_bool if is_mask else dtype.is_floating or dtype.is_integer):
+            raise TypeError(
+                f"{self.label}: given a {what} of {dtype.name}, wanted "
+                f"{'booleans' if is_mask else 'numbers'}"
+            )
         try:
             fits = tf.broadcast_static_shape(shape, wanted) == wanted
         except ValueError:
@@ -233,6 +243,8 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
 
     def sample(self, sample_shape: Any = (), seed: Any = None) -> tf.Tensor:
         """New draws of the distribution: shape `sample_shape` + batch + event."""
+        shapes.static_shape(sample_shape, f"{self.label}.sample: sample_shape")
+        seed = data.to_seed_of_draw(seed, f"{self.label}.sample")
         return self._known_distribution().sample(sample_shape, seed=seed)
 
     def entropy(self) -> tf.Tensor:

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -56,7 +57,7 @@ def reparam(program: Program, *names: str, centered: float = 0.0) -> Program:
     """
     if not names or not all(isinstance(name, str) for name in names):
         raise ValueError(f"reparam: given the names {names}, wanted some")
-    if not 0 <= centered <= 1:
+    if not isinstance(centered, numbers.Real) or not 0 <= centered <= 1:
         raise ValueError(f"reparam: given {centered=}, wanted a number from 0 to 1")
 
     @functools.wraps(program)
@@ -101,6 +102,13 @@ def lift(program: Program, **priors: Callable[..., Any]) -> Program:
             f"{label_of(program)}, {list(parameters)}"
         )
 
+    for name, prior in priors.items():
+        if not callable(prior):
+            raise TypeError(
+                f"lift: given {prior!r} for {name!r}, wanted a function of name= that "
+                "makes a random variable"
+            )
+
     @functools.wraps(program)
     def lifted(*args: Any, **kwargs: Any) -> Any:
         drawn = {name: prior(name=name) for name, prior in priors.items()}
@@ -127,7 +135,10 @@ def _through_base(
     if hasattr(construct, "generator"):
         raise ValueError(f"{label}: given a variable over SciPy, wanted one of TFP")
     if kwargs.get("value") is not None:
-        raise ValueError(f"{label}: given a value, wanted a variable without one")
+        raise ValueError(
+            f"{label}: given a value, wanted a latent variable; data need no base "
+            "variable, so leave the name out"
+        )
     _check_free(name, label)
     scale = kwargs.get("log_prob_scale")
     is_one = scale is None or (isinstance(scale, (int, float)) and scale == 1)
@@ -164,8 +175,8 @@ def _check_free(name: str, label: str) -> None:
     if tracer.label == "replay" and f"{whole}_base" in tracer.fixes:
         return
     raise ValueError(
-        f"{label} already has a value, by {tracer.label}; wanted it without, or the "
-        f"value of its base variable, {whole + '_base'!r}"
+        f"{label} already has a value, by {tracer.label}; wanted its name left out of "
+        f"`reparam`, or the value of its base variable, {whole + '_base'!r}"
     )
 
 

@@ -4,10 +4,9 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
 import tensorflow_probability as tfp
 
+from ppl_core.data import to_seed
 from ppl_core.trace import active_tracers, forward
 from ppl_core.tracers import Constructor, required_name, trace_variables
 
@@ -49,16 +48,3 @@ def seeded(seed: Any) -> Iterator[None]:
 
     with trace_variables(set_seed):
         yield
-
-
-def to_seed(seed: Any, label: str) -> tf.Tensor:
-    """A seed as [2] int32.  Raises ValueError for what is no such seed."""
-    if not tf.is_tensor(seed):
-        numbers = np.asarray(seed)
-        limit = 2**31
-        fits = numbers.dtype.kind in "iu" and numbers.shape == (2,)
-        if not fits or (numbers >= limit).any() or (numbers < -limit).any():
-            raise ValueError(
-                f"{label}: given the seed {seed!r}, wanted two numbers of int32"
-            )
-    return tf.convert_to_tensor(seed, tf.int32)

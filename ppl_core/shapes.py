@@ -15,18 +15,19 @@ _SCALAR = tf.TensorShape([])
 _parameters: dict[type, tuple[str, ...] | None] = {}
 
 
-def static_shape(shape: Any) -> tf.TensorShape:
-    """The static shape of `shape`, a number, sequence or tensor."""
+def static_shape(shape: Any, label: str = "sample_shape") -> tf.TensorShape:
+    """The static shape of `shape`, a number, sequence or tensor.
+
+    Raises ValueError, which begins with the label, for what is no shape.
+    """
     if isinstance(shape, tuple) and not shape:
         return _SCALAR
     static = tf.get_static_value(shape) if tf.is_tensor(shape) else shape
-    if static is None:
+    if static is None and shape is not None:
         return tf.TensorShape(None)
     sizes = np.asarray(static)
     if sizes.size and (sizes.dtype.kind not in "iu" or sizes.min() < 0):
-        raise ValueError(
-            f"sample_shape: given {shape}, wanted whole numbers, 0 or more"
-        )
+        raise ValueError(f"{label}: given {shape}, wanted whole numbers, 0 or more")
     return tf.TensorShape(np.atleast_1d(np.asarray(static, np.int64)).tolist())
 
 
@@ -129,7 +130,7 @@ def expand(
     options = dict(options)
     plates: Plates = options.pop("plates", ())
     coords = options.get("coords") or {}
-    dims = as_names(options.pop("dims", None))
+    dims = as_names(options.pop("dims", None), label)
     sample = static_shape(options.get("sample_shape", ()))
     batch, event = distribution.batch_shape, distribution.event_shape
     ranks = (sample.rank, batch.rank, event.rank)
@@ -149,11 +150,17 @@ def expand(
     return distribution, options
 
 
-def as_names(dims: Sequence[str] | str | None) -> tuple[str, ...] | None:
-    """Names of dimensions, which may be given as one string; None: not named."""
+def as_names(dims: Any, label: str) -> tuple[str, ...] | None:
+    """Names of dimensions, which may be given as one string; None: not named.
+
+    Raises TypeError for what is no name.
+    """
     if dims is None:
         return None
-    return (dims,) if isinstance(dims, str) else tuple(dims)
+    names = (dims,) if isinstance(dims, str) or not np.iterable(dims) else tuple(dims)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{label}: given dims {dims!r}, wanted names of dimensions")
+    return names
 
 
 def labels_of(dims: Sequence[str] | None, coords: Mapping[str, Any]) -> dict[str, Any]:

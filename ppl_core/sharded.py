@@ -62,6 +62,11 @@ def unconstrain_shards(
     stream or shard per call, and for an unknown device (TensorFlow would silently use
     another one).
     """
+    if not isinstance(shards, Sequence) or isinstance(shards, Shard):
+        raise TypeError(
+            f"unconstrain_shards: given a {type(shards).__name__}, wanted a list of "
+            "Shards"
+        )
     if not shards:
         raise ValueError("unconstrain_shards: given no shard, wanted at least one")
     if min(num_streams, shards_per_call) < 1:
@@ -76,6 +81,9 @@ def unconstrain_shards(
                 f"unconstrain_shards: given a {type(shard).__name__}, wanted Shards, "
                 "each of a tuple of arguments and a dict of observed values"
             )
+    if dtype not in (tf.float32, tf.float64):
+        raise ValueError(f"dtype: given {dtype}, wanted tf.float64 or tf.float32")
+    dtype = tf.as_dtype(dtype)
     _check_devices({s.device for s in shards if s.device is not None})
     shards = [_on_its_device(shard, dtype) for shard in shards]
     inherited = inherited_tracers()

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ppl_core.censoring import Interval
+from ppl_core.data import check_by_name
 from ppl_core.precision import cast_tensors, in_dtype
 from ppl_core.random_variable import RandomVariable
 from ppl_core.sites import run_in_the_middle
@@ -159,12 +160,20 @@ class Source(NamedTuple):
             )
         return {name: drawn[name] for name in self.observed}
 
-    def _run(self) -> Any:
-        args = cast_tensors(self.args, self.dtype)
-        with add_tracers(self.tracers):
-            return self.program(*args, **cast_tensors(self.kwargs, self.dtype))
+    @property
+    def _run(self) -> Program:
+        """The program with its arguments and tracers, by its name in errors."""
+
+        def run() -> Any:
+            args = cast_tensors(self.args, self.dtype)
+            with add_tracers(self.tracers):
+                return self.program(*args, **cast_tensors(self.kwargs, self.dtype))
+
+        run.__name__ = self.label
+        return run
 
     def _tensors(self, draws: Mapping[str, Any]) -> Values:
+        check_by_name(draws, f"{self.label}: draws")
         return {name: tf.cast(value, self.dtype) for name, value in draws.items()}
 
 

@@ -130,7 +130,8 @@ def _values_own(distribution: type) -> Any:
                 f"{label}: given shape {value.shape} inside plates of sizes {sizes}, "
                 "wanted these dimensions in front"
             )
-        dims, coords = shapes.as_names(options.get("dims")), options.get("coords") or {}
+        dims = shapes.as_names(options.get("dims"), label)
+        coords = options.get("coords") or {}
         plates = plates if in_plates else ()
         if dims is not None or plates:
             dims = shapes.name_dims(dims, plates, 0, value.shape, coords, label, name)

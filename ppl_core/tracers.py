@@ -122,7 +122,7 @@ def replay(variables: Mapping[str, Any]) -> Iterator[None]:
       it lacks.  A variable that already has a value keeps it, so the record of one
       program can run another.
 
-    Raises ValueError for a value of None.
+    Raises ValueError for a value of None, and TypeError for what is not given by name.
 
     >>> with ppl.tape() as first:
     ...     x = ppl.Normal(0.0, 1.0, name="x")
@@ -132,6 +132,7 @@ def replay(variables: Mapping[str, Any]) -> Iterator[None]:
     True
     """
 
+    data.check_by_name(variables, "replay")
     missing = sorted(name for name, value in variables.items() if value is None)
     if missing:
         raise ValueError(f"replay: given None for {missing}, wanted values")
@@ -369,6 +370,9 @@ def expecting(names: Iterable[str], tracer: str) -> Iterator[set[str]]:
     An exception raised by the block itself is left as it is.
     """
     present: set[str] = set()
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"{tracer}: given {name!r}, wanted names of variables")
     yield present
     missing = sorted(set(names) - present)
     if missing:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ppl_core.data import to_tensors
+from ppl_core.data import check_by_name, check_program, to_seed, to_tensors
 from ppl_core.gradients import reached_from
 from ppl_core.random_variable import RandomVariable
-from ppl_core.seeds import seeded, to_seed
+from ppl_core.seeds import seeded
 from ppl_core.terms import is_deterministic, is_factor
 from ppl_core.trace import drawn_variables
 from ppl_core.tracers import bind, intervene, taped
@@ -209,13 +209,19 @@ def align(
       variational program).
     variables: a tape's record of the other program, or values by name.
 
-    Raises ValueError when `variables` lacks a name of the other program.
+    Raises ValueError when `variables` lacks a name of the other program, and TypeError
+    for what is not given by name.
 
     >>> with ppl.tape() as variables:
     ...     q = ppl.Normal(3.0, 1e-6, name="q_mu")
     >>> float(ppl.align({"mu": "q_mu"}, variables)["mu"].numpy().round())
     3.0
     """
+    check_by_name(alignment, "align: the alignment")
+    check_by_name(variables, "align: the variables")
+    for name in alignment.values():
+        if not isinstance(name, str):
+            raise TypeError(f"align: given {name!r}, wanted a name among the variables")
     missing = sorted(set(alignment.values()) - set(variables))
     if missing:
         raise ValueError(
@@ -285,7 +291,9 @@ def _scored(
     observed: Mapping[str, Any] | None,
 ) -> dict[str, RandomVariable]:
     """Every variable of the program, by name, at these values."""
-    observed = observed or {}
+    check_program(program)
+    observed = {} if observed is None else observed
+    check_by_name(observed, f"{label_of(program)}: observed")
     repeated = sorted(values.keys() & observed.keys())
     if repeated:
         raise ValueError(

@@ -115,9 +115,11 @@ def unconstrain(
             f"observed: given {type(observed).__name__}, wanted values by name, such "
             'as {"y": y}'
         )
+    data.check_program(program)
     observed, kwargs = dict(observed or {}), dict(kwargs or {})
     if dtype not in (tf.float32, tf.float64):
         raise ValueError(f"dtype: given {dtype}, wanted tf.float64 or tf.float32")
+    dtype = tf.as_dtype(dtype)  # also of NumPy's, and of their names
     inherited = inherited_tracers()
     source = Source(program, args, kwargs, observed, inherited, dtype)
     args, kwargs = cast_tensors(args, dtype), cast_tensors(kwargs, dtype)

@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 from scipy import stats
 
 import ppl_core as ppl
 
+tfb, tfd = tfp.bijectors, tfp.distributions
 Y = [0.0, 1.0, 2.0]
 
 
@@ -129,13 +131,96 @@ MISTAKES = {
         ValueError,
         r"^MultivariateNormalTriL\(name='v'\): ",
     ),
+    "a word as seed": (
+        lambda: ppl.Normal(0.0, 1.0, seed="a", name="x"),
+        ValueError,
+        r"'x'\): given the seed 'a', wanted a whole number, or two of int32",
+    ),
+    "a fraction as seed": (
+        lambda: ppl.Normal(0.0, 1.0, seed=tf.constant([1.0, 2.0]), name="x"),
+        ValueError,
+        r"'x'\): given a seed of float32 and shape \(2,\), wanted a whole",
+    ),
+    "a seed of draws": (
+        lambda: one_value().sample(seed="a"),
+        ValueError,
+        r"'a'\).sample: given the seed 'a', wanted",
+    ),
+    "less than no sample": (
+        lambda: one_value().sample(-1),
+        ValueError,
+        r"'a'\).sample: sample_shape: given -1, wanted whole numbers, 0 or more",
+    ),
+    "no sample shape": (
+        lambda: ppl.Normal(0.0, 1.0, sample_shape=None, name="x"),
+        ValueError,
+        r"'x'\): sample_shape: given None, wanted whole numbers",
+    ),
+    "a number as dims": (
+        lambda: ppl.Normal(0.0, 1.0, dims=3, name="x"),
+        TypeError,
+        r"Normal\(name='x'\): given dims 3, wanted names of dimensions",
+    ),
+    "numbers as dims": (
+        lambda: ppl.deterministic(tf.zeros(2), "d", dims=[3]),
+        TypeError,
+        r"deterministic\(name='d'\): given dims \[3\], wanted names",
+    ),
+    "a bijector's class": (
+        lambda: ppl.Normal(0.0, 1.0, bijector=tfb.Exp, name="x"),
+        TypeError,
+        r"'x'\): given the class Exp as bijector, wanted an instance, such as tfb.Exp",
+    ),
+    "a bijector's name": (
+        lambda: ppl.Normal(0.0, 1.0, bijector="exp", name="x"),
+        TypeError,
+        r"'x'\): given 'exp' as bijector, wanted an instance",
+    ),
+    "a class as a part": (
+        lambda: ppl.TransformedDistribution(tfd.Normal(0.0, 1.0), tfb.Exp, name="t"),
+        TypeError,
+        r"'t'\): given the class Exp as bijector, wanted an instance",
+    ),
+    "a variable as a part": (
+        lambda: ppl.Independent(one_value(), 0, name="t"),
+        TypeError,
+        r"'t'\): given Normal\(name='a'\) as distribution, wanted .*`.distribution`",
+    ),
+    "a number as a part": (
+        lambda: ppl.MixtureSameFamily(3.0, tfd.Normal([0.0, 1.0], 1.0), name="t"),
+        TypeError,
+        r"'t'\): given 3.0 as mixture_distribution, wanted a distribution",
+    ),
+    "an inflated category": (
+        lambda: ppl.Inflated(
+            tfd.Categorical(probs=[0.2, 0.8]), inflated_loc_probs=0.3, name="i"
+        ),
+        ValueError,
+        r"'i'\): given a distribution of int32, wanted one of fractions",
+    ),
+    "a scale option of words": (
+        lambda: ppl.Normal(
+            0.0, 1.0, value=0.0, log_prob_scale="a", name="x"
+        ).log_prob(),
+        TypeError,
+        r"'x'\): given a log_prob_scale of string, wanted numbers",
+    ),
+    "a mask option of numbers": (
+        lambda: ppl.Normal(0.0, 1.0, value=0.0, log_prob_mask=1.0, name="x").log_prob(),
+        TypeError,
+        r"'x'\): given a log_prob_mask of float32, wanted booleans",
+    ),
     # NumPy's methods.
     "sum": (
         lambda: vector().sum(),
         AttributeError,
         r"'a'\): given .sum, .*tf.reduce_sum",
     ),
-    "T": (lambda: vector().T, AttributeError, r"'a'\): given .T, wanted tf.transpose"),
+    "transpose": (
+        lambda: vector().transpose(),
+        AttributeError,
+        r"'a'\): given .transpose, wanted tf.transpose",
+    ),
     "dot": (
         lambda: vector().dot(Y),
         AttributeError,
@@ -184,6 +269,72 @@ MISTAKES = {
         ValueError,
         r"intervene: given .* an Interval for \['a'\], wanted a value",
     ),
+    "bounds of words": (
+        lambda: ppl.Interval("a", 1.0),
+        ValueError,
+        "Interval: the lower bound: given 'a', wanted numbers",
+    ),
+    "bounds under a mask": (
+        lambda: ppl.Interval([0.0, 1.0], np.ma.array([1.0, 2.0], mask=[True, False])),
+        ValueError,
+        "Interval: the upper bound: given data with 1 masked entries",
+    ),
+    "bounds of two shapes": (
+        lambda: ppl.Interval([0.0, 1.0], [1.0, 2.0, 3.0]),
+        ValueError,
+        r"Interval: given bounds of shapes \(2,\) and \(3,\), wanted shapes",
+    ),
+    # Names and programs.
+    "a number as a name": (
+        lambda: in_block(ppl.block(3)),
+        TypeError,
+        "block: given 3, wanted names of variables",
+    ),
+    "an alignment of a list": (
+        lambda: ppl.align(["a"], {"a": 1.0}),
+        TypeError,
+        r"align: the alignment: given \['a'\], wanted values by name",
+    ),
+    "an alignment with a list": (
+        lambda: ppl.align({"a": "b"}, ["b"]),
+        TypeError,
+        r"align: the variables: given \['b'\], wanted values by name",
+    ),
+    "an alignment to a list": (
+        lambda: ppl.align({"a": ["b"]}, {"b": 1.0}),
+        TypeError,
+        r"align: given \['b'\], wanted a name among the variables",
+    ),
+    "a replay of a list": (
+        lambda: in_block(ppl.replay(["a"])),
+        TypeError,
+        r"replay: given \['a'\], wanted values by name",
+    ),
+    "observed as a list": (
+        lambda: ppl.describe(model, observed=["y"]),
+        TypeError,
+        r"model: observed: given \['y'\], wanted values by name",
+    ),
+    "a density of a list": (
+        lambda: ppl.make_log_joint_fn(model, observed=[1.0])(),
+        TypeError,
+        r"model: observed: given \[1.0\], wanted values by name",
+    ),
+    "what a program returns": (
+        lambda: ppl.posterior(model(), observed={"y": Y}),
+        TypeError,
+        "given None as a program, wanted a function that makes random variables",
+    ),
+    "a prior's value": (
+        lambda: ppl.lift(lambda sigma: ppl.Normal(0.0, sigma, name="y"), sigma=3.0),
+        TypeError,
+        "lift: given 3.0 for 'sigma', wanted a function of name=",
+    ),
+    "a word as a share": (
+        lambda: ppl.reparam(model, "a", centered="b"),
+        ValueError,
+        "reparam: given centered='b', wanted a number from 0 to 1",
+    ),
     # Draws.
     "draws of one number": (
         lambda: predict({"a": 1.0, "b": [[0.0, 1.0]]}),
@@ -210,6 +361,11 @@ MISTAKES = {
         lambda: ppl.DesignMatrix([[1.0], [1.0, 2.0]]),
         ValueError,
         "DesignMatrix: given rows of different lengths",
+    ),
+    "one shard": (
+        lambda: ppl.unconstrain_shards(model, ppl.Shard((), {"y": Y})),
+        TypeError,
+        "unconstrain_shards: given a Shard, wanted a list of Shards",
     ),
     "pairs as shards": (
         lambda: ppl.unconstrain_shards(model, [((), {"y": Y})]),
@@ -238,6 +394,16 @@ def posterior():
 
 
 WRONG_POINTS = {
+    "draws in a list": (
+        lambda p: p.source.log_likelihood([1.0]),
+        TypeError,
+        r"^model: draws: given \[1.0\], wanted values by name",
+    ),
+    "draws of another variable": (
+        lambda p: p.source.log_likelihood({"c": [1.0]}),
+        ValueError,
+        r"^model: no random variable is named \['c'\]",
+    ),
     "words": (
         lambda p: p.log_prob("a"),
         ValueError,

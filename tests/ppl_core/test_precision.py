@@ -242,3 +242,31 @@ def test_whole_numbers_stay_where_a_distribution_returns_them():
     assert values.dtype == tf.int64
     np.testing.assert_allclose(values.log_prob(), np.log(0.7), rtol=1e-6)
     assert ppl.Deterministic(N, name="same").dtype == tf.int64
+
+
+@pytest.mark.parametrize("loc", [0, np.int64(0), np.array(0), tf.constant(0), 0.0])
+@pytest.mark.parametrize("rate", [2.0, np.float64(2.0)])
+def test_an_inflated_distribution_has_the_dtype_of_the_one_inside(loc, rate):
+    share = np.float64(0.3)
+    for probs in (0.3, share, tf.constant(share)):
+        y = ppl.Inflated(
+            tfd.Poisson(rate),
+            inflated_loc_probs=probs,
+            inflated_loc=loc,
+            sample_shape=2,
+            value=[0, 2],
+        )
+        assert y.dtype == (tf.float64 if isinstance(rate, np.float64) else tf.float32)
+        expected = 0.7 * stats.poisson.pmf([0, 2], 2.0) + [0.3, 0.0]
+        np.testing.assert_allclose(y.log_prob(), np.log(expected), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", np.float32, tf.float32])
+def test_a_posteriors_dtype_may_be_numpys(dtype):
+    def program():
+        ppl.Normal(ppl.Normal(0.0, 1.0, name="mu"), 1.0, name="y")
+
+    posterior = ppl.posterior(program, observed={"y": 0.0}, dtype=dtype)
+    assert posterior.dtype is tf.float32
+    shards = [ppl.Shard((), {"y": 0.0})] * 2
+    assert ppl.unconstrain_shards(program, shards, dtype=dtype).dtype is tf.float32
