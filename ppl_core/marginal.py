@@ -363,13 +363,13 @@ def _dependent(
                 middles[name] = middle(part, to_site(part))
         terms = {name: variables[name].unscaled_log_prob() for name in summed}
         reached = {name: reached_from(value) for name, value in assignment.items()}
-        for name, part in summed.items():
-            depth = len(part.plates)
+        for name, own in summed.items():
+            depth = len(own.plates)
             inner = [z for z in summed if len(summed[z].plates) > depth]
             inner = [z for z in inner if terms[name].ref() in reached[z]]
             if inner:
                 raise ValueError(
-                    f"{part.label}: depends on {inner}, which stand in plates inside "
+                    f"{own.label}: depends on {inner}, which stand in plates inside "
                     "its own; wanted it to depend on variables outside these"
                 )
         for name, out in outputs.items():
