@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ppl_core import gathering
+
 
 def get_item(value: tf.Tensor, key: Any, label: str) -> tf.Tensor:
     """`value[key]` of NumPy, where the key may hold arrays of numbers or booleans.
@@ -38,21 +40,41 @@ def get_item(value: tf.Tensor, key: Any, label: str) -> tf.Tensor:
         value = value[slices]
     arrays = [_indices(keys[axis], value.shape[axis], label) for axis in axes]
     if len(axes) == 1:
+        places = tf.get_static_value(arrays[0])
+        if places is not None:
+            return gathering.take(value, places, axes[0])
         # Its gradient is sparse, unlike gather_nd's.
         return tf.gather(value, arrays[0], axis=axes[0])
     shape = _common_shape(arrays, label)
-    places = tf.stack(
-        [tf.broadcast_to(tf.cast(array, tf.int64), shape) for array in arrays], -1
-    )
     others = [axis for axis in range(len(keys)) if axis not in axes]
     if axes != list(range(len(axes))):
         value = tf.transpose(value, axes + others)
-    taken = tf.gather_nd(value, places)
+    taken = _at_several(value, arrays, shape)
     if axes[-1] - axes[0] >= len(axes) or axes[0] == 0:
         return taken  # NumPy's rule: apart from each other, they come first
     lead = list(range(shape.rank))
     kept = [shape.rank + i for i in range(len(others))]
     return tf.transpose(taken, [*kept[: axes[0]], *lead, *kept[axes[0] :]])
+
+
+def _at_several(
+    value: tf.Tensor, arrays: list[tf.Tensor], shape: tf.TensorShape
+) -> tf.Tensor:
+    """The entries at indices of the first dimensions, that broadcast to `shape`."""
+    sizes = value.shape[: len(arrays)]
+    known = [tf.get_static_value(array) for array in arrays]
+    if sizes.is_fully_defined() and all(part is not None for part in known):
+        # One index into the entries in a row.
+        places = np.zeros(shape, np.int64)
+        for part, size in zip(known, sizes, strict=True):
+            places = places * size + part
+        rest = tf.shape(value)[len(arrays) :]
+        flat = tf.concat([[sizes.num_elements()], rest], 0)
+        return gathering.take(tf.reshape(value, flat), places, 0)
+    places = tf.stack(
+        [tf.broadcast_to(tf.cast(array, tf.int64), shape) for array in arrays], -1
+    )
+    return tf.gather_nd(value, places)
 
 
 def is_array(part: Any) -> bool:
