@@ -238,6 +238,11 @@ def _above(low: float) -> Rule:
     return Rule(f"numbers above {low}", lambda x: (x > low) & (x < np.inf))
 
 
+def _finite(low: float, limit: str) -> Rule:
+    """Of degrees of freedom, infinitely many of which make another distribution."""
+    return _above(low)._replace(words=f"numbers above {low} (for inf, a {limit})")
+
+
 def _of_events(rule: Callable[..., Any]) -> Callable[[Any], Any]:
     """A rule of `regions`, which takes arrays and tensors."""
     return lambda x: rule(x if tf.is_tensor(x) else np.asarray(x, np.float64), None)
@@ -300,6 +305,7 @@ _OWN: dict[type, dict[str, Rule]] = {
     tfd.GaussianProcess: _NOISE,
     tfd.GaussianProcessRegressionModel: _NOISE,
     tfd.Geometric: dict(probs=_UNIT),
+    tfd.HalfStudentT: dict(df=_finite(0, "HalfNormal")),
     tfd.LKJ: dict(concentration=POSITIVE),
     tfd.LambertWDistribution: dict(tailweight=_NOT_NEGATIVE),
     tfd.LambertWNormal: dict(tailweight=_NOT_NEGATIVE),
@@ -308,15 +314,21 @@ _OWN: dict[type, dict[str, Rule]] = {
     tfd.MultivariateNormalDiagPlusLowRank: dict(
         scale_diag=_NOT_ZERO, scale_perturb_diag=_NOT_ZERO
     ),
+    tfd.MultivariateStudentTLinearOperator: dict(
+        df=_finite(0, "MultivariateNormalLinearOperator")
+    ),
     tfd.NoncentralChi2: dict(noncentrality=_NOT_NEGATIVE),
     tfd.Poisson: dict(rate=_NOT_NEGATIVE),
     tfd.PowerSpherical: dict(concentration=_NOT_NEGATIVE, mean_direction=_DIRECTION),
     tfd.Skellam: dict(rate1=_NOT_NEGATIVE, rate2=_NOT_NEGATIVE),
     tfd.StoppingRatioLogistic: dict(cutpoints=_FINITE),
-    tfd.StudentTProcess: _NOISE,
-    tfd.StudentTProcessRegressionModel: _NOISE,
+    tfd.StudentT: dict(df=Rule("numbers above 0, or inf", lambda x: x > 0)),
+    tfd.StudentTProcess: _NOISE | dict(df=_finite(2, "GaussianProcess")),
+    tfd.StudentTProcessRegressionModel: _NOISE
+    | dict(df=_finite(2, "GaussianProcessRegressionModel")),
     tfd.VariationalGaussianProcess: _NOISE
     | dict(variational_inducing_observations_scale=_FINITE),
+    tfd.TwoPieceStudentT: dict(df=_finite(0, "TwoPieceNormal")),
     tfd.VonMises: dict(concentration=_NOT_NEGATIVE),
     tfd.VonMisesFisher: dict(concentration=_NOT_NEGATIVE, mean_direction=_DIRECTION),
 }

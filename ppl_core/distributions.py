@@ -274,7 +274,7 @@ SinhArcsinh = make_random_variable(tfd.SinhArcsinh)
 Skellam = make_random_variable(counts.Skellam)
 SphericalUniform = make_random_variable(spheres.SphericalUniform)
 StoppingRatioLogistic = make_random_variable(counts.StoppingRatioLogistic)
-StudentT = make_random_variable(tfd.StudentT)
+StudentT = make_random_variable(tails.StudentT)
 StudentTProcess = make_random_variable(tfd.StudentTProcess)
 StudentTProcessRegressionModel = make_random_variable(
     tfd.StudentTProcessRegressionModel

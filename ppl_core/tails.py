@@ -1,5 +1,6 @@
 """Densities far out in their tails, where a dtype overflows or cancels."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,40 @@ class HalfCauchy(tfd.HalfCauchy):
         log_scale = tf.math.log(self.scale)
         tail = tf.math.softplus(2.0 * (log_distance - log_scale))
         return np.log(2.0 / np.pi) - log_scale - tail
+
+
+def _with_limit(name: str) -> Callable[..., tf.Tensor]:
+    """A method of tfd.StudentT, and tfd.Normal's where df is infinite."""
+    own = getattr(tfd.StudentT, name)
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> tf.Tensor:
+        df = tf.convert_to_tensor(self.df)
+        known = tf.get_static_value(df)
+        if known is not None and not np.isinf(known).any():
+            return own(self, *args, **kwargs)
+        is_normal = tf.math.is_inf(df)
+        student = tfd.StudentT(
+            tf.where(is_normal, tf.ones_like(df), df), self.loc, self.scale
+        )
+        normal = tfd.Normal(self.loc + tf.zeros_like(df), self.scale)
+        # Of its public methods, since Normal has no variance of its own.
+        public = "sample" if name == "_sample_n" else name.removeprefix("_")
+        parts = [getattr(part, public)(*args, **kwargs) for part in (normal, student)]
+        return tf.where(is_normal, *parts)
+
+    return method
+
+
+class StudentT(tfd.StudentT):
+    """tfd.StudentT, also of infinitely many degrees of freedom: a Normal."""
+
+    _log_prob = _with_limit("_log_prob")
+    _sample_n = _with_limit("_sample_n")
+    _cdf = _with_limit("_cdf")
+    _survival_function = _with_limit("_survival_function")
+    _quantile = _with_limit("_quantile")
+    _entropy = _with_limit("_entropy")
+    _variance = _with_limit("_variance")
 
 
 class HalfStudentT(tfd.HalfStudentT):

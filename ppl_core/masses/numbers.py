@@ -85,9 +85,12 @@ def _normal_distance(_: Any, span: Span) -> tf.Tensor:
 def _student_distance(d: Any, span: Span) -> tf.Tensor:
     # z^2 / df is the odds of a beta variable.
     (df,) = parameters(d, "df")
+    is_normal = tf.math.is_inf(df)
+    df = tf.where(is_normal, standard.ONE, df)
     odds = change(clip(span, low=standard.ZERO), lambda z: 2.0 * tf.math.log(z))
     odds = change(odds, lambda log_square: log_square - tf.math.log(df))
-    return standard.beta(_HALF, 0.5 * df, odds)
+    mass = standard.beta(_HALF, 0.5 * df, odds)
+    return tf.where(is_normal, _normal_distance(d, span), mass)
 
 
 def _laplace_distance(_: Any, span: Span) -> tf.Tensor:

@@ -83,8 +83,9 @@ _NAN = float("nan")
 # By what a rule wants: what it refuses.
 BAD = {
     "numbers above 0": [-1.0, 0.0, _NAN, np.inf],
+    "numbers above 0, or inf": [-1.0, 0.0, _NAN, -np.inf],
     "numbers above 1": [1.0, -1.0, _NAN],
-    "numbers above 2": [2.0, _NAN],
+    "numbers above 2": [2.0, _NAN, np.inf],
     "numbers, 0 or more": [-1.0, _NAN],
     "finite numbers": [np.inf, _NAN],
     "numbers": [_NAN],
@@ -112,7 +113,7 @@ CHECKED = [
 
 def values(name, argument, words):
     given = GOOD[name][argument]
-    for bad in BAD[words]:
+    for bad in BAD[words.split(" (")[0]]:  # without what to use for inf
         is_vector = np.ndim(given) == 1 and np.ndim(bad) == 0
         yield ([1.0] * (len(given) - 1) + [bad]) if is_vector else bad
 

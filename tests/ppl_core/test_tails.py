@@ -102,3 +102,51 @@ def test_an_inverse_gaussians_gradient_by_its_mean_does_not_cancel_near_0():
         log_prob = ppl.InverseGaussian(loc, 3.0, sample_shape=3, value=x, name="x")
         log_prob = log_prob.log_prob()
     assert float(tape.gradient(log_prob, loc)) == pytest.approx(3 * (x - 1).sum(), 1e-6)
+
+
+def test_a_student_t_of_infinitely_many_degrees_of_freedom_is_a_normal():
+    df, x = [np.inf, 3.0, np.inf], [1.5, 1.5, -40.0]
+    y = ppl.StudentT(df, 0.5, 2.0, value=x, name="y")
+    oracles = [stats.norm(0.5, 2.0), stats.t(3.0, 0.5, 2.0), stats.norm(0.5, 2.0)]
+    pairs = list(zip(oracles, x, strict=True))
+    expected = [oracle.logpdf(at) for oracle, at in pairs]
+    np.testing.assert_allclose(y.log_prob(), expected, rtol=1e-6)
+    distribution = y.distribution
+    expected = [oracle.cdf(at) for oracle, at in pairs]
+    np.testing.assert_allclose(distribution.cdf(x), expected, rtol=1e-5, atol=1e-30)
+    expected = [oracle.sf(at) for oracle, at in pairs]
+    np.testing.assert_allclose(
+        distribution.survival_function(x), expected, rtol=1e-5, atol=1e-30
+    )
+    expected = [oracle.ppf(0.8) for oracle in oracles]
+    np.testing.assert_allclose(distribution.quantile(0.8), expected, rtol=1e-5)
+    expected = [oracle.var() for oracle in oracles]
+    np.testing.assert_allclose(distribution.variance(), expected, rtol=1e-6)
+    expected = [oracle.entropy() for oracle in oracles]
+    np.testing.assert_allclose(y.entropy(), expected, rtol=1e-5)
+    draws = y.sample(20_000, seed=(0, 1)).numpy()[:, ::2].reshape(-1)
+    assert stats.kstest(draws, oracles[0].cdf).pvalue > 1e-3
+    data = ppl.Interval([1.5, -np.inf, -np.inf], [np.inf, 1.5, -3.0])
+    masses = ppl.StudentT(df, 0.5, 2.0, value=data, name="y").log_prob()
+    expected = [oracles[0].logsf(1.5), oracles[1].logcdf(1.5), oracles[2].logcdf(-3.0)]
+    np.testing.assert_allclose(masses, expected, rtol=1e-6)
+
+
+def test_the_gradients_of_a_student_t_that_may_be_a_normal():
+    def program():
+        log_df = ppl.Normal(0.0, 1.0, sample_shape=2, name="log_df")
+        df = tf.stack([tf.exp(log_df[0]), tf.constant(np.inf, log_df.dtype)])
+        ppl.StudentT(df, log_df, 2.0, name="y")
+
+    def by_hand(log_df):
+        y = stats.t.logpdf(1.5, np.exp(log_df[0]), log_df[0], 2.0)
+        y += stats.norm.logpdf(-0.5, log_df[1], 2.0)
+        return y + stats.norm.logpdf(log_df).sum()
+
+    posterior = ppl.posterior(program, observed={"y": [1.5, -0.5]})
+    at = np.array([0.7, 0.3])
+    value, grad = posterior.log_prob_and_grad(at)
+    np.testing.assert_allclose(value, by_hand(at), rtol=1e-12)
+    steps = 1e-5 * np.eye(2)
+    slopes = [(by_hand(at + step) - by_hand(at - step)) / 2e-5 for step in steps]
+    np.testing.assert_allclose(grad, slopes, rtol=1e-8)
