@@ -67,6 +67,7 @@ def train(
         model=program.model(sizes),
         data=data,
         source=audio.source,
+        left_out=audio.left_out,
         data_kind="audio",
         unit="clips",
         placement=network.placement(sizes),

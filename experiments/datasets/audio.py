@@ -30,6 +30,7 @@ class Audio(NamedTuple):
     training: Split  # examples are [length] int16
     held_out: Split
     num_threads: int = 1  # for making a batch
+    left_out: tuple[str, ...] = ()  # the names of corrupt files that were skipped
 
     what = "clips"
     key = "audio"

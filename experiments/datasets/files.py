@@ -42,6 +42,9 @@ class Encoded(NamedTuple):
     label: Callable[[int], str]  # the name of one in errors
     # Raises CorruptFileError if the archive is damaged there.
     open: Callable[[int], BinaryIO]
+    origin: str = ""  # the folder or zip that they are in
+    # Name, size and time of change of one; None where these are unknown.
+    version: Callable[[int], str] | None = None
 
 
 class Part(NamedTuple):
@@ -117,6 +120,7 @@ def list_files(path: Path, suffixes: Sequence[str], kind: str) -> FileList:
             if file.is_file()
         }
         sizes = {name: stat.st_size for name, stat in stats.items()}
+        changed = {name: stat.st_mtime_ns for name, stat in stats.items()}
         identities = {name: (stat.st_dev, stat.st_ino) for name, stat in stats.items()}
 
         def open_one(name: str) -> BinaryIO:
@@ -130,6 +134,7 @@ def list_files(path: Path, suffixes: Sequence[str], kind: str) -> FileList:
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         sizes = {entry.filename: entry.file_size for entry in entries}
         stat = path.stat()
+        changed = dict.fromkeys(sizes, stat.st_mtime_ns)
         identities = {name: (stat.st_dev, stat.st_ino, name) for name in sizes}
 
         def open_one(name: str) -> BinaryIO:
@@ -151,11 +156,15 @@ def list_files(path: Path, suffixes: Sequence[str], kind: str) -> FileList:
         except BROKEN_ZIP as error:
             raise CorruptFileError(f"{label(number)}: damaged ({error})") from error
 
+    def version(number: int) -> str:
+        name = names[number]
+        return f"{changed[name]} {sizes[name]} {os.fsencode(name).hex()}"
+
     return FileList(
         path,
         name_with_checksum(path, [f"{name} {sizes[name]}" for name in names]),
         names,
-        Encoded(len(names), label, open_number),
+        Encoded(len(names), label, open_number, str(path.resolve()), version),
         tuple(Part(identities[name], f"{path}/{name}") for name in names),
     )
 

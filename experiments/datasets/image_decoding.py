@@ -1,21 +1,22 @@
 """Decodes image files into square images of one size."""
 
+import io
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Sequence
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from experiments.datasets.files import Cache, CorruptFileError, Encoded, on_threads
+from experiments.datasets import image_colour, image_containers
+from experiments.datasets.examined import examine
+from experiments.datasets.files import Cache, CorruptFileError, Encoded
 from experiments.datasets.images import Split
 
 FITS = ("crop", "box")
-FORMATS = ("PNG", "JPEG")
-GREY_MODES = ("1", "L", "LA", "I", "I;16")
-ALPHA_MODES = ("LA", "PA", "RGBA")
+FORMATS = ("PNG", "JPEG", "WEBP")  # Pillow opens an MPO as a JPEG
+KINDS = "PNG, JPEG or WebP"
 BROKEN = (  # what Pillow raises for damaged files
     OSError,
     SyntaxError,
@@ -45,6 +46,7 @@ class Decoded(NamedTuple):
 
     split: Split
     counts: Counter[str]  # of skipped images, which have no number
+    left_out: tuple[str, ...]  # their names
 
 
 def check_fit(fit: Fit) -> None:
@@ -89,39 +91,32 @@ def fitted(image: Image.Image, fit: Fit) -> np.ndarray:
 
 
 def decode(stream: BinaryIO, label: str, fit: Fit) -> np.ndarray:
-    """The square pixels of a PNG or JPEG file: [size, size, 3] uint8.
+    """The square pixels of a PNG, JPEG or WebP file: [size, size, 3] uint8 of sRGB.
 
-    EXIF orientation is applied, 16 bits become 8, and opaque alpha is dropped.
+    The first picture is taken.  EXIF orientation is applied, 16 bits become their high
+    byte, ICC profiles and a PNG's gamma become sRGB, and opaque alpha is dropped:
+    docs/images_and_sounds.md has the whole list.
 
     Raises CorruptFileError, and ValueError for an image that is grey (unless to be
     converted), transparent or too small.  Each names the file.
     """
-    with _opened(stream, label, fit) as image:
-        try:
-            image.load()
-            if image.format == "JPEG":
-                image = ImageOps.exif_transpose(image)
-        except BROKEN as error:
-            raise CorruptFileError(f"{label}: damaged ({error})") from error
-        image = _opaque(image, label)
-        if image.mode.startswith("I"):  # of 16 bits, and `convert` would clip them
-            wide = np.asarray(image, np.int64)
-            image = Image.fromarray((wide >> 8).astype(np.uint8))
-        return fitted(image if image.mode == "RGB" else image.convert("RGB"), fit)
+    data = stream.read()
+    with _opened(data, label, fit) as image:
+        _load(image, data, label)
+        return fitted(image_colour.to_srgb(image, label), fit)
 
 
 def check_header(stream: BinaryIO, label: str, fit: Fit) -> None:
-    """Raises what `decode` does, as far as the header shows.
+    """Raises what `decode` does, as far as the structure of the file shows.
 
-    An image with alpha is decoded: only its pixels show whether they are opaque.
+    An image is decoded if it has alpha, since only its pixels show whether they are
+    opaque, and if it ends too soon, since its pixels may be there all the same.
     """
-    with _opened(stream, label, fit) as image:
-        if _has_alpha(image):
-            try:
-                image.load()
-            except BROKEN as error:
-                raise CorruptFileError(f"{label}: damaged ({error})") from error
-            _opaque(image, label)
+    data = stream.read()
+    with _opened(data, label, fit) as image:
+        image_colour.check_profile(image, label)
+        if image_colour.has_alpha(image) or not image_containers.is_whole(data):
+            _load(image, data, label)
 
 
 def decoded(
@@ -153,6 +148,11 @@ def decoded(
 
         return cache.get((owner, number), make)
 
+    def check(number: int) -> bool:
+        with encoded.open(number) as stream:
+            check_header(stream, encoded.label(number), fit)
+        return True
+
     def is_sound(number: int) -> bool:
         try:
             image(number)
@@ -160,45 +160,46 @@ def decoded(
             return False
         return True
 
-    def check(number: int) -> None:
-        with encoded.open(number) as stream:
-            check_header(stream, encoded.label(number), fit)
-
-    numbers: Sequence[int] = range(encoded.num)
+    numbers = range(encoded.num if check_all or skip_corrupt else 1)
+    sound = examine(
+        encoded,
+        is_sound if skip_corrupt else check,
+        numbers,
+        rules=f"images {fit}, {'pixels' if skip_corrupt else 'structure'}",
+        num_threads=num_threads,
+    )
     if not skip_corrupt:
-        for _ in on_threads(check, numbers if check_all else numbers[:1], num_threads):
-            pass
         split = Split(encoded.num, lambda number, _: image(number))
-        return Decoded(split, Counter())
-    sound = list(on_threads(is_sound, numbers, num_threads))
+        return Decoded(split, Counter(), ())
     intact = np.flatnonzero(sound)
     split = Split(len(intact), lambda number, _: image(int(intact[number])))
-    counts = Counter({"corrupt skipped": encoded.num - len(intact)})
-    return Decoded(split, +counts)
+    left_out = tuple(encoded.label(n) for n, whole in enumerate(sound) if not whole)
+    return Decoded(split, +Counter({"corrupt skipped": len(left_out)}), left_out)
 
 
-def _opened(stream: BinaryIO, label: str, fit: Fit) -> Image.Image:
-    """The open image of a stream, whose header fits."""
+def _opened(data: bytes, label: str, fit: Fit) -> Image.Image:
+    """The open image of a file, whose header fits."""
     try:
-        image = Image.open(stream, formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except BROKEN as error:
-        raise CorruptFileError(f"{label}: no PNG or JPEG, or a damaged one") from error
+        raise CorruptFileError(f"{label}: no {KINDS}, or a damaged one") from error
+    chunk = image_containers.damaged_png_chunk(data)
+    if chunk is not None:
+        raise CorruptFileError(f"{label}: damaged (the checksum of {chunk} is wrong)")
     width, height = image.size
     check_large_enough(label, height, width, fit)
-    check_colour(label, image.mode in GREY_MODES, fit)
+    png = image_containers.png_header(data)
+    is_grey = png.is_grey if png else image.mode in image_colour.GREY_MODES
+    check_colour(label, is_grey, fit)
     return image
 
 
-def _has_alpha(image: Image.Image) -> bool:
-    return image.mode in ALPHA_MODES or "transparency" in image.info
-
-
-def _opaque(image: Image.Image, label: str) -> Image.Image:
-    """The loaded image.  Raises ValueError if any pixel is transparent."""
-    if not _has_alpha(image):
-        return image
-    image = image.convert("RGBA")
-    least, _ = image.getchannel("A").getextrema()
-    if least < 255:
-        raise ValueError(f"{label}: is transparent, wanted opaque pixels")
-    return image
+def _load(image: Image.Image, data: bytes, label: str) -> None:
+    """Decodes the pixels, turns them upright, and refuses transparent ones."""
+    try:
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+    except BROKEN as error:
+        raise CorruptFileError(f"{label}: damaged ({error})") from error
+    png = image_containers.png_header(data)
+    image_colour.check_opaque(image, label, png.depth if png else 8)

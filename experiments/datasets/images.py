@@ -30,6 +30,7 @@ class Images(NamedTuple):
     held_out: Split
     flip: bool = False  # whether half of the training images are mirrored left to right
     num_threads: int = 1  # for making a batch
+    left_out: tuple[str, ...] = ()  # the names of corrupt files that were skipped
 
     what = "images"
     key = "image"

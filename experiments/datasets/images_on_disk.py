@@ -1,4 +1,4 @@
-"""A user's own images: a folder or zip of PNG and JPEG files, or an npz."""
+"""A user's own images: a folder or zip of PNG, JPEG and WebP files, or an npz."""
 
 import zipfile
 from collections import Counter
@@ -12,8 +12,7 @@ from PIL import Image
 from experiments.datasets import files, image_decoding
 from experiments.datasets.images import Images, Split
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
-KIND = "PNG or JPEG"
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp")
 
 
 class _ArrayEntry(NamedTuple):
@@ -30,6 +29,7 @@ class _Contents(NamedTuple):
     name: str  # with a checksum of the listing
     split: Split
     counts: Counter[str] = Counter()  # of skipped images
+    left_out: tuple[str, ...] = ()  # their names
 
 
 def image_files(
@@ -45,10 +45,12 @@ def image_files(
     cache_bytes: int = files.CACHE_BYTES,
     num_threads: int = 2,
 ) -> Images:
-    """The PNG and JPEG files of a folder and its subfolders, or of a zip.
+    """The PNG, JPEG and WebP files of a folder and its subfolders, or of a zip.
 
     Files are selected by suffix, hidden ones ignored, and numbered in the order of
-    their names.  The header of each is read at once, or all of it with `skip_corrupt`.
+    their names.  At once each is read to see that it is whole, without its pixels, or
+    with them for `skip_corrupt`.  For 1000 files and more, what was found is kept in
+    the user's cache folder.  docs/images_and_sounds.md lists what files may be like.
 
     size: pixels of a side of the square images.
     held_out_path: of the held-out images.  None: `held_out_share` of the files of
@@ -57,7 +59,7 @@ def image_files(
       downsampled by a box filter.
     flip: whether half of the training images are mirrored.
     convert_grey: accept grey images, with three equal channels.
-    skip_corrupt: skip corrupt files; name and source say how many.
+    skip_corrupt: skip corrupt files; name and source say how many, `left_out` which.
     cache_bytes: for decoded images.
 
     Raises MissingDataError for a path that does not exist, CorruptFileError for a
@@ -95,11 +97,11 @@ def image_files(
             )
         return _Contents(listed.name, *images)
 
-    all_files = files.list_files(Path(path), SUFFIXES, KIND)
+    all_files = files.list_files(Path(path), SUFFIXES, image_decoding.KINDS)
     if held_out_path is None:
         training, held_out = _hold_out(all_files.path, read(all_files), held_out_share)
     else:
-        other = files.list_files(Path(held_out_path), SUFFIXES, KIND)
+        other = files.list_files(Path(held_out_path), SUFFIXES, image_decoding.KINDS)
         files.check_apart(all_files.parts, other.parts)
         training, held_out = read(all_files), read(other)
     return _images(
@@ -189,6 +191,7 @@ def _images(
         held_out=held_out.split,
         flip=flip,
         num_threads=num_threads,
+        left_out=tuple(name for side in sides for name in side.left_out),
     )
 
 

@@ -75,6 +75,7 @@ def tfds_images(
         held_out=splits[1].split,
         flip=flip,
         num_threads=num_threads,
+        left_out=splits[0].left_out + splits[1].left_out,
     )
 
 

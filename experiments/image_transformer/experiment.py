@@ -66,6 +66,7 @@ def train(
             num_held_out_batches=num_held_out_batches(images, batch_size, num_held_out),
         ),
         source=images.source,
+        left_out=images.left_out,
         data_kind="images",
         unit="images",
         make_show=lambda: show() if num_samples else None,

@@ -33,6 +33,7 @@ class Task:
     data: Data
     source: str  # of the data: a reader must know real data from synthetic
     data_kind: str = "examples"  # the key of the data's name in the summary
+    left_out: tuple[str, ...] = ()  # files of the data that were skipped as corrupt
     unit: str = "examples"  # what an example is called: "images"
     placement: Any = None  # of the model's parts: an engines.manual_placement.Placement
     # Both are called in the first process alone, when the engine has its devices.
@@ -48,6 +49,7 @@ class Task:
             self.data_kind: self.data.name,
             "source": self.source,
             f"num_held_out_{self.unit}": self.num_held_out,
+            **({"left_out": list(self.left_out)} if self.left_out else {}),
         }
 
     @property

@@ -74,6 +74,7 @@ def train(
         model=model,
         data=data,
         source=images.source,
+        left_out=images.left_out,
         data_kind="images",
         unit="images",
         reference_bits=functools.partial(

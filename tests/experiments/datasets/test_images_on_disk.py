@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.datasets import image_array, image_files
+from experiments.datasets import examined, image_array, image_decoding, image_files
 from experiments.datasets.files import Cache, CorruptFileError
 from experiments.datasets.images import training_batches
 
@@ -236,7 +236,7 @@ def test_a_grey_jpeg_with_few_colours_is_grey_too(folder):
 def test_corrupt_files_are_named_and_skipped_and_counted_only_when_asked(folder):
     whole = encoded(pixels(1), compress_level=0)
     (folder / "empty.png").write_bytes(b"")
-    with pytest.raises(CorruptFileError, match="empty.png: no PNG or JPEG, or a dam"):
+    with pytest.raises(CorruptFileError, match="empty.png: no PNG, JPEG or WebP, or"):
         image_files(path=folder, size=SIZE)
     (folder / "text.jpg").write_text("no image at all")
     (folder / "flipped.png").write_bytes(whole[:90] + b"\xff\0" + whole[92:])
@@ -247,12 +247,59 @@ def test_corrupt_files_are_named_and_skipped_and_counted_only_when_asked(folder)
     assert bytes_of(found) == bytes_of(pixels(number) for number in range(10))
 
 
-def test_damage_behind_a_sound_header_is_named_when_it_is_met(folder):
-    whole = encoded(pixels(1))
-    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
-    images = image_files(path=folder, size=SIZE)
-    with pytest.raises(CorruptFileError, match="pictures/cut.png: damaged"):
-        all_of(images.training), all_of(images.held_out)
+@pytest.mark.parametrize(
+    ("form", "name"), [("PNG", "cut.png"), ("JPEG", "cut.jpg"), ("WEBP", "cut.webp")]
+)
+def test_a_file_that_ends_too_soon_is_named_when_the_folder_is_opened(
+    folder, form, name
+):
+    whole = encoded(pixels(1), form)
+    (folder / name).write_bytes(whole[: len(whole) * 3 // 4])
+    with pytest.raises(CorruptFileError, match=f"pictures/{name}: (damaged|no PNG)"):
+        image_files(path=folder, size=SIZE)
+
+
+def test_a_png_with_a_wrong_checksum_is_named_when_the_folder_is_opened(folder):
+    held = bytearray(encoded(pixels(1)))
+    held[held.index(b"IDAT") + 30] ^= 1
+    (folder / "flipped.png").write_bytes(held)
+    with pytest.raises(CorruptFileError, match="flipped.png: damaged .the checksum of"):
+        image_files(path=folder, size=SIZE)
+
+
+def test_files_that_were_left_out_are_listed(folder):
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "text.jpg").write_text("no image at all")
+    images = image_files(path=folder, size=SIZE, skip_corrupt=True)
+    assert images.left_out == (f"{folder}/empty.png", f"{folder}/text.jpg")
+
+
+@pytest.mark.parametrize("skip_corrupt", [False, True])
+def test_what_was_found_of_a_file_is_remembered_until_it_changes(
+    folder, tmp_path, monkeypatch, skip_corrupt
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(examined, "LEAST_REMEMBERED", 5)
+    given = {"path": folder, "size": SIZE, "skip_corrupt": skip_corrupt}
+    image_files(**given)
+    looked = []
+    read = image_decoding.Image.open
+
+    def counted(*args, **more):
+        looked.append(args)
+        return read(*args, **more)
+
+    monkeypatch.setattr(image_decoding.Image, "open", counted)
+    image_files(**given)
+    assert not looked
+    (folder / "part1" / "003.png").write_bytes(b"")
+    if skip_corrupt:
+        assert image_files(**given).left_out == (f"{folder}/part1/003.png",)
+        assert image_files(**given).training.num == 8  # remembered as corrupt
+    else:
+        with pytest.raises(CorruptFileError, match="003.png: no PNG"):
+            image_files(**given)
+    assert len(looked) == 1
 
 
 def test_damage_in_a_zip_is_of_the_zip_or_of_the_file_in_it(folder, tmp_path):
@@ -279,7 +326,7 @@ def test_all_corrupt_is_an_error_even_where_they_are_skipped(tmp_path):
     ("data", "said"),
     [
         (encoded(pixels(0, 7, 30)), "odd.png: 7 x 30 pixels, wanted at least 8 x 8"),
-        (encoded(pixels(0), "GIF"), "odd.png: no PNG or JPEG"),
+        (encoded(pixels(0), "GIF"), "odd.png: no PNG, JPEG or WebP"),
     ],
 )
 def test_images_too_small_or_of_another_kind_are_named(folder, data, said):
@@ -307,11 +354,11 @@ def test_places_that_hold_no_images_say_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="lost: no such file or folder"):
         image_files(path=tmp_path / "lost", size=SIZE)
     (tmp_path / "notes.txt").write_text("no image")
-    with pytest.raises(ValueError, match="no PNG or JPEG among its 1 files"):
+    with pytest.raises(ValueError, match="no PNG, JPEG or WebP among its 1 files"):
         image_files(path=tmp_path, size=SIZE)
     with zipfile.ZipFile(tmp_path / "notes.zip", "w") as archive:
         archive.writestr("folder/notes.txt", "no image")
-    with pytest.raises(ValueError, match="notes.zip: no PNG or JPEG among its 1"):
+    with pytest.raises(ValueError, match="notes.zip: no PNG, JPEG or WebP among its 1"):
         image_files(path=tmp_path / "notes.zip", size=SIZE)
     with pytest.raises(ValueError, match="notes.txt: wanted a folder or a zip"):
         image_files(path=tmp_path / "notes.txt", size=SIZE)
