@@ -43,6 +43,7 @@ class Rules(NamedTuple):
     """Those of one class."""
 
     of_names: dict[str, Rule]
+    of_tensors: dict[str, Rule]  # those of them that the log prob looks at
     event_ndims: dict[str, int]  # of each argument
     relations: tuple[Relation, ...]
     plain: frozenset[str]  # arguments that are no distributions
@@ -62,8 +63,17 @@ def check(kind: Any, given: Mapping[str, Any], label: str) -> None:
             continue
         rule = rules.of_names.get(name)
         if rule is not None:
-            if (array := _numbers(part)) is not None:
-                _check_one(rule, name, array, label)
+            array = part if type(part) is float else _numbers(part)
+            if array is None or (
+                rule.event_ndims and np.ndim(array) < rule.event_ndims
+            ):
+                continue  # no numbers, or too few dimensions, which TFP refuses
+            ok = rule.holds(array)
+            if ok is not True and not np.all(ok):
+                given_one = _first(ok, array)
+                raise ValueError(
+                    f"{label}: given {name} {given_one}, wanted {rule.words}"
+                )
         elif name not in rules.plain:
             _check_inside(part, label)
     for relation in rules.relations:
@@ -75,19 +85,16 @@ def check(kind: Any, given: Mapping[str, Any], label: str) -> None:
 def invalid(distribution: tfd.Distribution) -> tf.Tensor | None:
     """Where tensors among a distribution's arguments are not allowed: batch shape.
 
-    None where they are known to be allowed.  A Normal is left out, whose density is NaN
-    for a negative scale.
+    None where they are known to be allowed.
     """
-    if isinstance(distribution, tfd.Normal):
-        return None
     kind: Any = type(distribution)
     rules = rules_of(kind)
-    if not rules.of_names:
+    if not rules.of_tensors:
         return None
     wrong = None
     for name, part in distribution.parameters.items():
-        rule = rules.of_names.get(name)
-        if rule is None or not rule.is_of_tensors or not _is_tensor(part):
+        rule = rules.of_tensors.get(name)
+        if rule is None or not _is_tensor(part):
             continue
         tensor = tf.convert_to_tensor(part)
         known = tensor.numpy() if hasattr(tensor, "numpy") else None
@@ -125,7 +132,13 @@ def rules_of(kind: Any) -> Rules:
     for base in reversed(kind.__mro__):
         found |= _OWN.get(base, {})
         relations += _RELATIONS.get(base, ())
-    return Rules(found, event_ndims, relations, frozenset(plain) | _NEVER_PARTS)
+    # A Normal's density is NaN for a negative scale, without a look at it.
+    is_checked = not issubclass(kind, tfd.Normal)
+    of_tensors = {
+        name: rule for name, rule in found.items() if is_checked and rule.is_of_tensors
+    }
+    never_parts = frozenset(plain) | _NEVER_PARTS
+    return Rules(found, of_tensors, event_ndims, relations, never_parts)
 
 
 _MADE_OF_NUMBERS = (tfd.Distribution, tf.linalg.LinearOperator)
@@ -170,15 +183,6 @@ def _check_inside(part: Any, label: str) -> None:
     elif isinstance(part, _MADE_OF_NUMBERS):
         inside = f"{label}, {type(part).__name__.strip('_')}"
         check(type(part), part.parameters, inside)
-
-
-def _check_one(rule: Rule, name: str, array: Any, label: str) -> None:
-    if np.ndim(array) < rule.event_ndims:
-        return  # which TFP refuses
-    ok = rule.holds(array)
-    if ok is True or np.all(ok):
-        return
-    raise ValueError(f"{label}: given {name} {_first(ok, array)}, wanted {rule.words}")
 
 
 def _check_together(relation: Relation, parts: list[Any], label: str) -> None:

@@ -32,12 +32,14 @@ class Normal(tfd.Normal):
     """
 
     def _log_prob(self, x: tf.Tensor) -> tf.Tensor:
-        if tf.executing_eagerly():  # where each operation costs more than its work
-            return super()._log_prob(x)
-        scale = tf.convert_to_tensor(self.scale)
-        z = _quotient(x - self.loc, scale)
-        constant = tf.constant(0.5 * math.log(2.0 * math.pi), scale.dtype)
-        return -0.5 * z * z - (constant + tf.math.log(scale))
+        loc, scale = tf.convert_to_tensor(self.loc), tf.convert_to_tensor(self.scale)
+        constant = 0.5 * math.log(2.0 * math.pi)
+        if tf.executing_eagerly():  # where an operator costs twice such a function
+            z = tf.realdiv(tf.subtract(x, loc), scale)
+            log_normalizer = tf.add(tf.math.log(scale), constant)
+            return tf.subtract(tf.multiply(tf.square(z), -0.5), log_normalizer)
+        z = _quotient(x - loc, scale)
+        return -0.5 * z * z - (tf.constant(constant, scale.dtype) + tf.math.log(scale))
 
 
 class FlatDirichlet(tfd.FlatDirichlet):

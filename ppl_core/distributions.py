@@ -21,7 +21,7 @@ from ppl_core import (
     tails,
 )
 from ppl_core.mending import mend
-from ppl_core.random_variable import RandomVariable, check_observed
+from ppl_core.random_variable import RandomVariable, check_observed, label_of
 from ppl_core.trace import floating_dtype, forward
 
 _OPTIONS = (
@@ -52,34 +52,41 @@ def make_random_variable(
         if inspect.isclass(make_distribution)
         else make_distribution
     ).parameters
-    option_names = [option for option in _OPTIONS if option not in parameters]
+    option_names = frozenset(_OPTIONS) - parameters.keys()
     names = [parameter for parameter in parameters if parameter != "self"]
     is_class = inspect.isclass(make_distribution)
 
     def construct(*args: Any, name: str | None = None, **kwargs: Any) -> RandomVariable:
-        options = {key: kwargs.pop(key) for key in option_names if key in kwargs}
-        label = f"{construct.__name__}(name={name!r})"
-        if is_class:
-            given = {**dict(zip(names, args, strict=False)), **kwargs}
-            try:
-                arguments.check(make_distribution, given, label)
-            except ValueError:
-                precision.check_signature(make_distribution, args, kwargs, label)
-                raise
-        distribution = precision.make_distribution(
-            make_distribution, args, kwargs, label
-        )
-        if not is_class:
-            arguments.check(type(distribution), distribution.parameters, label)
-        distribution = mend(distribution)
-        if floating_dtype() is not None and options.get("bijector") is not None:
-            options["bijector"] = precision.cast(options["bijector"], floating_dtype())
-        if options.get("plates") or options.get("dims") is not None:
-            distribution, options = shapes.expand(distribution, name, options, label)
-        with precision.named(label):
+        label = label_of(construct.__name__, name)
+        options = {key: kwargs.pop(key) for key in [*kwargs] if key in option_names}
+        try:
+            if is_class:
+                given = dict(zip(names, args, strict=False), **kwargs)
+                try:
+                    arguments.check(make_distribution, given, label)
+                except ValueError:
+                    precision.check_signature(make_distribution, args, kwargs, label)
+                    raise
+            distribution = precision.make_distribution(
+                make_distribution, args, kwargs, label
+            )
+            if not is_class:
+                arguments.check(type(distribution), distribution.parameters, label)
+            distribution = mend(distribution)
+            dtype, bijector = floating_dtype(), options.get("bijector")
+            if dtype is not None and bijector is not None:
+                options["bijector"] = precision.cast(bijector, dtype)
+            if options.get("plates") or options.get("dims") is not None:
+                distribution, options = shapes.expand(
+                    distribution, name, options, label
+                )
             return RandomVariable(
                 distribution, name=name, constructor_name=construct.__name__, **options
             )
+        except precision.REFUSALS as error:
+            if label in str(error):
+                raise
+            raise precision.labelled(error, label) from error
 
     def to_value(value: Any, /, *args: Any, **kwargs: Any) -> Any:
         """`value` as tensors, checked to have the variable's shape."""
@@ -91,8 +98,7 @@ def make_random_variable(
     limit = _most_by_position(names, parameters)
 
     def call(*args: Any, **kwargs: Any) -> RandomVariable:
-        label = f"{construct.__name__}(name={kwargs.get('name')!r})"
-        _check_call(label, args, kwargs, limit, names, required)
+        _check_call(construct.__name__, args, kwargs, limit, names, required)
         return forward(construct, *args, **kwargs)
 
     construct.__name__ = construct.__qualname__ = make_distribution.__name__
@@ -122,7 +128,7 @@ def _most_by_position(
 
 
 def _check_call(
-    label: str,
+    constructor: str,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     limit: int | None,
@@ -132,13 +138,16 @@ def _check_call(
     """Raises TypeError for a name, or data, in the wrong place, before tracers act."""
     name, observed = kwargs.get("name"), kwargs.get("observed")
     if not (name is None or isinstance(name, str)):
+        label = label_of(constructor, name)
         raise TypeError(f"{label}: given the name {name!r}, wanted a string")
     if observed is not None:
-        check_observed(observed, True, label)
-    for name, part in zip(required, args, strict=False):
+        check_observed(observed, True, label_of(constructor, name))
+    for part_name, part in zip(required, args, strict=False):
         if part is None:
-            raise TypeError(f"{label}: given None for {name!r}, wanted numbers")
+            label = label_of(constructor, name)
+            raise TypeError(f"{label}: given None for {part_name!r}, wanted numbers")
     if limit is not None and len(args) > limit:
+        label = label_of(constructor, name)
         if isinstance(args[0], str):
             raise TypeError(
                 f"{label}: given {args[0]!r} as an argument, wanted name={args[0]!r}"

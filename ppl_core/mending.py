@@ -11,6 +11,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from ppl_core import (
+    arguments,
     counts,
     densities,
     edges,
@@ -73,8 +74,10 @@ def mend(distribution: Any) -> Any:
 
     It looks inside the distributions that are made from others, such as tfd.Sample.
     """
-    kind = type(distribution)
+    kind: Any = type(distribution)
     ours = _OURS.get(kind, kind)
+    if ours is kind and _is_of_numbers(kind):
+        return distribution
     given = distribution.parameters
     mended = {}
     for key, part in given.items():
@@ -84,6 +87,13 @@ def mend(distribution: Any) -> Any:
         if (new := _mend_inside(part, is_summed)) is not part:
             mended[key] = new
     return ours(**{**given, **mended}) if mended or ours is not kind else distribution
+
+
+@functools.cache
+def _is_of_numbers(kind: Any) -> bool:
+    """Whether no argument of this class can be a distribution."""
+    names = inspect.signature(kind.__init__).parameters.keys() - {"self"}
+    return names <= arguments.rules_of(kind).plain
 
 
 def event_space_bijector(distribution: tfd.Distribution) -> tfb.Bijector | None:

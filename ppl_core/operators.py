@@ -15,7 +15,7 @@ from ppl_core import indices
 from ppl_core.trace import floating_dtype
 
 Operator = Callable[..., Any]
-_TENSORFLOWS: dict[str, Operator] = {
+TENSORFLOWS: dict[str, Operator] = {
     name: getattr(tf.Tensor, name) for name in tf.Tensor.OVERLOADABLE_OPERATORS
 }
 _SYMBOLS = {
@@ -31,7 +31,7 @@ _KINDS = {"b": 0, "i": 1, "u": 1, "f": 2}  # of NumPy's dtypes, in the order the
 
 def tensor_operator(name: str) -> Operator:
     """tf.Tensor's operator `name` on the values of variables, in NumPy's dtypes."""
-    theirs = _TENSORFLOWS[name]
+    theirs = TENSORFLOWS[name]
     symbol = _SYMBOLS.get(name.strip("_").removeprefix("r"))
 
     def apply(self: Any, *args: Any) -> Any:
@@ -63,9 +63,11 @@ def tensor_operator(name: str) -> Operator:
 
 def _extended(name: str) -> Operator:
     """tf.Tensor's operator, which leaves what fails in TensorFlow's to ours."""
-    ours, theirs = tensor_operator(name), _TENSORFLOWS[name]
+    ours, theirs = tensor_operator(name), TENSORFLOWS[name]
 
     def is_ours(tensor: tf.Tensor, other: Any) -> bool:
+        if type(other) is float and name not in _NUMPYS:
+            return not tensor.dtype.is_floating
         if name == "__getitem__":
             keys = other if isinstance(other, tuple) else (other,)
             # To TensorFlow a list alone is a tuple.
@@ -75,8 +77,6 @@ def _extended(name: str) -> Operator:
         if name in ("__matmul__", "__rmatmul__"):
             is_vector = tensor.shape.rank == 1 or _rank(other) == 1
             return is_vector or is_variable(other) or _has_own_product(other)
-        if type(other) is float:
-            return not tensor.dtype.is_floating
         if isinstance(other, tf.Tensor):
             return False
         is_array = isinstance(other, (float, np.ndarray, np.generic))
@@ -86,10 +86,10 @@ def _extended(name: str) -> Operator:
     # What is always left to TensorFlow, and what most of its own code is given.
     plain = set() if name in _NUMPYS else _PLAIN
 
-    def apply(self: tf.Tensor, *args: Any) -> Any:
-        if args and type(args[0]) not in plain and is_ours(self, args[0]):
-            return ours(self, *args)
-        return theirs(self, *args)
+    def apply(self: tf.Tensor, other: Any) -> Any:
+        if type(other) not in plain and is_ours(self, other):
+            return ours(self, other)
+        return theirs(self, other)
 
     apply.__name__, apply.__doc__ = name, theirs.__doc__
     return apply
@@ -99,7 +99,7 @@ def extend_tensors() -> None:
     """Gives tf.Tensor these operators, `.T`, and precedence over pandas."""
     for name in _NUMPYS:
         setattr(tf.Tensor, name, _extended(name))
-    for name in _TENSORFLOWS:
+    for name in TENSORFLOWS:
         if name.strip("_").removeprefix("r") in _SYMBOLS:
             setattr(tf.Tensor, name, _extended(name))
     if not hasattr(tf.Tensor, "T"):  # as tf.experimental.numpy may give it

@@ -23,31 +23,28 @@ def make_distribution(
     """`make(*args, **kwargs)` in the dtype of the `in_dtype` block, if there is one.
 
     Raises ValueError where the distribution's parts keep another dtype, and for
-    arguments that are no numbers; TFP's errors begin with the label.
+    arguments that are no numbers.
     """
-    with named(label):
-        try:
-            return _make(make, args, kwargs, label)
-        except (TypeError, ValueError) as error:
-            if label not in str(error):
-                _check_parts(make, args, kwargs, label)
-                _check_numbers(make, args, kwargs, label)
-            raise
-        except AttributeError:
-            _check_parts(make, args, kwargs, label)
-            raise
-
-
-@contextlib.contextmanager
-def named(label: str) -> Iterator[None]:
-    """Puts the label in front of errors that lack it, such as TFP's, as one line."""
     try:
-        yield
-    except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
-        if label in str(error):
-            raise
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"{label}: {' '.join(str(error).split())}") from error
+        return _make(make, args, kwargs, label)
+    except (TypeError, ValueError) as error:
+        if label not in str(error):
+            _check_parts(make, args, kwargs, label)
+            _check_numbers(make, args, kwargs, label)
+        raise
+    except AttributeError:
+        _check_parts(make, args, kwargs, label)
+        raise
+
+
+# Errors of TFP's, and of this package's, that a variable's label makes clear.
+REFUSALS = (TypeError, ValueError, tf.errors.InvalidArgumentError)
+
+
+def labelled(error: Exception, label: str) -> Exception:
+    """The error as one line that begins with the label."""
+    kind = TypeError if isinstance(error, TypeError) else ValueError
+    return kind(f"{label}: {' '.join(str(error).split())}")
 
 
 def _make(
@@ -96,7 +93,10 @@ def _with_fractions(
 
     dtype: of these; None: the widest of the other arguments, or float32.
     """
-    parts = [_kind(part) for part in (*args, *kwargs.values())]
+    given = (*args, *kwargs.values())
+    if {*map(type, given)} == {float}:  # most often
+        return args, kwargs
+    parts = [_kind(part) for part in given]
     if not any(kind is not None and kind.is_integer for kind in parts):
         return args, kwargs
     distribution_class: Any = make
@@ -163,6 +163,8 @@ def _as_inflated(
 
 def _kind(part: Any) -> tf.DType | None:
     """The dtype of numbers, or of a distribution; None of other arguments."""
+    if isinstance(part, tf.Tensor):
+        return part.dtype
     kind = getattr(np.asarray(part) if hasattr(part, "iloc") else part, "dtype", None)
     if isinstance(kind, np.dtype) and kind.kind in "fiu":
         return tf.as_dtype(kind)

@@ -29,6 +29,9 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
     """
 
     replaced = False  # by `intervene`: no tape records it
+    interval: censoring.Interval | None = None  # of censored data
+    _sample_error: NotImplementedError | None = None
+    _marginal: tf.Tensor | None = None  # see `set_marginal`
     __hash__: None = None  # type: ignore[assignment]  # like a tensor: `==` is elementwise
 
     def __init__(
@@ -68,8 +71,9 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
         self.distribution = distribution
         self.name = name
         self.constructor_name = constructor_name or type(distribution).__name__
+        self.label = label = label_of(self.constructor_name, name)  # in messages
         self.sample_shape = shapes.static_shape(sample_shape)
-        check_observed(observed, value is not None, self.label)
+        check_observed(observed, value is not None, label)
         self.observed = value is not None if observed is None else observed
         if bijector is not None:
             data.check_bijector(bijector, self.label)
@@ -78,11 +82,8 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
         self.coords = coords if coords and dims else {}
         self._scale = log_prob_scale
         self._mask = log_prob_mask
-        self._sample_error: NotImplementedError | None = None
         self._inside = True  # known to be in the support, as draws are
         self.drawn = value is None
-        self._marginal: tf.Tensor | None = None  # see `set_marginal`
-        self.interval: censoring.Interval | None = None  # of censored data
         if value is not None:
             is_function = callable(value)
             self._inside = is_function and hasattr(value, "inside_support")
@@ -92,24 +93,24 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
                 self._check_mask()
                 self.interval = value
                 self._value = censoring.to_value(
-                    value, distribution, self.sample_shape, log_prob_mask, self.label
+                    value, distribution, self.sample_shape, log_prob_mask, label
                 )
                 return
             self._value = self._to_tensors(value)
             if not is_function:
-                support_checks.check_exact(distribution, value, self._value, self.label)
+                support_checks.check_exact(distribution, value, self._value, label)
             if data_are_checked():
                 self._inside = True
             elif self.observed and not is_function:
-                if isinstance(self._value, tf.Tensor):
+                if log_prob_mask is not None and isinstance(self._value, tf.Tensor):
                     self._check_mask()
                 self._inside = support_checks.check_data(
-                    distribution, self._value, log_prob_mask, self.label
+                    distribution, self._value, log_prob_mask, label
                 )
                 if bijector is not None:
-                    data.check_values_of(bijector, self._value, self.label)
+                    data.check_values_of(bijector, self._value, label)
             return
-        note_draw(self.label)
+        note_draw(label)
         if bijector is not None:
             self._value = None
             self._sample_error = NotImplementedError("a bijector restricts its values")
@@ -171,13 +172,13 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
             log_prob = censoring.log_prob(
                 distribution, self.interval, self._mask, self.label
             )
-            return self._masked(log_prob)
+            return log_prob if self._mask is None else self._masked(log_prob)
         inside = self._inside and value is None
         value = self.value if value is None else self._checked(value)
         if self._mask is not None:
             value = data.fill_masked(value, self._mask, distribution.event_shape.rank)
         log_prob = support_checks.log_prob(distribution, value, inside, self.label)
-        return self._masked(log_prob)
+        return log_prob if self._mask is None else self._masked(log_prob)
 
     def _checked(self, value: Any) -> Any:
         """A given value, of numbers whose shape broadcasts with the variable's."""
@@ -197,8 +198,6 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
         return tensor if tf.is_tensor(value) else value  # as given, for other checks
 
     def _masked(self, log_prob: tf.Tensor) -> tf.Tensor:
-        if self._mask is None:
-            return log_prob
         self._check_weight("log_prob_mask", self._mask, log_prob.shape)
         return tf.where(self._mask, log_prob, tf.zeros_like(log_prob))
 
@@ -275,6 +274,8 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
             return tf.nest.map_structure(self._convert, dtype, value, check_types=False)
         value = self._convert(dtype, value)
         shape = shapes.value_shape(self.distribution, self.sample_shape)
+        if shape == value.shape:
+            return value
         if not shape.is_compatible_with(value.shape):
             raise ValueError(
                 f"{self.label}: given a value of shape {value.shape}, wanted "
@@ -285,6 +286,8 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
         return shapes.without_broadcast(value, shape, self.distribution)
 
     def _convert(self, dtype: tf.DType, part: Any) -> tf.Tensor:
+        if isinstance(part, tf.Tensor) and part.dtype == dtype:
+            return part
         if isinstance(part, RandomVariable):
             part = part.value
         if self._mask is not None and hasattr(part, "iloc"):
@@ -292,11 +295,6 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
             array = np.asarray(part)
             part = array if array.dtype.kind == "f" else part
         return data.to_tensor(part, dtype, self.label)
-
-    @property
-    def label(self) -> str:
-        """The variable in messages: its constructor and name."""
-        return f"{self.constructor_name}(name={self.name!r})"
 
     def __repr__(self) -> str:
         value = "no value" if self._value is None else self._value
@@ -314,6 +312,11 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
     @property
     def __composite_gradient__(self) -> "_ValueGradient":
         return _ValueGradient()
+
+
+def label_of(constructor: str, name: Any) -> str:
+    """A variable in messages: its constructor and name."""
+    return f"{constructor}(name={name!r})"
 
 
 def check_observed(observed: Any, has_value: bool, label: str) -> None:
@@ -403,12 +406,12 @@ class RandomVariableSpec(tf.TypeSpec):
         name, constructor_name, sample_shape, observed, _, dims = self._static
         variable.distribution = parts.get("distribution")
         variable.name, variable.constructor_name = name, constructor_name
+        variable.label = label_of(constructor_name, name)
         variable.sample_shape = tf.TensorShape(sample_shape)
         variable.observed = observed
-        variable._inside, variable.drawn, variable._marginal = False, False, None
-        variable.interval = None
+        variable._inside, variable.drawn = False, False
         variable.bijector, variable.dims, variable.coords = None, dims, {}
-        variable._value, variable._sample_error = parts["value"], None
+        variable._value = parts["value"]
         variable._scale, variable._mask = parts.get("scale"), parts.get("mask")
         return variable
 

@@ -4,6 +4,7 @@ TFP's densities outside their support are often finite (an Exponential at -1, a 
 at 1.5).
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -27,25 +28,26 @@ def check_data(
     Raises ValueError for NaN, for infinite numbers and for data outside, with the first
     such index and value.
     """
-    if isinstance(distribution, tfd.JointDistribution):
-        return mask is None and _check_parts(distribution, value, label)
     if not isinstance(value, tf.Tensor):
-        return False
+        is_joint = isinstance(distribution, tfd.JointDistribution)
+        return is_joint and mask is None and _check_parts(distribution, value, label)
     array = value.numpy() if hasattr(value, "numpy") else tf.get_static_value(value)
     if array is None:
         return False
     if mask is not None:
         mask = _of_entries(mask, array, event_rank(distribution))
-    if value.dtype.is_floating:
-        _refuse(~finite(array), array, mask, label, "finite numbers")
+    # Of a single number NumPy would make an array first.
+    is_finite = isinstance(array, np.floating) and math.isfinite(array)
+    if not is_finite and value.dtype.is_floating:
+        _refuse(finite(array), array, mask, label, "finite numbers")
     support = support_of(distribution)
     if support is None:
         return True
     try:
-        wrong = ~support.inside(array, distribution)
+        ok = support.inside(array, distribution)
     except Unknown:
         return False
-    _refuse(wrong, array, mask, label, support.words)
+    _refuse(ok, array, mask, label, support.words)
     return True
 
 
@@ -56,7 +58,7 @@ def check_exact(
 
     given: what `value` was made from, cast to the dtype.
     """
-    if tf.is_tensor(given) or not isinstance(value, tf.Tensor):
+    if given is value or tf.is_tensor(given) or not isinstance(value, tf.Tensor):
         return
     if not value.dtype.is_floating or not hasattr(value, "numpy"):
         return
@@ -70,7 +72,7 @@ def check_exact(
     numbers = np.asarray(given)
     exact = numbers.dtype if numbers.dtype.kind in "iu" else np.dtype(np.float64)
     words = f"whole numbers that {value.dtype.name} holds, as all up to {limit}"
-    _refuse(numbers != array.astype(exact), numbers, None, label, words)
+    _refuse(numbers == array.astype(exact), numbers, None, label, words)
 
 
 def log_prob(
@@ -151,12 +153,10 @@ def _of_entries(mask: Any, array: np.ndarray, event_ndims: int | None) -> Any:
     return np.broadcast_to(known, array.shape[: array.ndim - event_ndims])
 
 
-def _refuse(
-    wrong: np.ndarray, array: np.ndarray, mask: Any, label: str, words: str
-) -> None:
-    if mask is None and not wrong.any():
+def _refuse(ok: Any, array: np.ndarray, mask: Any, label: str, words: str) -> None:
+    if mask is None and (ok.all() if ok.ndim else ok):
         return
-    wrong = np.asarray(wrong)
+    wrong = ~np.asarray(ok)
     if mask is not None:
         counted = np.asarray(mask)
         counted = counted.reshape(counted.shape + (1,) * (wrong.ndim - counted.ndim))

@@ -25,12 +25,18 @@ from ppl_core.regions import (
 
 def support_of(distribution: tfd.Distribution) -> Support | None:
     """The support; None for a distribution without a rule, as on all of R^n."""
-    for kind in type(distribution).__mro__:
-        if kind in SUPPORTS:
-            rule = SUPPORTS[kind]
-            return rule if isinstance(rule, Support) else rule(distribution)
-        if kind in _WRAPPERS:
-            return _WRAPPERS[kind](distribution)
+    kind: Any = type(distribution)
+    rule = _rule_of(kind)
+    return rule(distribution) if callable(rule) else rule
+
+
+@functools.cache
+def _rule_of(kind: type) -> Support | Callable[[Any], Support | None] | None:
+    """The rule of the first class, among this one and its bases, that has one."""
+    for base in kind.__mro__:
+        rule = SUPPORTS.get(base) or _WRAPPERS.get(base)
+        if rule is not None:
+            return rule
     return None
 
 
