@@ -1,20 +1,21 @@
 """Decodes recordings into mono clips of one length and rate."""
 
-import struct
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import BinaryIO, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
 import soxr
 
-from experiments.datasets import files
+from experiments.datasets import audio_containers, files
 from experiments.datasets.audio import LEAST, MOST, Split
+from experiments.datasets.examined import examine
 
 SHORT = ("skip", "pad")
-FORMATS = ("WAV", "WAVEX", "RF64", "FLAC")
-WIDE = ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # more than 16 bits a sample
+FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "AIFF", "CAF", "MP3")
+KINDS = "WAV, FLAC, Ogg, AIFF, CAF or MP3"
+SIXTEEN_BITS = ("PCM_16", "PCM_S8", "PCM_U8", "ALAC_16", "ULAW", "ALAW")  # or fewer
 BROKEN = (  # what soundfile raises for damaged files
     soundfile.SoundFileError,
     OSError,
@@ -22,7 +23,8 @@ BROKEN = (  # what soundfile raises for damaged files
     RuntimeError,
     EOFError,
 )
-UNKNOWN_SIZES = (0, 2**32 - 1)  # in the header of a WAV that was written as a stream
+UNKNOWN = 2**62  # more frames than that: a FLAC file whose header has no number
+BLOCK = 2**16  # samples read at a time from such a file
 
 
 class Form(NamedTuple):
@@ -48,6 +50,8 @@ class Recordings(NamedTuple):
     num: int
     header: Callable[[int], Header]
     samples: Callable[[int], np.ndarray]  # [num_samples] int16, the header's number
+    label: Callable[[int], str]  # the name of one in errors
+    encoded: files.Encoded | None = None  # of which what was found is remembered
 
 
 class Clips(NamedTuple):
@@ -55,6 +59,17 @@ class Clips(NamedTuple):
 
     split: Split
     counts: Counter[str]  # of recordings or clips changed or skipped, by reason
+    left_out: tuple[str, ...]  # the names of corrupt recordings
+
+
+class _SoundFile(soundfile.SoundFile):
+    """A file that is not sought in if its length is unknown.
+
+    soundfile seeks after each block, and at the end of such a file that fails.
+    """
+
+    def seekable(self) -> bool:
+        return self.frames < UNKNOWN and super().seekable()
 
 
 def check_form(form: Form) -> None:
@@ -105,37 +120,39 @@ def to_samples(sound: np.ndarray, rate: int, label: str, form: Form) -> np.ndarr
 
 
 def recordings(encoded: files.Encoded, form: Form) -> Recordings:
-    """The recordings of WAV and FLAC files."""
+    """The recordings of files of the `KINDS`."""
 
     def header(number: int) -> Header:
         label = encoded.label(number)
         with encoded.open(number) as stream, _opened(stream, label, form) as file:
-            plain = header_of(file.frames, file.samplerate, file.channels, form)
-            wide = ("rounded to 16 bits",) if file.subtype in WIDE else ()
+            num_samples = _num_samples(file, label)
+            plain = header_of(num_samples, file.samplerate, file.channels, form)
+            wide = () if file.subtype in SIXTEEN_BITS else ("rounded to 16 bits",)
             return plain._replace(changes=plain.changes + wide)
 
     def samples(number: int) -> np.ndarray:
         with encoded.open(number) as stream:
             return decode(stream, encoded.label(number), form)
 
-    return Recordings(encoded.num, header, samples)
+    return Recordings(encoded.num, header, samples, encoded.label, encoded)
 
 
 def decode(stream: BinaryIO, label: str, form: Form) -> np.ndarray:
-    """The samples of a WAV or FLAC file: [samples] int16; see `to_samples`.
+    """The samples of a file of the `KINDS`: [samples] int16; see `to_samples`.
+
+    A file whose header does not say how many it has is read to its end.
 
     Raises CorruptFileError for a damaged file and for NaN, and ValueError for several
     channels unless mixed.  Each names the file.
     """
     with _opened(stream, label, form) as file:
-        try:
-            sound = file.read(dtype="float64", always_2d=True)
-        except BROKEN as error:
-            raise files.CorruptFileError(f"{label}: damaged ({error})") from error
-        if len(sound) != file.frames:
+        sound = np.concatenate(list(_blocks(file, label)))
+        if file.frames < UNKNOWN and len(sound) != file.frames:
             raise files.CorruptFileError(
                 f"{label}: damaged; {len(sound)} samples, its header says {file.frames}"
             )
+        if not len(sound):
+            raise files.CorruptFileError(f"{label}: holds no samples")
         return to_samples(sound, file.samplerate, label, form)
 
 
@@ -170,7 +187,7 @@ def clips(
     def samples(number: int) -> np.ndarray:
         return cache.get((owner, number), lambda: source.samples(number))
 
-    def header(number: int) -> Header | None:
+    def header(number: int) -> Sequence[Any] | None:
         try:
             result = source.header(number)
             if skip_corrupt:
@@ -179,13 +196,23 @@ def clips(
             if not skip_corrupt:
                 raise
             return None
-        return result
+        return result.num_samples, result.changes
 
+    headers = examine(
+        source.encoded,
+        header,
+        numbers,
+        rules=f"sounds {form}, {'samples' if skip_corrupt else 'headers'}",
+        num_threads=num_threads,
+    )
+    left_out = []
     num_clips = []
-    for recording in files.on_threads(header, numbers, num_threads):
+    for number, found in zip(numbers, headers, strict=True):
+        recording = found and Header(*found)
         num_here = 0
         if recording is None:
             counts["corrupt skipped"] += 1
+            left_out.append(source.label(number))
         elif recording.num_samples >= form.length:
             num_here = recording.num_samples // form.length
         elif form.short == "pad":
@@ -213,7 +240,7 @@ def clips(
         audible = np.flatnonzero(~np.array(list(silent), bool))
         counts["silent skipped"] += num - len(audible)
     split = Split(len(audible), lambda place, _: clip(int(audible[place])))
-    return Clips(split, +counts)
+    return Clips(split, +counts, tuple(left_out))
 
 
 def is_silent(clip: np.ndarray) -> bool:
@@ -238,32 +265,53 @@ def check_sounds(label: str, cut: Clips) -> None:
         )
 
 
-def _opened(stream: BinaryIO, label: str, form: Form) -> soundfile.SoundFile:
+def _opened(stream: BinaryIO, label: str, form: Form) -> _SoundFile:
     """The open file of a stream, whose header fits the form."""
-    _check_whole(stream, label)
+    stream, missing = audio_containers.prepared(stream)
+    if missing:  # libsndfile accepts most files that end too soon
+        raise files.CorruptFileError(f"{label}: damaged; {missing}")
     try:
-        file = soundfile.SoundFile(stream)
+        file = _SoundFile(stream)
     except BROKEN as error:
         raise files.CorruptFileError(
-            f"{label}: no WAV or FLAC, or a damaged one"
+            f"{label}: no {KINDS}, or a damaged one"
         ) from error
     if file.format not in FORMATS:
-        raise files.CorruptFileError(f"{label}: is {file.format}, wanted WAV or FLAC")
+        raise files.CorruptFileError(f"{label}: is {file.format}, wanted {KINDS}")
     if not file.frames:
         raise files.CorruptFileError(f"{label}: holds no samples")
     check_channels(label, file.channels, form)
     return file
 
 
-def _check_whole(stream: BinaryIO, label: str) -> None:
-    """Raises CorruptFileError for a truncated WAV, which libsndfile accepts."""
-    head = stream.read(8)
-    size = stream.seek(0, 2)
-    stream.seek(0)
-    if head[:4] == b"RIFF" and len(head) == 8:
-        (header_bytes,) = struct.unpack("<I", head[4:])
-        # The last byte of an odd number may be left out.
-        if header_bytes not in UNKNOWN_SIZES and size + 1 < header_bytes + 8:
-            raise files.CorruptFileError(
-                f"{label}: damaged; {size} bytes, its header says {header_bytes + 8}"
-            )
+def _blocks(file: _SoundFile, label: str) -> Iterator[np.ndarray]:
+    """The samples from where the file is, [samples, channels] float64 at a time."""
+    whole = file.frames < UNKNOWN
+    while True:
+        try:
+            block = file.read(-1 if whole else BLOCK, dtype="float64", always_2d=True)
+        except BROKEN as error:
+            raise files.CorruptFileError(f"{label}: damaged ({error})") from error
+        yield block
+        if whole or len(block) < BLOCK:
+            return
+
+
+def _num_samples(file: _SoundFile, label: str) -> int:
+    """The samples of a file as its header says, if the last one of them is there.
+
+    Without a number in the header they are counted, by decoding them.
+    """
+    if file.frames >= UNKNOWN:
+        return sum(len(block) for block in _blocks(file, label))
+    try:
+        file.seek(file.frames - 1)
+        num_last = len(file.read(2, dtype="float64", always_2d=True))
+    except BROKEN as error:
+        raise files.CorruptFileError(f"{label}: damaged ({error})") from error
+    if num_last != 1:
+        raise files.CorruptFileError(
+            f"{label}: damaged; its header says {file.frames} samples, the last one "
+            "is missing"
+        )
+    return file.frames

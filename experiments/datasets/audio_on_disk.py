@@ -1,4 +1,4 @@
-"""A user's own recordings: a folder or zip of WAV and FLAC files."""
+"""A user's own recordings: a folder or zip of WAV, FLAC and other files."""
 
 import hashlib
 import re
@@ -8,7 +8,15 @@ from pathlib import Path
 from experiments.datasets import audio_decoding, files
 from experiments.datasets.audio import Audio
 
-SUFFIXES = (".wav", ".wave", ".flac")
+SUFFIXES = (
+    *(".wav", ".wave", ".flac", ".ogg", ".oga", ".opus"),
+    *(".aif", ".aiff", ".aifc", ".caf", ".mp3"),
+)
+# Sounds that libsndfile does not read, or that carry no sign of their kind.
+OTHERS = (
+    *(".m4a", ".aac", ".mp4", ".wma", ".amr", ".ape", ".wv", ".tta", ".mka", ".webm"),
+    *(".au", ".snd", ".raw", ".pcm", ".sph", ".w64", ".voc"),
+)
 
 
 def audio_files(
@@ -26,12 +34,15 @@ def audio_files(
     cache_bytes: int = files.CACHE_BYTES,
     num_threads: int = 2,
 ) -> Audio:
-    """Clips of the WAV and FLAC files of a folder and its subfolders, or of a zip.
+    """Clips of the sound files of a folder and its subfolders, or of a zip.
+
+    WAV, FLAC, Ogg Vorbis, Opus, AIFF, CAF and MP3, as libsndfile reads them;
+    docs/images_and_sounds.md says what becomes of which.
 
     Files are selected by suffix, hidden ones ignored, and numbered in the order of
     their names.  A file longer than a clip is cut, from its start, into as many clips
-    as fit; the rest is not used.  The header of each file is read at once, or all of
-    it with `skip_corrupt` or `skip_silent`.
+    as fit; the rest is not used.  The header and the last sample of each file are read
+    at once, or all of it with `skip_corrupt` or `skip_silent`.
 
     Samples of more than 16 bits are rounded to 16, floats beyond -1 and 1 are clipped,
     and other rates are resampled by soxr.  `source` gives the number of such files.
@@ -46,7 +57,8 @@ def audio_files(
     short: what happens to files shorter than a clip: "skip" ignores them, "pad" appends
       zeros, which are easy to predict and count as samples.  Both are counted.
     mix_channels: average the channels of a file that has several.
-    skip_corrupt: skip corrupt files and those with NaN; name and source say how many.
+    skip_corrupt: skip corrupt files and those with NaN; name and source say how many,
+      `left_out` which.
     skip_silent: skip and count clips whose samples are all equal.
     cache_bytes: for decoded files.  Each clip of a file that does not fit costs one
       decoding of the file.
@@ -101,14 +113,17 @@ def audio_files(
     if held_out_path is not None:
         other = Path(held_out_path)
         one, two = (
-            files.list_files(p, SUFFIXES, "WAV or FLAC") for p in (place, other)
+            files.list_files(p, SUFFIXES, audio_decoding.KINDS, OTHERS)
+            for p in (place, other)
         )
         files.check_apart(one.parts, two.parts)
         training = cut(f"{place}", one, range(len(one.names)))
         held_out = cut(f"{other}", two, range(len(two.names)))
         origin = f"{one.name}, {two.name}"
+        not_read = one.counts + two.counts
     else:
-        one = files.list_files(place, SUFFIXES, "WAV or FLAC")
+        one = files.list_files(place, SUFFIXES, audio_decoding.KINDS, OTHERS)
+        not_read = one.counts
         sides = _sides(place, one.names, held_out_match, held_out_share)
         training = cut(f"{place} (training)", one, sides[0])
         held_out = cut(f"{place} (held out)", one, sides[1])
@@ -116,7 +131,7 @@ def audio_files(
         origin = f"{one.name}, held out: {rule}"
 
     counts = f"{training.split.num} + {held_out.split.num} clips"
-    changes = files.counts_text(training.counts, held_out.counts)
+    changes = files.counts_text(training.counts, held_out.counts, not_read)
     return Audio(
         name=f"audio_files({origin}, {length} at {rate} Hz, {counts}{changes})",
         source=f"{origin}: {counts} of {length} samples (training + held out){changes}",
@@ -125,6 +140,7 @@ def audio_files(
         training=training.split,
         held_out=held_out.split,
         num_threads=num_threads,
+        left_out=training.left_out + held_out.left_out,
     )
 
 

@@ -81,6 +81,7 @@ def tfds_audio(
         training=splits[0].split,
         held_out=splits[1].split,
         num_threads=num_threads,
+        left_out=splits[0].left_out + splits[1].left_out,
     )
 
 
@@ -145,4 +146,4 @@ def _recordings(
             sound.reshape(-1, num_channels), rate, label, form
         )
 
-    return audio_decoding.Recordings(examples.num, header, samples)
+    return audio_decoding.Recordings(examples.num, header, samples, examples.label)

@@ -20,7 +20,7 @@ LINE_SECONDS = 5.0  # between lines of progress where there is no terminal
 
 
 def examine(
-    encoded: files.Encoded,
+    encoded: files.Encoded | None,
     look: Callable[[int], Any],
     numbers: Sequence[int],
     *,
@@ -33,16 +33,20 @@ def examine(
     as the file's name, size and time of change stay.  Progress is shown on standard
     error if it takes more than two seconds.  The first error of `look` ends it.
 
+    encoded: the files; None: nothing is remembered.
     rules: identifies `look` with its settings.
     """
-    place = _place(encoded, rules) if encoded.num >= LEAST_REMEMBERED else None
+    version = encoded.version if encoded else None
+    place = None
+    if encoded and version and encoded.num >= LEAST_REMEMBERED:
+        place = _place(encoded.origin, rules)
     known = _read(place) if place else {}
     found: dict[int, Any] = {}
     left = []
     for number in numbers:
-        version = encoded.version(number) if place and encoded.version else None
-        if version in known:
-            found[number] = known[version]
+        key = version(number) if place and version else None
+        if key in known:
+            found[number] = known[key]
         else:
             left.append(number)
     bar = tqdm(
@@ -59,18 +63,16 @@ def examine(
                 found[number] = result
                 bar.update()
     finally:
-        if place and encoded.version and left:
-            new = {encoded.version(number): found[number] for number in found}
+        if place and version and left:
+            new = {version(number): result for number, result in found.items()}
             _write(place, known | new)
     return [found[number] for number in numbers]
 
 
-def _place(encoded: files.Encoded, rules: str) -> Path | None:
-    """Where results of these files are kept; None for files without a version."""
-    if encoded.version is None:
-        return None
+def _place(origin: str, rules: str) -> Path:
+    """Where results of the files of one folder or zip are kept."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    text = f"{VERSION}\n{encoded.origin}\n{rules}"
+    text = f"{VERSION}\n{origin}\n{rules}"
     digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
     return root / "accelerated_ppl" / "examined" / f"{digest[:32]}.json"
 

@@ -63,6 +63,7 @@ class FileList(NamedTuple):
     names: Sequence[str]  # of the files, relative to it, in order
     files: Encoded
     parts: tuple[Part, ...]  # each file by itself
+    counts: Counter[str]  # of files of other kinds, which are not read, by suffix
 
 
 class Cache:
@@ -103,12 +104,15 @@ def on_threads[Out](
             yield from pool.map(function, numbers[first : first + chunk])
 
 
-def list_files(path: Path, suffixes: Sequence[str], kind: str) -> FileList:
+def list_files(
+    path: Path, suffixes: Sequence[str], kind: str, others: Sequence[str] = ()
+) -> FileList:
     """The files of a folder and its subfolders, or of a zip, sorted by name.
 
     They are selected by suffix; hidden files are ignored.
 
     kind: their name in errors.
+    others: suffixes of files that are not read, and counted.
 
     Raises MissingDataError for a path that does not exist, and ValueError, naming it,
     if it is neither folder nor zip, is damaged or has no such file.
@@ -166,6 +170,11 @@ def list_files(path: Path, suffixes: Sequence[str], kind: str) -> FileList:
         names,
         Encoded(len(names), label, open_number, str(path.resolve()), version),
         tuple(Part(identities[name], f"{path}/{name}") for name in names),
+        Counter(
+            f"{Path(name).suffix.lower()} not read"
+            for name in sizes
+            if _is_wanted(name, tuple(others))
+        ),
     )
 
 

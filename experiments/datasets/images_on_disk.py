@@ -13,6 +13,7 @@ from experiments.datasets import files, image_decoding
 from experiments.datasets.images import Images, Split
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp")
+OTHERS = (".gif", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".avif", ".jxl", ".jp2")
 
 
 class _ArrayEntry(NamedTuple):
@@ -95,13 +96,16 @@ def image_files(
             raise ValueError(
                 f"{listed.path}: all {listed.files.num} images are corrupt"
             )
-        return _Contents(listed.name, *images)
+        counts = images.counts + listed.counts
+        return _Contents(listed.name, images.split, counts, images.left_out)
 
-    all_files = files.list_files(Path(path), SUFFIXES, image_decoding.KINDS)
+    all_files = files.list_files(Path(path), SUFFIXES, image_decoding.KINDS, OTHERS)
     if held_out_path is None:
         training, held_out = _hold_out(all_files.path, read(all_files), held_out_share)
     else:
-        other = files.list_files(Path(held_out_path), SUFFIXES, image_decoding.KINDS)
+        other = files.list_files(
+            Path(held_out_path), SUFFIXES, image_decoding.KINDS, OTHERS
+        )
         files.check_apart(all_files.parts, other.parts)
         training, held_out = read(all_files), read(other)
     return _images(

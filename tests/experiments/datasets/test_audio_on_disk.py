@@ -227,18 +227,18 @@ def not_a_number(path):
 
 
 def other_format(path):
-    soundfile.write(path, sound(0, 500), RATE, format="AIFF")
+    soundfile.write(path, sound(0, 500), RATE, format="AU")
 
 
 DAMAGES = {
-    "empty.wav": (lambda path: path.write_bytes(b""), "no WAV or FLAC"),
-    "text.flac": (lambda path: path.write_text("no sound"), "no WAV or FLAC"),
+    "empty.wav": (lambda path: path.write_bytes(b""), "no WAV, FLAC"),
+    "text.flac": (lambda path: path.write_text("no sound"), "no WAV, FLAC"),
     "none.wav": (lambda path: save(path, sound(0, 0)), "holds no samples"),
     "cut.wav": (cut_short, "damaged; 522 bytes, its header says 1044"),
     "cut.flac": (cut_short, "damaged"),
     "flipped.flac": (flipped, "damaged"),
     "nan.wav": (not_a_number, "holds NaN or infinity"),
-    "aiff.wav": (other_format, "is AIFF, wanted WAV or FLAC"),
+    "au.wav": (other_format, "is AU, wanted WAV, FLAC"),
 }
 
 
@@ -251,6 +251,7 @@ def test_corrupt_files_are_named_and_skipped_and_counted_only_when_asked(folder,
     audio = of(folder, skip_corrupt=True)
     assert len(everything(audio)) == 20
     assert "1 corrupt skipped" in audio.name and "1 corrupt skipped" in audio.source
+    assert audio.left_out == (f"{folder}/{name}",)
 
 
 def test_a_wav_written_as_a_stream_is_whole(tmp_path):
@@ -268,12 +269,14 @@ def test_places_that_hold_no_sounds_say_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="lost: no such file or folder"):
         of(tmp_path / "lost")
     (tmp_path / "notes.txt").write_text("no sound")
-    with pytest.raises(ValueError, match="no WAV or FLAC among its 1 files"):
+    with pytest.raises(ValueError, match="no WAV, FLAC, .* or MP3 among its 1 files"):
         of(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="empty: no WAV or FLAC among its 0 files"):
+    with pytest.raises(
+        ValueError, match="empty: no WAV, FLAC, .* or MP3 among its 0 files"
+    ):
         of(tmp_path / "empty")
-    with pytest.raises(ValueError, match="notes.txt: wanted a folder or a zip of WAV"):
+    with pytest.raises(ValueError, match="notes.txt: wanted a folder or a zip of WAV,"):
         of(tmp_path / "notes.txt")
 
 

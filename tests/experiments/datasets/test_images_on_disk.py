@@ -140,8 +140,10 @@ def test_hidden_files_and_those_of_other_kinds_are_left_alone(folder):
     (folder / "__MACOSX").mkdir()
     (folder / "__MACOSX" / "001.png").write_bytes(b"not an image")
     (folder / "notes.txt").write_text("no image")
+    (folder / "001.HEIC").write_bytes(b"an image that Pillow does not read")
     images = image_files(path=folder, size=SIZE)
     assert images.training.num + images.held_out.num == 10
+    assert "1 .heic not read" in images.source
 
 
 def test_crop_takes_the_middle_and_box_the_mean_of_the_largest_square(tmp_path):
