@@ -1,5 +1,7 @@
 """Densities with gradients of their own, against TFP's and autodiff's."""
 
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -29,6 +31,21 @@ def weights(shape):
 
 def tfp_log_prob(logits, event):
     return tfd.Bernoulli(logits=logits).log_prob(event)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_graphs_bernoulli_is_right_to_three_roundings(jit_compile):
+    # All exponentials from 0 to 1, and the smallest, of which the log prob of a success
+    # is the only term.
+    logits = np.concatenate([np.linspace(0.0, 45.0, 4501), np.geomspace(45.0, 700, 50)])
+    compute = tf.function(
+        lambda x: bernoulli_log_prob(x, tf.ones_like(x)), jit_compile=jit_compile
+    )
+    exact = [-math.log1p(math.exp(-x)) for x in logits]
+    epsilon = np.finfo(np.float64).eps
+    np.testing.assert_allclose(compute(tf.constant(logits)), exact, rtol=3 * epsilon)
+    edges = compute(tf.constant([0.0, np.inf, -np.inf, np.nan], tf.float64))
+    np.testing.assert_allclose(edges, [-math.log(2.0), 0.0, -np.inf, np.nan])
 
 
 @pytest.mark.parametrize("event", [0.0, 1.0])
