@@ -16,7 +16,7 @@ endif
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .PHONY: help setup peers test test-slow test-mutations lint bench-nuts bench-posteriors bench-eager bench-scaling
-.PHONY: bench-step bench-vi
+.PHONY: bench-step bench-vi bench-readers
 .PHONY: bench-image-transformer bench-vae programs reference check-large check-audio report configs clean
 
 help:  ## print this list
@@ -66,6 +66,9 @@ programs: setup  ## every program of the paper, and whether its claims hold
 
 bench-step: setup  ## what runtime and loop add to a training step written by hand
 	$(PYTHON) -m experiments.bench.step_cost
+
+bench-readers: setup  ## files read a second: ours, tf.data, Pillow; waiting of trainings
+	$(PYTHON) -m experiments.bench.readers
 
 reference: setup  ## posteriors and log densities by long runs of Stan, for bench-posteriors
 	$(PYTHON) -m experiments.bench.posterior_references

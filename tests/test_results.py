@@ -20,6 +20,7 @@ RENDERED = {  # by the file of records: its tables and plots
         ("scaling_image_transformer.png", "scaling_vq_vae.png"),
     ),
     "step_cost": (("step_cost.md",), ()),
+    "readers": (("readers.md",), ()),
     "image_transformer": (("image_transformer.md", "image_transformer.csv"), ()),
     "vae": (("vae.md", "vae.csv"), ()),
     "programs": (("programs.md", "programs.csv"), ()),

@@ -17,6 +17,7 @@ RENDERERS: dict[str, Callable[..., None]] = {  # by the name of the file of reco
     "vae": page.render_vae,
     "programs": page.render_programs,
     "step_cost": page.render_step_cost,
+    "readers": page.render_readers,
 }
 
 

@@ -18,6 +18,7 @@ from experiments.report import (
     posteriors_plot,
     posteriors_rows,
     programs,
+    readers,
     scaling,
     scaling_plots,
     scaling_rows,
@@ -81,6 +82,11 @@ def render_learning(*, records_path: Path, out_dir: Path) -> None:
 def render_step_cost(*, records_path: Path, out_dir: Path) -> None:
     """Writes tables/step_cost.md."""
     _write(out_dir, "step_cost", step_cost.markdown(_records(records_path)))
+
+
+def render_readers(*, records_path: Path, out_dir: Path) -> None:
+    """Writes tables/readers.md."""
+    _write(out_dir, "readers", readers.markdown(_records(records_path)))
 
 
 def render_programs(*, records_path: Path, out_dir: Path) -> None:
