@@ -100,12 +100,48 @@ def to_array(value: Any, label: str) -> np.ndarray:
     return np.asarray(check_numbers(_check_present(value, label), label), np.float64)
 
 
+def check_labels(
+    value: Any, dims: tuple[str, ...], coords: Mapping[str, Any], label: str
+) -> None:
+    """Raises ValueError for data of xarray or pandas in another order than the labels.
+
+    Data are taken by position.  What names its own dimensions and labels would say
+    something else.  Dimensions and labels that the variable lacks are not looked at.
+    """
+    if hasattr(value, "iloc"):  # a pandas object
+        names: tuple[Any, ...] = dims[-np.ndim(value) :]
+        axes = (value.index, getattr(value, "columns", None))
+        found = dict(zip(names, axes, strict=False))
+    elif hasattr(value, "dims") and hasattr(value, "coords"):  # one of xarray
+        names = value.dims
+        found = {name: value[name] for name in names if name in value.coords}
+    else:
+        return
+    if set(names) == set(dims) and tuple(names) != tuple(dims):
+        raise ValueError(
+            f"{label}: given the dimensions {tuple(names)}, wanted {tuple(dims)}"
+        )
+    for name in found.keys() & coords.keys():
+        wanted, given = np.asarray(coords[name]), np.asarray(found[name])
+        # A number by itself is no label: the rows of a sorted frame keep theirs.
+        if np.array_equal(wanted, np.arange(len(wanted))):
+            continue
+        same_ones = set(wanted.tolist()) == set(given.tolist())
+        if same_ones and not np.array_equal(wanted, given):
+            raise ValueError(
+                f"{label}: given {name!r} in the order {reprlib.repr(given.tolist())}, "
+                f"wanted that of its labels, {reprlib.repr(wanted.tolist())}"
+            )
+
+
 def fill_masked(value: Any, mask: Any, event_ndims: Any) -> Any:
     """`value` with masked entries replaced by the first entry that counts.
 
     A masked NaN would have no log prob, but a gradient of NaN.
     """
     if not isinstance(value, tf.Tensor) or None in (value.shape.rank, event_ndims):
+        return value
+    if value.shape.num_elements() == 0:
         return value
     ndims = value.shape.rank - event_ndims
     where = tf.convert_to_tensor(mask)

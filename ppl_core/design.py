@@ -389,7 +389,7 @@ def _times(design: DesignMatrix, coeffs: tf.Tensor) -> tf.Tensor:
         of_blocks = tf.matmul(of_groups, design.blocks, transpose_b=True)
         of_rows = tf.tile(of_blocks[:, :, tf.newaxis], [1, 1, design.block_rows])
         shifts.append(tf.reshape(of_rows, [-1, front]))
-    if front != design.numbers.shape[1]:
+    if not front or front != design.numbers.shape[1]:
         sizes = [table.shape[1] for table in design.tables]
         parts = zip(
             tf.split(of_groups, sizes, 1), design.tables, design.codes, strict=True
@@ -418,7 +418,7 @@ def _transposed_times(design: DesignMatrix, weights: tf.Tensor) -> tf.Tensor:
     if front:
         blocks = tf.reshape(weights[:, :front], [-1, num, size])
         of_groups.append(tf.matmul(tf.reduce_sum(blocks, -1), design.blocks))
-    if front != design.numbers.shape[1]:
+    if not front or front != design.numbers.shape[1]:
         rest = weights[:, front:]
         groups = [
             tf.matmul(_sums(rest, codes[front:], table.shape[0]), table)

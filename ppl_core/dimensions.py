@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ppl_core import weights
 from ppl_core.trace import forward, trace
 from ppl_core.tracers import Constructor
 
@@ -89,9 +90,8 @@ def plate(name: str, size: Any, *, total: int | None = None) -> Iterator[np.ndar
         if table is not None:
             kwargs["coords"] = {name: table, **kwargs.get("coords", {})}
         if total is not None:
-            weight = total / count
             scale = kwargs.get("log_prob_scale")
-            kwargs["log_prob_scale"] = weight if scale is None else scale * weight
+            kwargs["log_prob_scale"] = weights.product(scale, total / count)
         return forward(construct, *args, **kwargs)
 
     with trace(repeat):

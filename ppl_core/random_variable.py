@@ -86,7 +86,8 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
         self.drawn = value is None
         if value is not None:
             is_function = callable(value)
-            self._inside = is_function and hasattr(value, "inside_support")
+            # A default bijector keeps to the support; one of the user's need not.
+            self._inside = bijector is None and hasattr(value, "inside_support")
             if is_function:
                 value = value(self)
             if isinstance(value, censoring.Interval):
@@ -96,6 +97,8 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
                     value, distribution, self.sample_shape, log_prob_mask, label
                 )
                 return
+            if dims and not is_function and not operators.is_variable(value):
+                data.check_labels(value, self.dims or (), self.coords, self.label)
             self._value = self._to_tensors(value)
             if not is_function:
                 support_checks.check_exact(distribution, value, self._value, label)

@@ -9,6 +9,7 @@ from tensorflow_probability import bijectors as tfb
 from ppl_core.mending import event_space_bijector
 from ppl_core.random_variable import RandomVariable, check_observed
 from ppl_core.shapes import value_shape, without_plates
+from ppl_core.supports import support_of
 from ppl_core.terms import is_deterministic
 from ppl_core.trace import (
     Tracer,
@@ -179,7 +180,8 @@ def to_site(variable: RandomVariable) -> Site:
             f"{label}: given a joint distribution as a latent variable, wanted its "
             "parts as random variables of their own"
         )
-    if not distribution.dtype.is_floating:
+    support = support_of(distribution)
+    if not distribution.dtype.is_floating or (support and support.is_whole):
         raise ValueError(
             f"{label}: given a discrete latent variable, wanted a continuous one; "
             "observe it, or sum it out by `marginalize`"

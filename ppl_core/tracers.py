@@ -7,14 +7,14 @@ otherwise.  A name that no variable in the block has is an error when the block 
 
 import contextlib
 import difflib
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
-import numpy as np
 import tensorflow as tf
 
-from ppl_core import data
+from ppl_core import weights
 from ppl_core.censoring import Interval
 from ppl_core.random_variable import RandomVariable
 from ppl_core.symbolic import explained
@@ -36,6 +36,8 @@ class Constructor(Protocol):
 def tape() -> Iterator[dict[str, RandomVariable]]:
     """Records the random variables made in the block: name to variable, in order.
 
+    Of `ppl_core.scipy`, it records the arrays.
+
     Raises ValueError for a variable without a name, for a name used twice, and for a
     variable made inside a loop, a branch or a tf.function of the block: its value has
     no meaning outside.
@@ -54,16 +56,31 @@ def tape() -> Iterator[dict[str, RandomVariable]]:
 def taped(label: str) -> Iterator[dict[str, RandomVariable]]:
     """`tape`, whose errors begin with this label, such as a program's name."""
     variables: dict[str, RandomVariable] = {}
+    constructors: dict[str, str] = {}
     place = _graph_and_loops()
 
     def record(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
-        variable = forward(construct, *args, **kwargs)
-        if isinstance(variable, RandomVariable) and not variable.replaced:
+        reached = False
+
+        @functools.wraps(construct)
+        def note(*args: Any, **kwargs: Any) -> Any:
+            nonlocal reached
+            reached = True
+            return construct(*args, **kwargs)
+
+        # An array of SciPy does not tell whether `intervene` has replaced it.
+        is_array = hasattr(construct, "generator")
+        variable = forward(note if is_array else construct, *args, **kwargs)
+        if isinstance(variable, RandomVariable):
+            is_made = not variable.replaced
+        else:
+            is_made = is_array and reached
+        if is_made:
             name = required_name(construct, kwargs, label)
             if name in variables:
                 raise ValueError(
                     f"{label}: two random variables are named {name!r}: "
-                    f"{variables[name].constructor_name} and {construct.__name__}"
+                    f"{constructors[name]} and {construct.__name__}"
                 )
             if _graph_and_loops() != place:
                 raise ValueError(
@@ -71,7 +88,7 @@ def taped(label: str) -> Iterator[dict[str, RandomVariable]]:
                     "a loop, tf.cond, tf.map_fn, tf.vectorized_map or tf.function; "
                     "wanted it outside, with a batch of parameters or a sample_shape"
                 )
-            variables[name] = variable
+            variables[name], constructors[name] = variable, construct.__name__
         return variable
 
     with explained(label), trace_variables(record, records=True):
@@ -240,18 +257,8 @@ def scale(factor: Any, *names: str) -> Iterator[None]:
     >>> round(float(x.log_prob() / x.distribution.log_prob(2.0)), 4)
     10.0
     """
-
-    number = tf.get_static_value(factor) if tf.is_tensor(factor) else factor
-    if number is not None or factor is None:
-        data.check_numbers(number, "scale: the factor")
-        if not np.isfinite(np.asarray(number, np.float64)).all():
-            raise ValueError(f"scale: given {factor!r} as the factor, wanted numbers")
-
-    def set_scale(kwargs: dict[str, Any]) -> None:
-        inner = kwargs.get("log_prob_scale")
-        kwargs["log_prob_scale"] = factor if inner is None else inner * factor
-
-    with _weigh(set_scale, names, "scale"):
+    factor = weights.to_factor(factor)
+    with _weigh("log_prob_scale", weights.product, factor, names, "scale"):
         yield
 
 
@@ -269,17 +276,8 @@ def mask(where: Any, *names: str) -> Iterator[None]:
     >>> x.log_prob().numpy().round(3).tolist()[1]
     0.0
     """
-
-    if not tf.is_tensor(where) and np.asarray(where).dtype.kind != "b":
-        raise ValueError(f"mask: given {where!r}, wanted booleans, and then names")
-
-    def set_mask(kwargs: dict[str, Any]) -> None:
-        inner = kwargs.get("log_prob_mask")
-        kwargs["log_prob_mask"] = (
-            where if inner is None else tf.logical_and(inner, where)
-        )
-
-    with _weigh(set_mask, names, "mask"):
+    where = weights.to_mask(where)
+    with _weigh("log_prob_mask", weights.both, where, names, "mask"):
         yield
 
 
@@ -425,9 +423,13 @@ def bind(
 
 @contextlib.contextmanager
 def _weigh(
-    set_weight: Callable[[dict[str, Any]], None], names: tuple[str, ...], tracer: str
+    option: str,
+    combine: Callable[[Any, Any], Any],
+    weight: Any,
+    names: tuple[str, ...],
+    tracer: str,
 ) -> Iterator[None]:
-    """Applies `set_weight` to the arguments of the named variables, or of all."""
+    """Combines `weight` with the option of the named variables, or of all."""
     with expecting(names, tracer) as present:
 
         def weigh(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
@@ -439,7 +441,7 @@ def _weigh(
                     "a random variable, such as the one that it is computed from"
                 )
             if not names or name in names:
-                set_weight(kwargs)
+                kwargs[option] = combine(kwargs.get(option), weight)
             return forward(construct, *args, **kwargs)
 
         with trace_variables(weigh):

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+import xarray as xr
 
 import ppl_core as ppl
 from ppl_core import data
@@ -215,3 +216,69 @@ def test_tensors_of_whole_numbers_are_data_of_floating_variables(dtype):
     ):
         expected = make(np.float32([0, 1])).log_prob()
         np.testing.assert_array_equal(make(value).log_prob(), expected)
+
+
+COORDS = {"school": ["a", "b"], "year": [2001, 2002]}
+TABLE = np.array([[1.0, 2.0], [3.0, 4.0]])
+
+
+def labelled(value, dims=("school", "year")):
+    with ppl.coords(**COORDS):
+        return ppl.Normal(0.0, 1.0, dims=dims, value=value, name="y")
+
+
+LABELLED = {
+    "arrays": (TABLE, ("school", "year")),
+    "dims of its own": (xr.DataArray(TABLE), ("school", "year")),
+    "dims": (xr.DataArray(TABLE, dims=("school", "year")), ("school", "year")),
+    "labels": (xr.DataArray(TABLE, COORDS, ("school", "year")), ("school", "year")),
+    "series": (pd.Series([1.0, 2.0], index=["a", "b"]), "school"),
+    "series of rows": (pd.Series([1.0, 2.0], index=[7, 3]), "school"),
+    "frame": (pd.DataFrame(TABLE, ["a", "b"], [2001, 2002]), ("school", "year")),
+}
+
+
+@pytest.mark.parametrize("case", LABELLED)
+def test_data_in_the_order_of_the_labels_are_taken_by_position(case):
+    value, dims = LABELLED[case]
+    np.testing.assert_array_equal(labelled(value, dims), np.asarray(value))
+
+
+OUT_OF_ORDER = {
+    "dims": (
+        xr.DataArray(TABLE, dims=("year", "school")),
+        r"given the dimensions \('year', 'school'\), wanted \('school', 'year'\)",
+    ),
+    "labels": (
+        xr.DataArray(TABLE, COORDS, ("school", "year"))[:, ::-1],
+        r"given 'year' in the order \[2002, 2001\], wanted .* \[2001, 2002\]",
+    ),
+    "frame": (pd.DataFrame(TABLE, ["b", "a"]), r"given 'school' in the order"),
+    "columns": (pd.DataFrame(TABLE, columns=[2002, 2001]), r"given 'year' in the"),
+}
+
+
+@pytest.mark.parametrize("case", OUT_OF_ORDER)
+def test_data_in_another_order_than_the_labels_are_refused(case):
+    value, message = OUT_OF_ORDER[case]
+    with pytest.raises(ValueError, match=rf"^Normal\(name='y'\): {message}"):
+        labelled(value)
+
+
+def test_rows_of_a_sorted_frame_are_no_labels():
+    frame = pd.DataFrame({"y": [3.0, 1.0, 2.0]}).sort_values("y")
+    with ppl.plate("row", np.arange(3)):
+        y = ppl.Normal(0.0, 1.0, value=frame["y"], name="y")
+    np.testing.assert_array_equal(y, [1.0, 2.0, 3.0])
+
+
+def test_no_data_stand_under_a_mask_of_none():
+    def model():
+        mu = ppl.Normal(0.0, 1.0, name="mu")
+        with ppl.mask(np.zeros(0, bool), "y"):
+            ppl.Normal(mu * np.zeros(0), 1.0, name="y")
+
+    posterior = ppl.posterior(model, observed={"y": np.zeros(0)})
+    log_prob, grad = posterior.log_prob_and_grad([[0.5], [1.0]])
+    np.testing.assert_allclose(log_prob, -0.5 * np.log(2 * np.pi) - [0.125, 0.5])
+    np.testing.assert_allclose(grad, [[-0.5], [-1.0]])

@@ -354,3 +354,10 @@ def test_what_is_no_data_is_refused():
         design @ tf.constant([1, 2, 3])
     with pytest.raises(IndexError, match="given the index 700"):
         design[[700]]
+
+
+def test_no_rows_have_no_products():
+    design = ppl.DesignMatrix(np.eye(3)[[0, 2, 0, 1]])
+    for none in (design[:0], design[np.zeros(4, bool)]):
+        assert (none @ [1.0, 2.0, 3.0]).shape == (0,)
+        np.testing.assert_array_equal(np.zeros(0) @ none, np.zeros(3))

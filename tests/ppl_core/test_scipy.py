@@ -332,3 +332,29 @@ def test_a_users_own_generator_becomes_a_random_variable():
     log_joint = ps.make_log_joint_fn(lambda: ramp(size=2, name="x"))
     np.testing.assert_allclose(log_joint(x=[0.5, 0.25]), np.log(1.0 * 0.5))
     assert ramp.__name__ == "ramp"
+
+
+def test_a_tape_records_arrays_that_replay_gives_back():
+    def program():
+        mu = ps.norm(0.0, 1.0, name="mu")
+        return mu, ps.norm(mu, 1.0, size=3, name="x")
+
+    with ppl.tape() as variables:
+        mu, x = program()
+    assert list(variables) == ["mu", "x"] and variables["x"] is x
+    with ppl.replay(variables):
+        again = program()
+    np.testing.assert_array_equal(again[0], mu)
+    np.testing.assert_array_equal(again[1], x)
+
+
+def test_a_tape_lacks_what_intervene_replaces_and_refuses_a_name_used_twice():
+    for outer, inner in ((0, 1), (1, 0)):
+        blocks = [ppl.tape(), ppl.intervene(mu=2.0)]
+        with blocks[outer] as one, blocks[inner] as two:
+            ps.norm(ps.norm(name="mu"), name="x")
+        assert list(one if one is not None else two) == ["x"]
+    with pytest.raises(ValueError, match="two random variables are named 'x'"):
+        with ppl.tape():
+            ps.norm(name="x")
+            ps.norm(name="x")

@@ -504,3 +504,38 @@ def test_a_value_that_is_no_data_is_refused_by_name():
     options = {"value": 2.0, "observed": False}
     with pytest.raises(ValueError, match=wanted):
         ppl.unconstrain(model, observed={"y": 1.0}, kwargs=options)
+
+
+OUTSIDE = {  # a bijector onto more than the support: no density there
+    "Exponential": (lambda **kw: ppl.Exponential(1.0, **kw), stats.expon().logpdf),
+    "Gamma": (lambda **kw: ppl.Gamma(2.0, 1.0, **kw), stats.gamma(2).logpdf),
+    "Uniform": (lambda **kw: ppl.Uniform(0.0, 2.0, **kw), stats.uniform(0, 2).logpdf),
+    "LogNormal": (lambda **kw: ppl.LogNormal(0.0, 1.0, **kw), stats.lognorm(1).logpdf),
+    "Weibull": (lambda **kw: ppl.Weibull(2.0, 1.0, **kw), stats.weibull_min(2).logpdf),
+    "Beta": (lambda **kw: ppl.Beta(2.0, 3.0, **kw), stats.beta(2, 3).logpdf),
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_bijector_onto_more_than_the_support_gives_no_mass_outside(name):
+    make, logpdf = OUTSIDE[name]
+    posterior = ppl.posterior(lambda: make(bijector=tfb.Shift(F64(0.5)), name="x"))
+    u = np.array([[-3.0], [-1.0], [-0.25], [0.25], [3.0]])
+    np.testing.assert_allclose(posterior.log_prob(u), logpdf(u[:, 0] + 0.5))
+
+
+COUNTS = {
+    "Poisson": lambda **kw: ppl.Poisson(3.0, **kw),
+    "Geometric": lambda **kw: ppl.Geometric(probs=0.5, **kw),
+    "Zipf": lambda **kw: ppl.Zipf(3.0, dtype=tf.float32, **kw),
+    "Independent": lambda **kw: ppl.Independent(tfd.Poisson([1.0, 2.0]), 1, **kw),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_bijector_makes_no_count_continuous(name):
+    def model():
+        COUNTS[name](bijector=tfb.Exp(), name="k")
+
+    with pytest.raises(ValueError, match=r"name='k'\): given a discrete latent"):
+        ppl.posterior(model)
