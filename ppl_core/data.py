@@ -35,7 +35,7 @@ def to_tensor(value: Any, dtype: tf.DType, label: str) -> tf.Tensor:
         value = _to_whole(value, dtype, label)
     value = tf.convert_to_tensor(value, dtype_hint=dtype)
     is_number = value.dtype.is_floating or value.dtype.is_integer or value.dtype.is_bool
-    if is_number and dtype.is_floating:
+    if is_number and (dtype.is_floating or value.dtype.is_bool):
         return tf.cast(value, dtype)
     return value
 

@@ -60,14 +60,14 @@ def check_exact(
     """
     if given is value or tf.is_tensor(given) or not isinstance(value, tf.Tensor):
         return
-    if not value.dtype.is_floating or not hasattr(value, "numpy"):
+    if not value.dtype.is_floating:
         return
     support = support_of(distribution)
     if support is None or not support.is_whole:
         return
     limit = 2 ** (np.finfo(value.dtype.as_numpy_dtype).nmant + 1)
-    array = value.numpy()
-    if not array.size or np.max(np.abs(array)) < limit:
+    array = value.numpy() if hasattr(value, "numpy") else tf.get_static_value(value)
+    if array is None or not array.size or np.max(np.abs(array)) < limit:
         return
     numbers = np.asarray(given)
     exact = numbers.dtype if numbers.dtype.kind in "iu" else np.dtype(np.float64)

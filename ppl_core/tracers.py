@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from ppl_core import weights
+from ppl_core import data, weights
 from ppl_core.censoring import Interval
 from ppl_core.random_variable import RandomVariable
 from ppl_core.symbolic import explained

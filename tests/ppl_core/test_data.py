@@ -282,3 +282,22 @@ def test_no_data_stand_under_a_mask_of_none():
     log_prob, grad = posterior.log_prob_and_grad([[0.5], [1.0]])
     np.testing.assert_allclose(log_prob, -0.5 * np.log(2 * np.pi) - [0.125, 0.5])
     np.testing.assert_allclose(grad, [[-0.5], [-1.0]])
+
+
+@pytest.mark.parametrize("value", [[True, False], tf.constant([True, False])])
+def test_booleans_are_whole_numbers(value):
+    y = ppl.Categorical(probs=[0.7, 0.3], sample_shape=2, value=value, name="y")
+    assert y.dtype == tf.int32
+    np.testing.assert_allclose(y.log_prob(), np.log([0.3, 0.7]), rtol=1e-6)
+
+
+def test_a_posterior_refuses_counts_that_its_dtype_rounds():
+    def model():
+        ppl.Poisson(ppl.HalfNormal(1e7, name="rate"), sample_shape=2, name="y")
+
+    observed = {"y": np.array([1234567, 2**24 + 1])}
+    with pytest.raises(ValueError, match=r"name='y'\): given 16777217 at \(1,\)"):
+        ppl.posterior(model, observed=observed, dtype=tf.float32)
+    assert ppl.posterior(model, observed=observed).source.observed_data()["y"][1] == (
+        2**24 + 1
+    )
