@@ -191,9 +191,9 @@ BUGS = (
     ),
     Bug(
         "the inner one of two scales is dropped",
-        "ppl_core/tracers.py",
-        'kwargs["log_prob_scale"] = factor if inner is None else inner * factor',
-        'kwargs["log_prob_scale"] = factor',
+        "ppl_core/weights.py",
+        "return inner * outer",
+        "return outer",
         (
             "tests/ppl_core/test_tracers.py::"
             "test_scale_multiplies_log_probs_and_nested_scales_multiply",
