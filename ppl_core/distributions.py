@@ -73,9 +73,9 @@ def make_random_variable(
             if not is_class:
                 arguments.check(type(distribution), distribution.parameters, label)
             distribution = mend(distribution)
-            dtype, bijector = floating_dtype(), options.get("bijector")
-            if dtype is not None and bijector is not None:
-                options["bijector"] = precision.cast(bijector, dtype)
+            bijector = options.get("bijector")
+            if bijector is not None and floating_dtype() is not None:
+                options["bijector"] = precision.cast(bijector, floating_dtype())
             if options.get("plates") or options.get("dims") is not None:
                 distribution, options = shapes.expand(
                     distribution, name, options, label

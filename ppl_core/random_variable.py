@@ -73,8 +73,10 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
         self.constructor_name = constructor_name or type(distribution).__name__
         self.label = label = label_of(self.constructor_name, name)  # in messages
         self.sample_shape = shapes.static_shape(sample_shape)
-        check_observed(observed, value is not None, label)
-        self.observed = value is not None if observed is None else observed
+        self.observed = value is not None
+        if observed is not None:
+            check_observed(observed, value is not None, label)
+            self.observed = observed
         if bijector is not None:
             data.check_bijector(bijector, self.label)
         self.bijector = bijector
@@ -100,7 +102,7 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
             if dims and not is_function and not operators.is_variable(value):
                 data.check_labels(value, self.dims or (), self.coords, self.label)
             self._value = self._to_tensors(value)
-            if not is_function:
+            if not is_function and self._value is not value:
                 support_checks.check_exact(distribution, value, self._value, label)
             if data_are_checked():
                 self._inside = True
