@@ -14,21 +14,21 @@ import tensorflow as tf
 
 from experiments.inference import kernel as kernels
 from experiments.inference import nuts
-from experiments.inference.kernel import Draws, Kernel, State
 from experiments.inference.leapfrog import LogProbAndGrad, value_and_gradient
 from experiments.inference.step_size import constant as constant_step
+from experiments.inference.tile_run import Draws, State
+from experiments.inference.tiles import Kernel
 from tests.helpers import TARGETS
 
 
 def interpreted_kernel(density: LogProbAndGrad, **options) -> Kernel:
     """A kernel of which XLA compiles nothing: not yet traced."""
     kernel = kernels.compile_kernel(density, **options)
+    method = options.get("method", nuts.NUTS)
 
     @tf.function(autograph=False)
     def transitions(loop, setting, numbers):
-        return nuts.run(
-            loop, setting, numbers, density, within_xla=True, method=kernel.method
-        )
+        return nuts.run(loop, setting, numbers, density, within_xla=True, method=method)
 
     return dataclasses.replace(kernel, transitions=transitions)
 

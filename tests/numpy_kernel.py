@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from experiments.inference import step_size
+from experiments.inference import dual_averaging
 from tests import recursive_nuts
 
-update = tf.function(step_size.update, autograph=False)
+update = tf.function(dual_averaging.update, autograph=False)
 
 
 class State(NamedTuple):
@@ -43,6 +43,10 @@ class NumpyKernel:
     def __init__(self, log_prob_and_grad, *, num_chains, dim, first_chain=0):
         self.log_prob_and_grad = log_prob_and_grad
         self.num_chains, self.dim, self.first_chain = num_chains, dim, first_chain
+
+    def density_at(self, position):
+        log_prob, grad = self.log_prob_and_grad(position)
+        return np.asarray(log_prob), np.asarray(grad)
 
     def run(
         self,

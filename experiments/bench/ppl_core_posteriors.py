@@ -7,7 +7,7 @@ import numpy as np
 import ppl_core as ppl
 from experiments.bench.posteriors import MODELS, build
 from experiments.bench.problems import PosteriorProblem, PosteriorRun, Protocol
-from experiments.inference import sampling
+from experiments.inference import drawing, sampling
 from experiments.inference.results import constrain_draws
 from experiments.inference.samples import concatenate
 from experiments.inference.warmup_state import WarmupSettings
@@ -49,11 +49,11 @@ def run(
     built = warmed = time.perf_counter()
     warmup_leapfrogs, drawn = 0, []
     step_size: list[float] = []
-    for chunk in sampling.chunks(
+    for chunk in drawing.chunks(
         kernel,
         settings,
         num_draws=protocol.num_draws,
-        seed=sampling.seed_pair(seed),
+        seed=drawing.seed_pair(seed),
         posterior=posterior,
     ):
         if chunk.warmup is None:

@@ -14,7 +14,7 @@ from tensorflow_probability.python.internal import unnest
 import ppl_core as ppl
 from experiments.bench.posteriors import MODELS, build
 from experiments.bench.problems import PosteriorProblem, PosteriorRun, Protocol
-from experiments.inference import results, sampling, starts
+from experiments.inference import drawing, results, starts
 
 tfd, tfb = tfp.distributions, tfp.bijectors
 
@@ -75,7 +75,7 @@ def run(problem: PosteriorProblem, protocol: Protocol, seed: int) -> PosteriorRu
     """
     begin = time.perf_counter()
     posterior = build(MODELS[problem.name], problem.data)
-    seeds = sampling.seed_pair(seed)
+    seeds = drawing.seed_pair(seed)
     start = _starts(posterior, protocol.num_chains, seeds)
 
     @tf.function(jit_compile=True, autograph=False)

@@ -106,10 +106,20 @@ def _sample_parser() -> _Parser:
     parser = _Parser(prog="bin/sample", description=what)
     what = "models.py:eight_schools, say: a file, and a function in it"
     parser.add_argument("program", metavar="FILE.py:FUNCTION", help=what)
-    for name, (convert, metavar, what) in SAMPLE_FLAGS.items():
-        parser.add_argument(f"--{name}", metavar=metavar, type=convert, help=what)
+    add_sample_flags(parser)
     _add_run(parser, workdir="runs/FUNCTION-TIME", seed="default: 0")
     return parser
+
+
+def plain_parser(program: str, what: str) -> _Parser:
+    """A parser of bin/`program` without flags; it raises UsageError for mistakes."""
+    return _Parser(prog=f"bin/{program}", description=what)
+
+
+def add_sample_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of bin/sample that say what is sampled, and how."""
+    for name, (convert, metavar, what) in SAMPLE_FLAGS.items():
+        parser.add_argument(f"--{name}", metavar=metavar, type=convert, help=what)
 
 
 def _add_run(parser: _Parser, *, workdir: str, seed: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.inference import metric, prng, starts
-from experiments.inference.kernel import Kernel, compile_kernel
+from experiments.inference.kernel import compile_kernel
 from experiments.inference.leapfrog import (
     LogProbAndGrad,
     PhasePoint,
@@ -17,13 +17,13 @@ from experiments.inference.leapfrog import (
 from experiments.inference.samples import Samples
 from experiments.inference.settings import SamplerSettings, check_count
 from experiments.inference.step_size import constant
-from experiments.inference.tile_run import State
+from experiments.inference.tiles import Kernel
 
 
 def sample_chunks(
     kernel: Kernel,
     *,
-    seed: tf.Tensor,  # [2] int32
+    seed: np.ndarray,  # [2] int32
     start: np.ndarray,  # [chains, dim]
     step_size: float,
     num_results: int,
@@ -43,7 +43,7 @@ def sample_chunks(
     scale = np.broadcast_to(
         metric.to_scale(inverse_mass, "diagonal", chains, dim), (chains, dim)
     )
-    state = evaluate_start(kernel, start, scale=scale, seed=seed)
+    state = starts.evaluate_start(kernel, start, scale=scale, seed=seed)
     if num_results == num_done:
         return
     for draws, _, _ in kernel.stream(
@@ -59,26 +59,6 @@ def sample_chunks(
         chunk_size=chunk_size,
     ):
         yield draws.samples()
-
-
-def evaluate_start(
-    kernel: Kernel, start: np.ndarray, *, scale: np.ndarray, seed: tf.Tensor
-) -> State:
-    """The log prob and gradient at `start` [chains, dim], by the compiled kernel.
-
-    Raises ValueError when they are not finite.
-    """
-    state = starts.evaluate(kernel, start, scale=scale, seed=seed)
-    unknown = np.isneginf(state.log_prob)
-    if unknown.any():
-        # The transition tells neither NaN from infinity, nor of gradients.
-        chain = int(np.argmax(unknown))
-        size = len(kernel.tiles[0].numbers)
-        position = np.broadcast_to(np.asarray(start)[chain], (size, kernel.dim))
-        log_prob, grad = kernel.density(tf.constant(position, kernel.dtype))
-        state.log_prob[chain], state.grad[chain] = log_prob[0], grad[0]
-    _check_start(state)
-    return state
 
 
 def energy_error(
@@ -121,18 +101,6 @@ def energy_error(
     return run(start, tf.constant(step_size, start.dtype)).numpy().T
 
 
-def _check_start(state: State) -> None:
-    _, log_prob, grad = state
-    bad = ~np.isfinite(log_prob) | ~np.isfinite(grad).all(axis=-1)
-    if bad.any():
-        chain = int(np.argmax(bad))
-        raise ValueError(
-            f"start: chain {chain} has log prob {log_prob[chain]} and "
-            f"{np.sum(~np.isfinite(grad[chain]))} gradients that are not finite, "
-            "wanted finite ones"
-        )
-
-
 def prepare(
     log_prob_and_grad: LogProbAndGrad,
     *,
@@ -170,7 +138,7 @@ def prepare(
     def run() -> Samples:
         (samples,) = sample_chunks(
             kernel,
-            seed=tf.constant([next(calls), seed]),
+            seed=np.array([next(calls), seed], np.int32),
             start=start,
             step_size=settings.step_size,
             num_results=settings.num_results,

@@ -10,10 +10,10 @@ import tensorflow as tf
 import xarray as xr
 
 from experiments.inference import prng
+from experiments.inference.drawing import seed_pair
 from experiments.inference.elbo import Drawn, Objective
 from experiments.inference.memory import check_bytes
 from experiments.inference.results import attributes, data_groups, group
-from experiments.inference.sampling import seed_pair
 from experiments.inference.settings import check_count
 
 JUDGING_DRAWS = 1000  # from which the ELBO and Pareto's k are estimated

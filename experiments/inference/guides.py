@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from experiments.inference.given_starts import given_positions
 from experiments.inference.settings import check_count
-from experiments.inference.starts import given_positions
 
 Params = Mapping[str, tf.Tensor]
 

@@ -17,82 +17,30 @@ energies and the criterion need no metric.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
-from experiments.inference import step_size, trees
+from experiments.inference import dual_averaging, stream_lookup, trees
 from experiments.inference.leapfrog import (
     LogProbAndGrad,
     energy,
     kick,
     kick_and_drift,
 )
-from experiments.inference.step_size import StepSize
+from experiments.inference.loop_state import (
+    Draw,
+    End,
+    Log,
+    Loop,
+    Setting,
+    Transition,
+    Tree,
+    accept_count,
+    finished,
+)
 from experiments.inference.streams import Numbers
-from experiments.inference.trees import Draw, End, Subtree, Tree, select
+from experiments.inference.trees import select
 
 MAX_ENERGY_ERROR = 1000.0  # above it a trajectory has left the level set for good
-
-
-class Statistics(NamedTuple):
-    """What a transition tells of itself; nothing later reads it to sample."""
-
-    log_prob: tf.Tensor  # [chains], at the draw
-    leapfrogs: tf.Tensor  # [chains] int32, gradients taken: the unit of cost
-    depth: tf.Tensor  # [chains] int32, doublings accepted into the trajectory
-    accept: tf.Tensor  # [chains], mean of min(1, exp(-energy error)) over leapfrogs
-    diverged: tf.Tensor  # [chains] bool
-    energy: tf.Tensor  # [chains], the Hamiltonian at the start, momentum refreshed
-
-
-class Transition(NamedTuple):
-    """A transition's result."""
-
-    position: tf.Tensor  # [dim, chains]
-    grad: tf.Tensor  # [dim, chains]
-    statistics: Statistics
-
-
-class Log(NamedTuple):
-    """Transitions that have ended, at most one of each chain in a row."""
-
-    rows: tf.Tensor  # scalar int32, those written
-    valid: tf.Tensor  # [rows, chains] bool
-    transitions: Transition  # [rows, ...]; of no gradients unless they are asked for
-
-
-class Loop(NamedTuple):
-    """All that a turn hands the next; between two runs, all that is kept."""
-
-    turns: tf.Tensor  # scalar int32, of this run
-    idle: tf.Tensor  # [chains] bool: its transition has ended, no other begun
-    drawn: tf.Tensor  # [chains] int32, transitions that have ended
-    step: StepSize  # of [chains]
-    tree: Tree
-    subtree: Subtree
-    leapfrogs: tf.Tensor  # [chains] int32, of this transition
-    sum_accept: tf.Tensor  # [chains]
-    diverged: tf.Tensor  # [chains] bool
-    start_energy: tf.Tensor  # [chains]
-    # The last transition that ended before this one.  The log takes that of all chains
-    # at once, when one of them needs the room.
-    last: Transition
-    has_last: tf.Tensor  # [chains] bool: there is one that is not in the log
-    log: Log
-    macro: Any = ()  # of `walnuts`, a MacroStep
-
-
-class Setting(NamedTuple):
-    """What holds for a whole run of the loop, all given when it is run."""
-
-    chains: tf.Tensor  # [chains] int32: the number of each
-    num_draws: tf.Tensor  # scalar int32, of each chain: then it stays idle
-    until: tf.Tensor  # scalar int32, draws of every chain at which the run ends
-    max_depth: tf.Tensor  # scalar int32, at most that of the tables
-    max_turns: tf.Tensor  # scalar int32
-    adapting: tf.Tensor  # scalar bool: whether step sizes are adapted
-    target_accept: tf.Tensor  # scalar, of the energy's dtype
-    scale: tf.Tensor  # the metric: [dim, chains], or [chains, dim, dim], lower
 
 
 class Method(NamedTuple):
@@ -102,79 +50,6 @@ class Method(NamedTuple):
     before: Callable[..., tuple[tf.Tensor, tf.Tensor]]  # a turn's half: loop, setting
     after: Callable[..., Loop]  # its other half: see `_account`
     settings: dict[str, Any]  # to be recorded with the draws
-
-
-def empty(
-    chains: int,
-    dim: int,
-    *,
-    max_depth: int,
-    rows: int,
-    keep_grads: bool,
-    dtype: Any,
-    energy_dtype: Any,
-) -> Loop:
-    """A loop of zeros, in NumPy, for `begin`."""
-    count = np.zeros(chains, np.int32)
-    no = np.zeros(chains, bool)
-    zeros = np.zeros(chains, energy_dtype)
-    vector = np.zeros((dim, chains), dtype)
-    kept = np.zeros((max_depth, dim, chains), dtype)
-    draw = Draw(vector, zeros, vector)
-    end = End(vector, vector, vector)
-    last = Transition(
-        vector,
-        vector if keep_grads else vector[:0],
-        Statistics(zeros, count, count, zeros, no, zeros),
-    )
-    return Loop(
-        turns=np.int32(0),
-        idle=no,
-        drawn=count,
-        step=StepSize(*(np.zeros(chains) for _ in StepSize._fields)),
-        tree=Tree(end, end, vector, zeros, count, draw),
-        subtree=Subtree(count, no, end, vector, vector, zeros, draw, kept, kept, kept),
-        leapfrogs=count,
-        sum_accept=zeros,
-        diverged=no,
-        start_energy=zeros,
-        last=last,
-        has_last=no,
-        log=Log(
-            rows=np.int32(0),
-            valid=np.zeros((rows, chains), bool),
-            transitions=tf.nest.map_structure(
-                lambda part: np.zeros((rows, *part.shape), part.dtype), last
-            ),
-        ),
-    )
-
-
-def begin(
-    loop: Loop,
-    position: np.ndarray,  # [chains, dim]
-    log_prob: np.ndarray,  # [chains]
-    grad: np.ndarray,  # [chains, dim]
-    step: StepSize,
-    drawn: np.ndarray,  # [chains] int32: 0, or all draws for a chain without any to do
-) -> Loop:
-    """The loop before its first turn, every chain idle at its position.
-
-    loop: any of these shapes.  A chain's first transition sets the rest of it anew.
-
-    A log prob of -inf stands for one that is not known.  With a step size of 0 and one
-    doubling, a transition then computes it, and the gradient.
-    """
-    no = np.zeros(len(log_prob), bool)
-    tip = loop.subtree.tip._replace(position=position.T)
-    return loop._replace(
-        idle=~no,
-        drawn=drawn,
-        step=step,
-        tree=loop.tree._replace(draw=Draw(position.T, log_prob, grad.T)),
-        subtree=loop.subtree._replace(tip=tip),
-        has_last=no,
-    )
 
 
 def run(
@@ -242,21 +117,9 @@ def run(
     return tf.nest.pack_sequence_as(loop, parts)
 
 
-def finished(loop: Loop) -> Transition:
+def ended(loop: Loop) -> Transition:
     """The transitions of this loop's chains, as far as they have come."""
-    draw, last = loop.tree.draw, loop.last
-    return Transition(
-        position=draw.position,
-        grad=draw.grad[: last.grad.shape[0]],
-        statistics=Statistics(
-            log_prob=draw.log_prob,
-            leapfrogs=loop.leapfrogs,
-            depth=loop.tree.depth,
-            accept=_mean_accept(loop),
-            diverged=loop.diverged,
-            energy=loop.start_energy,
-        ),
-    )
+    return finished(loop, _mean_accept(loop))
 
 
 def _before(loop: Loop, setting: Setting) -> tuple[tf.Tensor, tf.Tensor]:
@@ -284,7 +147,9 @@ def _account(
         energy_error,
     )
     diverged = energy_error > MAX_ENERGY_ERROR
-    leaf_u = numbers.leaf_uniform(loop.drawn, loop.leapfrogs, setting.chains)
+    leaf_u = stream_lookup.leaf_uniform(
+        numbers, loop.drawn, loop.leapfrogs, setting.chains
+    )
     subtree = trees.add_leaf(
         loop.subtree,
         End(position, momentum, grad),
@@ -320,12 +185,14 @@ def join(
 
     Each chain of neither kind is left as it is, but those that are idle begin.
     """
-    doubling_u = numbers.doubling_uniform(loop.drawn, loop.tree.depth)
+    doubling_u = stream_lookup.doubling_uniform(numbers, loop.drawn, loop.tree.depth)
     grown, tree_turning = trees.grow(loop.tree, loop.subtree, doubling_u)
     tree = select(full, grown, loop.tree)
     ends = failed | (full & (tree_turning | (tree.depth >= setting.max_depth)))
     drawn = loop.drawn + tf.cast(ends, tf.int32)
-    adapted = step_size.update(loop.step, _mean_accept(loop), setting.target_accept)
+    adapted = dual_averaging.update(
+        loop.step, _mean_accept(loop), setting.target_accept
+    )
     loop = loop._replace(
         tree=tree,
         idle=loop.idle | ends,
@@ -340,11 +207,11 @@ def join(
         loop.has_last,
     )
 
-    draw, momentum = tree.draw, numbers.momentum(drawn)
+    draw, momentum = tree.draw, stream_lookup.momentum(numbers, drawn)
     start = End(draw.position, momentum, draw.grad)
     zeros, count = tf.zeros_like(loop.sum_accept), tf.zeros_like(drawn)
     fresh = Tree(start, start, momentum, zeros, count, draw)
-    subtree, ended = loop.subtree, finished(loop)
+    subtree, result = loop.subtree, ended(loop)
     loop = loop._replace(
         idle=loop.idle & ~begins,
         tree=select(begins, fresh, tree),
@@ -354,12 +221,14 @@ def join(
         start_energy=tf.where(
             begins, energy(momentum, draw.log_prob), loop.start_energy
         ),
-        last=select(begins, ended, last),
+        last=select(begins, result, last),
         has_last=tf.where(begins, drawn > 0, has_last),
         log=log,
     )
     tree, joined = loop.tree, full | begins
-    forward = tf.where(joined, numbers.is_forward(drawn, tree.depth), subtree.forward)
+    forward = tf.where(
+        joined, stream_lookup.is_forward(numbers, drawn, tree.depth), subtree.forward
+    )
     edge = select(forward, tree.right, tree.left)
     return loop._replace(
         subtree=subtree._replace(
@@ -404,7 +273,7 @@ def if_any(needed: tf.Tensor, function: Callable[..., Any], *parts: Any) -> Any:
 
 
 def _mean_accept(loop: Loop) -> tf.Tensor:
-    count = tf.maximum(loop.macro.begun if loop.macro else loop.leapfrogs, 1)
+    count = tf.maximum(accept_count(loop), 1)
     return loop.sum_accept / tf.cast(count, loop.sum_accept.dtype)
 
 

@@ -3,7 +3,7 @@
 TensorFlow's stateless functions take one seed for a whole array.  Chains that do not
 wait for each other need one seed each.  This module computes the same numbers: what
 `prng` draws for the seed of one transition, element by element.  Most are drawn by
-NumPy before the compiled loop; `uniform` is for the loop itself.
+NumPy before the compiled loop, and the rest by `philox_tensors` within it.
 
 Salmon et al. (2011), Parallel Random Numbers: As Easy as 1, 2, 3: Philox-4x32-10.
 """
@@ -11,7 +11,6 @@ Salmon et al. (2011), Parallel Random Numbers: As Easy as 1, 2, 3: Philox-4x32-1
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 ROUNDS = 10
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -57,6 +56,21 @@ def split(streams: Stream) -> tuple[np.ndarray, np.ndarray]:
 def fold(streams: Stream) -> np.ndarray:
     """What `prng.fold_in` makes of the seed: the first of its two numbers, int32."""
     return _block(streams, np.uint64(0))[0].astype(np.int32)
+
+
+def fold_in(seed: Any, number: int) -> np.ndarray:
+    """What `prng.fold_in` makes of a seed [2] and a number: [2] int32."""
+    first = fold(stream(*np.asarray(seed, np.int32)[:, np.newaxis]))
+    return np.array([first[0], number], np.int32)
+
+
+def uniform(seed: Any, shape: tuple[int, int], first: int = 0) -> np.ndarray:
+    """What `prng.uniform` draws with the seed [2]: float64 of this shape."""
+    rows, num = shape
+    one = stream(*np.asarray(seed, np.int32)[:, np.newaxis])
+    of_rows = Stream(*(np.repeat(part, rows)[np.newaxis] for part in one))
+    start = (np.arange(rows) + first) * num
+    return consecutive(of_rows, start, num)[:, 0].T
 
 
 def consecutive(streams: Stream, start: np.ndarray, num: int) -> np.ndarray:
@@ -120,53 +134,3 @@ def _to_unit(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """What `prng.uniform` makes of 64 bits, low and high words: float64."""
     bits = (high << np.uint64(20)) | (low >> np.uint64(12))
     return (bits.astype(np.float64) + 0.5) * 2.0**-52
-
-
-# Within the compiled loop
-
-
-def uniform(first: tf.Tensor, second: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-    """Element `place` of what `prng.uniform` draws with the seed [first, second].
-
-    All are int32 of one shape; the result is float64.
-    """
-    zeros = tf.zeros_like(first, tf.uint32)
-    counter = (_bits(first), _sign(first), _bits(second), _sign(second))
-    seed_key = tuple(zeros + np.uint32(part) for part in SEED_KEY)
-    key_0, key_1, *upper = _tensor_words(counter, seed_key)
-    low_0, high_0, low_1, high_1 = _tensor_words(
-        (_bits(place // 2), zeros, *upper), (key_0, key_1)
-    )
-    odd = place % 2 == 1
-    low, high = tf.where(odd, low_1, low_0), tf.where(odd, high_1, high_0)
-    low = tf.cast(tf.bitwise.right_shift(low, tf.constant(12, tf.uint32)), tf.float64)
-    return (tf.cast(high, tf.float64) * 2.0**20 + low + 0.5) * 2.0**-52
-
-
-def _tensor_words(counter: Words, key: Any) -> Words:
-    c0, c1, c2, c3 = counter
-    k0, k1 = key
-    # Made once, since each constant takes time to trace.
-    factors = [tf.constant(factor, tf.uint64) for factor in MULTIPLIERS]
-    weyl = [tf.constant(part, tf.uint32) for part in WEYL]
-    word = tf.constant(32, tf.uint64)
-    for _ in range(ROUNDS):
-        product_0 = tf.cast(c0, tf.uint64) * factors[0]
-        product_1 = tf.cast(c2, tf.uint64) * factors[1]
-        high_0, high_1 = (
-            tf.cast(tf.bitwise.right_shift(product, word), tf.uint32)
-            for product in (product_0, product_1)
-        )
-        c0, c2 = high_1 ^ c1 ^ k0, high_0 ^ c3 ^ k1
-        c1, c3 = tf.cast(product_1, tf.uint32), tf.cast(product_0, tf.uint32)
-        k0, k1 = k0 + weyl[0], k1 + weyl[1]
-    return c0, c1, c2, c3
-
-
-def _bits(number: tf.Tensor) -> tf.Tensor:
-    return tf.bitcast(number, tf.uint32)
-
-
-def _sign(number: tf.Tensor) -> tf.Tensor:
-    """The upper word of the number as int64."""
-    return tf.where(number < 0, tf.constant(0xFFFFFFFF, tf.uint32), np.uint32(0))

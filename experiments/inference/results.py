@@ -10,6 +10,7 @@ import tensorflow as tf
 import xarray as xr
 
 from experiments.inference.memory import check_bytes
+from experiments.inference.named_statistics import sample_stats
 from experiments.inference.samples import Samples
 from experiments.inference.settings import check_count
 from experiments.inference.warmup_state import Warmup
@@ -18,14 +19,6 @@ BATCH_NUMBERS = 1 << 22  # of unconstrained coordinates that are constrained at 
 LIBRARY = "accelerated-ppl"
 FIXED = "constant_by_the_model"  # an attribute of the group posterior
 PREDICTIONS = ("log_likelihood", "prior", "prior_predictive", "posterior_predictive")
-STATISTICS = {  # ArviZ's names of the fields of Samples
-    "lp": "log_prob",
-    "acceptance_rate": "accept",
-    "tree_depth": "depth",
-    "n_steps": "leapfrogs",
-    "diverging": "diverged",
-    "energy": "energy",
-}
 
 Constrain = Callable[[tf.Tensor], Mapping[str, Any]]
 
@@ -201,17 +194,6 @@ def layout(
 def flat_name(name: str) -> str:
     """A variable's name in a DataTree, where "/" separates groups."""
     return name.replace("/", "::")
-
-
-def sample_stats(
-    samples: Samples, step_size: Any, max_depth: int
-) -> dict[str, np.ndarray]:
-    """The statistics of each transition by ArviZ's names, [chains, draws] each."""
-    shape = samples.depth.shape
-    steps = np.broadcast_to(np.reshape(step_size, (-1, 1)), shape)
-    values = {name: getattr(samples, field) for name, field in STATISTICS.items()}
-    depths = {"reached_max_treedepth": samples.depth == max_depth}
-    return {**values, "step_size": steps.copy(), **depths}
 
 
 def data_groups(posterior: Any) -> dict[str, xr.Dataset]:

@@ -1,12 +1,11 @@
-"""Where chains start: drawn by chain number, or given by name or as vectors."""
+"""Where chains start: drawn by chain number, or as given."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
-from experiments.inference import prng, step_size
+from experiments.inference import philox, step_size
 
 RADIUS = 2.0  # starts are uniform(-2, 2), as Stan's
 MAX_RETRIES = 100  # per chain, as in Stan
@@ -24,7 +23,7 @@ class Starts(NamedTuple):
     evaluations: int  # gradients of each chain
 
 
-def evaluate(kernel: Any, position: Any, *, scale: Any, seed: tf.Tensor) -> Any:
+def evaluate(kernel: Any, position: Any, *, scale: Any, seed: np.ndarray) -> Any:
     """The kernel's state at positions [chains, dim]: log prob and gradient computed.
 
     Where they are not finite, the log prob is -inf and the gradient 0.
@@ -46,8 +45,38 @@ def evaluate(kernel: Any, position: Any, *, scale: Any, seed: tf.Tensor) -> Any:
     return state
 
 
+def evaluate_start(
+    kernel: Any, start: np.ndarray, *, scale: np.ndarray, seed: np.ndarray
+) -> Any:
+    """The log prob and gradient at `start` [chains, dim], by the compiled kernel.
+
+    Raises ValueError when they are not finite.
+    """
+    state = evaluate(kernel, start, scale=scale, seed=seed)
+    unknown = np.isneginf(state.log_prob)
+    if unknown.any():
+        # The transition tells neither NaN from infinity, nor of gradients.
+        chain = int(np.argmax(unknown))
+        found = kernel.density_at(np.asarray(start)[chain])
+        state.log_prob[chain], state.grad[chain] = found
+    _check_start(state)
+    return state
+
+
+def _check_start(state: Any) -> None:
+    _, log_prob, grad = state
+    bad = ~np.isfinite(log_prob) | ~np.isfinite(grad).all(axis=-1)
+    if bad.any():
+        chain = int(np.argmax(bad))
+        raise ValueError(
+            f"start: chain {chain} has log prob {log_prob[chain]} and "
+            f"{np.sum(~np.isfinite(grad[chain]))} gradients that are not finite, "
+            "wanted finite ones"
+        )
+
+
 def draw_positions(
-    seed: tf.Tensor, attempt: int, *, num_chains: int, dim: int, first_chain: int = 0
+    seed: np.ndarray, attempt: int, *, num_chains: int, dim: int, first_chain: int = 0
 ) -> np.ndarray:
     """Positions uniform on (-2, 2): [chains, dim] float64.
 
@@ -57,15 +86,15 @@ def draw_positions(
     seed: [2] int32.
     first_chain: the number of the first of these chains.
     """
-    seed = prng.fold_in(seed, tf.constant(attempt))
-    uniform = prng.uniform(seed, (num_chains, dim), first_chain)
-    return RADIUS * (2 * uniform.numpy() - 1)
+    seed = philox.fold_in(seed, attempt)
+    uniform = philox.uniform(seed, (num_chains, dim), first_chain)
+    return RADIUS * (2 * uniform - 1)
 
 
 def find_starts(
     evaluate: Evaluate,
     *,
-    seed: tf.Tensor,
+    seed: np.ndarray,
     num_chains: int,
     dim: int,
     first_chain: int = 0,
@@ -161,76 +190,3 @@ def variables_of(chosen: np.ndarray, variables: Mapping[str, int] | None) -> lis
         return [f"x[{i}]" for i in np.flatnonzero(chosen)]
     parts = np.split(chosen, np.cumsum(list(variables.values()))[:-1])
     return [name for name, part in zip(variables, parts, strict=True) if part.any()]
-
-
-def given_positions(
-    start: Mapping[str, Any] | Sequence[Any] | np.ndarray,
-    *,
-    num_chains: int,
-    dim: int,
-    posterior: Any = None,
-    drawn: np.ndarray | None = None,
-) -> np.ndarray:
-    """Given starts as vectors: [chains, dim].
-
-    start: vectors [chains, dim], or values by name on the constrained scale.  A value
-      is one variable's, for all chains alike, or has a leading axis of chains; a scalar
-      fills a variable of any shape.
-    posterior: a `ppl.Posterior`, for values by name.
-    drawn: [chains, dim], unconstrained: where variables that are not named start.
-      None: every variable needs a value.
-
-    Raises ValueError for another shape, an unknown or a missing name, values that are
-    not finite, and values outside the variable's support.
-    """
-    if not isinstance(start, Mapping):
-        try:
-            vectors = np.asarray(start, np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"start: given {start!r}, wanted numbers [{num_chains}, {dim}], or "
-                "values by name"
-            ) from error
-        if vectors.shape != (num_chains, dim):
-            raise ValueError(
-                f"start: given shape {vectors.shape}, wanted [{num_chains}, {dim}], "
-                "one vector a chain"
-            )
-        return vectors
-    if posterior is None:
-        raise ValueError(
-            f"start: given values for {sorted(start)}, wanted vectors: a log prob "
-            "function has no names"
-        )
-    missing = sorted(set(posterior.names) - start.keys())
-    unknown = sorted(start.keys() - set(posterior.names))
-    if unknown or (missing and drawn is None):
-        raise ValueError(
-            f"start: given values for {sorted(start)}, wanted them for "
-            f"{sorted(posterior.names)}"
-        )
-    at = np.zeros((num_chains, dim)) if drawn is None else drawn
-    values = {
-        name: np.array(value)
-        for name, value in posterior.constrain(tf.constant(at)).items()
-        if name in posterior.names
-    }
-    for name, value in start.items():
-        values[name] = _of_chains(name, value, values[name].shape)
-    return np.asarray(posterior.unconstrain(values), np.float64)
-
-
-def _of_chains(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """The value of one variable for every chain, of `shape` [chains, ...]."""
-    try:
-        given = np.asarray(value, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"start: given {name!r} {value!r}, wanted numbers") from error
-    if given.shape not in ((), shape[1:], shape):
-        raise ValueError(
-            f"start: given {name!r} of shape {given.shape}, wanted {shape[1:]}, or "
-            f"{shape} for {shape[0]} chains"
-        )
-    if not np.isfinite(given).all():
-        raise ValueError(f"start: given {name!r} {given}, wanted finite numbers")
-    return np.broadcast_to(given, shape)

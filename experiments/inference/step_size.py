@@ -1,17 +1,10 @@
-"""The step size of each chain: dual averaging while it warms up, and a first guess.
-
-`update` is TensorFlow, elementwise, for the compiled loop; the rest is NumPy.
-"""
+"""The step size of each chain: what dual averaging keeps of it, and a first guess."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
-GAIN = 0.05  # gamma of Hoffman & Gelman (2014), section 3.2
-DELAY = 10.0  # t0
-# kappa, the decay of the averaging weights, is 3/4: see `update`.
 SHRINK_TOWARDS = 10.0  # times the step size at which an adaptation begins
 
 LOWEST = 1e-30  # float32 holds it with room for its product with a momentum
@@ -20,14 +13,17 @@ SEARCH_ACCEPT = 0.8  # as Stan's, whatever the target
 MAX_TRIALS = 128  # enough to go from one bound to the other
 
 
+Array = Any  # a tensor within the compiled loop, or a NumPy array
+
+
 class StepSize(NamedTuple):
     """The step size of each chain, and the dual averaging that adapts it."""
 
-    value: tf.Tensor  # [chains] float64, of the next transition
-    log_average: tf.Tensor  # [chains] float64, of the averaged step size
-    error: tf.Tensor  # [chains] float64, weighted mean of target - accept
-    log_centre: tf.Tensor  # [chains] float64, what the step size shrinks towards
-    updates: tf.Tensor  # [chains] float64, updates so far
+    value: Array  # [chains] float64, of the next transition
+    log_average: Array  # [chains] float64, of the averaged step size
+    error: Array  # [chains] float64, weighted mean of target - accept
+    log_centre: Array  # [chains] float64, what the step size shrinks towards
+    updates: Array  # [chains] float64, updates so far
 
 
 def begin(step_size: np.ndarray) -> StepSize:
@@ -45,43 +41,13 @@ def begin(step_size: np.ndarray) -> StepSize:
         )
     zeros = np.zeros_like(value)
     centre = np.log(SHRINK_TOWARDS * value)
-    return StepSize(
-        *(tf.constant(part) for part in (value, np.log(value), zeros, centre, zeros))
-    )
+    return StepSize(value, np.log(value), zeros, centre, zeros)
 
 
 def constant(step_size: Any, num_chains: int) -> StepSize:
     """A step size that stays as it is, of any value; one number, or [chains]."""
     zeros = np.zeros(num_chains)
     return StepSize(zeros + step_size, zeros, zeros, zeros, zeros)
-
-
-def update(step: StepSize, accept: tf.Tensor, target: tf.Tensor) -> StepSize:
-    """The step size after one transition: finite and positive whatever `accept` is.
-
-    accept: [chains], the mean acceptance probability of the transition.  NaN counts as
-      0, and more than 1 as 1.
-    target: the mean acceptance probability to reach.
-
-    Hoffman & Gelman (2014), The No-U-Turn Sampler, equation 6.
-    """
-    accept = tf.cast(accept, tf.float64)
-    accept = tf.where(tf.math.is_nan(accept), tf.zeros_like(accept), accept)
-    accept = _coarse(tf.clip_by_value(accept, 0.0, 1.0))
-    count = step.updates + 1.0
-    share = 1.0 / (count + DELAY)
-    error = (1.0 - share) * step.error + share * (tf.cast(target, tf.float64) - accept)
-    root = tf.sqrt(count)
-    log_value = step.log_centre - error * root / GAIN
-    log_value = tf.clip_by_value(log_value, np.log(LOWEST), np.log(HIGHEST))
-    weight = 1.0 / (root * tf.sqrt(root))  # count**(-3/4)
-    return StepSize(
-        value=_coarse(tf.exp(log_value)),
-        log_average=(1.0 - weight) * step.log_average + weight * log_value,
-        error=error,
-        log_centre=step.log_centre,
-        updates=count,
-    )
 
 
 def final(step: StepSize) -> np.ndarray:
@@ -99,17 +65,6 @@ def final(step: StepSize) -> np.ndarray:
     """
     averaged = np.exp(np.asarray(step.log_average))
     return np.where(np.asarray(step.updates) > 0, averaged, np.asarray(step.value))
-
-
-def _coarse(x: tf.Tensor) -> tf.Tensor:
-    """`x` (float64, 0 or more) cut to float32's precision.
-
-    The last bits of TensorFlow's exp depend on how many numbers it is given.  Cut off,
-    they do not reach the draws: a chain adapts alone as among others.
-    """
-    bits = tf.bitcast(x, tf.int64)
-    mask = tf.constant(-(2**29), tf.int64)
-    return tf.bitcast(tf.bitwise.bitwise_and(bits, mask), tf.float64)
 
 
 class Search(NamedTuple):

@@ -4,10 +4,11 @@ import functools
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from scipy import special
 
 from experiments.inference import philox
+
+Array = Any  # a tensor within the compiled loop, or an array
 
 
 class Numbers(NamedTuple):
@@ -18,54 +19,15 @@ class Numbers(NamedTuple):
     chains of one transition.
     """
 
-    first: tf.Tensor  # [chains] int32
-    momenta: tf.Tensor  # [rows, dim, chains], white
-    directions: tf.Tensor  # [rows, chains] int32: bit k is set if doubling k is forward
-    doublings: tf.Tensor  # [rows, max_depth, chains], uniform
-    leaf_seed: tf.Tensor  # [rows, chains] int32
-
-    def momentum(self, drawn: tf.Tensor) -> tf.Tensor:
-        """The momenta of the transitions `drawn` [chains]: [dim, chains]."""
-        dim, chains = self.momenta.shape[1:]
-        rows = tf.broadcast_to(self._row(drawn), [dim, chains])
-        index = tf.stack(
-            [
-                rows,
-                tf.broadcast_to(tf.range(dim)[:, tf.newaxis], [dim, chains]),
-                tf.broadcast_to(tf.range(chains), [dim, chains]),
-            ],
-            axis=-1,
-        )
-        return tf.gather_nd(self.momenta, index)
-
-    def is_forward(self, drawn: tf.Tensor, depth: tf.Tensor) -> tf.Tensor:
-        """Whether their doubling `depth` [chains] goes forward: [chains] bool."""
-        bits = self._pick(self.directions, self._row(drawn))
-        return tf.bitwise.bitwise_and(tf.bitwise.right_shift(bits, depth), 1) == 1
-
-    def doubling_uniform(self, drawn: tf.Tensor, depth: tf.Tensor) -> tf.Tensor:
-        """The uniform number that doubling `depth` is decided by: [chains]."""
-        depth = tf.minimum(depth, self.doublings.shape[1] - 1)
-        return self._pick(self.doublings, self._row(drawn), depth)
-
-    def leaf_uniform(
-        self, drawn: tf.Tensor, leaf: tf.Tensor, chains: tf.Tensor
-    ) -> tf.Tensor:
-        """The uniform number that leaf `leaf` [chains] is decided by: [chains]."""
-        seed = self._pick(self.leaf_seed, self._row(drawn))
-        return philox.uniform(seed, leaf, chains)
-
-    def _row(self, drawn: tf.Tensor) -> tf.Tensor:
-        # A chain that has all its draws is past the last row, and reads nothing of it.
-        return tf.minimum(drawn - self.first, self.leaf_seed.shape[0] - 1)
-
-    def _pick(self, table: tf.Tensor, *rows: tf.Tensor) -> tf.Tensor:
-        chains = tf.range(table.shape[-1])
-        return tf.gather_nd(table, tf.stack([*rows, chains], axis=-1))
+    first: Array  # [chains] int32
+    momenta: Array  # [rows, dim, chains], white
+    directions: Array  # [rows, chains] int32: bit k is set if doubling k is forward
+    doublings: Array  # [rows, max_depth, chains], uniform
+    leaf_seed: Array  # [rows, chains] int32
 
 
 def draw(
-    seed: tf.Tensor,  # [2] int32
+    seed: np.ndarray,  # [2] int32
     chains: np.ndarray,  # [chains] int32
     first: np.ndarray,  # [chains] int32: the number of the transition of row 0
     num_rows: int,  # at most `rows`
@@ -73,8 +35,8 @@ def draw(
     rows: int,  # of the arrays: those behind `num_rows` are zeros
     dim: int,
     max_depth: int,
-    dtype: tf.DType,
-    energy_dtype: tf.DType,
+    dtype: Any,
+    energy_dtype: Any,
 ) -> Numbers:
     """The random numbers of `num_rows` transitions of each chain.
 
@@ -97,17 +59,17 @@ def draw(
     forward = uniform(directions, max_depth) < 0.5
     bits = forward << np.arange(max_depth, dtype=np.int32)[:, np.newaxis, np.newaxis]
 
-    def padded(array: np.ndarray, dtype: Any) -> tf.Tensor:
+    def padded(array: np.ndarray, dtype: Any) -> np.ndarray:
         """[..., num_rows, chains] as [rows, ..., chains]."""
         whole = np.zeros((rows, *array.shape[:-2], len(chains)), dtype)
         whole[:num_rows] = np.moveaxis(array, -2, 0)
-        return tf.constant(whole)
+        return whole
 
     return Numbers(
-        first=tf.constant(first),
-        momenta=padded(special.ndtri(uniform(normals, dim)), dtype.as_numpy_dtype),
+        first=first,
+        momenta=padded(special.ndtri(uniform(normals, dim)), dtype),
         directions=padded(bits.sum(axis=0), np.int32),
-        doublings=padded(uniform(doublings, max_depth), energy_dtype.as_numpy_dtype),
+        doublings=padded(uniform(doublings, max_depth), energy_dtype),
         leaf_seed=padded(philox.fold(leaves)[row], np.int32),
     )
 

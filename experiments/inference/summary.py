@@ -14,7 +14,8 @@ from experiments.inference.diagnostics import (
     never_moved,
     statistics,
 )
-from experiments.inference.results import Constrain, sample_stats
+from experiments.inference.named_statistics import sample_stats
+from experiments.inference.results import Constrain
 from experiments.inference.samples import Samples
 from experiments.inference.scalars import Scalars, scalars_of_samples, scalars_of_tree
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
-from experiments.inference import nuts, streams
+from experiments.inference import loop_state, streams
+from experiments.inference.loop_state import Loop, Setting, Transition
 from experiments.inference.samples import Samples
 from experiments.inference.step_size import StepSize
 
@@ -58,21 +58,21 @@ class TileRun:
 
     def __init__(
         self,
-        kernel: Any,  # kernel.Kernel
+        kernel: Any,  # tiles.Kernel
         tile: Tile,
         state: Any,
         step: StepSize,
-        setting: nuts.Setting,
+        setting: Setting,
         *,
         first_draw: int,
         num_draws: int,
-        seed: tf.Tensor,
+        seed: np.ndarray,  # [2] int32
     ) -> None:
         self._kernel, self._setting = kernel, setting
         self._size = tile.chains.stop - tile.chains.start
         self._numbers_of_chains = tile.numbers
         padded = len(tile.numbers)
-        dtype = kernel.dtype.as_numpy_dtype
+        dtype = kernel.dtype
 
         def part(values: Any, dtype: Any) -> np.ndarray:
             return pad(np.asarray(values, dtype)[tile.chains], padded)
@@ -80,27 +80,28 @@ class TileRun:
         position, log_prob, grad = state
         self._key = int(tile.numbers[0])
         # The last run's loop, since a new one would be some seventy arrays to convert.
-        loop = kernel.last_loops.get(self._key) or kernel.method.extend(
-            nuts.empty(
+        loop = kernel.last_loops.get(self._key) or kernel.extend(
+            loop_state.empty(
                 padded,
                 kernel.dim,
                 max_depth=kernel.max_depth,
                 rows=kernel.rows,
                 keep_grads=kernel.keep_grads,
                 dtype=dtype,
-                energy_dtype=kernel.log_prob_dtype.as_numpy_dtype,
+                energy_dtype=kernel.log_prob_dtype,
             )
         )
         idle_for_good = np.arange(padded) >= self._size
-        self._loop: nuts.Loop = nuts.begin(
+        self._loop: Loop = loop_state.begin(
             loop,
             part(position, dtype),
-            part(log_prob, kernel.log_prob_dtype.as_numpy_dtype),
+            part(log_prob, kernel.log_prob_dtype),
             part(grad, dtype),
             StepSize(*(part(field, np.float64) for field in step)),
             np.where(idle_for_good, num_draws, 0).astype(np.int32),
         )
-        self._first_draw, self._num_draws, self._seed = first_draw, num_draws, seed
+        self._first_draw, self._num_draws = first_draw, num_draws
+        self._seed = np.asarray(seed)
         numbers = kernel.dim * (2 if kernel.keep_grads else 1) + len(Samples._fields)
         self._ahead = max(1, AHEAD_BYTES // (8 * numbers * padded))  # draws
         self._start = 0
@@ -126,9 +127,9 @@ class TileRun:
             numbers = self._numbers()
             turns = kernel.turns_of_call.get(self._key, FIRST_TURNS)
             setting = self._setting._replace(
-                num_draws=tf.constant(limit),
-                until=tf.constant(until),
-                max_turns=tf.constant(turns),
+                num_draws=np.int32(limit),
+                until=np.int32(until),
+                max_turns=np.int32(turns),
             )
             loop = kernel.transitions(self._loop, setting, numbers)
             kernel.last_loops[self._key] = self._loop = self._collect(loop)
@@ -145,7 +146,7 @@ class TileRun:
         Their row 0 is numbered from the kernel's first draw, not from that of a run.
         """
         kernel, key = self._kernel, self._key
-        seed, offset = self._seed.numpy().tobytes(), self._first_draw
+        seed, offset = self._seed.tobytes(), self._first_draw
         drawn = np.asarray(self._loop.drawn)
         following = drawn + offset
         of_tile = kernel.drawn_numbers.setdefault(key, {})
@@ -170,23 +171,30 @@ class TileRun:
         of_tile[seed] = numbers, num_rows
         return numbers._replace(first=numbers.first - offset)
 
-    def _collect(self, loop: nuts.Loop) -> nuts.Loop:
+    def _collect(self, loop: Loop) -> Loop:
         """Puts what has been drawn into the buffers."""
         rows = int(loop.log.rows)
-        logged = tf.nest.map_structure(
+
+        def one_row(transition: Transition) -> Transition:
+            return loop_state.of_transition(
+                lambda part: np.asarray(part)[np.newaxis], transition
+            )
+
+        logged = loop_state.of_transition(
             lambda part: np.asarray(part)[:rows], loop.log.transitions
         )
         self._put(np.asarray(loop.log.valid)[:rows], logged)
         has_last = np.asarray(loop.has_last)
         if has_last.any():
-            self._put(has_last[np.newaxis], _one_row(loop.last))
-            loop = loop._replace(has_last=tf.zeros_like(loop.has_last))
+            self._put(has_last[np.newaxis], one_row(loop.last))
+            loop = loop._replace(has_last=np.zeros_like(has_last))
         drawn = np.asarray(loop.drawn)[: self._size]
         if (drawn == self._num_draws).all() and not self.num_done() == self._num_draws:
-            self._put(np.ones((1, len(has_last)), bool), _one_row(nuts.finished(loop)))
+            ended = loop_state.finished(loop, loop_state.mean_accept(loop))
+            self._put(np.ones((1, len(has_last)), bool), one_row(ended))
         return loop
 
-    def _put(self, valid: np.ndarray, transitions: nuts.Transition) -> None:
+    def _put(self, valid: np.ndarray, transitions: Transition) -> None:
         """Appends the rows [rows, ...] where they are valid [rows, chains]."""
         valid = valid[:, : self._size]
         row, chain = np.nonzero(valid)
@@ -251,7 +259,3 @@ def pad(array: np.ndarray, size: int) -> np.ndarray:
     """The array with its first row repeated behind its last, to `size` rows."""
     repeated = np.repeat(array[:1], size - len(array), axis=0)
     return np.concatenate([array, repeated]) if len(repeated) else array
-
-
-def _one_row(transitions: nuts.Transition) -> nuts.Transition:
-    return tf.nest.map_structure(lambda part: part[np.newaxis], transitions)

@@ -12,11 +12,10 @@ import tensorflow as tf
 
 from experiments.inference import nuts
 from experiments.inference.leapfrog import LogProbAndGrad
-from experiments.inference.nuts import Statistics
+from experiments.inference.loop_state import Draw, Loop, Setting, Statistics, empty
 from experiments.inference.settings import check_count
 from experiments.inference.step_size import StepSize
 from experiments.inference.streams import Numbers
-from experiments.inference.trees import Draw
 
 MAX_DEPTH = 30  # an int32 has a bit for the direction of each doubling
 
@@ -96,7 +95,7 @@ def run(
 ) -> tuple[tf.Tensor, Statistics]:
     """What `nuts_transitions` returns, by these random numbers."""
     chains, dim = position.shape
-    empty = nuts.empty(
+    zeros_of_loop = empty(
         chains,
         dim,
         max_depth=max_depth,
@@ -105,7 +104,7 @@ def run(
         dtype=position.dtype.as_numpy_dtype,
         energy_dtype=log_prob.dtype.as_numpy_dtype,
     )
-    loop: nuts.Loop = tf.nest.map_structure(tf.convert_to_tensor, empty)
+    loop: Loop = tf.nest.map_structure(tf.convert_to_tensor, zeros_of_loop)
     start = tf.transpose(position)
     zeros = tf.zeros(chains, tf.float64)
     loop = loop._replace(
@@ -114,7 +113,7 @@ def run(
         tree=loop.tree._replace(draw=Draw(start, log_prob, tf.transpose(grad))),
         subtree=loop.subtree._replace(tip=loop.subtree.tip._replace(position=start)),
     )
-    setting = nuts.Setting(
+    setting = Setting(
         chains=tf.range(chains),
         num_draws=tf.constant(num_transitions),
         until=tf.constant(num_transitions),
@@ -140,7 +139,7 @@ def run(
         (loop,),
         parallel_iterations=1,
     )
-    ended = nuts.finished(loop)
+    ended = nuts.ended(loop)
     return tf.stop_gradient(tf.transpose(ended.position)), ended.statistics
 
 

@@ -7,52 +7,9 @@ subtree is kept for each bit of n, as a binary counter keeps its carries.
 Chains are the minor axis of every array.
 """
 
-from typing import NamedTuple
-
 import tensorflow as tf
 
-
-class Draw(NamedTuple):
-    """A position with its log prob and gradient."""
-
-    position: tf.Tensor  # [dim, chains]
-    log_prob: tf.Tensor  # [chains]
-    grad: tf.Tensor  # [dim, chains]
-
-
-class End(NamedTuple):
-    """An end of a trajectory: what the next leapfrog from it needs."""
-
-    position: tf.Tensor  # [dim, chains]
-    momentum: tf.Tensor  # [dim, chains], white
-    grad: tf.Tensor  # [dim, chains]
-
-
-class Tree(NamedTuple):
-    """The trajectory so far: its two ends, and the draw from it."""
-
-    left: End  # earliest in time
-    right: End
-    sum_momentum: tf.Tensor  # [dim, chains]
-    log_weight: tf.Tensor  # [chains], log sum of exp(-energy error)
-    depth: tf.Tensor  # [chains] int32, doublings
-    draw: Draw
-
-
-class Subtree(NamedTuple):
-    """The half being built, in the order in which its leaves come."""
-
-    leaf: tf.Tensor  # [chains] int32, leaves done
-    forward: tf.Tensor  # [chains] bool, the direction of time
-    tip: End  # the last leaf, or where the next one is to be
-    first_momentum: tf.Tensor  # [dim, chains], of its first leaf
-    sum_momentum: tf.Tensor  # [dim, chains]
-    log_weight: tf.Tensor  # [chains]
-    draw: Draw
-    # The unmatched subtrees of 1, 2, 4 ... leaves: [max_depth, dim, chains] each.
-    kept_first: tf.Tensor
-    kept_last: tf.Tensor
-    kept_sum: tf.Tensor
+from experiments.inference.loop_state import Draw, End, Subtree, Tree
 
 
 def add_leaf(

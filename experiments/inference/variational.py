@@ -22,10 +22,10 @@ from experiments.inference.ascent import (
     to_params,
 )
 from experiments.inference.convergence import has_converged, standard_error
+from experiments.inference.drawing import seed_pair
 from experiments.inference.elbo import Objective
 from experiments.inference.fit import Fit
 from experiments.inference.guides import Guide, mean_field
-from experiments.inference.sampling import seed_pair
 from experiments.inference.settings import check_count, suggesting
 
 FIRST_STEPS = BLOCK  # of the first call, whose time is XLA's compilation

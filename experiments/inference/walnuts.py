@@ -20,11 +20,12 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from experiments.inference import leapfrog, nuts, trees
-from experiments.inference.nuts import Loop, Method, Setting
+from experiments.inference import leapfrog, nuts, stream_lookup, trees
+from experiments.inference.loop_state import Draw, End, Loop, Setting
+from experiments.inference.nuts import Method
 from experiments.inference.settings import check_count
 from experiments.inference.streams import Numbers
-from experiments.inference.trees import Draw, End, select
+from experiments.inference.trees import select
 
 MAX_LEVEL = 20  # a million leapfrogs
 
@@ -143,7 +144,7 @@ def account(
     begun = macro.begun + tf.cast(first, tf.int32)
     energy_error = end_energy - loop.start_energy
     diverged = verdict.exhausted | (arrives & (energy_error > nuts.MAX_ENERGY_ERROR))
-    leaf_u = numbers.leaf_uniform(loop.drawn, begun - 1, setting.chains)
+    leaf_u = stream_lookup.leaf_uniform(numbers, loop.drawn, begun - 1, setting.chains)
     added = trees.add_leaf(
         loop.subtree,
         end,

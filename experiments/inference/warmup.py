@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from experiments.inference import metric, prng, starts, step_size
+from experiments.inference import metric, philox, starts, step_size
 from experiments.inference.settings import check_count
 from experiments.inference.step_size import StepSize
 from experiments.inference.warmup_state import (
@@ -32,18 +31,15 @@ def begin(
     kernel: Kernel,
     settings: WarmupSettings,
     *,
-    seed: tf.Tensor,
-    start: Any = None,
+    seed: np.ndarray,
+    start: np.ndarray | None = None,
     posterior: Any = None,
-    log_prob_and_grad: Any = None,
 ) -> WarmupState:
     """The state before the first draw: starts found, step sizes searched.
 
     seed: [2] int32, also that of the draws.
-    start: None for uniform(-2, 2) with retries, vectors [chains, dim], or values by
-      name: see `starts.given_positions`.
-    posterior: a `ppl.Posterior`, for values by name and the names in errors.
-    log_prob_and_grad: the density, for what an error says of a start.
+    start: vectors [chains, dim]; None for uniform(-2, 2) with retries.
+    posterior: with `names` and `sizes` of its variables, for errors.
 
     Raises ValueError where a chain cannot start, where no step size is acceptable or
     every one is, as with an improper posterior, and for a gradient-informed metric with
@@ -60,7 +56,7 @@ def begin(
     scale = metric.to_scale(settings.inverse_mass, settings.metric, chains, dim)
     if not pooled:
         scale = np.broadcast_to(scale, (chains, *scale.shape[1:]))
-    found = _find_starts(kernel, settings, seed, start, posterior, log_prob_and_grad)
+    found = _find_starts(kernel, settings, seed, start, posterior)
     first = np.full(chains, settings.step_size or FIRST_STEP_SIZE)
     num = sum(window.estimates_metric for window in windows(settings.num_warmup)) + 1
     counts = np.zeros(chains, np.int64)
@@ -90,7 +86,7 @@ def advance(
     settings: WarmupSettings,
     state: WarmupState,
     *,
-    seed: tf.Tensor,
+    seed: np.ndarray,
     chunk_size: int,
     posterior: Any = None,
 ) -> tuple[WarmupState, Any]:
@@ -169,11 +165,10 @@ def warm_up(
     kernel: Kernel,
     settings: WarmupSettings,
     *,
-    seed: tf.Tensor,
+    seed: np.ndarray,
     chunk_size: int,
-    start: Any = None,
+    start: np.ndarray | None = None,
     posterior: Any = None,
-    log_prob_and_grad: Any = None,
 ) -> Warmup:
     """The whole warm-up at once: see `begin` and `advance`, which raise ValueError."""
     state = begin(
@@ -182,7 +177,6 @@ def warm_up(
         seed=seed,
         start=start,
         posterior=posterior,
-        log_prob_and_grad=log_prob_and_grad,
     )
     while state.num_done < settings.num_warmup:
         state, _ = advance(
@@ -196,17 +190,26 @@ def warm_up(
     return result(settings, state)
 
 
+def drawn_starts(
+    seed: np.ndarray, *, num_chains: int, dim: int, first_chain: int = 0
+) -> np.ndarray:
+    """Where chains start that are not told where, unless they cannot: [chains, dim]."""
+    seed = philox.fold_in(seed, STARTS_SEED)
+    return starts.draw_positions(
+        seed, 0, num_chains=num_chains, dim=dim, first_chain=first_chain
+    )
+
+
 def _find_starts(
     kernel: Kernel,
     settings: WarmupSettings,
-    seed: tf.Tensor,
-    start: Any,
+    seed: np.ndarray,
+    start: np.ndarray | None,
     posterior: Any,
-    log_prob_and_grad: Any,
 ) -> starts.Starts:
     """Starts that the kernel has evaluated, given or drawn."""
     chains, dim, first = kernel.num_chains, kernel.dim, kernel.first_chain
-    seed = prng.fold_in(seed, tf.constant(STARTS_SEED))
+    seed = philox.fold_in(seed, STARTS_SEED)
     scale = _of_chains(np.ones((1, dim)), kernel)
     if settings.metric == "dense":
         scale = _of_chains(np.eye(dim)[np.newaxis], kernel)
@@ -216,36 +219,28 @@ def _find_starts(
         return np.asarray(log_prob), np.asarray(grad)
 
     def explain(position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        log_prob, grad = log_prob_and_grad(tf.constant(position))
-        return np.asarray(log_prob), np.asarray(grad)
+        log_prob, grad = kernel.density_at(position[0])
+        return log_prob[np.newaxis], grad[np.newaxis]
 
     options: dict[str, Any] = dict(
-        first_chain=first,
-        variables=_variables(posterior),
-        explain=None if log_prob_and_grad is None else explain,
+        first_chain=first, variables=_variables(posterior), explain=explain
     )
     if start is None:
         return starts.find_starts(
             evaluate, seed=seed, num_chains=chains, dim=dim, **options
         )
-    drawn = starts.draw_positions(
-        seed, 0, num_chains=chains, dim=dim, first_chain=first
-    )
-    position = starts.given_positions(
-        start, num_chains=chains, dim=dim, posterior=posterior, drawn=drawn
-    )
-    return starts.check_starts(evaluate, position, **options)
+    return starts.check_starts(evaluate, np.asarray(start), **options)
 
 
 def _search(
     kernel: Kernel,
     settings: WarmupSettings,
-    seed: tf.Tensor,
+    seed: np.ndarray,
     state: WarmupState,
     number: int,
 ) -> WarmupState:
     """The state with step sizes found anew, from the present ones on."""
-    seed = prng.fold_in(seed, tf.constant(SEARCH_SEED - number))
+    seed = philox.fold_in(seed, SEARCH_SEED - number)
     scale = _of_chains(state.scale, kernel)
     gradients = 0
 
@@ -288,7 +283,7 @@ def _search(
 def _next_metric(
     kernel: Kernel,
     settings: WarmupSettings,
-    seed: tf.Tensor,
+    seed: np.ndarray,
     state: WarmupState,
     number: int,
     posterior: Any,

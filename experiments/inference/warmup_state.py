@@ -4,7 +4,6 @@ import dataclasses
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import tensorflow as tf
 
 from experiments.inference import metric, step_size
 from experiments.inference.metric import KINDS, Kind, Moments
@@ -35,6 +34,9 @@ class Kernel(Protocol):
     def keep_grads(self) -> bool:
         """Whether the draws come with their gradients."""
 
+    def density_at(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The log prob and the gradient at a position [dim], finite or not."""
+
     def run(
         self,
         state: Any,
@@ -46,7 +48,7 @@ class Kernel(Protocol):
         max_depth: int,
         adapting: bool,
         target_accept: float,
-        seed: tf.Tensor,
+        seed: np.ndarray,
     ) -> tuple[Any, StepSize, Any]:
         """The state, the step sizes and the draws after `num_draws` transitions."""
 

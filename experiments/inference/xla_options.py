@@ -8,8 +8,6 @@ import hashlib
 import os
 from pathlib import Path
 
-import tensorflow as tf
-
 # XLA compiles a loop as one function, without the cost of starting each operation of
 # each turn, if what the loop reads and writes is smaller than this many bytes.
 LOOP_BYTES = 4 << 20
@@ -56,6 +54,8 @@ def read_options() -> None:
 
     Raises ValueError where PPL_COMPILE_CACHE has a damaged file.
     """
+    import tensorflow as tf  # not above, since a process may set the options without it
+
     set_options()
     _add("XLA_FLAGS", OPTIONS_OF_TENSORFLOW)
     # XLA reads them when it compiles for the first time.
@@ -82,6 +82,8 @@ def cache_folder(cache: Path) -> Path:
     TensorFlow's key of a program is the program alone, but its machine code depends on
     these as well.
     """
+    import tensorflow as tf
+
     cpu = [
         line
         for line in Path("/proc/cpuinfo").read_text().splitlines()

@@ -15,9 +15,9 @@ import tensorflow as tf
 from experiments.cluster import processes
 from experiments.datasets.regression import RegressionProblem
 from experiments.inference import SamplerSettings, Samples, chain, saved, summarize
-from experiments.inference.kernel import Stopped, wait_for
 from experiments.inference.samples import concatenate
 from experiments.inference.settings import check_count
+from experiments.inference.tiles import Stopped, wait_for
 from experiments.nuts.posterior import (
     check_devices,
     posterior,

@@ -14,7 +14,7 @@ import ppl_core as ppl
 from experiments.cluster import processes
 from experiments.datasets.named_arrays import named_arrays
 from experiments.inference import predict, saved, summarize, to_datatree
-from experiments.inference.sampling import Chunk
+from experiments.inference.drawing import Chunk
 from experiments.inference.settings import check_count
 from experiments.inference.summary import Summary
 from experiments.inference.warmup_state import WarmupSettings

@@ -9,7 +9,7 @@ import tensorflow as tf
 import ppl_core as ppl
 from experiments.cluster import processes
 from experiments.cluster.processes import SINGLE, Process
-from experiments.inference import prng, sampling, starts, warmup
+from experiments.inference import drawing, given_starts, sampling, warmup
 from experiments.inference.settings import check_count
 from experiments.inference.warmup_state import Warmup, WarmupSettings, WarmupState
 
@@ -73,11 +73,11 @@ def chunks(
     *,
     done: Progress,
     should_stop: Callable[[], bool],
-) -> Iterator[sampling.Chunk]:
+) -> Iterator[drawing.Chunk]:
     """Compiles the sampler, and yields the draws that are not done yet.
 
     start: values by name, of all processes; None: drawn.
-    should_stop: ends the run when it returns True: see `sampling.chunks`.
+    should_stop: ends the run when it returns True: see `drawing.chunks`.
 
     Raises ValueError where no chain can start, and for an improper posterior.
     """
@@ -89,23 +89,23 @@ def chunks(
         first_chain=first_chain,
         should_stop=should_stop,
     )
-    drawing = None
+    begun = None
     if done.position is not None:
-        drawing = sampling.DrawingState(np.asarray(done.num_done), done.position)
+        begun = drawing.DrawingState(np.asarray(done.num_done), done.position)
     vectors = None
     if start is not None:  # of all chains, since a value may be one of each
         vectors = _given(posterior, settings, start)
         vectors = vectors[first_chain : first_chain + num_chains]
-    return sampling.chunks(
+    return drawing.chunks(
         kernel,
         settings.warmup,
         num_draws=settings.num_draws,
-        seed=sampling.seed_pair(settings.seed),
+        seed=drawing.seed_pair(settings.seed),
         posterior=posterior,
         start=vectors,
         chunk_size=chunk_size,
         warmup_state=done.warmup_state,
-        drawing=drawing,
+        drawing=begun,
     )
 
 
@@ -160,11 +160,10 @@ def check_start(
 
 def _drawn(posterior: ppl.Posterior, settings: Settings) -> np.ndarray:
     """Where chains of all processes start, [chains, dim]."""
-    seed = prng.fold_in(
-        sampling.seed_pair(settings.seed), tf.constant(warmup.STARTS_SEED)
-    )
-    return starts.draw_positions(
-        seed, 0, num_chains=settings.num_chains, dim=posterior.dim
+    return warmup.drawn_starts(
+        drawing.seed_pair(settings.seed),
+        num_chains=settings.num_chains,
+        dim=posterior.dim,
     )
 
 
@@ -172,7 +171,7 @@ def _given(
     posterior: ppl.Posterior, settings: Settings, start: Mapping[str, Any]
 ) -> np.ndarray:
     """Given starts of all processes' chains as vectors, [chains, dim]."""
-    return starts.given_positions(
+    return given_starts.given_positions(
         start,
         num_chains=settings.num_chains,
         dim=posterior.dim,

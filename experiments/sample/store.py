@@ -11,7 +11,8 @@ import xarray as xr
 
 from experiments.inference import Samples, saved
 from experiments.inference.metric import Moments
-from experiments.inference.results import Constrained, group, sample_stats
+from experiments.inference.named_statistics import sample_stats
+from experiments.inference.results import Constrained, group
 from experiments.inference.samples import concatenate
 from experiments.inference.step_size import StepSize
 from experiments.inference.warmup_state import WarmupState

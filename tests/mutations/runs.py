@@ -7,8 +7,10 @@ NUMBERS = (
     "test_a_chains_numbers_are_those_of_its_transition_for_all_chains[3-5]"
 )
 MASS = "tests/ppl_core/test_unconstrained.py::test_the_mass_on_the_real_line_is_one"
-ALGORITHM_5 = INFERENCE + "test_step_size.py::test_step_sizes_are_those_of_algorithm_5"
-SAMPLING = INFERENCE + "test_sampling.py"
+ALGORITHM_5 = (
+    INFERENCE + "test_dual_averaging.py::test_step_sizes_are_those_of_algorithm_5"
+)
+DRAWING = INFERENCE + "test_drawing.py"
 WARMUP = INFERENCE + "test_warmup.py::"
 METRIC = INFERENCE + "test_metric.py::"
 WINDOWS = INFERENCE + "test_windows.py"
@@ -26,56 +28,56 @@ BUGS = (
     Bug(
         "the momentum is not refreshed",
         NUTS,
-        "draw, momentum = tree.draw, numbers.momentum(drawn)",
-        "draw, momentum = tree.draw, numbers.momentum(numbers.first)",
-        (SAMPLING,),
+        "draw, momentum = tree.draw, stream_lookup.momentum(numbers, drawn)",
+        "draw, momentum = tree.draw, stream_lookup.momentum(numbers, numbers.first)",
+        (DRAWING,),
     ),
     Bug(
         "searches for a step size use the draws' random numbers",
         "experiments/inference/warmup.py",
-        "seed = prng.fold_in(seed, tf.constant(SEARCH_SEED - number))",
+        "seed = philox.fold_in(seed, SEARCH_SEED - number)",
         "seed = seed",
         (WARMUP + "test_starts_searches_and_draws_have_random_numbers_of_their_own",),
     ),
     Bug(
         "a chain starts by its place, not by its number",
         "experiments/inference/starts.py",
-        "uniform = prng.uniform(seed, (num_chains, dim), first_chain)",
-        "uniform = prng.uniform(seed, (num_chains, dim))",
+        "uniform = philox.uniform(seed, (num_chains, dim), first_chain)",
+        "uniform = philox.uniform(seed, (num_chains, dim))",
         (WARMUP + "test_a_chain_warms_up_alone_as_it_does_among_others[diagonal]",),
     ),
     Bug(
         "kept draws have the random numbers of warm-up",
-        "experiments/inference/sampling.py",
+        "experiments/inference/drawing.py",
         "first_draw=settings.num_warmup + num_done,",
         "first_draw=num_done,",
-        (SAMPLING,),
+        (DRAWING,),
     ),
     # Warm-up
     Bug(
         "adaptation goes on after warm-up",
-        "experiments/inference/sampling.py",
+        "experiments/inference/drawing.py",
         "adapting=False,",
         "adapting=True,",
-        (SAMPLING,),
+        (DRAWING,),
     ),
     Bug(
         "dual averaging does not shrink",
-        "experiments/inference/step_size.py",
+        "experiments/inference/dual_averaging.py",
         "log_value = step.log_centre - error * root / GAIN",
         "log_value = step.log_average - error * root / GAIN",
         (ALGORITHM_5,),
     ),
     Bug(
         "dual averaging does not delay",
-        "experiments/inference/step_size.py",
+        "experiments/inference/dual_averaging.py",
         "share = 1.0 / (count + DELAY)",
         "share = 1.0 / count",
         (ALGORITHM_5,),
     ),
     Bug(
         "the averaged step size forgets too slowly",
-        "experiments/inference/step_size.py",
+        "experiments/inference/dual_averaging.py",
         "weight = 1.0 / (root * tf.sqrt(root))",
         "weight = 1.0 / count",
         (ALGORITHM_5,),
@@ -142,17 +144,17 @@ BUGS = (
     # Resuming
     Bug(
         "a resumed run repeats a draw",
-        "experiments/inference/sampling.py",
+        "experiments/inference/drawing.py",
         "num_done = 0 if drawing is None else int(drawing.num_done)",
         "num_done = 0 if drawing is None else int(drawing.num_done) - 1",
-        (SAMPLING,),
+        (DRAWING,),
     ),
     Bug(
         "a resumed run goes on from the end of warm-up",
-        "experiments/inference/sampling.py",
+        "experiments/inference/drawing.py",
         "position = found.position if drawing is None else drawing.position",
         "position = found.position",
-        (SAMPLING,),
+        (DRAWING,),
     ),
     # The language
     Bug(

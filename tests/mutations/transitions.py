@@ -168,7 +168,7 @@ BUGS = (
     ),
     Bug(
         "the direction of the first doubling serves for all",
-        "experiments/inference/streams.py",
+        "experiments/inference/stream_lookup.py",
         "tf.bitwise.right_shift(bits, depth)",
         "tf.bitwise.right_shift(bits, 0 * depth)",
         (RECURSION,),

@@ -9,8 +9,8 @@ import tensorflow as tf
 from scipy import stats
 
 import ppl_core as ppl
+from experiments.inference import drawing
 from experiments.inference import kernel as kernels
-from experiments.inference import sampling
 from experiments.inference.samples import concatenate
 from experiments.inference.warmup_state import WarmupSettings
 from tests.datasets_as_chains import Datasets
@@ -91,7 +91,7 @@ def warmed_up_draws(chains, num_draws):
         dtype=F64,
     )
     assert len(kernel.tiles) == 1  # the density is of all chains
-    parts = sampling.chunks(
+    parts = drawing.chunks(
         kernel, settings, num_draws=num_draws, seed=tf.constant([4, 9])
     )
     return concatenate([p.samples for p in parts if p.warmup is not None], axis=1)

@@ -7,7 +7,14 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from experiments.inference import SamplerSettings, chain, nuts, philox, prng
+from experiments.inference import (
+    SamplerSettings,
+    chain,
+    nuts,
+    philox,
+    philox_tensors,
+    prng,
+)
 from experiments.inference.leapfrog import value_and_gradient
 from experiments.inference.samples import Samples, concatenate, gradients_computed
 from tests import recursive_nuts
@@ -218,7 +225,7 @@ def test_chains_from_one_start_draw_differently(kernel):
 
 
 def test_chains_that_share_their_random_numbers_are_found_out(monkeypatch):
-    uniform, consecutive = philox.uniform, philox.consecutive
+    uniform, consecutive = philox_tensors.uniform, philox.consecutive
 
     def shared(first, second, place):
         return uniform(first, second, tf.zeros_like(place))
@@ -226,7 +233,7 @@ def test_chains_that_share_their_random_numbers_are_found_out(monkeypatch):
     def all_shared(streams, start, num):
         return consecutive(streams, 0 * start, num)
 
-    monkeypatch.setattr(philox, "uniform", shared)
+    monkeypatch.setattr(philox_tensors, "uniform", shared)
     monkeypatch.setattr(philox, "consecutive", all_shared)
     assert not all_chains_draw_differently(interpreted(4))
 

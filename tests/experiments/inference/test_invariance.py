@@ -13,7 +13,7 @@ from scipy import stats
 
 import ppl_core as ppl
 from experiments.inference import kernel as kernels
-from experiments.inference.kernel import State
+from experiments.inference.tile_run import State
 from tests.datasets_as_chains import Datasets
 from tests.helpers import ALARM, distance_allowed, distance_from
 from tests.kernels import constant_step, interpreted_kernel, run

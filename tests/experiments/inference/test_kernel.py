@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from experiments.inference import dual_averaging, step_size, tile_run, tiles
 from experiments.inference import kernel as kernels
-from experiments.inference import step_size
-from experiments.inference.chain import evaluate_start
-from experiments.inference.kernel import Draws, compile_kernel
+from experiments.inference.kernel import compile_kernel
 from experiments.inference.leapfrog import value_and_gradient
+from experiments.inference.starts import evaluate_start
+from experiments.inference.tile_run import Draws, TileRun
 from tests.helpers import COVARIANCE, TARGETS
 from tests.kernels import constant_step, interpreted_kernel, run, scale_of, unknown
 
@@ -140,7 +141,7 @@ def test_adapted_step_sizes_are_those_of_dual_averaging(kernel, metric):
     lock_step, steps = in_lock_step(kernel, step=begin, **options)
     assert_same(draws_of(kernel, step=begin, **options), lock_step)
     wanted, target = begin, tf.constant(0.7, tf.float64)
-    update = tf.function(step_size.update, autograph=False)
+    update = tf.function(dual_averaging.update, autograph=False)
     for i in range(NUM):
         wanted = update(wanted, tf.constant(lock_step.accept[:, i]), target)
         for found, part in zip(steps[i + 1], wanted, strict=True):
@@ -280,7 +281,7 @@ def test_draws_do_not_depend_on_the_room_for_them(monkeypatch, drawn, bound):
 
 
 def test_draws_do_not_depend_on_how_long_a_call_takes(monkeypatch, kernel, drawn):
-    monkeypatch.setattr(kernels.tile_run, "CALL_SECONDS", 1e-12)
+    monkeypatch.setattr(tile_run, "CALL_SECONDS", 1e-12)
     turns = []
 
     def counted(loop, setting, numbers):
@@ -288,7 +289,7 @@ def test_draws_do_not_depend_on_how_long_a_call_takes(monkeypatch, kernel, drawn
         return kernel.transitions(loop, setting, numbers)
 
     found = draws_of(dataclasses.replace(kernel, transitions=counted, turns_of_call={}))
-    assert set(turns) == {kernels.tile_run.FIRST_TURNS, 1}
+    assert set(turns) == {tile_run.FIRST_TURNS, 1}
     assert_same(found, drawn)
 
 
@@ -346,7 +347,7 @@ def test_two_streams_of_one_kernel_do_not_disturb_each_other(kernel, drawn):
 
 def test_a_stopped_run_yields_what_all_chains_have(monkeypatch, kernel):
     """Stopped within a chunk that would last for long."""
-    monkeypatch.setattr(kernels.tile_run, "CALL_SECONDS", 0.02)
+    monkeypatch.setattr(tile_run, "CALL_SECONDS", 0.02)
     asked = itertools.count()
     parts = list(
         streamed(kernel, 100_000, 100_000, should_stop=lambda: next(asked) == 20)
@@ -374,7 +375,7 @@ def test_a_run_stopped_between_chunks_yields_no_more(kernel, drawn):
 
 def test_a_run_is_stopped_while_a_call_does_not_end(monkeypatch, kernel):
     """As the first call does not while XLA compiles."""
-    monkeypatch.setattr(kernels, "STOP_SECONDS", 0.05)
+    monkeypatch.setattr(tiles, "STOP_SECONDS", 0.05)
     ends, begun = threading.Event(), threading.Event()
 
     def endless(loop, setting, numbers):
@@ -385,7 +386,7 @@ def test_a_run_is_stopped_while_a_call_does_not_end(monkeypatch, kernel):
     fields = {"transitions": endless, "should_stop": begun.is_set}
     try:
         assert list(streamed(kernel, 10, **fields)) == []
-        with pytest.raises(kernels.Stopped):
+        with pytest.raises(tiles.Stopped):
             draws_of(dataclasses.replace(kernel, **fields))
     finally:
         ends.set()
@@ -397,15 +398,15 @@ def test_chains_run_ahead_of_a_slow_one_no_further_than_the_memory_is_for(
     step_size = np.array([0.05, 1.0, 1.0, 1.0])  # one chain takes many leapfrogs
     free = list(streamed(kernel, 2, 40, step_size))
     sizes = []
-    collect = kernels.TileRun._collect
+    collect = TileRun._collect
 
     def measured(self, loop):
         loop = collect(self, loop)
         sizes.append(int(self._counts.max()) - self._start)
         return loop
 
-    monkeypatch.setattr(kernels.TileRun, "_collect", measured)
-    monkeypatch.setattr(kernels.tile_run, "AHEAD_BYTES", 1)
+    monkeypatch.setattr(TileRun, "_collect", measured)
+    monkeypatch.setattr(tile_run, "AHEAD_BYTES", 1)
     bound = list(streamed(kernel, 2, 40, step_size))
     assert max(sizes) <= 4  # a chunk, and as many ahead
     for (draws, _, _), (before, _, _) in zip(bound, free, strict=True):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.inference import philox, prng
+from experiments.inference import philox, philox_tensors, prng
 
 SEEDS = [[0, 0], [7, -11], [-1, 5], [2**31 - 1, -(2**31)]]
 NUM = 64
@@ -27,7 +27,7 @@ def test_every_element_is_that_of_the_whole_array(jit_compile):
 
     @tf.function(jit_compile=jit_compile, autograph=False)
     def draw(place):
-        return philox.uniform(first, second, tf.repeat(place, len(SEEDS)))
+        return philox_tensors.uniform(first, second, tf.repeat(place, len(SEEDS)))
 
     for place in (0, 1, 2, 31, NUM - 1):
         np.testing.assert_array_equal(draw(tf.constant([place])), wanted[place])
@@ -57,16 +57,27 @@ def test_seeds_made_of_seeds_are_prngs():
     for number in numbers:
         wanted = of_prng(lambda seed, n=number: prng.fold_in(seed, tf.constant(n)))
         np.testing.assert_array_equal(wanted, [folded, [number] * len(SEEDS)])
+        found = [philox.fold_in(seed, number) for seed in SEEDS]
+        np.testing.assert_array_equal(np.transpose(found), wanted)
     wanted = of_prng(lambda seed: tf.stack(prng.split(seed, 4)))
     np.testing.assert_array_equal(philox.split(streams()), wanted.swapaxes(0, 1))
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (4, 4), (1, 1)])
+def test_arrays_of_numbers_are_prngs(shape):
+    for first in (0, 7):
+        for seed in SEEDS:
+            wanted = prng.uniform(tf.constant(seed, tf.int32), shape, first)
+            found = philox.uniform(seed, shape, first)
+            np.testing.assert_array_equal(found, wanted)
 
 
 def test_no_number_is_0_or_1_at_the_ends_of_the_words(monkeypatch):
     for word in (0, 2**32 - 1):
         words = (tf.constant([word], tf.uint32),) * 4
-        monkeypatch.setattr(philox, "_tensor_words", lambda *_, w=words: w)
+        monkeypatch.setattr(philox_tensors, "_tensor_words", lambda *_, w=words: w)
         zeros = tf.constant([0])
-        (found,) = philox.uniform(zeros, zeros, zeros).numpy()
+        (found,) = philox_tensors.uniform(zeros, zeros, zeros).numpy()
         assert 0 < found < 1
         words = (np.array([[[word]]], np.uint64),) * 4
         monkeypatch.setattr(philox, "_words", lambda *_, w=words: w)

@@ -5,12 +5,12 @@ import pytest
 import tensorflow as tf
 
 import ppl_core as ppl
+from experiments.inference.given_starts import given_positions
 from experiments.inference.starts import (
     MAX_RETRIES,
     check_starts,
     draw_positions,
     find_starts,
-    given_positions,
     variables_of,
 )
 from tests.helpers import distance_allowed, distance_from

@@ -68,8 +68,8 @@ def test_transitions_are_the_kernels():
         rows=NUM + 1,
         dim=3,
         max_depth=depth,
-        dtype=tf.float64,
-        energy_dtype=tf.float64,
+        dtype=np.float64,
+        energy_dtype=np.float64,
     )
     position, statistics = transitions.run(
         log_prob_and_grad,

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import ppl_core as ppl
 from experiments.inference import warmup
+from experiments.inference.given_starts import given_positions
 from experiments.inference.warmup_state import WarmupSettings, WarmupState
 from tests.helpers import COVARIANCE, TARGETS
 from tests.numpy_kernel import NumpyKernel
@@ -288,8 +289,9 @@ def test_chains_start_where_they_are_told_by_name():
         kernel_of(density, 1),
         settings,
         seed=SEED,
-        start={"scale": [0.1, 3.0]},
-        posterior=posterior,
+        start=given_positions(
+            {"scale": [0.1, 3.0]}, num_chains=2, dim=1, posterior=posterior
+        ),
     )
     found = posterior.constrain(state.position)["scale"]
     np.testing.assert_allclose(found, [0.1, 3.0])

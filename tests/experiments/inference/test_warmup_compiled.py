@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.inference import chain, sampling, step_size, summarize, warmup
+from experiments.inference import chain, drawing, step_size, summarize, warmup
 from experiments.inference.kernel import compile_kernel
 from experiments.inference.leapfrog import value_and_gradient
 from experiments.inference.results import to_datatree
@@ -115,7 +115,7 @@ def test_a_chain_warms_up_alone_as_it_does_among_others(warm):
 
 
 def test_warm_up_draws_and_divergences_stay_out_of_the_summary(kernel, warm, tmp_path):
-    parts = list(sampling.chunks(kernel, SETTINGS, num_draws=60, seed=SEED))
+    parts = list(drawing.chunks(kernel, SETTINGS, num_draws=60, seed=SEED))
     discarded = concatenate([p.samples for p in parts if p.warmup is None], axis=1)
     kept = concatenate([p.samples for p in parts if p.warmup is not None], axis=1)
     np.testing.assert_array_equal(

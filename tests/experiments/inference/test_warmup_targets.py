@@ -6,7 +6,8 @@ import tensorflow as tf
 from scipy import optimize
 
 from experiments.inference import step_size, warmup
-from experiments.inference.kernel import State, compile_kernel
+from experiments.inference.kernel import compile_kernel
+from experiments.inference.tile_run import State
 from experiments.inference.warmup_state import WarmupSettings
 from tests.kernels import constant_step, run
 

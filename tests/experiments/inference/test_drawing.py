@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.inference import chain, sampling
+from experiments.inference import drawing, starts
 from experiments.inference.leapfrog import value_and_gradient
 from experiments.inference.samples import Samples, concatenate
 from experiments.inference.warmup_state import WarmupSettings
@@ -21,7 +21,7 @@ NUM = 12  # draws kept
 
 def chunks(kernel, **options):
     options = dict(num_draws=NUM, seed=SEED, chunk_size=5) | options
-    return list(sampling.chunks(kernel, SETTINGS, **options))
+    return list(drawing.chunks(kernel, SETTINGS, **options))
 
 
 def kept(parts):
@@ -45,7 +45,7 @@ def at_fixed_step(kernel, found, *, first_draw):
     scale = np.broadcast_to(found.scale, (3, 3))
     return run(
         kernel,
-        chain.evaluate_start(kernel, found.position, scale=scale, seed=SEED),
+        starts.evaluate_start(kernel, found.position, scale=scale, seed=SEED),
         first_draw=first_draw,
         num_draws=NUM,
         step=constant_step(found.step_size, 3),
