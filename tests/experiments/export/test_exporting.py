@@ -95,8 +95,8 @@ def test_what_xla_cannot_compile_is_refused_by_name(tmp_path):
 
     def program():
         x = ppl.Normal(0.0, 1.0, name="x")
-        hidden = tf.numpy_function(lambda value: value, [x], tf.float64)
-        return ppl.Normal(tf.reshape(hidden, []), 1.0, name="y")
+        scale = tf.numpy_function(lambda: np.float64(2.0), [], tf.float64)
+        return ppl.Normal(x, tf.reshape(scale, []), name="y")
 
     posterior = ppl.posterior(program, observed={"y": 1.0})
     with pytest.raises(ValueError, match="XLA cannot compile, wanted others: .*PyFunc"):
