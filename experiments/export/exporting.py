@@ -22,6 +22,7 @@ from experiments.inference.warmup_state import WarmupSettings
 from experiments.records import provenance
 
 REPO = Path(__file__).resolve().parents[2]
+GROUP_BYTES = 16 << 20  # of an array of data beside the draws
 CONSTRAIN_ROWS = 256  # draws that one call names the values of
 # Copied into the folder: none of them imports TensorFlow.
 RUNNER = (
@@ -287,7 +288,7 @@ def _values(posterior: Any, coords: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _groups(
     posterior: Any, data: _Data, coords: dict[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """Observed data and the program's arguments, of those that are numbers."""
+    """Observed data and the program's arguments, but for text and large arrays."""
     source = getattr(posterior, "source", None)
     if source is None:
         return {}
@@ -302,11 +303,16 @@ def _groups(
                 "dims": _dims(name, np.shape(value), posterior, coords),
             }
             for name, value in values.items()
-            if np.asarray(value).dtype.kind in "biuf"
+            if _is_small_number(np.asarray(value))
         }
         for group, values in found.items()
         if values
     }
+
+
+def _is_small_number(value: np.ndarray) -> bool:
+    """Whether it is of numbers, and not so many that each run would write them."""
+    return value.dtype.kind in "biuf" and value.nbytes <= GROUP_BYTES
 
 
 def _dims(
