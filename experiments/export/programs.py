@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax import export
+from jax.extend.mlir.dialects import stablehlo
 
 from experiments.export import packing
 
@@ -88,13 +89,26 @@ class Programs:
             text = " ".join(str(error).split())[:300]
             raise ValueError(
                 f"{files[kind]}: jaxlib {jax.lib.__version__} cannot compile it for "
-                f"{platform}, wanted one that reads StableHLO "
-                f"{self._manifest['stablehlo']} (made with jaxlib "
-                f"{self._manifest['versions']['jaxlib']}): {text}"
+                f"{platform}, wanted one like {self._manifest['versions']['jaxlib']}, "
+                f"which it was made with: {text}"
             ) from error
         data = [self._data[one] for one in stated["data"]]
         self._compiled[name] = Program(compiled, data, time.perf_counter() - began)
         return self._compiled[name]
+
+
+def check_version(wanted: str) -> None:
+    """Raises ValueError where this jaxlib reads no artifacts of this StableHLO."""
+
+    def numbers(text: str) -> list[int]:
+        return [int(part) for part in text.split(".")]
+
+    low, high = stablehlo.get_minimum_version(), stablehlo.get_current_version()
+    if not numbers(low) <= numbers(wanted) <= numbers(high):
+        raise ValueError(
+            f"jaxlib: {jax.lib.__version__} reads StableHLO {low} to {high}, wanted "
+            f"one that reads {wanted}, as of the programs: install another jax"
+        )
 
 
 def exported(

@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments.export import comparing, netcdf
 from experiments.export.folder import read_manifest
-from experiments.export.programs import Programs
+from experiments.export.programs import Programs, check_version
 from experiments.export.sampler import by_name, kernel_of, warmup_settings
 from experiments.inference import drawing, saved
 from experiments.inference.memory import memory_bytes
@@ -55,6 +55,7 @@ def _main(folder: Path, argv: Sequence[str]) -> int:
     check_count("num_draws", num_draws)
     seeds = drawing.seed_pair(options.seed)
     jax.config.update("jax_enable_x64", True)
+    check_version(manifest["stablehlo"])
     device = _device(options.device)
     programs = Programs(folder, manifest, device)
     _check_memory(programs, manifest, num_chains, num_draws)
