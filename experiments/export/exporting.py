@@ -39,7 +39,9 @@ RUNNER = (
     "export/__init__",
     *(
         f"export/{name}"
-        for name in "comparing folder netcdf packing programs running sampler".split()
+        for name in (
+            "comparing folder netcdf packing programs running sampler timing"
+        ).split()
     ),
 )
 
@@ -75,6 +77,16 @@ def export(
     """
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"--out: given {out}, which has files, wanted a new folder")
+    try:
+        return _export(plan, out, sorted({*more_chains}), num_reference)
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+def _export(
+    plan: Plan, out: Path, more_chains: Sequence[int], num_reference: int
+) -> dict[str, Any]:
     # Dots of full precision, also on GPUs.
     tf.config.experimental.enable_tensor_float_32_execution(False)
     data = _Data(out)

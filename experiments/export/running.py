@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.export import comparing, netcdf
+from experiments.export import comparing, netcdf, timing
 from experiments.export.folder import read_manifest
 from experiments.export.programs import Programs, check_version
 from experiments.export.sampler import by_name, kernel_of, warmup_settings
@@ -25,8 +25,6 @@ from experiments.inference.tiles import Kernel
 from experiments.inference.warmup_state import Warmup
 
 CHUNK_SIZE = 250  # draws of each chain between two saves
-TIMED_TURNS = 200  # leapfrogs of every chain in one call that is timed
-TIMED_CALLS = 3
 
 
 class Run(NamedTuple):
@@ -66,6 +64,8 @@ def _main(folder: Path, argv: Sequence[str]) -> int:
     start = _start(folder, manifest, num_chains)
     out = Path(options.out or folder / "draws")
     out.mkdir(parents=True, exist_ok=True)
+    for path in saved.chunk_paths(out):  # of an earlier run
+        path.unlink()
     run = sample(
         kernel, manifest, seeds=seeds, num_draws=num_draws, start=start, folder=out
     )
@@ -77,10 +77,17 @@ def _main(folder: Path, argv: Sequence[str]) -> int:
         ("divergences", str(int(run.samples.diverged.sum()))),
         ("mean acceptance", f"{run.samples.accept.mean():.3f}"),
     ]
-    timed = time_leapfrogs(kernel, run)
+    timed = timing.seconds_per_turn(
+        kernel,
+        run.samples.draws[:, -1],
+        step_size=run.warmup.step_size,
+        scale=run.warmup.scale,
+        seed=seeds,
+    )
+    size = len(kernel.tiles[0].numbers)
     rows += [
-        ("ms per leapfrog of all chains", f"{1000 * timed:.4f}"),
-        ("us per chain and leapfrog", f"{1e6 * timed / num_chains:.3f}"),
+        (f"ms per leapfrog of {size} chains at once", f"{1000 * timed:.4f}"),
+        ("us per chain and leapfrog", f"{1e6 * timed / size:.3f}"),
     ]
     same = (options.seed, num_chains) == (stated["seed"], stated["num_chains"])
     verdict = comparing.Verdict(True, [])
@@ -137,90 +144,6 @@ def sample(
         found = chunk.warmup
     ended = time.perf_counter()
     return Run(concatenate(kept, axis=1), found, warmed - began, ended - warmed)
-
-
-def time_leapfrogs(kernel: Kernel, run: Run) -> float:
-    """Seconds per leapfrog of all chains: the median of synchronised calls.
-
-    Every call goes on from where the draws end, and takes as many turns; one call
-    before them is not counted.  Chains are not counted apart: one turn moves all.
-    """
-    chains = kernel.num_chains
-    scale = np.broadcast_to(run.warmup.scale, (chains, *run.warmup.scale.shape[1:]))
-    seconds = []
-    for number in range(TIMED_CALLS + 1):
-        began = time.perf_counter()
-        state = (
-            run.samples.draws[:, -1],
-            run.samples.log_prob[:, -1],
-            np.zeros_like(run.samples.draws[:, -1]),
-        )
-        took = timed_turns(kernel, state, run.warmup.step_size, scale, TIMED_TURNS)
-        if number:
-            seconds.append(took)
-        if time.perf_counter() - began > 20:
-            seconds = seconds or [took]
-            break
-    return float(np.median(seconds))
-
-
-def timed_turns(
-    kernel: Kernel, state: Any, step_size: Any, scale: np.ndarray, turns: int
-) -> float:
-    """Seconds per turn of one call of the first tile's program, times the tiles."""
-    from experiments.inference import loop_state
-    from experiments.inference.loop_state import Setting
-    from experiments.inference.step_size import constant
-    from experiments.inference.tile_run import pad
-
-    tile = kernel.tiles[0]
-    size = len(tile.numbers)
-    position, log_prob, grad = (
-        pad(np.asarray(part, dtype)[tile.chains], size)
-        for part, dtype in zip(
-            state, (kernel.dtype, kernel.log_prob_dtype, kernel.dtype), strict=True
-        )
-    )
-    step = constant(step_size, kernel.num_chains)
-    step = type(step)(*(pad(part[tile.chains], size) for part in step))
-    part = pad(np.asarray(scale, kernel.dtype)[tile.chains], size)
-    loop = loop_state.begin(
-        kernel.extend(
-            loop_state.empty(
-                size,
-                kernel.dim,
-                max_depth=kernel.max_depth,
-                rows=kernel.rows,
-                keep_grads=kernel.keep_grads,
-                dtype=kernel.dtype,
-                energy_dtype=kernel.log_prob_dtype,
-            )
-        ),
-        position,
-        log_prob,
-        grad,
-        step,
-        np.zeros(size, np.int32),
-    )
-    many = np.int32(2**30)
-    setting = Setting(
-        chains=tile.numbers,
-        num_draws=many,
-        until=many,
-        max_depth=np.int32(kernel.max_depth),
-        max_turns=np.int32(turns),
-        adapting=np.bool_(False),
-        target_accept=np.float64(0.8),
-        scale=np.ascontiguousarray(part.T if part.ndim == 2 else part),
-    )
-    numbers = kernel.numbers(
-        np.array([9, 9], np.int32), tile.numbers, np.zeros(size, np.int32), kernel.rows
-    )
-    jax.block_until_ready(list(numbers))
-    began = time.perf_counter()
-    done = kernel.transitions(loop, setting, numbers)
-    made = int(np.asarray(done.turns))  # waits for the device
-    return (time.perf_counter() - began) / made * len(kernel.tiles)
 
 
 class _Posterior(NamedTuple):

@@ -60,7 +60,7 @@ def test_what_a_folder_runs_imports_numpy_scipy_and_jax_alone():
 
 def test_the_modules_of_a_folder_are_imported_without_tensorflow():
     names = [f"experiments.{name.replace('/', '.')}" for name in RUNNER]
-    of_jax = {"comparing", "programs", "running", "sampler"}
+    of_jax = {"programs", "running", "sampler", "timing"}
     plain = [n for n in names if n.rpartition(".")[2] not in of_jax]
     plain = [n.removesuffix(".__init__") for n in plain]
     code = BLOCKER + "".join(f"import {name}\n" for name in plain)
