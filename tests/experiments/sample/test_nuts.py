@@ -14,23 +14,12 @@ from experiments.records.run_dir import CheckFailed
 from experiments.sample import nuts, store
 from tests.programs import REPO, ran
 
-
-def options(files, folder, **more):
-    folder.mkdir(exist_ok=True)
-    return {
-        "run_dir": folder,
-        "seed": 3,
-        "program": f"{files}/models.py:pair",
-        "data": f"{files}/data.json",
-        "num_warmup": 150,
-        "num_draws": 300,
-        **more,
-    }
+GIVEN = {"num_warmup": 150, "num_draws": 300}
 
 
 @pytest.fixture(scope="module")
-def finished(files, tmp_path_factory):
-    given = options(files, tmp_path_factory.mktemp("finished"))
+def finished(options, tmp_path_factory):
+    given = options(tmp_path_factory.mktemp("finished"))
     return given, nuts.sample(**given)
 
 
@@ -67,9 +56,9 @@ def test_a_run_leaves_draws_summary_plots_and_curves(finished):
 
 
 def test_a_resumed_run_has_the_draws_of_one_that_was_not_interrupted(
-    finished, files, tmp_path
+    finished, options, tmp_path
 ):
-    given = options(files, tmp_path / "run", num_draws=100)
+    given = options(tmp_path / "run", num_draws=100)
     with contextlib.suppress(CheckFailed):  # for so few draws
         nuts.sample(**given)
     nuts.sample(**{**given, "num_draws": 300, "resume": True, "chunk_size": 70})
@@ -77,8 +66,8 @@ def test_a_resumed_run_has_the_draws_of_one_that_was_not_interrupted(
     np.testing.assert_array_equal(again, wanted)
 
 
-def test_a_run_stopped_in_warm_up_goes_on_from_there(finished, files, tmp_path):
-    given = options(files, tmp_path / "run")
+def test_a_run_stopped_in_warm_up_goes_on_from_there(finished, options, tmp_path):
+    given = options(tmp_path / "run")
     with mock.patch.object(store, "save", side_effect=KeyboardInterrupt):
         with pytest.raises(KeyboardInterrupt):  # at the first draws to keep
             nuts.sample(**given)
@@ -105,8 +94,8 @@ def test_another_run_is_not_continued(finished, files, changed, message):
         nuts.sample(**{**finished[0], **changed, "resume": True, "dry_run": True})
 
 
-def test_starts_are_given_by_name(files, tmp_path):
-    given = options(files, tmp_path / "run", dry_run=True)
+def test_starts_are_given_by_name(options, tmp_path):
+    given = options(tmp_path / "run", dry_run=True)
     for content, message in (
         ('{"x": [1, 2]}', None),
         ('{"z": 1}', r"given values for \['z'\]"),
@@ -119,9 +108,9 @@ def test_starts_are_given_by_name(files, tmp_path):
     assert not any(given["run_dir"].iterdir())
 
 
-def test_nan_among_the_arguments_is_named(files, tmp_path):
+def test_nan_among_the_arguments_is_named(options, tmp_path):
     (tmp_path / "nan.json").write_text('{"scale": [1, "NaN"], "y": [1, 2]}')
-    given = options(files, tmp_path / "run", data=str(tmp_path / "nan.json"))
+    given = options(tmp_path / "run", data=str(tmp_path / "nan.json"))
     with pytest.raises(ValueError, match=r"nan.json: scale: given nan at \(1,\)"):
         nuts.sample(**given, dry_run=True)
 
@@ -142,8 +131,8 @@ def test_nan_among_the_arguments_is_named(files, tmp_path):
         ({"dtype": "int8"}, "dtype: given 'int8', wanted float64 or float32"),
     ],
 )
-def test_numbers_out_of_range_are_refused_by_name(files, tmp_path, changed, message):
-    given = options(files, tmp_path / "run", **changed)
+def test_numbers_out_of_range_are_refused_by_name(options, tmp_path, changed, message):
+    given = options(tmp_path / "run", **changed)
     with pytest.raises(ValueError, match=message):
         nuts.sample(**given, dry_run=True)
 

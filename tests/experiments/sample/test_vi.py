@@ -9,24 +9,12 @@ import xarray as xr
 from experiments.records import metrics
 from experiments.sample import vi
 
-
-def options(files, folder, **more):
-    folder.mkdir(exist_ok=True)
-    return {
-        "run_dir": folder,
-        "seed": 3,
-        "program": f"{files}/models.py:pair",
-        "data": f"{files}/data.json",
-        "num_steps": 1500,
-        "learning_rate": 0.03,
-        "num_samples": 4,
-        **more,
-    }
+GIVEN = {"num_steps": 1500, "learning_rate": 0.03, "num_samples": 4}
 
 
 @pytest.fixture(scope="module")
-def finished(files, tmp_path_factory):
-    given = options(files, tmp_path_factory.mktemp("finished"))
+def finished(options, tmp_path_factory):
+    given = options(tmp_path_factory.mktemp("finished"))
     return given, vi.fit(**given)
 
 
@@ -69,9 +57,9 @@ def test_a_resumed_run_is_the_one_that_was_finished(finished):
     ],
 )
 def test_a_dry_run_refuses_wrong_values_and_writes_nothing(
-    files, tmp_path, change, words
+    options, tmp_path, change, words
 ):
-    given = options(files, tmp_path / "run", **change)
+    given = options(tmp_path / "run", **change)
     with pytest.raises(ValueError, match=words):
         vi.fit(**given, dry_run=True)
     assert not any((tmp_path / "run").iterdir())
