@@ -22,6 +22,7 @@ from experiments import inference, training
 from experiments.programs import claims, descent
 from experiments.training.checks import check_count, check_counts, check_number
 
+MEMBER_RATE = 0.01  # of Adam for the ensemble, at its start
 LEVELS = np.linspace(0.05, 0.95, 19)  # of the calibration plot
 Draws = Mapping[str, np.ndarray]  # [draws, ...] by name
 
@@ -63,8 +64,13 @@ def by_vi(
 def by_ensemble(
     posterior: ppl.Posterior, seed: int, *, num_members: int, num_steps: int
 ) -> Draws:
-    """Modes of the posterior that Adam finds from random starts, as if draws."""
-    optimizer = training.adam(0.01)
+    """Modes of the posterior that Adam finds from random starts, as if draws.
+
+    Its learning rate falls to 0 as half a cosine.
+    """
+    # At a constant rate Adam would go on around a mode, and not come to rest there.
+    rate = training.cosine_schedule(MEMBER_RATE, warmup_steps=0, num_steps=num_steps)
+    optimizer = training.adam(rate)
     random = np.random.default_rng(seed)
     shape = [num_members, posterior.dim]
     start = tf.constant(random.uniform(-1, 1, shape), posterior.dtype)
