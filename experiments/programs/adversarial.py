@@ -12,17 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import tensorflow as tf
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from scipy import special, stats
 from scipy.spatial import distance
 
 import ppl_core as ppl
-from experiments.programs import claims, preconditioned
-from experiments.training.checks import check_count, check_number
+from experiments.programs import claims, pictures, preconditioned
+from experiments.training.checks import check_count, check_counts, check_number
 from experiments.training.optimizers import cosine_schedule
 
 LEVEL_NOISE, CURVE_NOISE = 0.8, 0.5
@@ -104,15 +101,11 @@ def run(
     Writes claims.json and picture.png, and returns the former.  Raises ValueError for
     arguments that do not fit, and CheckFailed for a claim that does not hold.
     """
-    for name, value, minimum in (
-        ("num_runs", num_runs, 2),
-        ("num_steps", num_steps, 1),
-        ("num_observed", num_observed, 1),
-        ("num_draws", num_draws, 10),
-        ("num_permutations", num_permutations, 99),
-        ("num_test_runs", num_test_runs, 100),
-    ):
-        check_count(name, value, minimum=minimum)
+    check_count("num_runs", num_runs, minimum=2)
+    check_count("num_draws", num_draws, minimum=10)
+    check_count("num_permutations", num_permutations, minimum=99)
+    check_count("num_test_runs", num_test_runs, minimum=100)
+    check_counts(num_steps=num_steps, num_observed=num_observed)
     check_number("learning_rate", learning_rate, above=0)
     check_number("least_p_value", least_p_value, above=0, below=1)
     check_number("most_nats_short", most_nats_short, above=0)
@@ -280,16 +273,12 @@ def two_sample_p_value(
 
 def draw(path: Path, observed: np.ndarray, pairs: Any) -> None:
     """Both posteriors' draws, for the first two data sets."""
-    style: dict[Any, Any] = {"font.size": 9, "axes.titlesize": 10}
     shown: Mapping[str, str] = {"ratio": "tab:blue", "exact": "black"}
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(9, 4.5), layout="constrained")
-        FigureCanvasAgg(figure)
+    with pictures.figure(path, height=4.5) as figure:
         row = figure.subplots(1, 2, sharex=True, sharey=True)
         for axes, x, pair in zip(row, observed, pairs, strict=False):
             for points, (label, color) in zip(pair, shown.items(), strict=True):
                 axes.scatter(*points.T, s=6, alpha=0.6, color=color, label=label)
             axes.set(xlabel="theta 1", ylabel="theta 2")
             axes.set_title(f"posterior at x = ({x[0]:.2f}, {x[1]:.2f})")
-            axes.legend(frameon=False, title="draws by")
-        figure.savefig(path, dpi=100)
+            axes.legend(title="draws by")

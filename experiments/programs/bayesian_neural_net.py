@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 from scipy import stats
 from scipy.special import logsumexp
 from sklearn.datasets import load_diabetes
 
 import ppl_core as ppl
 from experiments import inference, training
-from experiments.programs import claims, descent
+from experiments.programs import claims, descent, pictures
 from experiments.training.checks import check_count, check_counts, check_number
 
 MEMBER_RATE = 0.01  # of Adam for the ensemble, at its start
@@ -243,34 +242,30 @@ def plot(
     path: Path, log_scores: Mapping[str, np.ndarray], levels: Mapping[str, np.ndarray]
 ) -> None:
     """The calibration, and the log scores over that of linear regression."""
-    figure = Figure(figsize=(9, 4.2), dpi=100, layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.axline((0, 0), slope=1, color="#999999", linewidth=1)
-    for name in log_scores:
-        below = [np.mean(levels[name] <= level) for level in LEVELS]
-        left.plot(LEVELS, below, "o-", markersize=4, label=name)
-    left.set(
-        title="Calibration",
-        xlabel="predicted probability",
-        ylabel="share of held-out rows below that quantile",
-    )
-    left.legend(frameon=False)
-    names = [name for name in log_scores if name != "linear"]
-    gains = [log_scores[name] - log_scores["linear"] for name in names]
-    right.errorbar(
-        [gain.mean() for gain in gains],
-        names,
-        xerr=[2 * claims.standard_error(gain) for gain in gains],
-        fmt="o",
-        capsize=4,
-    )
-    right.axvline(0, color="#999999", linewidth=1)
-    right.set(
-        title="Log score",
-        xlabel="nats a row over linear regression (2 s.e.)",
-        ylim=(len(names) - 0.5, -0.5),
-    )
-    for axes in (left, right):
-        axes.grid(color="#dddddd")
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path)
+    with pictures.figure(path) as figure:
+        left, right = figure.subplots(1, 2)
+        left.axline((0, 0), slope=1, color="#999999", linewidth=1)
+        for name in log_scores:
+            below = [np.mean(levels[name] <= level) for level in LEVELS]
+            left.plot(LEVELS, below, "o-", markersize=4, label=name)
+        left.set(
+            title="Calibration",
+            xlabel="predicted probability",
+            ylabel="share of held-out rows below that quantile",
+        )
+        left.legend()
+        names = [name for name in log_scores if name != "linear"]
+        gains = [log_scores[name] - log_scores["linear"] for name in names]
+        right.errorbar(
+            [gain.mean() for gain in gains],
+            names,
+            xerr=[2 * claims.standard_error(gain) for gain in gains],
+            fmt="o",
+            capsize=4,
+        )
+        right.axvline(0, color="#999999", linewidth=1)
+        right.set(
+            title="Log score",
+            xlabel="nats a row over linear regression (2 s.e.)",
+            ylim=(len(names) - 0.5, -0.5),
+        )

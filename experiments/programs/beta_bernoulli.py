@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 from scipy import optimize, special, stats
 
 import ppl_core as ppl
 from experiments import inference
 from experiments.inference.diagnostics import COLUMNS, statistics
-from experiments.programs import claims
+from experiments.programs import claims, pictures
 from experiments.training.checks import check_count, check_counts
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(80)
@@ -178,18 +177,17 @@ def _nuts_claims(draws: np.ndarray, exact: Any) -> list[claims.Claim]:
 
 def draw(path: Path, exact: Any, by_nuts: np.ndarray, by_vi: np.ndarray) -> None:
     """Writes a picture of the posterior, found in three ways, to `path`."""
-    figure = Figure(figsize=(9, 4.6), dpi=100, layout="constrained")
-    axes = figure.subplots()
-    low, high = exact.ppf([1e-4, 1 - 1e-4])
-    grid = np.linspace(low, high, 300)
-    bins = np.linspace(low, high, 50)
-    axes.hist(by_nuts, bins, density=True, alpha=0.45, label="NUTS, draws")
-    axes.hist(
-        by_vi, bins, density=True, histtype="step", linewidth=1.6, label="VI, draws"
-    )
-    axes.plot(grid, exact.pdf(grid), "k", linewidth=1.2, label="exact, a Beta")
-    axes.set_xlabel("bias of the coin, p")
-    axes.set_ylabel("posterior density")
-    axes.set_title("The posterior of the coin's bias")
-    axes.legend()
-    figure.savefig(path)
+    with pictures.figure(path, height=4.6) as figure:
+        axes = figure.subplots()
+        low, high = exact.ppf([1e-4, 1 - 1e-4])
+        grid = np.linspace(low, high, 300)
+        bins = np.linspace(low, high, 50)
+        axes.hist(by_nuts, bins, density=True, alpha=0.45, label="NUTS, draws")
+        axes.hist(
+            by_vi, bins, density=True, histtype="step", linewidth=1.6, label="VI, draws"
+        )
+        axes.plot(grid, exact.pdf(grid), "k", linewidth=1.2, label="exact, a Beta")
+        axes.set_xlabel("bias of the coin, p")
+        axes.set_ylabel("posterior density")
+        axes.set_title("The posterior of the coin's bias")
+        axes.legend()

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 
 import ppl_core as ppl
-from experiments.programs import claims
+from experiments.programs import claims, pictures
 from experiments.training.checks import check_count
 
 PATIENTS = 700
@@ -158,21 +157,22 @@ def descendants(name: str) -> set[str]:
 
 def draw(path: Path, shares: Mapping[str, np.ndarray]) -> None:
     """Writes a picture of the recovery under both treatments to `path`."""
-    figure = Figure(figsize=(9, 4.6), dpi=100, layout="constrained")
-    axes = figure.subplots()
-    places = np.arange(2)
-    titles = ("conditioned on the treatment", "under do(treatment)")
-    exact = (conditioned(), intervened())
-    for index, (title, share) in enumerate(zip(titles, shares.values(), strict=True)):
-        shifted = places + 0.36 * index - 0.18
-        bars = axes.bar(shifted, share, 0.34, label=f"{title}, draws", alpha=0.8)
-        axes.bar_label(bars, fmt="%.3f", padding=6)
-        axes.plot(shifted, exact[index], "k_", markersize=40)
-    axes.plot([], [], "k_", markersize=14, label="from the table")
-    axes.set_xticks(places, TREATMENTS)
-    axes.set_ylim(0.7, 0.87)
-    axes.set_xlabel("treatment of kidney stones")
-    axes.set_ylabel("probability of recovery (axis from 0.7)")
-    axes.legend(loc="upper left")
-    axes.set_title("Surgery looks worse, and is better")
-    figure.savefig(path)
+    with pictures.figure(path, height=4.6) as figure:
+        axes = figure.subplots()
+        places = np.arange(2)
+        titles = ("conditioned on the treatment", "under do(treatment)")
+        exact = (conditioned(), intervened())
+        for index, (title, share) in enumerate(
+            zip(titles, shares.values(), strict=True)
+        ):
+            shifted = places + 0.36 * index - 0.18
+            bars = axes.bar(shifted, share, 0.34, label=f"{title}, draws", alpha=0.8)
+            axes.bar_label(bars, fmt="%.3f", padding=6)
+            axes.plot(shifted, exact[index], "k_", markersize=40)
+        axes.plot([], [], "k_", markersize=14, label="from the table")
+        axes.set_xticks(places, TREATMENTS)
+        axes.set_ylim(0.7, 0.87)
+        axes.set_xlabel("treatment of kidney stones")
+        axes.set_ylabel("probability of recovery (axis from 0.7)")
+        axes.legend(loc="upper left")
+        axes.set_title("Surgery looks worse, and is better")

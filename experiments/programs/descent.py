@@ -8,6 +8,7 @@ import tensorflow as tf
 from experiments.training.optimizers import Optimizer
 
 Weights = Mapping[str, tf.Tensor]
+Slots = Mapping[str, Mapping[str, tf.Tensor]]  # what the optimizer remembers of each
 
 
 class Descent(NamedTuple):
@@ -15,19 +16,46 @@ class Descent(NamedTuple):
 
     step: tf.Tensor  # scalar int32, the steps taken
     weights: Weights
-    slots: Mapping[str, Mapping[str, tf.Tensor]]
+    slots: Slots
 
 
 def begin(optimizer: Optimizer, weights: Weights) -> Descent:
     """The state before the first step."""
-    slots = {
+    return Descent(tf.constant(0), dict(weights), first_slots(optimizer, weights))
+
+
+def first_slots(optimizer: Optimizer, weights: Weights) -> Slots:
+    """What the optimizer remembers before the first step: zeros."""
+    return {
         name: {
             slot: tf.zeros([weight.shape[axis] for axis in spec.axes], weight.dtype)
             for slot, spec in optimizer.slots(tuple(weight.shape)).items()
         }
         for name, weight in weights.items()
     }
-    return Descent(tf.constant(0), dict(weights), slots)
+
+
+def update(
+    optimizer: Optimizer,
+    step: tf.Tensor,
+    weights: Weights,
+    grads: Weights,
+    slots: Slots,
+) -> tuple[dict[str, tf.Tensor], Slots]:
+    """The weights and the slots after one step along their gradients.
+
+    step: scalar, the steps taken before.
+    """
+    updated = {
+        name: optimizer.update(
+            tf.cast(step, weight.dtype), weight, grads[name], slots[name]
+        )
+        for name, weight in weights.items()
+    }
+    return (
+        {name: weight for name, (weight, _) in updated.items()},
+        {name: own for name, (_, own) in updated.items()},
+    )
 
 
 def descend(
@@ -43,16 +71,8 @@ def descend(
 
     def one_step(left: tf.Tensor, state: Descent) -> tuple[tf.Tensor, Descent]:
         grads = gradient(state.weights, state.step)
-        step = tf.cast(state.step, tf.float32)
-        updated = {
-            name: optimizer.update(step, weight, grads[name], state.slots[name])
-            for name, weight in state.weights.items()
-        }
-        return left - 1, Descent(
-            step=state.step + 1,
-            weights={name: weight for name, (weight, _) in updated.items()},
-            slots={name: slots for name, (_, slots) in updated.items()},
-        )
+        moved = update(optimizer, state.step, state.weights, grads, state.slots)
+        return left - 1, Descent(state.step + 1, *moved)
 
     return tf.while_loop(
         lambda left, _: left > 0,

@@ -14,11 +14,10 @@ from typing import Any
 import networkx as nx
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 from scipy import stats
 
 import ppl_core as ppl
-from experiments.programs import claims
+from experiments.programs import claims, pictures
 from experiments.training.checks import check_counts
 
 COMPONENTS = 3
@@ -320,38 +319,39 @@ def run(
 
 def draw(path: Path, graph: nx.DiGraph, log_probs: Mapping[str, float]) -> None:
     """Writes a picture of the graph, with the Markov blanket of z0, to `path`."""
-    figure = Figure(figsize=(9, 5), dpi=100, layout="constrained")
-    axes = figure.subplots()
-    rows = (["pi"], [f"z{i}" for i in range(ROWS)], [f"x{i}" for i in range(ROWS)])
-    places = {"pi": (1.5, 3.0), "mu": (1.0, 0.0), "tau": (2.0, 0.0)}
-    for height, names in ((2.0, rows[1]), (1.0, rows[2])):
-        places |= {name: (0.5 + i, height) for i, name in enumerate(names)}
-    blanket = markov_blanket(graph, "z0")
-    for parent, child in graph.edges:
-        axes.annotate(
-            "",
-            places[child],
-            places[parent],
-            arrowprops={"arrowstyle": "->", "shrinkA": 24, "shrinkB": 24},
+    with pictures.figure(path, height=5) as figure:
+        axes = figure.subplots()
+        rows = (["pi"], [f"z{i}" for i in range(ROWS)], [f"x{i}" for i in range(ROWS)])
+        places = {"pi": (1.5, 3.0), "mu": (1.0, 0.0), "tau": (2.0, 0.0)}
+        for height, names in ((2.0, rows[1]), (1.0, rows[2])):
+            places |= {name: (0.5 + i, height) for i, name in enumerate(names)}
+        blanket = markov_blanket(graph, "z0")
+        for parent, child in graph.edges:
+            axes.annotate(
+                "",
+                places[child],
+                places[parent],
+                arrowprops={"arrowstyle": "->", "shrinkA": 24, "shrinkB": 24},
+            )
+        for name, (x, y) in places.items():
+            color = (
+                "#c8553d" if name == "z0" else "#f2c9bd" if name in blanket else "white"
+            )
+            text = f"{name}\n{log_probs[name]:.2f}"
+            axes.text(
+                x,
+                y,
+                text,
+                ha="center",
+                va="center",
+                fontsize=11,
+                color="white" if name == "z0" else "black",
+                bbox={"boxstyle": "circle,pad=0.35", "fc": color, "ec": "black"},
+            )
+        axes.set_xlim(0, 3)
+        axes.set_ylim(-0.5, 3.5)
+        axes.set_axis_off()
+        axes.set_title(
+            "One execution of the mixture: variables with their log probs in nats;\n"
+            "shaded: the Markov blanket of z0"
         )
-    for name, (x, y) in places.items():
-        color = "#c8553d" if name == "z0" else "#f2c9bd" if name in blanket else "white"
-        text = f"{name}\n{log_probs[name]:.2f}"
-        axes.text(
-            x,
-            y,
-            text,
-            ha="center",
-            va="center",
-            fontsize=11,
-            color="white" if name == "z0" else "black",
-            bbox={"boxstyle": "circle,pad=0.35", "fc": color, "ec": "black"},
-        )
-    axes.set_xlim(0, 3)
-    axes.set_ylim(-0.5, 3.5)
-    axes.set_axis_off()
-    axes.set_title(
-        "One execution of the mixture: variables with their log probs in nats;\n"
-        "shaded: the Markov blanket of z0"
-    )
-    figure.savefig(path)

@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 from scipy import special, stats
 
 import ppl_core as ppl
-from experiments.programs import claims
+from experiments.programs import claims, pictures
 from experiments.training.checks import check_count
 
 HIDDEN = 16
@@ -188,28 +187,27 @@ def draw(
     negative: Net,
 ) -> None:
     """Writes a picture of both branches to `path`."""
-    figure = Figure(figsize=(9, 4.6), dpi=100, layout="constrained")
-    left, right = figure.subplots(1, 2)
-    taken = np.array([noise for noise in noises if noise[0] > 0])[:, 1]
-    some = slice(0, 400)
-    grid = np.linspace(-3, 3, 200)
-    for i in range(OUTPUTS):
-        values = np.array(numbers)[some, i]
-        left.plot(taken[some], values, ".", color=f"C{i}", markersize=4)
-        curve = outputs_at(positive, grid, X)[:, i]
-        left.plot(grid, curve, color=f"C{i}", linewidth=1, label=f"number {i}")
-    left.set_xlabel("eps[1]")
-    left.set_ylabel("value returned")
-    left.set_title(f"eps[0] > 0: {OUTPUTS} numbers ({len(numbers)} runs)")
-    left.legend()
-    most = int(max(counts))
-    places = np.arange(most + 1)
-    seen = np.bincount(np.array(counts, int), minlength=most + 1) / len(counts)
-    right.bar(places, seen, alpha=0.6, label="runs")
-    right.plot(places, count_probs(negative, X, most + 1), "k_", markersize=18)
-    right.plot([], [], "k_", markersize=12, label="exact, by quadrature")
-    right.set_xlabel("count returned")
-    right.set_ylabel("probability")
-    right.set_title(f"otherwise: one count ({len(counts)} runs)")
-    right.legend()
-    figure.savefig(path)
+    with pictures.figure(path, height=4.6) as figure:
+        left, right = figure.subplots(1, 2)
+        taken = np.array([noise for noise in noises if noise[0] > 0])[:, 1]
+        some = slice(0, 400)
+        grid = np.linspace(-3, 3, 200)
+        for i in range(OUTPUTS):
+            values = np.array(numbers)[some, i]
+            left.plot(taken[some], values, ".", color=f"C{i}", markersize=4)
+            curve = outputs_at(positive, grid, X)[:, i]
+            left.plot(grid, curve, color=f"C{i}", linewidth=1, label=f"number {i}")
+        left.set_xlabel("eps[1]")
+        left.set_ylabel("value returned")
+        left.set_title(f"eps[0] > 0: {OUTPUTS} numbers ({len(numbers)} runs)")
+        left.legend()
+        most = int(max(counts))
+        places = np.arange(most + 1)
+        seen = np.bincount(np.array(counts, int), minlength=most + 1) / len(counts)
+        right.bar(places, seen, alpha=0.6, label="runs")
+        right.plot(places, count_probs(negative, X, most + 1), "k_", markersize=18)
+        right.plot([], [], "k_", markersize=12, label="exact, by quadrature")
+        right.set_xlabel("count returned")
+        right.set_ylabel("probability")
+        right.set_title(f"otherwise: one count ({len(counts)} runs)")
+        right.legend()

@@ -9,19 +9,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 import tensorflow as tf
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 import ppl_core as ppl
 from experiments.inference import xla_options
-from experiments.programs import claims, preconditioned
+from experiments.programs import claims, pictures, preconditioned
 from experiments.programs.checkpointed_loop import checkpointed_loop
 from experiments.programs.loop_memory import loop_bytes
 from experiments.records.progress import progress
-from experiments.training.checks import check_count, check_number
+from experiments.training.checks import check_count, check_counts, check_number
 
 NUM_FEATURES = 4
 PRIOR_SCALE, NOISE = 10.0, 1.0
@@ -86,7 +83,7 @@ def last_loss(
     first = preconditioned.start(first_parameters(problems))
     last = checkpointed_loop(step, preconditioner, first, num_steps)
     at_end = preconditioned.step_seed(seed, num_steps)
-    return loss(problems, last.parameters[0], at_end) / problems.y.shape[0]
+    return loss(problems, last.parameters, at_end) / problems.y.shape[0]
 
 
 # What is done with them.
@@ -121,15 +118,10 @@ def run(
     Writes claims.json and picture.png, and returns the former.  Raises ValueError for
     arguments that do not fit, and CheckFailed for a claim that does not hold.
     """
-    for name, value, minimum in (
-        ("num_inner_steps", num_inner_steps, 1),
-        ("num_outer_steps", num_outer_steps, 1),
-        ("num_problems", num_problems, 1),
-        ("num_held_out", num_held_out, 2),
-        ("num_rows", num_rows, 1),
-        ("num_memory_rows", num_memory_rows, 1),
-    ):
-        check_count(name, value, minimum=minimum)
+    check_counts(num_inner_steps=num_inner_steps, num_outer_steps=num_outer_steps)
+    check_counts(num_problems=num_problems, num_rows=num_rows)
+    check_counts(num_memory_rows=num_memory_rows)
+    check_count("num_held_out", num_held_out, minimum=2)
     for steps in memory_steps:
         check_count("memory_steps", steps)
     if len(memory_steps) < 2 or list(memory_steps) != sorted(set(memory_steps)):
@@ -243,7 +235,7 @@ def learn(
             state, value = outer_step(state, problems, tf.constant(index))
             losses.append(float(value))
             advance(loss=losses[-1])
-    return state.parameters[0], np.array(losses)
+    return state.parameters, np.array(losses)
 
 
 def gradient_error(
@@ -378,17 +370,14 @@ def draw(
     kept: Mapping[int, int],
 ) -> None:
     """Three plots: the held-out fits, the outer descent, and the memory."""
-    style: dict[Any, Any] = {"font.size": 9, "axes.titlesize": 10}
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(10, 4), layout="constrained")
-        FigureCanvasAgg(figure)
+    with pictures.figure(path, width=10, height=4) as figure:
         inner, outer, memory = figure.subplots(1, 3)
         for name, found in fits.items():
             losses = found.losses.numpy() / len(held_out.y)
             inner.plot(losses, label=name, linewidth=1)
         inner.set(xlabel="inner step", ylabel="loss, nats", yscale="log")
         inner.set_title("Held-out problems, mean")
-        inner.legend(frameon=False)
+        inner.legend()
         outer.plot(outer_losses, linewidth=1)
         outer.set(xlabel="outer step", ylabel="last inner loss, nats")
         outer.set_title("Learning the preconditioner")
@@ -401,5 +390,4 @@ def draw(
         memory.minorticks_off()
         memory.set(xlabel="inner steps", ylabel="memory of a gradient, MiB")
         memory.set_title("Memory")
-        memory.legend(frameon=False)
-        figure.savefig(path, dpi=100)
+        memory.legend()

@@ -13,13 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 from scipy.special import logsumexp
 
 import ppl_core as ppl
 from experiments import inference, training
 from experiments.inference.leapfrog import value_and_gradient
-from experiments.programs import claims, descent, digits
+from experiments.programs import claims, descent, digits, pictures
 from experiments.training.checks import check_count, check_counts, check_number
 
 Weights = Mapping[str, tf.Tensor]
@@ -362,35 +361,35 @@ def plot(
     path: Path, log_probs: Mapping[int, np.ndarray], annealed: Mapping[int, np.ndarray]
 ) -> None:
     """Held-out log p(x) by transitions in training, and the bound by those after."""
-    figure = Figure(figsize=(9, 4), dpi=100, layout="constrained")
-    left, right = figure.subplots(1, 2)
-    gains = {num: log_probs[num] - log_probs[0] for num in log_probs}
-    left.errorbar(
-        list(gains),
-        [gain.mean() for gain in gains.values()],
-        [2 * claims.standard_error(gain) for gain in gains.values()],
-        fmt="o-",
-        capsize=4,
-    )
-    left.set(
-        title="Trained with K transitions",
-        xlabel="K",
-        ylabel="gain in held-out log p(x), nats an image (2 s.e.)",
-    )
-    right.plot(
-        list(annealed), [part.mean() for part in annealed.values()], "o-", label="bound"
-    )
-    right.axhline(
-        log_probs[0].mean(), color="#555555", linestyle="--", label="log p(x)"
-    )
-    right.set(
-        title="Trained without, bound with K transitions",
-        xlabel="K",
-        ylabel="held-out bound, nats an image",
-    )
-    right.legend(frameon=False)
-    for axes in (left, right):
-        axes.set_xticks(list(log_probs))
-        axes.grid(color="#dddddd")
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path)
+    with pictures.figure(path, height=4) as figure:
+        left, right = figure.subplots(1, 2)
+        gains = {num: log_probs[num] - log_probs[0] for num in log_probs}
+        left.errorbar(
+            list(gains),
+            [gain.mean() for gain in gains.values()],
+            [2 * claims.standard_error(gain) for gain in gains.values()],
+            fmt="o-",
+            capsize=4,
+        )
+        left.set(
+            title="Trained with K transitions",
+            xlabel="K",
+            ylabel="gain in held-out log p(x), nats an image (2 s.e.)",
+        )
+        right.plot(
+            list(annealed),
+            [part.mean() for part in annealed.values()],
+            "o-",
+            label="bound",
+        )
+        right.axhline(
+            log_probs[0].mean(), color="#555555", linestyle="--", label="log p(x)"
+        )
+        right.set(
+            title="Trained without, bound with K transitions",
+            xlabel="K",
+            ylabel="held-out bound, nats an image",
+        )
+        right.legend()
+        for axes in (left, right):
+            axes.set_xticks(list(log_probs))

@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 
 import ppl_core as ppl
 from experiments import inference, training
 from experiments.datasets.covertype import CONTINUOUS, load_covertype
-from experiments.programs import claims, descent
+from experiments.programs import claims, descent, pictures
 from experiments.programs.laplace import Normal, hessian, laplace, normal_of
 from experiments.training.checks import check_count, check_counts, check_number
 
@@ -391,30 +390,30 @@ def error_of_parts(
 
 def plot(path: Path, fitted: Fit, nuts: Normal, means: np.ndarray) -> None:
     """How the means approach NUTS's, and the standard deviations of both."""
-    figure = Figure(figsize=(9, 4.2), dpi=100, layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.semilogy(fitted.epochs, means, "o-")
-    left.set(
-        title="Means",
-        xlabel="passes over the rows",
-        ylabel="error of the measurements' means, standard deviations",
-    )
-    ends = [nuts.spread.min() / 1.3, nuts.spread.max() * 1.3]
-    right.loglog(ends, ends, color="#999999", linewidth=1)
-    for name, part in (
-        ("soils, areas, intercept", slice(MEASURED, None)),
-        ("measurements", slice(MEASURED)),
-    ):
-        right.loglog(
-            nuts.spread[part], fitted.found.spread[part], "o", markersize=4, label=name
+    with pictures.figure(path) as figure:
+        left, right = figure.subplots(1, 2)
+        left.semilogy(fitted.epochs, means, "o-")
+        left.set(
+            title="Means",
+            xlabel="passes over the rows",
+            ylabel="error of the measurements' means, standard deviations",
         )
-    right.legend(frameon=False)
-    right.set(
-        title="Standard deviations of 55 coefficients",
-        xlabel="NUTS on all rows",
-        ylabel="VI on minibatches",
-    )
-    for axes in (left, right):
-        axes.grid(color="#dddddd")
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path)
+        ends = [nuts.spread.min() / 1.3, nuts.spread.max() * 1.3]
+        right.loglog(ends, ends, color="#999999", linewidth=1)
+        for name, part in (
+            ("soils, areas, intercept", slice(MEASURED, None)),
+            ("measurements", slice(MEASURED)),
+        ):
+            right.loglog(
+                nuts.spread[part],
+                fitted.found.spread[part],
+                "o",
+                markersize=4,
+                label=name,
+            )
+        right.legend()
+        right.set(
+            title="Standard deviations of 55 coefficients",
+            xlabel="NUTS on all rows",
+            ylabel="VI on minibatches",
+        )

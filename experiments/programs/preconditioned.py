@@ -12,21 +12,27 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import ppl_core as ppl
+from experiments.programs import descent
 from experiments.training.optimizers import adam
 from ppl_core.terms import is_deterministic
 
 LEARNING_RATE, NUM_STEPS = 0.1, 500  # of Figure 12
 
-Parameters = Any  # a tensor, or a structure of tensors
+Parameters = tf.Tensor | Mapping[str, tf.Tensor]
+ALONE = ""  # the name of parameters that are one tensor
 Terms = Mapping[str, tf.Tensor]
 
 
 class State(NamedTuple):
-    """What a step hands to the next one: tensors in the order of `tf.nest.flatten`."""
+    """What a step hands to the next one, by name."""
 
-    parameters: list[tf.Tensor]
-    means: list[tf.Tensor]  # Adam's, of the gradients
-    squares: list[tf.Tensor]
+    weights: descent.Weights
+    slots: descent.Slots  # Adam's
+
+    @property
+    def parameters(self) -> Parameters:
+        """As they were given to `start`."""
+        return self.weights.get(ALONE, self.weights)
 
 
 class Trained(NamedTuple):
@@ -92,9 +98,10 @@ def negative(terms: Terms) -> tf.Tensor:
 
 def start(parameters: Parameters) -> State:
     """The state before the first step."""
-    tensors = [tf.convert_to_tensor(part) for part in tf.nest.flatten(parameters)]
-    zeros = [tf.zeros_like(tensor) for tensor in tensors]
-    return State(tensors, zeros, zeros)
+    by_name = isinstance(parameters, Mapping)
+    given = parameters if by_name else {ALONE: parameters}
+    weights = {name: tf.convert_to_tensor(part) for name, part in given.items()}
+    return State(weights, descent.first_slots(adam(LEARNING_RATE), weights))
 
 
 def step(
@@ -102,7 +109,6 @@ def step(
     state: State,
     index: tf.Tensor,
     *,
-    like: Parameters = None,
     preconditioner: tf.Tensor | None = None,
     learning_rate: Any = LEARNING_RATE,
 ) -> tuple[State, tf.Tensor]:
@@ -110,31 +116,22 @@ def step(
 
     loss: of the parameters, of any shape; its sum is descended.
     index: of the step, from 0.
-    like: the parameters' structure; by default they are one tensor.
     preconditioner: [dim, dim], for parameters that are one tensor [..., dim].
     learning_rate: a number, a scalar tensor, or a function of the index.
     """
-    parameters = _pack(state.parameters, like)
     with tf.GradientTape() as tape:
-        tape.watch(state.parameters)
-        value = loss(parameters)
-    gradients = tape.gradient(
-        value, state.parameters, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        tape.watch(state.weights)
+        value = loss(state.parameters)
+    grads = tape.gradient(
+        value,
+        dict(state.weights),
+        unconnected_gradients=tf.UnconnectedGradients.ZERO,
     )
     if preconditioner is not None:
-        (gradient,) = gradients
-        gradients = [tf.linalg.matvec(preconditioner, gradient)]
+        grads = {ALONE: tf.linalg.matvec(preconditioner, grads[ALONE])}
     rate = learning_rate if callable(learning_rate) else lambda _: learning_rate
-    update = adam(rate).update
-    moved = []
-    for gradient, parameter, mean, square in zip(gradients, *state, strict=True):
-        at = tf.cast(index, parameter.dtype)
-        moved.append(update(at, parameter, gradient, {"mean": mean, "square": square}))
-    return State(
-        [parameter for parameter, _ in moved],
-        [slots["mean"] for _, slots in moved],
-        [slots["square"] for _, slots in moved],
-    ), value
+    moved = descent.update(adam(rate), index, state.weights, grads, state.slots)
+    return State(*moved), value
 
 
 def train(
@@ -166,14 +163,13 @@ def train(
             loss_at(index),
             state,
             index,
-            like=parameters,
             preconditioner=preconditioner,
             learning_rate=learning_rate,
         )
         return index + 1, state, losses.write(index, value)
 
     first = start(parameters)
-    value = loss_at(tf.constant(0))(_pack(first.parameters, parameters))  # its shape
+    value = loss_at(tf.constant(0))(first.parameters)  # its shape
     losses = tf.TensorArray(value.dtype, num_steps + 1, element_shape=value.shape)
     _, last, losses = tf.while_loop(
         lambda index, *_: index < num_steps,
@@ -182,9 +178,8 @@ def train(
         maximum_iterations=num_steps,
         parallel_iterations=1,
     )
-    found = _pack(last.parameters, parameters)
-    losses = losses.write(num_steps, loss_at(tf.constant(num_steps))(found))
-    return Trained(found, losses.stack())
+    losses = losses.write(num_steps, loss_at(tf.constant(num_steps))(last.parameters))
+    return Trained(last.parameters, losses.stack())
 
 
 def fit(
@@ -241,10 +236,6 @@ def fit(
 def step_seed(seed: Any, index: Any) -> tf.Tensor:
     """The seed of a step."""
     return tf.random.fold_in(tf.convert_to_tensor(seed, tf.int32), index)
-
-
-def _pack(tensors: list[tf.Tensor], like: Parameters) -> Parameters:
-    return tensors[0] if like is None else tf.nest.pack_sequence_as(like, tensors)
 
 
 def _refuse_weights(construct: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 from scipy import stats
 
 import ppl_core as ppl
 from experiments.inference.diagnostics import COLUMNS, statistics
-from experiments.programs import claims
+from experiments.programs import claims, pictures
 from experiments.training.checks import check_count, check_counts
 from ppl_core import scipy as ps
 
@@ -239,25 +238,26 @@ def _noise_change(
 
 def draw(path: Path, chains: np.ndarray, exact: Conjugate, coeffs: np.ndarray) -> None:
     """Writes a picture of the posterior, exact and by Metropolis, to `path`."""
-    figure = Figure(figsize=(9, 4.6), dpi=100, layout="constrained")
-    left, right = figure.subplots(1, 2)
-    draws = chains.reshape(-1, chains.shape[-1])
-    places = np.arange(len(exact.mean))
-    for label, shift, mean, sd, marker in (
-        ("exact", -0.1, exact.mean, np.sqrt(np.diag(exact.covariance)), "o"),
-        ("Metropolis on the traced program", 0.1, draws.mean(0), draws.std(0), "s"),
-    ):
-        left.errorbar(places + shift, mean, 2 * sd, fmt=marker, capsize=3, label=label)
-    left.plot(places, coeffs, "kx", label="the data's")
-    left.set_xticks(places)
-    left.set_xlabel("coefficient")
-    left.set_ylabel("value: posterior mean, two standard deviations")
-    figure.legend(loc="outside lower center", ncols=3)
-    sd = exact.covariance[0, 0] ** 0.5
-    grid = np.linspace(exact.mean[0] - 4 * sd, exact.mean[0] + 4 * sd, 200)
-    right.hist(draws[:, 0], bins=60, density=True, alpha=0.5, color="C1")
-    right.plot(grid, stats.norm.pdf(grid, exact.mean[0], sd), color="C0")
-    right.set_xlabel("coefficient 0")
-    right.set_ylabel("posterior density: exact (line), Metropolis (bars)")
-    figure.suptitle("Linear regression over scipy.stats")
-    figure.savefig(path)
+    with pictures.figure(path, height=4.6) as figure:
+        left, right = figure.subplots(1, 2)
+        draws = chains.reshape(-1, chains.shape[-1])
+        places = np.arange(len(exact.mean))
+        for label, shift, mean, sd, marker in (
+            ("exact", -0.1, exact.mean, np.sqrt(np.diag(exact.covariance)), "o"),
+            ("Metropolis on the traced program", 0.1, draws.mean(0), draws.std(0), "s"),
+        ):
+            left.errorbar(
+                places + shift, mean, 2 * sd, fmt=marker, capsize=3, label=label
+            )
+        left.plot(places, coeffs, "kx", label="the data's")
+        left.set_xticks(places)
+        left.set_xlabel("coefficient")
+        left.set_ylabel("value: posterior mean, two standard deviations")
+        figure.legend(loc="outside lower center", ncols=3)
+        sd = exact.covariance[0, 0] ** 0.5
+        grid = np.linspace(exact.mean[0] - 4 * sd, exact.mean[0] + 4 * sd, 200)
+        right.hist(draws[:, 0], bins=60, density=True, alpha=0.5, color="C1")
+        right.plot(grid, stats.norm.pdf(grid, exact.mean[0], sd), color="C0")
+        right.set_xlabel("coefficient 0")
+        right.set_ylabel("posterior density: exact (line), Metropolis (bars)")
+        figure.suptitle("Linear regression over scipy.stats")

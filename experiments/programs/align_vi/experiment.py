@@ -4,19 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 import tensorflow as tf
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from scipy import stats
 
-from experiments.programs import claims, preconditioned
+from experiments.programs import claims, pictures, preconditioned
 from experiments.programs.align_vi import conjugate, step_time, vamp_prior
 from experiments.programs.align_vi.conjugate import Problem
-from experiments.training.checks import check_count, check_number
+from experiments.training.checks import check_count, check_counts, check_number
 
 ALARM = 1e-4  # the rate at which a right guide would fail a claim
 LAST = 50  # steps, over which a bound is averaged
@@ -54,15 +51,10 @@ def run(
     Writes claims.json and picture.png, and returns the former.  Raises ValueError for
     arguments that do not fit, and CheckFailed for a claim that does not hold.
     """
-    for name, value, minimum in (
-        ("num_replicates", num_replicates, 3),
-        ("num_draws", num_draws, 1),
-        ("num_rows", num_rows, 10),
-        ("num_vamp_rows", num_vamp_rows, 100),
-        ("num_steps", num_steps, 1),
-        ("num_turns", num_turns, 1),
-    ):
-        check_count(name, value, minimum=minimum)
+    check_count("num_replicates", num_replicates, minimum=3)
+    check_count("num_rows", num_rows, minimum=10)
+    check_count("num_vamp_rows", num_vamp_rows, minimum=100)
+    check_counts(num_draws=num_draws, num_steps=num_steps, num_turns=num_turns)
     check_number("most_nats_short", most_nats_short, above=0)
     if dry_run:
         return {}
@@ -179,15 +171,11 @@ def draw(
     compared: vamp_prior.Compared,
 ) -> None:
     """Three plots: the descent, the regression's posterior, and the VampPrior."""
-    style: dict[Any, Any] = {"font.size": 9, "axes.titlesize": 10}
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(10, 4), layout="constrained")
-        FigureCanvasAgg(figure)
+    with pictures.figure(path, width=10, height=4) as figure:
         descent, posterior, prior = figure.subplots(1, 3)
         _draw_descent(descent, problems, fits)
         _draw_posterior(posterior, problems, fits)
         _draw_prior(prior, compared)
-        figure.savefig(path, dpi=100)
 
 
 def _draw_descent(axes: Axes, problems: Sequence[Problem], fits: Sequence[Fit]) -> None:
@@ -198,7 +186,7 @@ def _draw_descent(axes: Axes, problems: Sequence[Problem], fits: Sequence[Fit]) 
         axes.plot(steps, np.where(few > 0, few, np.nan), label=problem.name)
     axes.set(yscale="log", xlabel="step", ylabel="bound below its best, nats")
     axes.set_title("Descent, mean of all fits")
-    axes.legend(frameon=False)
+    axes.legend()
 
 
 def _draw_posterior(
@@ -237,7 +225,7 @@ def _draw_posterior(
     axes.set(xlabel="coefficient 1", ylabel="coefficient 2")
     axes.set_title("Regression, two standard deviations")
     axes.margins(0.25)
-    axes.legend(frameon=False, loc="upper right")
+    axes.legend(loc="upper right")
 
 
 def _draw_prior(axes: Axes, compared: vamp_prior.Compared) -> None:
@@ -254,4 +242,4 @@ def _draw_prior(axes: Axes, compared: vamp_prior.Compared) -> None:
         )
     axes.set(xlabel="z1, or x1", ylabel="z2, or x2", aspect="equal")
     axes.set_title("VampPrior after training")
-    axes.legend(frameon=False, loc="upper right", fontsize=7)
+    axes.legend(loc="upper right", fontsize=7)

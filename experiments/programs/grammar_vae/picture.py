@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+
+from experiments.programs import pictures
 
 OURS, OTHER, FAINT = "#c8553d", "#8fa3bf", "#777777"
 SHOWN = {  # by model: its label
@@ -20,11 +20,8 @@ SHOWN = {  # by model: its label
 }
 LONGEST = 46  # characters of a string that fit
 STYLE: dict[Any, Any] = {
-    "axes.spines.right": False,
-    "axes.spines.top": False,
+    "axes.grid.axis": "x",
     "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "font.size": 9,
     "text.parse_math": False,
 }
 
@@ -39,14 +36,15 @@ class Shown(NamedTuple):
 
 def draw(path: Path, shown: Mapping[str, Shown]) -> None:
     """Writes the picture, with a row for each grammar."""
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9, 0.4 + 2.5 * len(shown)), layout="constrained")
-        FigureCanvasAgg(figure)
+    height = 0.4 + 2.5 * len(shown)
+    with (
+        matplotlib.rc_context(STYLE),
+        pictures.figure(path, height=height) as figure,
+    ):
         rows = figure.subplots(len(shown), 2, squeeze=False, width_ratios=(1, 1.1))
         for axes, (name, one) in zip(rows, shown.items(), strict=True):
             _bars(axes[0], name, one.bits)
             _strings(axes[1], one)
-        figure.savefig(path, dpi=100)
 
 
 def _bars(axes: Axes, name: str, bits: Mapping[str, float]) -> None:

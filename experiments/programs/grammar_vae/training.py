@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from experiments.programs import descent
 from experiments.programs.grammar_vae import program
 from experiments.programs.grammar_vae.network import Weights
 from experiments.programs.grammar_vae.program import Strings
@@ -60,13 +61,8 @@ def train(
             loss = tf.reduce_mean(losses)
         grads = tape.gradient(loss, weights)
         clipped, _ = tf.clip_by_global_norm(list(grads.values()), CLIP)
-        count = tf.cast(step, tf.float32)
-        updated = {
-            name: optimizer.update(count, weights[name], grad, slots[name])
-            for name, grad in zip(grads, clipped, strict=True)
-        }
-        weights = {name: weight for name, (weight, _) in updated.items()}
-        return weights, {name: own for name, (_, own) in updated.items()}, loss
+        grads = dict(zip(grads, clipped, strict=True))
+        return *descent.update(optimizer, step, weights, grads, slots), loss
 
     @tf.function(autograph=False)
     def some_steps(
@@ -85,10 +81,7 @@ def train(
     weights = dict(weights)
     with progress(num_steps * len(kl_weights), label) as advance:
         for number, kl_weight in enumerate(kl_weights):
-            slots = {
-                name: {slot: tf.zeros_like(w) for slot in optimizer.slots(w.shape)}
-                for name, w in weights.items()
-            }
+            slots = descent.first_slots(optimizer, weights)
             key = tf.constant([seed, number])
             for first in range(0, num_steps, STEPS_A_CALL):
                 last = min(first + STEPS_A_CALL, num_steps)

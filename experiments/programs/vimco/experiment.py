@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 
 from experiments import training
-from experiments.programs import claims, descent, digits
+from experiments.programs import claims, descent, digits, pictures
 from experiments.programs.vimco.program import (
     Samples,
     Weights,
@@ -335,32 +334,30 @@ def plot(
     ratios: Mapping[str, Mapping[int, float]],
 ) -> None:
     """Training curves, the bound's gap, and the ratio of variances."""
-    figure = Figure(figsize=(10, 3.8), dpi=100, layout="constrained")
-    training_axes, gap_axes, ratio_axes = figure.subplots(1, 3)
-    for name, curve in curves.items():
-        training_axes.plot(curve[:, 0], curve[:, 1], label=name)
-    training_axes.set(
-        title="Training", xlabel="step", ylabel="exact held-out log p(x), nats an image"
-    )
-    training_axes.legend(frameon=False)
-    gap_axes.loglog(list(gaps), list(gaps.values()), "o-")
-    gap_axes.set(
-        title="Bound after training",
-        xlabel="samples",
-        ylabel="exact log p(x) less bound, nats",
-    )
-    for when, of_num in ratios.items():
-        ratio_axes.loglog(list(of_num), list(of_num.values()), "o-", label=when)
-    ratio_axes.set(
-        title="Gradient of the guide",
-        xlabel="samples",
-        ylabel="variance, score function / VIMCO",
-    )
-    ratio_axes.legend(frameon=False, fontsize=7.5)
-    for axes in (gap_axes, ratio_axes):
-        axes.set_xticks(list(gaps), [str(num) for num in gaps])
-        axes.minorticks_off()
-    for axes in (training_axes, gap_axes, ratio_axes):
-        axes.grid(color="#dddddd")
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path)
+    with pictures.figure(path, width=10, height=3.8) as figure:
+        training_axes, gap_axes, ratio_axes = figure.subplots(1, 3)
+        for name, curve in curves.items():
+            training_axes.plot(curve[:, 0], curve[:, 1], label=name)
+        training_axes.set(
+            title="Training",
+            xlabel="step",
+            ylabel="exact held-out log p(x), nats an image",
+        )
+        training_axes.legend()
+        gap_axes.loglog(list(gaps), list(gaps.values()), "o-")
+        gap_axes.set(
+            title="Bound after training",
+            xlabel="samples",
+            ylabel="exact log p(x) less bound, nats",
+        )
+        for when, of_num in ratios.items():
+            ratio_axes.loglog(list(of_num), list(of_num.values()), "o-", label=when)
+        ratio_axes.set(
+            title="Gradient of the guide",
+            xlabel="samples",
+            ylabel="variance, score function / VIMCO",
+        )
+        ratio_axes.legend(fontsize=7.5)
+        for axes in (gap_axes, ratio_axes):
+            axes.set_xticks(list(gaps), [str(num) for num in gaps])
+            axes.minorticks_off()
