@@ -52,18 +52,50 @@ class Interval:
             )
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of each bound."""
+        return self.low.shape
+
+    @property
     def is_exact(self) -> np.ndarray:
         """Where both bounds are one number."""
         return self.low == self.high
 
     @property
-    def known(self) -> np.ndarray:
-        """The values, NaN where they are not known."""
-        return np.where(self.is_exact, self.low, np.nan)
+    def has_exact(self) -> bool:
+        """Whether an entry is known exactly."""
+        return bool(self.is_exact.any())
+
+    @property
+    def has_open(self) -> bool:
+        """Whether an entry is not known exactly."""
+        return not self.is_exact.all()
+
+
+class Bounds(tf.experimental.ExtensionType):
+    """An Interval as tensors, to pass into a tf.function.  Its data were checked."""
+
+    low: tf.Tensor  # float64
+    high: tf.Tensor
+    has_exact: bool
+    has_open: bool
+
+    @property
+    def is_exact(self) -> tf.Tensor:
+        """Where both bounds are one number."""
+        return tf.equal(self.low, self.high)
+
+
+def to_bounds(interval: Interval) -> Bounds:
+    """The interval's bounds as tensors."""
+    low, high = (
+        tf.constant(part, tf.float64) for part in (interval.low, interval.high)
+    )
+    return Bounds(low, high, interval.has_exact, interval.has_open)
 
 
 def to_value(
-    interval: Interval,
+    interval: Interval | Bounds,
     distribution: tfd.Distribution,
     sample_shape: tf.TensorShape,
     mask: Any,
@@ -85,7 +117,10 @@ def to_value(
             "and single numbers as events"
         )
     dtype = distribution.dtype if distribution.dtype.is_floating else tf.float32
-    if interval.is_exact.any() and not data_are_checked():
+    if isinstance(interval, Bounds):
+        unknown = tf.constant(np.nan, tf.float64)
+        return tf.cast(tf.where(interval.is_exact, interval.low, unknown), dtype)
+    if interval.has_exact and not data_are_checked():
         stand_in = interval.low[interval.is_exact].flat[0]
         values = np.where(interval.is_exact, interval.low, stand_in)
         support_checks.check_data(distribution, tf.constant(values, dtype), mask, label)
@@ -102,11 +137,15 @@ def to_value(
         if known is not None:  # it is exact, and so 0 only where nothing lies
             impossible = impossible | (known == -np.inf)
         _refuse(impossible & ~interval.is_exact, interval, mask, label)
-    return tf.constant(interval.known, dtype)
+    known = np.where(interval.is_exact, interval.low, np.nan)
+    return tf.constant(known, dtype)
 
 
 def log_prob(
-    distribution: tfd.Distribution, interval: Interval, mask: Any, label: str
+    distribution: tfd.Distribution,
+    interval: Interval | Bounds,
+    mask: Any,
+    label: str,
 ) -> tf.Tensor:
     """The log density of exact entries, and the log probability of the others'.
 
@@ -116,6 +155,8 @@ def log_prob(
     Raises NotImplementedError for a distribution whose intervals have no known
     probability.
     """
+    if isinstance(interval, Bounds):
+        return _log_prob_of_bounds(distribution, interval, mask, label)
     counted = None if mask is None else tf.get_static_value(tf.convert_to_tensor(mask))
     counted = True if counted is None else counted
     exact = interval.is_exact & counted
@@ -124,20 +165,54 @@ def log_prob(
         # Elsewhere an entry that is known stands in: its gradient is not used.
         stand_in = interval.low[exact].flat[0]
         values = tf.constant(np.where(exact, interval.low, stand_in))
-        values = tf.cast(values, distribution.dtype)
-        parts.append(support_checks.log_prob(distribution, values, False, label))
+        parts.append(_log_density(distribution, values, label))
     if not exact.all():
         # An exact entry's own mass, which is 0, would have no gradient.
         is_open = exact | ~np.asarray(counted)
         low = np.where(is_open, -np.inf, interval.low)
         high = np.where(is_open, np.inf, interval.high)
-        log_mass = masses.log_mass(distribution, masses.make(low, high))
-        log_mass = tf.cast(log_mass, _dtype_of_log_probs(distribution))
-        wrong = arguments.invalid(distribution)
-        if wrong is not None:
-            log_mass = tf.where(wrong, tf.constant(-np.inf, log_mass.dtype), log_mass)
-        parts.append(log_mass)
+        parts.append(_log_mass(distribution, masses.make(low, high)))
     return tf.where(exact, *parts) if len(parts) == 2 else parts[0]
+
+
+def _log_prob_of_bounds(
+    distribution: tfd.Distribution, bounds: Bounds, mask: Any, label: str
+) -> tf.Tensor:
+    """`log_prob` where only a tf.function knows the bounds."""
+    low, high = bounds.low, bounds.high
+    counted = tf.ones_like(low, tf.bool)
+    if mask is not None:
+        counted &= tf.convert_to_tensor(mask)
+    exact = bounds.is_exact & counted
+    parts = []
+    if bounds.has_exact:
+        # The first exact entry stands in for the others, if the mask leaves one.
+        first = tf.argmax(tf.reshape(tf.cast(exact, tf.int32), [-1]))
+        stand_in = tf.reshape(low, [-1])[first]
+        stand_in = tf.where(tf.math.is_finite(stand_in), stand_in, tf.zeros_like(low))
+        values = tf.where(exact, low, stand_in)
+        parts.append(_log_density(distribution, values, label))
+    if bounds.has_open:
+        is_open, inf = exact | ~counted, tf.constant(np.inf, low.dtype)
+        low, high = tf.where(is_open, -inf, low), tf.where(is_open, inf, high)
+        parts.append(_log_mass(distribution, masses.make(low, high)))
+    return tf.where(exact, *parts) if len(parts) == 2 else parts[0]
+
+
+def _log_density(
+    distribution: tfd.Distribution, values: tf.Tensor, label: str
+) -> tf.Tensor:
+    values = tf.cast(values, distribution.dtype)
+    return support_checks.log_prob(distribution, values, False, label)
+
+
+def _log_mass(distribution: tfd.Distribution, span: masses.Span) -> tf.Tensor:
+    log_mass = masses.log_mass(distribution, span)
+    log_mass = tf.cast(log_mass, _dtype_of_log_probs(distribution))
+    wrong = arguments.invalid(distribution)
+    if wrong is None:
+        return log_mass
+    return tf.where(wrong, tf.constant(-np.inf, log_mass.dtype), log_mass)
 
 
 def _dtype_of_log_probs(distribution: tfd.Distribution) -> tf.DType:

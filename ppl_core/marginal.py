@@ -194,7 +194,8 @@ def _later_run(
                 return call.result
             kwargs |= call.options
             if not hasattr(construct, "computes_value"):
-                known = call.result.interval or call.result.value
+                known = call.result.interval
+                known = call.result.value if known is None else known
                 kwargs["value"] = lambda _: known
         variables[name] = construct(*args, **kwargs)
         return variables[name]

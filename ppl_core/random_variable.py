@@ -29,7 +29,7 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
     """
 
     replaced = False  # by `intervene`: no tape records it
-    interval: censoring.Interval | None = None  # of censored data
+    interval: censoring.Interval | censoring.Bounds | None = None  # of censored data
     _sample_error: NotImplementedError | None = None
     _marginal: tf.Tensor | None = None  # see `set_marginal`
     __hash__: None = None  # type: ignore[assignment]  # like a tensor: `==` is elementwise
@@ -92,7 +92,7 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
             self._inside = bijector is None and hasattr(value, "inside_support")
             if is_function:
                 value = value(self)
-            if isinstance(value, censoring.Interval):
+            if isinstance(value, (censoring.Interval, censoring.Bounds)):
                 self._check_mask()
                 self.interval = value
                 self._value = censoring.to_value(

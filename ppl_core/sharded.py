@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ppl_core.censoring import Interval
+from ppl_core.censoring import Interval, to_bounds
+from ppl_core.data import to_tensor
 from ppl_core.design import DesignMatrix
 from ppl_core.gradients import reached_from
 from ppl_core.precision import cast, in_dtype
@@ -23,7 +24,10 @@ _Result = tuple[tf.Tensor, tf.Tensor]  # log prob [chains], gradient [chains, di
 
 
 class Shard(NamedTuple):
-    """Some of the data: the program's arguments and the observed values."""
+    """Some of the data: the program's arguments and the observed values.
+
+    An `Interval` among the values has its own bounds in each shard.
+    """
 
     args: tuple[Any, ...]
     observed: Mapping[str, Any]
@@ -93,6 +97,7 @@ def unconstrain_shards(
     if len(shards) == 1 and shards[0].device is None:
         return first
     _check_shards(program, shards, dtype)
+    shards = [_with_bounds(shard) for shard in shards]
     of_rows = _terms_of_rows(program, shards[0], dtype)
 
     @tf.function(autograph=False)  # traced once for all shards of one shape
@@ -145,7 +150,7 @@ def unconstrain_shards(
             return _sum(sums)
 
     def log_prob_and_grad(vectors: tf.Tensor) -> _Result:
-        vectors = tf.cast(vectors, dtype)
+        vectors = to_tensor(vectors, dtype, f"{label_of(program)}: vectors")
         return _sum([sum_on(device, vectors) for device in by_device])
 
     vars(log_prob_and_grad)["dtype"] = dtype  # for samplers
@@ -168,17 +173,14 @@ def _calls(
 def _on_its_device(shard: Shard, dtype: tf.DType) -> Shard:
     """The shard as tensors on its device, floating ones in `dtype`."""
     for name, part in shard.observed.items():
-        if isinstance(part, Interval):
-            raise ValueError(
-                f"unconstrain_shards: given an Interval for {name!r}, wanted data; use "
-                "unconstrain"
-            )
         if part is None:
             raise ValueError(
                 f"unconstrain_shards: given None for {name!r}, wanted data"
             )
 
     def to_tensors(part: Any) -> Any:
+        if isinstance(part, Interval):
+            return part
         leaves = tf.nest.flatten(part)
         if isinstance(part, list) and all(map(np.isscalar, leaves)):
             part = np.asarray(part)
@@ -195,6 +197,16 @@ def _on_its_device(shard: Shard, dtype: tf.DType) -> Shard:
         args = tuple(to_tensors(part) for part in shard.args)
         observed = {name: to_tensors(part) for name, part in shard.observed.items()}
     return Shard(args, observed, shard.device)
+
+
+def _with_bounds(shard: Shard) -> Shard:
+    """The shard with tensors in place of Intervals, as a tf.function takes them."""
+    with _on(shard.device):
+        observed = {
+            name: to_bounds(part) if isinstance(part, Interval) else part
+            for name, part in shard.observed.items()
+        }
+    return shard._replace(observed=observed)
 
 
 def _check_shards(program: Program, shards: Sequence[Shard], dtype: tf.DType) -> None:
@@ -261,7 +273,7 @@ def _terms_of_rows(program: Program, shard: Shard, dtype: tf.DType) -> tuple[str
 def _without_a_row(shard: Shard) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     """The shard's arguments and data with one row less; None if rows are not plain."""
     parts = tf.nest.flatten((shard.args, shard.observed))
-    rows = {part.shape[0] for part in shard.observed.values() if part.shape.rank}
+    rows = {part.shape[0] for part in shard.observed.values() if len(part.shape)}
     num = rows.pop() if len(rows) == 1 else 0
     if num < 2 or any(list(part.shape).count(num) > 1 for part in parts):
         return None
@@ -271,6 +283,8 @@ def _without_a_row(shard: Shard) -> tuple[tuple[Any, ...], dict[str, Any]] | Non
             return part
         if isinstance(part, DesignMatrix):
             return part[: num - 1]
+        if isinstance(part, Interval):
+            return Interval(cut(part.low), cut(part.high))
         axis = list(part.shape).index(num)
         return tf.gather(part, tf.range(num - 1), axis=axis)
 

@@ -150,7 +150,9 @@ def _von_mises(d: Any, span: Span) -> tf.Tensor:
     loc, concentration = parameters(d, "loc", "concentration")
     sides = [span.low.below, span.high.above]
     known = [tf.get_static_value(side) for side in sides]
-    if any(side is None for side in known) or (known[0] ^ known[1]).any():
+    if any(side is None for side in known):
+        raise NotImplementedError("an angle in shards, whose bounds are tensors")
+    if (known[0] ^ known[1]).any():
         raise NotImplementedError("an angle with one bound")
     # From where the arc starts, between -pi and pi, to where it ends or turns over.
     width = tf.minimum(span.high.at - span.low.at, np.float64(2.0 * np.pi))

@@ -45,12 +45,15 @@ class Span(NamedTuple):
 Mass = Callable[[Any, Span], tf.Tensor]
 
 
-def make(low: np.ndarray, high: np.ndarray) -> Span:
-    """The span between finite or infinite bounds."""
+def make(low: Any, high: Any) -> Span:
+    """The span between finite or infinite bounds, arrays or tensors."""
     return Span(*map(_bound, (low, high)))
 
 
-def _bound(at: np.ndarray) -> Bound:
+def _bound(at: Any) -> Bound:
+    if tf.is_tensor(at):
+        number = tf.where(tf.math.is_finite(at), at, tf.zeros_like(at))
+        return Bound(number, tf.equal(at, -np.inf), tf.equal(at, np.inf))
     number = tf.constant(np.where(np.isfinite(at), at, 0.0), tf.float64)
     return Bound(number, tf.constant(at == -np.inf), tf.constant(at == np.inf))
 

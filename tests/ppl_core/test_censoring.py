@@ -175,10 +175,6 @@ def test_a_censored_variable_below_a_sum():
             ),
             r"y.*given 2.0 to 3.0 at \(\), wanted an interval with values",
         ),
-        (
-            lambda: ppl.unconstrain_shards(program, [ppl.Shard((), {"y": DATA})]),
-            "Interval for 'y'",
-        ),
     ],
 )
 def test_what_is_no_interval_of_the_variable_is_refused(run, message):

@@ -83,6 +83,16 @@ def test_shards_with_a_device_equal_shards_without(whole, cuts, devices):
     np.testing.assert_allclose(grad, expected[1], rtol=1e-5)
 
 
+def test_a_point_given_as_a_list_is_not_rounded(whole):
+    points = [[0.3, -0.2], [0.1, 0.7]]  # which float32 does not hold
+    log_prob = ppl.unconstrain_shards(regression, shards(5)).log_prob
+    expected = whole.log_prob(points)
+    np.testing.assert_allclose(log_prob(points), expected, rtol=1e-13)
+    np.testing.assert_allclose(log_prob(points[0]), expected[0], rtol=1e-13)
+    with pytest.raises(ValueError, match="^regression: vectors: given 'a', wanted"):
+        log_prob("a")
+
+
 def test_an_unknown_device_is_an_error():
     with pytest.raises(ValueError, match="given 'CPU:77', wanted one of .*CPU:0"):
         ppl.unconstrain_shards(regression, shards(5, devices=("CPU:0", "CPU:77")))
@@ -180,6 +190,88 @@ def test_terms_that_do_not_depend_on_the_rows_count_once():
         strict=True,
     ):
         np.testing.assert_allclose(part, expected, rtol=1e-10)
+
+
+LOW = np.array([0.5, 1.0, 2.0, 0.0, 3.0, 1.5, 0.7, 0.2, 1.0, 0.5])
+HIGH = np.array([0.5, 3.0, np.inf, 1.0, 3.0, 1.5, 0.7, 0.2, 4.0, 9.0])
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype"),
+    [(2, tf.float64), pytest.param(5, tf.float32, marks=pytest.mark.slow)],
+)
+def test_censored_data_in_shards_equal_the_whole(size, dtype):
+    """Of two rows, some shards have exact entries alone, and some have none."""
+
+    def program(x):
+        slope = ppl.Normal(0.0, 1.0, name="slope")
+        shape = ppl.HalfNormal(1.0, name="shape")
+        ppl.Weibull(1.0 + shape, tf.exp(slope * x), name="y")
+
+    x = np.linspace(-1.0, 1.0, 10)
+    points = [[0.3, -0.2], [-1.0, 0.5], [2.0, 0.5]]
+    whole = ppl.posterior(
+        program, x, observed={"y": ppl.Interval(LOW, HIGH)}, dtype=dtype
+    )
+    shards = [
+        ppl.Shard(
+            (x[i : i + size],), {"y": ppl.Interval(LOW[i:][:size], HIGH[i:][:size])}
+        )
+        for i in range(0, 10, size)
+    ]
+    in_parts = ppl.unconstrain_shards(program, shards, dtype=dtype)
+    for part, expected in zip(
+        in_parts.log_prob_and_grad(points), whole.log_prob_and_grad(points), strict=True
+    ):
+        assert np.isfinite(expected).all()
+        np.testing.assert_allclose(
+            part, expected, rtol=1e-10 if dtype == tf.float64 else 1e-4
+        )
+
+
+def test_censored_data_under_a_mask_and_beside_other_data_in_shards():
+    def program(counted):
+        rate = ppl.Gamma(2.0, 1.0, name="rate")
+        with ppl.mask(counted):
+            ppl.Exponential(2 * rate, sample_shape=2, name="n")
+        ppl.Exponential(rate, sample_shape=2, name="y")
+
+    low, high = np.array([1, 2, -3, 3]), np.array([1, 4, -1, 3])
+    counted = np.array([True, True, False, False])
+    y = np.array([0.1, 0.5, 0.3, 1.0])
+    shards = [
+        ppl.Shard(
+            (counted[i : i + 2],),
+            {"n": ppl.Interval(low[i : i + 2], high[i : i + 2]), "y": y[i : i + 2]},
+        )
+        for i in (0, 2)
+    ]
+    points = np.array([[0.3], [-2.0]])
+    log_prob, grad = ppl.unconstrain_shards(program, shards).log_prob_and_grad(points)
+
+    def by_hand(u):
+        rate = np.log1p(np.exp(u))
+        data = (
+            np.log(2 * rate) - 2 * rate + np.log(np.exp(-4 * rate) - np.exp(-8 * rate))
+        )
+        data += 4 * np.log(rate) - rate * y.sum()
+        return data + stats.gamma.logpdf(rate, 2) - np.log1p(np.exp(-u))
+
+    expected = [by_hand(u) for u in points[:, 0]]
+    np.testing.assert_allclose(log_prob, expected, rtol=1e-9)
+    slopes = [(by_hand(u + 1e-5) - by_hand(u - 1e-5)) / 2e-5 for u in points[:, 0]]
+    np.testing.assert_allclose(grad[:, 0], slopes, rtol=1e-6)
+
+
+def test_a_wrong_interval_of_any_shard_is_refused_by_name():
+    def program():
+        ppl.Exponential(ppl.Gamma(2.0, 1.0, name="rate"), sample_shape=1, name="y")
+
+    data = [ppl.Interval([1.0], [2.0]), ppl.Interval([-2.0], [-1.0])]
+    with pytest.raises(
+        ValueError, match=r"'y'\): given -2.0 to -1.0 at \(0,\), wanted"
+    ):
+        ppl.unconstrain_shards(program, [ppl.Shard((), {"y": part}) for part in data])
 
 
 def test_a_sum_over_a_variable_of_all_shards_is_refused():
