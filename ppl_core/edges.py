@@ -132,9 +132,21 @@ class NoncentralChi2(tfd.NoncentralChi2):
         least = tf.constant(1e-30, x.dtype)
         below = tf.minimum(log_x - tf.math.log(least), 0.0)
         fixed = tf.stop_gradient(df)  # TFP's own gradient is not complete
-        distribution = tfd.NoncentralChi2(fixed, noncentrality)
-        log_prob = distribution._log_prob(tf.maximum(x, least))
-        log_prob += (0.5 * fixed - 1.0) * below
+        half = 0.5 * fixed
+        # Near a noncentrality of 0, by the power series: its gradient does not cancel.
+        t = 0.25 * noncentrality * x
+        is_near = t < 0.01 * tf.minimum(half, tf.ones_like(half))
+        near = tf.where(is_near, t, tf.zeros_like(t))
+        term, series = tf.ones_like(near), tf.zeros_like(near)
+        for k in range(1, 7):
+            term *= near / (k * (half + (k - 1.0)))
+            series += term
+        log_near = (half - 1.0) * log_x - half * np.log(2.0) - tf.math.lgamma(half)
+        log_near += tf.math.log1p(series) - 0.5 * (x + noncentrality)
+        far = tf.where(is_near, tf.ones_like(t), noncentrality)
+        log_prob = tfd.NoncentralChi2(fixed, far)._log_prob(tf.maximum(x, least))
+        log_prob += (half - 1.0) * below
+        log_prob = tf.where(is_near, log_near, log_prob)
         none = tf.zeros_like(log_prob)
         slope = special.noncentral_chi2_slope(
             log_x + none, df + none, noncentrality + none

@@ -79,6 +79,8 @@ def noncentral_chi2_slope(
         part[..., tf.newaxis] for part in (log_x, df, noncentrality)
     )
     half = 0.5 * df
+    # It has its gradient also where it is 0.
+    noncentrality += tf.stop_gradient(tf.maximum(1e-30 - noncentrality, 0.0))
     log_quarter = log_x + tf.math.log(noncentrality) - np.log(4.0)
     quarter, b = tf.exp(log_quarter), half - 1.0
     peak = 0.5 * (tf.sqrt(b**2 + 4.0 * quarter) - b)

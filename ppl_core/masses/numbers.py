@@ -208,12 +208,13 @@ def _noncentral_chi2(d: Any, log_x: Span) -> tf.Tensor:
     df, noncentrality = parameters(d, "df", "noncentrality")
     mean = df + noncentrality
     width = tf.sqrt(2.0 * (mean + noncentrality)) / mean
+    right = width * tf.math.rsqrt(1.0 + width**2)  # where it falls as exp(-x / 2)
     least = np.log(1e-30)  # below, the density is a power of x
 
     def scales(v: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         x = tf.exp(v)
         slope = 0.5 * (df - x + tf.sqrt(noncentrality * x))
-        return slope, width + 2.0 / df, width
+        return slope, width + 2.0 / df, right
 
     def log_density(v: tf.Tensor, extra: int = 0) -> tf.Tensor:
         own_df, own_noncentrality = (
@@ -228,7 +229,8 @@ def _noncentral_chi2(d: Any, log_x: Span) -> tf.Tensor:
         end = tf.minimum(v + t, most)  # the density is 0 beyond
         return log_density(end, extra=1) - log_density(v, extra=1)
 
-    return standard.integral(log_x, tf.math.log(mean), scales, log_density, log_ratio)
+    middle = tf.math.log(mean + 2.0)
+    return standard.integral(log_x, middle, scales, log_density, log_ratio)
 
 
 def _gumbel(d: Any, span: Span) -> tf.Tensor:

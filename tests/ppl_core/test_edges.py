@@ -328,3 +328,20 @@ def test_a_beta_quotients_gradients_are_its_differences():
         if x == 1.0:
             difference[4] = below
         np.testing.assert_allclose(tape.gradient(value, point), difference, atol=1e-5)
+
+
+def test_a_noncentral_chi2_has_its_gradient_near_a_noncentrality_of_0():
+    x, df = np.array([1e-6, 0.05, 2.0, 300.0]), 3.0
+    for nc in (0.0, 1e-12, 1e-6):
+        with tf.GradientTape() as tape:
+            given = tf.constant([nc] * 4, tf.float64)
+            tape.watch(given)
+            y = ppl.NoncentralChi2(
+                tf.constant(df, tf.float64), given, value=x, name="y"
+            )
+            log_prob = y.log_prob()
+        # By the series, with t = nc x / 4: log(1 + t / (df / 2) + ...) - nc / 2.
+        slope = x / (2 * df) - 0.5 - nc * x**2 / (2 * df**2 * (df + 2))
+        expected = stats.chi2.logpdf(x, df) + nc * (x / (2 * df) - 0.5)
+        np.testing.assert_allclose(log_prob, expected, rtol=1e-9)
+        np.testing.assert_allclose(tape.gradient(log_prob, given), slope, rtol=1e-7)

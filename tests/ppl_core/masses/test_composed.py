@@ -367,3 +367,16 @@ def test_the_page_lists_what_can_be_censored():
     # Their cases are vectors; single numbers are tested above.
     wrapped = {"BatchBroadcast", "BatchReshape", "Independent", "Sample"}
     assert {name for name in CASES if takes_an_interval(name)} | wrapped == listed
+
+
+@pytest.mark.parametrize("noncentrality", [0.0, 1.0])
+def test_a_noncentral_chi2_of_few_degrees_keeps_its_right_tail(noncentrality):
+    low = np.array([1e-4, 0.05, 0.5, 8.0])
+    y = ppl.NoncentralChi2(
+        constant(0.1),
+        constant(noncentrality),
+        sample_shape=4,
+        value=ppl.Interval(low, INF),
+    )
+    oracle = stats.ncx2(0.1, noncentrality) if noncentrality else stats.chi2(0.1)
+    np.testing.assert_allclose(y.log_prob(), np.log(oracle.sf(low)), rtol=1e-11)
