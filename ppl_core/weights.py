@@ -18,9 +18,10 @@ def to_factor(given: Any) -> Any:
     if tf.is_tensor(given):
         number = tf.get_static_value(given)
     else:
+        number = data.check_numbers(given, "scale: the factor")
         # A list by itself would be repeated by a product with a whole number.
-        number = given if np.isscalar(given) else np.asarray(given)
-    if number is not None or given is None:
+        number = number if np.isscalar(number) else np.asarray(number)
+    if number is not None:
         data.check_numbers(number, "scale: the factor")
         if not np.isfinite(np.asarray(number, np.float64)).all():
             raise ValueError(f"scale: given {given!r} as the factor, wanted numbers")
