@@ -146,13 +146,19 @@ def decode(stream: BinaryIO, label: str, form: Form) -> np.ndarray:
     channels unless mixed.  Each names the file.
     """
     with _opened(stream, label, form) as file:
-        sound = np.concatenate(list(_blocks(file, label)))
+        # Most files need no more than their samples.
+        as_they_are = (file.subtype, file.channels) == ("PCM_16", 1)
+        as_they_are = as_they_are and file.samplerate == form.rate
+        dtype = "int16" if as_they_are else "float64"
+        sound = np.concatenate(list(_blocks(file, label, dtype)))
         if file.frames < UNKNOWN and len(sound) != file.frames:
             raise files.CorruptFileError(
                 f"{label}: damaged; {len(sound)} samples, its header says {file.frames}"
             )
         if not len(sound):
             raise files.CorruptFileError(f"{label}: holds no samples")
+        if as_they_are:
+            return sound[:, 0]
         return to_samples(sound, file.samplerate, label, form)
 
 
@@ -284,12 +290,12 @@ def _opened(stream: BinaryIO, label: str, form: Form) -> _SoundFile:
     return file
 
 
-def _blocks(file: _SoundFile, label: str) -> Iterator[np.ndarray]:
-    """The samples from where the file is, [samples, channels] float64 at a time."""
+def _blocks(file: _SoundFile, label: str, dtype: str) -> Iterator[np.ndarray]:
+    """The samples from where the file is, [samples, channels] at a time."""
     whole = file.frames < UNKNOWN
     while True:
         try:
-            block = file.read(-1 if whole else BLOCK, dtype="float64", always_2d=True)
+            block = file.read(-1 if whole else BLOCK, dtype=dtype, always_2d=True)
         except BROKEN as error:
             raise files.CorruptFileError(f"{label}: damaged ({error})") from error
         yield block
@@ -303,7 +309,7 @@ def _num_samples(file: _SoundFile, label: str) -> int:
     Without a number in the header they are counted, by decoding them.
     """
     if file.frames >= UNKNOWN:
-        return sum(len(block) for block in _blocks(file, label))
+        return sum(len(block) for block in _blocks(file, label, "int16"))
     try:
         file.seek(file.frames - 1)
         num_last = len(file.read(2, dtype="float64", always_2d=True))

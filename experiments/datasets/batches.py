@@ -165,6 +165,6 @@ def _batches(
         first = number * batch_size + process * share
         places = range(first, first + share)
         arrays = list(pool.map(example, places) if pool else map(example, places))
-        return {data.key: np.stack(arrays).astype(np.int32)}
+        return {data.key: np.stack(arrays, dtype=np.int32)}
 
     return batch

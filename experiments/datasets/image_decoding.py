@@ -87,7 +87,7 @@ def fitted(image: Image.Image, fit: Fit) -> np.ndarray:
         image = image.reduce(side // fit.size, box=box)
     elif image.size != (side, side):
         image = image.crop(box)
-    return np.array(image)
+    return np.asarray(image)
 
 
 def decode(stream: BinaryIO, label: str, fit: Fit) -> np.ndarray:
