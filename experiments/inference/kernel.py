@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from experiments.inference import nuts, streams, xla_options
+from experiments.inference import density_graph, nuts, streams, xla_options
 from experiments.inference.leapfrog import LogProbAndGrad
 from experiments.inference.loop_state import Loop, Setting
 from experiments.inference.tile_run import Tile
@@ -21,6 +21,9 @@ TILE_BYTES = 256 << 10  # of what a turn reads and writes
 SHARED_DATA_BYTES = 1 << 20
 ROW_BYTES = 1 << 22  # of a tile's log, and of its random numbers
 MAX_ROWS = 1024
+# In a loop compiled as one function (see `xla_options`) products of matrices take about
+# a nanosecond a multiplication.  Otherwise each turn costs some 50 microseconds more.
+MULTIPLICATIONS_AS_ONE = 50_000
 
 
 def compile_kernel(
@@ -77,12 +80,21 @@ def compile_kernel(
     rows = int(np.clip(ROW_BYTES // row_bytes, 4, MAX_ROWS))
 
     # Outside XLA not as a function of its own, which would hide its devices.
-    evaluate = density if jit_compile else log_prob_and_grad
+    evaluate, as_one = log_prob_and_grad, True
+    if jit_compile:
+        evaluate = density_graph.in_loops(traced) or density
+        as_one = density_graph.multiplications(traced) < MULTIPLICATIONS_AS_ONE
 
     @tf.function(jit_compile=True if jit_compile else None, autograph=False)
     def run(loop: Loop, setting: Setting, numbers: streams.Numbers) -> Loop:
         return nuts.run(
-            loop, setting, numbers, evaluate, within_xla=jit_compile, method=method
+            loop,
+            setting,
+            numbers,
+            evaluate,
+            within_xla=jit_compile,
+            method=method,
+            as_one=as_one,
         )
 
     # For a diagonal metric, and for a dense one.  Their calls cost half of those of the

@@ -60,6 +60,7 @@ def run(
     *,
     within_xla: bool,
     method: Method,
+    as_one: bool = True,
 ) -> Loop:
     """Runs until every chain has `until` draws, or something of this run is used up.
 
@@ -68,6 +69,7 @@ def run(
 
     within_xla: whether XLA compiles the caller, density and all.  Otherwise it compiles
       the two halves of a turn, and TensorFlow runs the density between them.
+    as_one: whether XLA may compile the loop as one function: see `xla_options`.
     """
     zero = tf.constant(0)
     loop = loop._replace(turns=zero, log=loop.log._replace(rows=zero))
@@ -79,10 +81,13 @@ def run(
             (loop.drawn < setting.num_draws)
             & (loop.drawn - numbers.first + 1 >= number_rows)
         )
+        turns = loop.turns
+        if not as_one:  # which XLA does not do where it finds a sort
+            turns = tf.sort(tf.stack([turns, setting.max_turns]))[0]
         return (
             tf.reduce_any(loop.drawn < setting.until)
             & ~tf.reduce_any(used_up)
-            & (loop.turns < setting.max_turns)
+            & (turns < setting.max_turns)
         )
 
     def first_half(loop: Loop) -> tuple[tf.Tensor, tf.Tensor]:
