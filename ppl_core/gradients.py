@@ -1,4 +1,4 @@
-"""Finds where a density depends on a variable by an operation without a gradient."""
+"""Finds where a density depends on draws, or on variables without a gradient."""
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -17,6 +17,32 @@ _CALLS = set(
     "While StatelessWhile If StatelessIf Case StatelessCase PartitionedCall "
     "StatefulPartitionedCall".split()
 )
+# Each call draws anew, unlike those of a seed ("Stateless...").
+_DRAWS = set(
+    "RandomUniform RandomUniformInt RandomStandardNormal TruncatedNormal "
+    "ParameterizedTruncatedNormal RandomGamma RandomPoisson RandomPoissonV2 "
+    "Multinomial RandomShuffle RngReadAndSkip NonDeterministicInts StatefulUniform "
+    "StatefulUniformInt StatefulUniformFullInt StatefulStandardNormal "
+    "StatefulStandardNormalV2 StatefulTruncatedNormal StatefulRandomBinomial".split()
+)
+
+
+def draws(graph: tf.Graph, output: tf.Tensor) -> list[str]:
+    """The operations that draw random numbers which `output` depends on.
+
+    Those of the functions that the graph calls count too.
+    """
+    needed = _needed_by(output)
+    ops = [
+        op
+        for op in graph.get_operations()
+        if any(result.ref() in needed for result in op.outputs)
+    ]
+    kinds = {op.type for op in ops}
+    if kinds & _CALLS:
+        for function in graph.as_graph_def().library.function:
+            kinds |= {node.op for node in function.node_def}
+    return sorted(kinds & _DRAWS)
 
 
 def has_loops_or_branches(graph: tf.Graph) -> bool:

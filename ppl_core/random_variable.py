@@ -267,8 +267,8 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
         if self.distribution is None:
             raise ValueError(
                 f"{self.label} entered a tf.function without its distribution, "
-                "which contains functions or is no composite tensor: make the variable "
-                "inside, or pass its log prob"
+                "which contains functions, is no composite tensor, or has censored "
+                "data or a sum: make the variable inside, or pass its log prob"
             )
         return self.distribution
 
@@ -363,7 +363,8 @@ class RandomVariableSpec(tf.TypeSpec):
         # A distribution that contains functions or is no composite tensor is left out.
         # It would be compared by identity, and so cost a trace at every call.
         distribution = variable.distribution
-        if isinstance(distribution, tf.__internal__.CompositeTensor):
+        is_alone = variable.interval is None and not variable.is_marginal
+        if is_alone and isinstance(distribution, tf.__internal__.CompositeTensor):
             distribution = tf.type_spec_from_value(distribution)
             if _contains_functions(distribution):
                 distribution = None

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ppl_core import data, preimages
-from ppl_core.gradients import has_loops_or_branches, missing_gradients
+from ppl_core.gradients import draws, has_loops_or_branches, missing_gradients
 from ppl_core.precision import cast_tensors, in_dtype
 from ppl_core.random_variable import RandomVariable
 from ppl_core.sites import Site, bijector_of, find_sites, run_program
@@ -99,8 +99,8 @@ def unconstrain(
     No evaluation draws a variable.
 
     Raises ValueError for a variable that would be drawn because `block` hides it, for a
-    discrete latent variable, for a program without any, and for a variable whose
-    parts keep another dtype.
+    discrete latent variable, for a program without any, for a variable whose parts
+    keep another dtype, and for a density that depends on random numbers.
 
     >>> def model():
     ...     scale = ppl.HalfNormal(1.0, name="scale")
@@ -315,7 +315,7 @@ def _inspect_density(
     """Whether chains have to be evaluated one by one, because of a loop or a branch.
 
     Raises ValueError if the density depends on a latent variable by an operation that
-    has no gradient.  Both are found in a graph that is discarded.
+    has no gradient, or on random numbers.  All are found in a graph that is discarded.
     """
 
     @tf.function(autograph=False)
@@ -325,6 +325,13 @@ def _inspect_density(
     traced = density.get_concrete_function(
         {site.name: tf.TensorSpec([site.size], site.dtype) for site in sites}
     )
+    drawn = draws(traced.graph, traced.outputs[0])
+    if drawn:
+        raise ValueError(
+            f"{label}: the log prob depends on random numbers that each evaluation "
+            f"would draw anew, by {drawn}; wanted random variables, or numbers drawn "
+            "outside the program"
+        )
     (inputs,), _ = traced.structured_input_signature
     tensors = dict(zip(sorted(inputs), traced.inputs, strict=False))
     missing = missing_gradients(traced.graph, tensors, traced.outputs[0])

@@ -152,3 +152,42 @@ def test_a_variable_in_a_loop_branch_or_function_is_refused_by_name(loop):
     if loop in ("vectorized_map", "function"):  # eager, the others are Python
         with pytest.raises(Exception, match=inside):
             ppl.make_log_joint_fn(model)(mu=0.0, y=1.0)
+
+
+DRAWN = {
+    "tf.random": lambda mu: tf.cast(tf.random.normal([]), mu.dtype),
+    "tfd": lambda mu: tfd.Normal(mu, float64(1.0)).sample(),
+    "variable": lambda mu: mu.sample(),
+    "dropout": lambda mu: tf.nn.dropout(tf.fill([4], mu.value), 0.5)[0],
+    "shuffle": lambda mu: tf.random.shuffle(float64([1.0, 2.0]))[0],
+    "loop": lambda mu: tf.while_loop(
+        lambda i, x: i < 2,
+        lambda i, x: (i + 1, x + tf.random.normal([], dtype=tf.float64)),
+        (0, mu.value),
+    )[1],
+}
+
+
+@pytest.mark.parametrize("how", DRAWN)
+def test_a_density_that_each_evaluation_would_draw_is_refused(how):
+    def model():
+        mu = ppl.Normal(float64(0.0), 1.0, name="mu")
+        ppl.Normal(mu + DRAWN[how](mu), 1.0, name="y")
+
+    with pytest.raises(ValueError, match="^model: the log prob depends on random numb"):
+        ppl.posterior(model, observed={"y": 1.0})
+
+
+def test_numbers_of_a_seed_and_unused_draws_are_no_draws_of_a_density():
+    def model():
+        mu = ppl.Normal(float64(0.0), 1.0, name="mu")
+        tf.random.normal([])
+        noise = tf.random.stateless_normal([2], (0, 1), dtype=tf.float64)
+        ppl.deterministic(mu.sample(), "again")
+        ppl.Normal(mu + noise, 1.0, name="y")
+
+    posterior = ppl.posterior(model, observed={"y": [1.0, 2.0]})
+    noise = tf.random.stateless_normal([2], (0, 1), dtype=tf.float64).numpy()
+    wanted = -0.5 * (0.25 + ((np.array([1.0, 2.0]) - 0.5 - noise) ** 2).sum())
+    wanted -= 1.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(posterior.log_prob([[0.5], [0.5]]), [wanted, wanted])

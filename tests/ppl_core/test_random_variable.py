@@ -639,3 +639,18 @@ def test_one_entry_is_not_repeated_to_a_length_known_later(jit_compile):
     np.testing.assert_allclose(log_prob(tf.constant([2.0])), expected)
     with pytest.raises(tf.errors.InvalidArgumentError):
         log_prob(tf.constant([2.0, 3.0]))
+
+
+def test_censored_data_and_sums_do_not_enter_a_tf_function():
+    def model():
+        z = ppl.Bernoulli(probs=0.25, name="z")
+        ppl.Normal(3.0 * tf.cast(z, tf.float32), 1.0, name="x")
+
+    with ppl.tape() as variables, ppl.condition(x=1.0):
+        ppl.marginalize(model, "z")()
+    interval = ppl.Interval([1.5, 4.0], [1.5, np.inf])
+    y = ppl.Exponential(0.5, sample_shape=2, value=interval, name="y")
+    log_prob = tf.function(lambda variable: variable.log_prob(), autograph=False)
+    for variable in (variables["x"], y):
+        with pytest.raises(ValueError, match="has censored data or a sum: make the"):
+            log_prob(variable)
