@@ -195,6 +195,22 @@ def test_functions_of_tensors_accept_variables():
     np.testing.assert_array_equal(np.exp(np.asarray(variable)), np.exp(FLOATS))
 
 
+def test_functions_of_structures_take_the_value():
+    """Those that the page on the language names."""
+    variable = float_variable()
+    value = variable.value
+    same(tf.map_fn(lambda row: 2.0 * row, value), 2.0 * FLOATS)
+    same(tf.vectorized_map(lambda row: 2.0 * row, value), 2.0 * FLOATS)
+    same(tf.stack(list(tf.data.Dataset.from_tensor_slices(value))), FLOATS)
+    same(tf.cond(variable[0, 0] < 1e9, lambda: value, lambda: 0.0 * value), FLOATS)
+    same(tf.switch_case(tf.constant(0), [lambda: value]), FLOATS)
+    loop = tf.while_loop(lambda i, _: i < 2, lambda i, x: (i + 1, 2.0 * x), (0, value))
+    same(loop[1], 4.0 * FLOATS)
+    same(tf.experimental.numpy.square(value), FLOATS**2)
+    np.testing.assert_allclose(np.mean(value), FLOATS.mean(), rtol=1e-6)
+    assert tf.is_tensor(value) and not tf.is_tensor(variable)
+
+
 def test_arrays_on_the_left_leave_the_operator_to_the_variable():
     actual = OTHERS * float_variable()
     assert isinstance(actual, tf.Tensor)
