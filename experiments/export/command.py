@@ -25,12 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         options = _parser().parse_args(argv)
+        out, more_chains = Path(options.out), _counts(options.chains)
         plan = _plan(options, argv)
-        out = Path(options.out)
         manifest = export(
             plan,
             out,
-            more_chains=_counts(options.chains),
+            more_chains=more_chains,
             num_reference=options.reference_draws,
         )
     except UsageError as error:
