@@ -46,12 +46,16 @@ def draws(graph: tf.Graph, output: tf.Tensor) -> list[str]:
 
 
 def has_loops_or_branches(graph: tf.Graph) -> bool:
-    """Whether the graph, or a function that it calls, has a loop or a branch."""
+    """Whether the graph, or a function that it calls, has a loop or a branch.
+
+    So has what vectorizes by a loop without a gradient: a tf.py_function.
+    """
     graph_def = graph.as_graph_def()
     nodes = [*graph_def.node]
     for function in graph_def.library.function:
         nodes += function.node_def
-    return any(node.op in _CALLS and "Call" not in node.op for node in nodes)
+    kinds = {node.op for node in nodes}
+    return any("Call" not in kind for kind in kinds & {*_CALLS, "EagerPyFunc"})
 
 
 def missing_gradients(

@@ -191,3 +191,17 @@ def test_numbers_of_a_seed_and_unused_draws_are_no_draws_of_a_density():
     wanted = -0.5 * (0.25 + ((np.array([1.0, 2.0]) - 0.5 - noise) ** 2).sum())
     wanted -= 1.5 * np.log(2 * np.pi)
     np.testing.assert_allclose(posterior.log_prob([[0.5], [0.5]]), [wanted, wanted])
+
+
+def test_chains_of_a_py_function_are_evaluated_one_by_one():
+    def model():
+        mu = ppl.Normal(float64(0.0), 1.0, name="mu")
+        square = tf.py_function(lambda x: x * x, [mu.value], tf.float64)
+        ppl.Normal(tf.ensure_shape(square, []), 1.0, name="y")
+
+    posterior = ppl.posterior(model, observed={"y": 2.0})
+    mu = np.array([0.5, -1.0, 2.0])
+    log_prob, grad = posterior.log_prob_and_grad(mu[:, None])
+    wanted = -0.5 * (mu**2 + (2 - mu**2) ** 2) - np.log(2 * np.pi)
+    np.testing.assert_allclose(log_prob, wanted)
+    np.testing.assert_allclose(grad[:, 0], -mu + 2 * mu * (2 - mu**2))
