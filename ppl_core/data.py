@@ -100,6 +100,16 @@ def to_array(value: Any, label: str) -> np.ndarray:
     return np.asarray(check_numbers(_check_present(value, label), label), np.float64)
 
 
+def copied(values: Any) -> Any:
+    """`values` with a copy of each array: a program may run again, after a change."""
+    if type(values) is dict:
+        return {key: copied(part) for key, part in values.items()}
+    if type(values) in (list, tuple):
+        return type(values)(copied(part) for part in values)
+    is_array = isinstance(values, np.ndarray) or hasattr(values, "to_numpy")
+    return values.copy() if is_array and hasattr(values, "copy") else values
+
+
 def check_labels(
     value: Any, dims: tuple[str, ...], coords: Mapping[str, Any], label: str
 ) -> None:

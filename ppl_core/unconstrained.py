@@ -116,7 +116,11 @@ def unconstrain(
             'as {"y": y}'
         )
     data.check_program(program)
-    observed, kwargs = dict(observed or {}), dict(kwargs or {})
+    observed, kwargs = (
+        data.copied(dict(observed or {})),
+        data.copied(dict(kwargs or {})),
+    )
+    args = data.copied(args)
     if dtype not in (tf.float32, tf.float64):
         raise ValueError(f"dtype: given {dtype}, wanted tf.float64 or tf.float32")
     dtype = tf.as_dtype(dtype)  # also of NumPy's, and of their names

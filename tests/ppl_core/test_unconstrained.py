@@ -1,6 +1,7 @@
 """Posterior posteriors: the change of variables, its inverse and its gradients."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -539,3 +540,20 @@ def test_a_bijector_makes_no_count_continuous(name):
 
     with pytest.raises(ValueError, match=r"name='k'\): given a discrete latent"):
         ppl.posterior(model)
+
+
+def test_a_posterior_keeps_its_data_when_their_arrays_change():
+    def model(x, *, parts):
+        slope = ppl.Normal(0.0, 1.0, name="slope")
+        ppl.Normal(slope * x * parts["a"][0], 1.0, name="y")
+
+    x, y, a = np.array([1.0, 2.0]), pd.Series([1.0, 0.0]), np.array([2.0, 1.0])
+    posterior = ppl.posterior(model, x, observed={"y": y}, parts={"a": [a]})
+    wanted = float(posterior.log_prob([[0.5]])[0])
+    x[0], y[0], a[:] = 7.0, 100.0, -3.0
+    # Another number of chains is traced anew.
+    np.testing.assert_allclose(posterior.log_prob([[0.5], [0.5]]), [wanted] * 2)
+    np.testing.assert_array_equal(posterior.source.observed_data()["y"], [1.0, 0.0])
+    likelihood = posterior.source.log_likelihood({"slope": [0.5]})["y"]
+    prior = stats.norm.logpdf(0.5)
+    np.testing.assert_allclose(np.sum(likelihood) + prior, wanted)
