@@ -102,6 +102,22 @@ def worst_of_all_minibatches(
     return float(np.abs(np.mean(grads, axis=0) - full).max())
 
 
+def with_both_labels(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Which columns to keep: bool [dim].
+
+    A soil or an area whose rows all have one label, or of which there are none, is left
+    out.  Its coefficient would be held by the prior alone on one side, and by a steep
+    wall of likelihood on the other, which no normal guide and no metric fits.
+
+    features: [dim, rows]; the last column is the intercept.
+    """
+    keep = np.ones(len(features), bool)
+    for column in range(MEASURED, len(features) - 1):
+        inside = features[column] == features[column].max()
+        keep[column] = not inside.all() and 0 < labels[inside].mean() < 1
+    return keep
+
+
 def wrap(
     features: np.ndarray, labels: np.ndarray, size: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -283,8 +299,9 @@ def run(
         return {}
     problem = load_covertype(num_rows=num_rows, seed=seed)
     order = np.random.default_rng(seed).permutation(problem.rows)
-    features = np.ascontiguousarray(problem.features[order].T)
-    labels = problem.labels[order]
+    features, labels = problem.features[order].T, problem.labels[order]
+    kept = with_both_labels(features, labels)
+    features = np.ascontiguousarray(features[kept])
 
     began = time.perf_counter()
     fitted = fit(
@@ -350,6 +367,8 @@ def run(
         ],
         {
             "rows": problem.rows,
+            "columns": int(kept.sum()),
+            "columns_left_out": int((~kept).sum()),
             "source": problem.source,
             "epochs": fitted.epochs[-1],
             "mean_error_of_all": rms(off[-1]),
@@ -413,7 +432,7 @@ def plot(path: Path, fitted: Fit, nuts: Normal, means: np.ndarray) -> None:
             )
         right.legend()
         right.set(
-            title="Standard deviations of 55 coefficients",
+            title=f"Standard deviations of {len(nuts.spread)} coefficients",
             xlabel="NUTS on all rows",
             ylabel="VI on minibatches",
         )

@@ -77,6 +77,22 @@ def test_the_laplace_approximation_is_at_the_mode(data):
     np.testing.assert_allclose(np.linalg.inv(found.covariance), curvature, rtol=2e-2)
 
 
+def test_columns_whose_rows_all_have_one_label_are_left_out():
+    measured = np.random.default_rng(0).standard_normal([minibatch.MEASURED, 6])
+    labels = np.array([0, 1, 0, 1, 1, 0])
+    both, zeros, ones, none = (
+        [1, 1, 0, 0, 0, 0],
+        [1, 0, 1, 0, 0, 0],
+        [0, 1, 0, 1, 0, 0],
+        [0] * 6,
+    )
+    one_hot = np.array([both, zeros, ones, none]) * 3.0 - 0.5
+    features = np.concatenate([measured, one_hot, np.ones([1, 6])])
+    kept = minibatch.with_both_labels(features, labels)
+    assert kept[: minibatch.MEASURED].all()
+    assert kept[minibatch.MEASURED :].tolist() == [True, False, False, False, True]
+
+
 def test_the_fit_is_that_of_all_rows(data):
     """With every row in each minibatch, and a likelihood that is nearly normal."""
     random = np.random.default_rng(1)
