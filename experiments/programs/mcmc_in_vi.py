@@ -22,7 +22,7 @@ from experiments.programs import claims, descent, digits, pictures
 from experiments.training.checks import check_count, check_counts, check_number
 
 Weights = Mapping[str, tf.Tensor]
-SAMPLES_AT_ONCE = 20  # of the guide, for each held-out image
+WEIGHTS_AT_ONCE = 10  # annealed ones of each held-out image
 CHUNK = 50  # steps of one compiled call, between which a run can be stopped
 
 
@@ -53,7 +53,7 @@ log_joint = ppl.make_log_joint_fn(decoder, batch_ndims=1)
 class Transitions(NamedTuple):
     """How NUTS moves the guide's sample."""
 
-    num: int
+    num: int  # or, of `annealed_bound`, a scalar int32 tensor
     step_size: float  # in the guide's standard deviations
     max_depth: int
 
@@ -106,20 +106,10 @@ def gradient(
 # ---- Held-out bounds, of trained weights.
 
 
-def importance_weights(
-    weights: Weights, x: tf.Tensor, num_samples: int, seed: tf.Tensor
-) -> tf.Tensor:
-    """log p(x, z) - log q(z | x) at draws of the guide: [num_samples, images]."""
-    repeated = tf.tile(x, [num_samples, 1])
-    z, q = guided(weights, repeated, seed)
-    log_weight = log_joint(weights, z=z, x=repeated) - q.log_prob()
-    return tf.reshape(log_weight, [num_samples, x.shape[0]])
-
-
 def importance_bound(log_weight: np.ndarray) -> np.ndarray:
-    """log of the mean of the importance weights [num_samples, images]: [images].
+    """log of the mean of weights by their logs, [weights, images]: [images].
 
-    A bound on log p(x) in mean, which more samples tighten (Burda et al., 2016).
+    A bound on log p(x) in mean, which more weights tighten (Burda et al., 2016).
     """
     return logsumexp(log_weight, axis=0) - np.log(len(log_weight))
 
@@ -135,12 +125,13 @@ def annealed_bound(
     """
     z, q = guided(weights, x, seed)
     log_q = q.distribution.log_prob
+    steps = tf.cast(moves.num + 1, tf.float32)
 
     def log_ratio(z: tf.Tensor) -> tf.Tensor:
         return log_joint(weights, z=z, x=x) - log_q(z)
 
     def one(k: tf.Tensor, z: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        b = tf.cast(k, tf.float32) / (moves.num + 1)
+        b = tf.cast(k, tf.float32) / steps
         density = value_and_gradient(lambda z: log_q(z) + b * log_ratio(z))
         z, _ = inference.nuts_transitions(
             density,
@@ -158,7 +149,16 @@ def annealed_bound(
         one,
         (tf.constant(1), tf.stop_gradient(z), log_ratio(z)),
     )
-    return total / (moves.num + 1)
+    return total / steps
+
+
+def annealed_weights(
+    weights: Weights, x: tf.Tensor, moves: Transitions, num: int, seed: tf.Tensor
+) -> tf.Tensor:
+    """`annealed_bound` of `num` independent draws of the guide: [num, images]."""
+    repeated = tf.tile(x, [num, 1])
+    bounds = annealed_bound(weights, repeated, moves, seed)
+    return tf.reshape(bounds, [num, x.shape[0]])
 
 
 # ---- The experiment.
@@ -233,7 +233,8 @@ def run(
     learning_rate: float = 0.005,
     step_size: float = 0.5,
     max_depth: int = 3,
-    num_importance_samples: int = 4000,
+    num_annealing: int = 100,
+    num_weights: int = 20,
     least_gain: float = 0.0,
     least_tightening: float = 0.1,
     largest_change: float = 0.1,
@@ -245,17 +246,18 @@ def run(
     levels: of a pixel; the data's 17 are joined to these.
     num_steps: a multiple of 50.
     step_size: of NUTS, in the guide's standard deviations.
-    num_importance_samples: of the guide, for each held-out log p(x).
+    num_annealing: transitions of each annealed weight, for held-out log p(x).
+    num_weights: of each held-out image, a multiple of 10.
     least_gain: claimed, in nats, of each number of transitions over none.
     least_tightening: claimed, in nats, of the bound by the most transitions.
-    largest_change: claimed, in nats, of log p(x) by ten times as many samples.
+    largest_change: claimed, in nats, of log p(x) by ten times as many weights.
     dry_run: checks the arguments alone.
 
     Raises ValueError for arguments out of range.
     """
     check_counts(num_latents=num_latents, num_hidden=num_hidden, batch_size=batch_size)
     check_counts(max_depth=max_depth)
-    check_count("num_importance_samples", num_importance_samples)
+    check_counts(num_annealing=num_annealing, num_weights=num_weights)
     check_number("learning_rate", learning_rate, above=0)
     check_number("step_size", step_size, above=0)
     check_count("num_steps", num_steps, minimum=CHUNK)
@@ -264,7 +266,7 @@ def run(
         raise ValueError(f"numbers: given {numbers}, wanted 0 and more, ascending")
     for name, value, unit in (
         ("num_steps", num_steps, CHUNK),
-        ("num_importance_samples", num_importance_samples, 10 * SAMPLES_AT_ONCE),
+        ("num_weights", num_weights, WEIGHTS_AT_ONCE),
     ):
         if value % unit:
             raise ValueError(f"{name}: given {value}, wanted a multiple of {unit}")
@@ -275,24 +277,18 @@ def run(
     first = start(num_latents, num_hidden, levels, images.training, seed)
 
     @tf.function(jit_compile=True, autograph=False)
-    def some_weights(weights: Weights, seed: tf.Tensor) -> tf.Tensor:
-        return importance_weights(weights, held_out, SAMPLES_AT_ONCE, seed)
+    def some_weights(weights: Weights, num: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        moves = Transitions(num, step_size, max_depth)
+        return annealed_weights(weights, held_out, moves, WEIGHTS_AT_ONCE, seed)
 
-    def log_weights(weights: Weights) -> np.ndarray:
-        """Of the guide's samples, for each image: [samples, images]."""
-        num = num_importance_samples // SAMPLES_AT_ONCE
-        seeds = [tf.constant([seed, 1000 + i]) for i in range(num)]
-        return np.concatenate([some_weights(weights, one) for one in seeds])
-
-    def annealed_by(moves: Transitions) -> np.ndarray:
-        """The mean of 20 annealed bounds of the model trained without transitions."""
-        one = tf.function(
-            lambda weights, seed: annealed_bound(weights, held_out, moves, seed),
-            jit_compile=True,
-            autograph=False,
+    def log_weights(weights: Weights, num: int) -> np.ndarray:
+        """Of the guide's draws, annealed over `num` transitions: [weights, images]."""
+        seeds = [
+            tf.constant([seed, 1000 + i]) for i in range(num_weights // WEIGHTS_AT_ONCE)
+        ]
+        return np.concatenate(
+            [some_weights(weights, tf.constant(num), one) for one in seeds]
         )
-        seeds = [tf.constant([seed, 100 + i]) for i in range(20)]
-        return np.mean([one(plain, s) for s in seeds], axis=0)
 
     plain: Weights = first
     log_probs, changes, elbos, seconds = {}, {}, {}, {}
@@ -310,13 +306,14 @@ def run(
         )
         seconds[num] = time.perf_counter() - began
         plain = plain if num else weights
-        found = log_weights(weights)
-        elbos[num], log_probs[num] = found.mean(0), importance_bound(found)
+        elbos[num] = log_weights(weights, 0).mean(0)
+        found = log_weights(weights, num_annealing)
+        log_probs[num] = importance_bound(found)
         few = importance_bound(found[: len(found) // 10])
         changes[num] = np.mean(log_probs[num] - few)
     annealed = {0: elbos[0]}
     for num in numbers[1:]:
-        annealed[num] = annealed_by(Transitions(num, step_size, max_depth))
+        annealed[num] = log_weights(plain, num).mean(0)
     plot(run_dir / claims.PICTURE, log_probs, annealed)
     gains = [
         claims.at_least(
@@ -341,9 +338,8 @@ def run(
                 error=claims.standard_error(tightened),
             ),
             claims.at_most(
-                f"change of log p(x) from {num_importance_samples // 10} to "
-                f"{num_importance_samples} importance samples, nats an image, the "
-                "largest of all models",
+                f"change of log p(x) from {num_weights // 10} to {num_weights} "
+                "annealed weights, nats an image, the largest of all models",
                 max(changes.values()),
                 largest_change,
             ),

@@ -85,32 +85,25 @@ def test_without_transitions_the_annealed_bound_is_one_term_of_the_elbo():
     )
 
 
-def test_importance_weights_have_the_likelihood_as_their_mean(one_latent):
-    weights, z, log_joint = one_latent
-    log_weight = mcmc_in_vi.importance_weights(
-        weights, tf.constant(X), 4000, tf.constant([0, 2])
-    ).numpy()
-    assert log_weight.shape == (4000, 2)
-    ratios = np.exp(log_weight[:, 0] - log_prob_of_grid(z, log_joint))
-    error = ratios.std(ddof=1) / np.sqrt(len(ratios))
-    assert abs(ratios.mean() - 1) < 5 * error < 0.1
-    bound = mcmc_in_vi.importance_bound(log_weight)
-    np.testing.assert_allclose(bound, np.log(np.exp(log_weight).mean(0)), rtol=1e-4)
-
-
 @pytest.mark.slow
 def test_annealed_weights_have_the_likelihood_as_their_mean(one_latent):
     weights, z, log_joint = one_latent
-    images = tf.constant(np.repeat(X[:1], 4000, 0))
-    run = tf.function(
-        lambda seed: mcmc_in_vi.annealed_bound(weights, images, NUTS, seed),
-        jit_compile=True,
-        autograph=False,
-    )
-    found = run(tf.constant([0, 3])).numpy()
-    ratios = np.exp(found - log_prob_of_grid(z, log_joint))
-    error = ratios.std(ddof=1) / np.sqrt(len(ratios))
-    assert abs(ratios.mean() - 1) < 5 * error < 0.1
+
+    @tf.function(jit_compile=True, autograph=False)
+    def run(num, seed):
+        moves = NUTS._replace(num=num)
+        return mcmc_in_vi.annealed_weights(weights, tf.constant(X), moves, 4000, seed)
+
+    errors = []
+    for num in (0, 3, 10):
+        found = run(tf.constant(num), tf.constant([0, 3])).numpy()
+        assert found.shape == (4000, 2)
+        ratios = np.exp(found[:, 0] - log_prob_of_grid(z, log_joint))
+        errors.append(ratios.std(ddof=1) / np.sqrt(len(ratios)))
+        assert abs(ratios.mean() - 1) < 5 * errors[-1] < 0.1
+        bound = mcmc_in_vi.importance_bound(found)
+        np.testing.assert_allclose(bound, np.log(np.exp(found).mean(0)), rtol=1e-4)
+    assert errors[2] < errors[0] / 1.5  # what transitions are for
 
 
 @pytest.mark.slow
