@@ -64,7 +64,9 @@ def _model(problem: VariationalProblem) -> pm.Model:
         return build(problem.name, problem.data)
     x = np.ascontiguousarray(problem.data["x"], dtype=np.float64)
     with pm.Model() as model:
-        rows, labels = pm.Minibatch(x, problem.data["y"], batch_size=problem.batch_size)
+        # Labels of another type would be cast, and then be taken for computed ones.
+        y = np.asarray(problem.data["y"], np.int32)
+        rows, labels = pm.Minibatch(x, y, batch_size=problem.batch_size)
         beta = pm.Normal("beta", 0.0, 1.0, shape=x.shape[1])
         pm.Bernoulli("y", logit_p=rows @ beta, observed=labels, total_size=len(x))
     return model
