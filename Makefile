@@ -16,7 +16,7 @@ endif
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .PHONY: help setup peers test test-slow test-mutations lint bench-nuts bench-posteriors bench-eager bench-scaling
-.PHONY: bench-step bench-vi bench-readers
+.PHONY: bench-step bench-vi bench-readers bench-device
 .PHONY: bench-image-transformer bench-vae programs reference check-large check-audio report configs clean
 
 help:  ## print this list
@@ -48,6 +48,9 @@ bench-posteriors: setup  ## NUTS with warm-up on posteriors: ours, Stan, PyMC, p
 
 bench-eager: setup  ## what one random variable costs in eager mode, beside plain TFP
 	$(PYTHON) -m experiments.bench.eager_cost
+
+bench-device: setup  ## the exported sampler on a GPU or the CPU, beside JAX (make peers)
+	bin/bench --gin_config=configs/bench/device.gin
 
 bench-vi: setup  ## steps a second of variational inference: ours, NumPyro, PyMC
 	$(PYTHON) -m experiments.bench.vi_steps

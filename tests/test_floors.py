@@ -73,6 +73,7 @@ FLOORS = {  # package or module: what of ours it may import, besides itself
         "experiments.toy_models",
         "experiments.programs",
         "experiments.report",
+        "experiments.export",
     ),
     "experiments.bench.problems": (),
     "experiments.bench.step_cost": (
@@ -86,6 +87,14 @@ FLOORS = {  # package or module: what of ours it may import, besides itself
         "experiments.bench",
         "experiments.baselines.posteriors.stan",
         "experiments.records",
+    ),
+    # What is exported, and what runs where it was.
+    "experiments.bench.device": (
+        *LOWER,
+        "experiments.bench",
+        "experiments.export",
+        "experiments.nuts",
+        "experiments.report",
     ),
     "experiments.bench.ppl_core_nuts": (
         *CONTRACT,

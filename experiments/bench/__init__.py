@@ -6,6 +6,7 @@ from typing import Any
 _MODULES = {
     "compare_posteriors": "posterior_sampling",
     "compare_samplers": "nuts",
+    "measure_device": "device",
     "measure_image_transformer": "training",
     "measure_scaling": "scaling",
     "measure_vae": "training",

@@ -10,6 +10,7 @@ from experiments.report.page import RESULTS
 
 RENDERERS: dict[str, Callable[..., None]] = {  # by the name of the file of records
     "nuts": page.render_nuts,
+    "device": page.render_device,
     "posteriors": page.render_posteriors,
     "scaling": page.render_scaling,
     "image_transformer": page.render_image_transformer,

@@ -12,6 +12,7 @@ from experiments.report import (
     image_transformer,
     learning,
     nuts,
+    nuts_device,
     nuts_plot,
     nuts_rows,
     posteriors,
@@ -38,6 +39,12 @@ def render_nuts(*, records_path: Path, out_dir: Path, paper_path: Path = PAPER) 
     text = nuts.markdown(rows, paper, nuts_rows.by_size(records))
     plots = _write(out_dir, "nuts_speedup", text, nuts.csv(rows, paper))
     nuts_plot.draw(rows, paper, plots / "nuts_speedup.png")
+
+
+def render_device(*, records_path: Path, out_dir: Path) -> None:
+    """Writes tables/nuts_device.{md,csv}."""
+    pages = nuts_device.read_pages(_records(records_path))
+    _write(out_dir, "nuts_device", nuts_device.markdown(pages), nuts_device.csv(pages))
 
 
 def render_posteriors(*, records_path: Path, out_dir: Path) -> None:

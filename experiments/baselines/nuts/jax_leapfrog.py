@@ -22,6 +22,7 @@ def prepare(
     seed: int,
     *,
     layout: str = "dim_rows",
+    batched: bool = False,
 ) -> Callable[[], SystemDraws]:
     """Compiles the loop and returns the function that runs it from `problem.start`.
 
@@ -29,12 +30,12 @@ def prepare(
     drawn anew for each call, not for each draw, and the chains run one after another.
 
     layout: "dim_rows" stores the features [dim, rows], "rows_dim" [rows, dim].
+    batched: whether all chains run at once.
     """
     density, x, y = _density(problem, layout)
     step_size = jnp.float32(settings.step_size)
     value_and_grad = jax.value_and_grad(density)
 
-    @jax.jit
     def trajectory(position: Any, momentum: Any, x: Any, y: Any) -> Any:
         def leapfrog(_: Any, state: Any) -> Any:
             position, momentum, grad, _ = state
@@ -53,17 +54,21 @@ def prepare(
         return jax.lax.scan(draw, state, length=settings.num_results)[1]
 
     start = jnp.asarray(problem.start)
-    compiled = trajectory.lower(start, start, x, y).compile()
+    shape = (settings.num_chains, problem.dim)
+    if batched:
+        trajectory = jax.vmap(trajectory, in_axes=(None, 0, None, None))
+    example = jnp.zeros(shape if batched else shape[1:], jnp.float32)
+    compiled = jax.jit(trajectory).lower(start, example, x, y).compile()
     calls = itertools.count()
 
     def sample() -> SystemDraws:
         random = np.random.default_rng((seed, next(calls)))
-        shape = (settings.num_chains, problem.dim)
         momenta = random.standard_normal(shape, np.float32)
-        values = [np.asarray(compiled(start, jnp.asarray(m), x, y)[0]) for m in momenta]
+        starts = momenta[np.newaxis] if batched else momenta
+        values = [np.asarray(compiled(start, jnp.asarray(m), x, y)[0]) for m in starts]
         done = (settings.num_chains, settings.num_results)
         return SystemDraws(
-            values=np.stack(values),
+            values=values[0] if batched else np.stack(values),
             leapfrogs=np.full(done, LEAPFROGS_PER_DRAW, np.int64),
         )
 
