@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from experiments.records.record import Record
-from experiments.report import nuts_rows, tables
+from experiments.report import nuts_device, nuts_rows, tables
 from experiments.report.notes import note_lines
 from experiments.report.nuts_rows import Paper, Row
 from experiments.report.ratios import Spread, ratio, spread
@@ -31,11 +31,15 @@ DEFINITIONS = (
 
 
 def markdown(
-    rows: Sequence[Row], paper: Paper, sizes: Sequence[tuple[int, Row, Row]] = ()
+    rows: Sequence[Row],
+    paper: Paper,
+    sizes: Sequence[tuple[int, Row, Row]] = (),
+    devices: Sequence[nuts_device.Page] = (),
 ) -> str:
     """The whole page: the finding, tables, targets and notes.
 
     sizes: of `nuts_rows.by_size`.
+    devices: accelerators, which stand apart beside the paper's: `nuts_device.beside`.
 
     Raises ValueError when none of the rows has a record.
     """
@@ -71,6 +75,11 @@ def markdown(
         "## Targets",
         ratios_of,
         tables.target_table(nuts_rows.outcomes(rows)),
+        *(nuts_device.section(page) for page in devices),
+        "The exported sampler, in one process with JAX's: [nuts_device.md]"
+        "(nuts_device.md) says how."
+        if devices
+        else "",
         "## Published, not measured",
         _published_table(paper),
         *tables.how_measured(_settings(rows, paper), DEFINITIONS, _notes(rows, paper)),

@@ -88,6 +88,17 @@ def _row(one: Record, rate: float | None) -> Row:
     return Row(one, label, chains, ms, us, over, failure)
 
 
+def beside(pages: Sequence[Page], num_rows: int) -> list[Page]:
+    """The accelerators that were measured on so many rows of data."""
+    return [
+        page
+        for page in pages
+        if page.is_accelerator
+        and page.rows
+        and all(row.record.problem["rows"] == num_rows for row in page.rows)
+    ]
+
+
 def section(page: Page) -> str:
     """What was measured on one device, as part of a page."""
     problem = page.rows[0].record.problem if page.rows else {"rows": 0, "dim": 0}

@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from experiments.report import nuts_rows, plotting, tables
+from experiments.report import nuts_device, nuts_rows, plotting, tables
 from experiments.report.nuts_rows import ALL_CORES, BARE_LOOP, OF_ONE_CHAIN, Paper, Row
 from experiments.report.plotting import LOOP, OTHER, OURS, PUBLISHED
 from experiments.report.ratios import Spread
@@ -35,19 +35,31 @@ class Dot(NamedTuple):
 
 
 @matplotlib.rc_context(plotting.STYLE)
-def draw(rows: Sequence[Row], paper: Paper, path: Path) -> None:
+def draw(
+    rows: Sequence[Row],
+    paper: Paper,
+    path: Path,
+    devices: Sequence[nuts_device.Page] = (),
+) -> None:
     """Writes the plot of `rows` to `path`, a PNG.
 
     Dots are medians and whiskers ranges over the rounds.  A row without a time keeps
     its place, and the caption says why.  The published times have a panel of their
     own, and none when the problem's size is not the paper's.  Logical devices have no
     place beside the paper's GPUs, and are not drawn.
+
+    devices: accelerators, each a panel of its own: `nuts_device.beside`.
     """
     one, many = _measured(rows, *OF_ONE_CHAIN), _measured(rows, ALL_CORES)
     published = _published(paper) if nuts_rows.is_papers_size(rows, paper) else []
     panels = [  # title, unit, what the ratios are of, rows
         ("Measured here: one chain", "leapfrog", "times ours", one),
         ("Measured here: many chains on all cores", "gradient", "times ours", many),
+        *(
+            (f"Measured on {page.device}: one chain", "leapfrog", "times ours", dots)
+            for page in devices
+            if (dots := _on_device(page))
+        ),
         ("Published, on the paper's hardware", "leapfrog", "times Edward2", published),
     ]
     panels = [panel for panel in panels if any(dot.ms for dot in panel[-1])]
@@ -93,6 +105,25 @@ def _measured(rows: Sequence[Row], *groups: str) -> list[Dot]:
         )
         for row in nuts_rows.slowest_first(rows, *groups)
         if row.records
+    ]
+
+
+def _on_device(page: nuts_device.Page) -> list[Dot]:
+    """What one chain took there, the slowest first; what failed is last."""
+    rows = [row for row in page.rows if row.chains == 1]
+    ours = next((row.ms for row in rows if row.record.system == "ours_dense"), None)
+    kinds = {"jax_leapfrog": "loops without a sampler"}
+    return [
+        Dot(
+            row.label,
+            Spread(row.ms, row.ms, row.ms) if row.ms else None,
+            "ours"
+            if row.record.system.startswith("ours")
+            else kinds.get(row.record.system, "other systems"),
+            tables.number(row.ms) if row.ms else row.failure.split(":")[0],
+            tables.number(row.ms / ours) if row.ms and ours else "",
+        )
+        for row in sorted(rows, key=lambda row: -(row.ms or 0.0))
     ]
 
 

@@ -32,19 +32,29 @@ PAPER, PAPER_SCALING = RESULTS / "paper.json", RESULTS / "paper_scaling.json"
 
 
 def render_nuts(*, records_path: Path, out_dir: Path, paper_path: Path = PAPER) -> None:
-    """Writes tables/nuts_speedup.{md,csv} and plots/nuts_speedup.png."""
+    """Writes tables/nuts_speedup.{md,csv} and plots/nuts_speedup.png.
+
+    Accelerators in device.jsonl beside the records, of as many rows of data, have
+    sections and panels of their own.
+    """
     records = _records(records_path)
     rows = nuts_rows.compare(nuts_rows.newest(records))
     paper = nuts_rows.read_paper(paper_path)
-    text = nuts.markdown(rows, paper, nuts_rows.by_size(records))
+    devices = records_path.with_name("device.jsonl")
+    pages = nuts_device.read_pages(_records(devices)) if devices.is_file() else []
+    pages = nuts_device.beside(pages, nuts_rows.any_record(rows).problem["rows"])
+    text = nuts.markdown(rows, paper, nuts_rows.by_size(records), pages)
     plots = _write(out_dir, "nuts_speedup", text, nuts.csv(rows, paper))
-    nuts_plot.draw(rows, paper, plots / "nuts_speedup.png")
+    nuts_plot.draw(rows, paper, plots / "nuts_speedup.png", pages)
 
 
 def render_device(*, records_path: Path, out_dir: Path) -> None:
-    """Writes tables/nuts_device.{md,csv}."""
+    """Writes tables/nuts_device.{md,csv}, and the NUTS page where its records are."""
     pages = nuts_device.read_pages(_records(records_path))
     _write(out_dir, "nuts_device", nuts_device.markdown(pages), nuts_device.csv(pages))
+    samplers = records_path.with_name("nuts.jsonl")
+    if samplers.is_file() and any(page.is_accelerator for page in pages):
+        render_nuts(records_path=samplers, out_dir=out_dir)
 
 
 def render_posteriors(*, records_path: Path, out_dir: Path) -> None:

@@ -1,9 +1,11 @@
 """The NUTS plot is drawn whatever the rows contain; its looks are for the eye."""
 
+import dataclasses
+
 import matplotlib.image
 import pytest
 
-from experiments.report import nuts_plot, nuts_rows, plotting
+from experiments.report import nuts_device, nuts_plot, nuts_rows, plotting
 
 
 def drawn(records, paper, tmp_path):
@@ -71,3 +73,30 @@ def test_panels_have_one_scale_and_sorted_rows(bench, paper, tmp_path, figures):
     texts = [text.get_text() for text in figure.texts]
     assert "Measured here: one chain" in texts
     assert "Published, on the paper's hardware" in texts
+
+
+def test_an_accelerator_has_a_panel_of_its_own(bench, paper, tmp_path, figures):
+    record = bench[0]
+    found = [
+        nuts_device.Row(
+            dataclasses.replace(record, system=name), name, chains, ms, 1.0, 2.0, ""
+        )
+        for name, chains, ms in [
+            ("ours_dense", 1, 0.2),
+            ("ours_dense", 64, 3.0),
+            ("numpyro", 1, 0.5),
+        ]
+    ]
+    page = nuts_device.Page("NVIDIA V9", True, 3000.0, tuple(found))
+    nuts_plot.draw(nuts_rows.compare(bench), paper, tmp_path / "plot.png", [page])
+    (figure,) = figures
+    titles = [text.get_text() for text in figure.texts]
+    place = titles.index("Measured on NVIDIA V9: one chain")
+    assert titles[place + 1] == "Published, on the paper's hardware"
+    panel = figure.axes[-2]
+    dots = [line.get_xdata()[0] for line in panel.lines if line.get_marker() == "o"]
+    assert dots == [0.5, 0.2]
+    assert [label.get_text() for label in panel.get_yticklabels()] == [
+        "numpyro",
+        "ours_dense",
+    ]

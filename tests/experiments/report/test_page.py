@@ -67,6 +67,54 @@ def test_an_older_benchmark_in_the_file_changes_nothing(
     ).read_text()
 
 
+def device(system, kind, *, rows=581012, chains=1):
+    is_gpu = kind != "Some CPU"
+    return records.Record(
+        experiment="device",
+        system=system,
+        round=1,
+        problem=dict(name="covertype", source="UCI", rows=rows, dim=55),
+        hardware=dict(device="gpu" if is_gpu else "cpu", device_kind=kind),
+        settings=dict(num_chains=chains),
+        status="ok",
+        seconds=dict(build=3.0, calls=[0.00031]),
+        work=dict(steps=[1], leapfrogs=[chains], bytes=[10**9]),
+        check=dict(passed=True),
+        provenance=dict(bench_id=kind, started_at="2026-01-02T00:00:00"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "shown"),
+    [("NVIDIA V9", 581012, True), ("NVIDIA V9", 2000, False), ("Some CPU", 581012, 0)],
+)
+def test_an_accelerator_stands_beside_the_papers_and_a_cpu_does_not(
+    bench, tmp_path, kind, rows, shown
+):
+    for name in ("without", "with"):
+        write(tmp_path / name / "records" / "nuts.jsonl", bench)
+    made = [device(name, kind, rows=rows) for name in ("copy", "ours_dense", "numpyro")]
+    write(tmp_path / "with" / "records" / "device.jsonl", made)
+    for name in ("without", "with"):
+        assert command.main([f"--results={tmp_path / name}"]) == 0
+    without, beside = (
+        (tmp_path / name / "tables" / "nuts_speedup.md").read_text()
+        for name in ("without", "with")
+    )
+    plots = [
+        (tmp_path / name / "plots" / "nuts_speedup.png").read_bytes()
+        for name in ("without", "with")
+    ]
+    if not shown:
+        assert beside == without and plots[0] == plots[1]
+        return
+    before, _, after = beside.partition(f"## Measured on {kind}\n")
+    section, _, rest = after.partition("## Published, not measured")
+    assert without == f"{before}## Published, not measured{rest}"
+    assert "| **ours, exported** | 1 | 0.310 | 310 |" in section
+    assert plots[0] != plots[1]
+
+
 def test_no_file_of_records_is_a_clear_error(tmp_path, capsys):
     assert command.main([f"--results={tmp_path}"]) == 2
     error = capsys.readouterr().err
