@@ -185,6 +185,19 @@ def check_program(program: Any) -> None:
         )
 
 
+def check_observed(observed: Any, has_value: bool, label: str) -> None:
+    """Raises an error for data given as `observed`, and for no data at all."""
+    if not (observed is None or isinstance(observed, (bool, np.bool_))):
+        raise TypeError(
+            f"{label}: given {reprlib.repr(observed)} as observed, wanted True or "
+            "False; data are given as `value`"
+        )
+    if observed and not has_value:
+        raise ValueError(
+            f"{label}: given observed=True without a value, wanted data as `value`"
+        )
+
+
 def check_bijector(bijector: Any, label: str) -> None:
     """Raises TypeError for what is no bijector, such as a class of them."""
     if isinstance(bijector, tfb.Bijector):

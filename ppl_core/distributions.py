@@ -20,8 +20,9 @@ from ppl_core import (
     spheres,
     tails,
 )
+from ppl_core.data import check_observed
 from ppl_core.mending import mend
-from ppl_core.random_variable import RandomVariable, check_observed, label_of
+from ppl_core.random_variable import RandomVariable, label_of
 from ppl_core.trace import floating_dtype, forward
 
 _OPTIONS = (

@@ -1,6 +1,5 @@
 """RandomVariable: a distribution, a value and a name, usable as a tensor."""
 
-import reprlib
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -75,7 +74,7 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
         self.sample_shape = shapes.static_shape(sample_shape)
         self.observed = value is not None
         if observed is not None:
-            check_observed(observed, value is not None, label)
+            data.check_observed(observed, value is not None, label)
             self.observed = observed
         if bijector is not None:
             data.check_bijector(bijector, self.label)
@@ -165,6 +164,10 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
 
     def unscaled_log_prob(self, value: Any = None) -> tf.Tensor:
         """As `log_prob`, but without `log_prob_scale`: one entry's own log prob."""
+        log_prob = self._unmasked_log_prob(value)
+        return self._masked(log_prob) if self.is_masked else log_prob
+
+    def _unmasked_log_prob(self, value: Any = None) -> tf.Tensor:
         if self._marginal is not None:
             if value is not None:
                 raise ValueError(
@@ -174,16 +177,14 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
             return self._marginal
         distribution = self._known_distribution()
         if self.interval is not None and value is None:
-            log_prob = censoring.log_prob(
+            return censoring.log_prob(
                 distribution, self.interval, self._mask, self.label
             )
-            return log_prob if self._mask is None else self._masked(log_prob)
         inside = self._inside and value is None
         value = self.value if value is None else self._checked(value)
         if self._mask is not None:
             value = data.fill_masked(value, self._mask, distribution.event_shape.rank)
-        log_prob = support_checks.log_prob(distribution, value, inside, self.label)
-        return log_prob if self._mask is None else self._masked(log_prob)
+        return support_checks.log_prob(distribution, value, inside, self.label)
 
     def _checked(self, value: Any) -> Any:
         """A given value, of numbers whose shape broadcasts with the variable's."""
@@ -205,6 +206,17 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
     def _masked(self, log_prob: tf.Tensor) -> tf.Tensor:
         self._check_weight("log_prob_mask", self._mask, log_prob.shape)
         return tf.where(self._mask, log_prob, tf.zeros_like(log_prob))
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether it has a mask that acts on its own log prob."""
+        return self._mask is not None and self._marginal is None
+
+    def is_nan_under_mask(self) -> tf.Tensor:
+        """Whether its log prob is NaN where its mask does not count it: a boolean."""
+        log_prob = self._unmasked_log_prob()
+        is_nan = tf.math.is_nan(log_prob) & ~tf.math.is_nan(self._masked(log_prob))
+        return tf.reduce_any(is_nan)
 
     @property
     def is_weighted(self) -> bool:
@@ -322,19 +334,6 @@ class RandomVariable(TensorLike, tf.__internal__.CompositeTensor):
 def label_of(constructor: str, name: Any) -> str:
     """A variable in messages: its constructor and name."""
     return f"{constructor}(name={name!r})"
-
-
-def check_observed(observed: Any, has_value: bool, label: str) -> None:
-    """Raises an error for data given as `observed`, and for no data at all."""
-    if not (observed is None or isinstance(observed, (bool, np.bool_))):
-        raise TypeError(
-            f"{label}: given {reprlib.repr(observed)} as observed, wanted True or "
-            "False; data are given as `value`"
-        )
-    if observed and not has_value:
-        raise ValueError(
-            f"{label}: given observed=True without a value, wanted data as `value`"
-        )
 
 
 class _ValueGradient:

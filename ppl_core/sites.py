@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
+from ppl_core.data import check_observed
 from ppl_core.mending import event_space_bijector
-from ppl_core.random_variable import RandomVariable, check_observed
+from ppl_core.random_variable import RandomVariable
+from ppl_core.repeats import traced_twice
 from ppl_core.shapes import value_shape, without_plates
 from ppl_core.supports import support_of
 from ppl_core.terms import is_deterministic
@@ -48,6 +50,8 @@ def find_sites(
     kwargs: Mapping[str, Any],
     observed: Mapping[str, Any],
     inherited: Sequence[Tracer],
+    *,
+    twice: bool = False,
 ) -> Sites:
     """The variables of `program(*args, **kwargs)`, none of them drawn.
 
@@ -55,20 +59,32 @@ def find_sites(
     at, so an improper one has its place too.
 
     inherited: tracers between the program and those that are needed here.
+    twice: whether to look again, for numbers that each run of the program draws.
 
     Raises ValueError for a variable that `block` hides from these, for a latent one
-    that has no bijector from R^k, and for one whose value is set and no data.
+    that has no bijector from R^k, for one whose value is set and no data, for one whose
+    log prob is NaN under its mask, and for numbers that each run draws.
     """
     latent: list[Site] = []
     variables: dict[str, RandomVariable] = {}
 
-    def inspect() -> None:
+    def inspect() -> dict[str, tf.Tensor]:
         nonlocal latent, variables
         variables, latent = run_in_the_middle(
             program, args, kwargs, observed, inherited
         )
+        return {
+            part.label: part.is_nan_under_mask()
+            for part in variables.values()
+            if part.is_masked
+        }
 
-    tf.function(inspect, autograph=False).get_concrete_function()
+    def trace_it() -> Any:
+        return tf.function(inspect, autograph=False).get_concrete_function()
+
+    traced = traced_twice(trace_it, label_of(program)) if twice else trace_it()
+    if traced.structured_outputs and tf.executing_eagerly():
+        _check_masked(traced())
     coords: dict[str, Any] = {}
     for variable in variables.values():
         coords |= variable.coords
@@ -78,6 +94,20 @@ def find_sites(
         {name: part.dims for name, part in variables.items() if part.dims is not None},
         coords,
     )
+
+
+def _check_masked(is_nan: Mapping[str, tf.Tensor]) -> None:
+    """Raises ValueError for a variable whose log prob is NaN under its mask.
+
+    Its gradient would be NaN, which no mask after it can take away.
+    """
+    for label, found in is_nan.items():
+        if found:
+            raise ValueError(
+                f"{label}: given parameters or covariates that make its log prob NaN "
+                "under its mask, wanted finite numbers there too, such as 0: the "
+                "gradient would be NaN"
+            )
 
 
 def run_in_the_middle(

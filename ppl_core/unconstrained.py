@@ -100,7 +100,8 @@ def unconstrain(
 
     Raises ValueError for a variable that would be drawn because `block` hides it, for a
     discrete latent variable, for a program without any, for a variable whose parts
-    keep another dtype, and for a density that depends on random numbers.
+    keep another dtype, for a density that depends on random numbers or on others that
+    each run of the program draws, and for a log prob that is NaN under a mask.
 
     >>> def model():
     ...     scale = ppl.HalfNormal(1.0, name="scale")
@@ -128,7 +129,9 @@ def unconstrain(
     source = Source(program, args, kwargs, observed, inherited, dtype)
     args, kwargs = cast_tensors(args, dtype), cast_tensors(kwargs, dtype)
     with in_dtype(dtype):
-        found = find_sites(program, args, kwargs, observed, inherited)
+        found = find_sites(
+            program, args, kwargs, observed, inherited, twice=tf.executing_eagerly()
+        )
     sites = found.latent
     if not sites:
         raise ValueError(f"{label_of(program)}: given no latent variable, wanted some")

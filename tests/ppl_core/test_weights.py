@@ -69,3 +69,23 @@ def test_a_random_variable_of_numbers_is_refused_as_a_mask():
     with pytest.raises(ValueError, match=r"^mask: given .*, wanted booleans"):
         with ppl.mask(ppl.Bernoulli(probs=0.5, value=1, name="z")):
             model()
+
+
+def test_nan_covariates_under_a_mask_are_refused_and_nan_data_are_not():
+    """The gradient of slope * NaN is NaN, whatever the mask makes of the log prob."""
+    x = np.array([1.0, np.nan, 2.0])
+
+    def regression(x, where):
+        slope = ppl.Normal(0.0, 1.0, name="slope")
+        with ppl.mask(where):
+            ppl.Normal(slope * x, 1.0, name="y")
+
+    where = ~np.isnan(x)
+    with pytest.raises(ValueError, match=r"'y'\): given .* NaN under its mask, wanted"):
+        ppl.posterior(regression, x, where, observed={"y": Y})
+    y = np.where(where, Y, np.nan)
+    posterior = ppl.posterior(regression, np.nan_to_num(x), where, observed={"y": y})
+    log_prob, grad = posterior.log_prob_and_grad([[0.5]])
+    rest = stats.norm.logpdf([1.0, 3.0], [0.5, 1.0]).sum()
+    np.testing.assert_allclose(log_prob, [stats.norm.logpdf(0.5) + rest])
+    np.testing.assert_allclose(grad, [[-0.5 + 0.5 + 2.0 * 2.0]])
