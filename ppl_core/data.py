@@ -210,6 +210,44 @@ def check_bijector(bijector: Any, label: str) -> None:
     )
 
 
+def check_ranks(bijector: tfb.Bijector, shape: tf.TensorShape, label: str) -> None:
+    """Raises ValueError for a bijector of values with more dimensions.
+
+    shape: of the variable's value.
+    """
+    least = bijector.inverse_min_event_ndims
+    if isinstance(least, int) and shape.rank is not None and shape.rank < least:
+        raise ValueError(
+            f"{label}: given {type(bijector).__name__} as bijector for a value of "
+            f"shape {shape}, wanted one of {least} or more dimensions"
+        )
+
+
+def check_one_to_one(
+    bijector: tfb.Bijector, shape: Any, dtype: Any, label: str
+) -> None:
+    """Raises ValueError for a bijector that is not one to one on all of R^k.
+
+    shape: of the bijector's argument.
+    """
+    count = int(np.prod(shape))
+    points = np.reshape(1.0 + 0.5 * np.sin(np.arange(1.0, count + 1.0)), shape)
+    for given in (points, -points):
+        try:
+            with tf.init_scope():
+                there = bijector.forward(tf.constant(given, dtype)).numpy()
+                back = bijector.inverse(tf.constant(there))
+        except (TypeError, ValueError, NotImplementedError):
+            return  # its parameters are a tf.function's, or it has no inverse
+        back = np.asarray(back[0] if isinstance(back, tuple) else back)
+        if not np.allclose(back, given, atol=0.1):
+            raise ValueError(
+                f"{label}: given {type(bijector).__name__} as bijector, which takes "
+                f"{given.flat[0]:.3g} to {there.flat[0]:.3g} and back to "
+                f"{back.flat[0]:.3g}, wanted one that goes from R^k one to one"
+            )
+
+
 def check_values_of(bijector: tfb.Bijector, value: tf.Tensor, label: str) -> None:
     """Raises ValueError for data that are no values of the bijector."""
     given = tf.get_static_value(value)

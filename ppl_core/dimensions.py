@@ -61,18 +61,25 @@ def plate(name: str, size: Any, *, total: int | None = None) -> Iterator[np.ndar
     """
     if not isinstance(name, str):
         raise TypeError(f"plate: given the name {name!r}, wanted a string")
-    table = None if np.ndim(size) == 0 else _labels(name, size)
-    count = size if table is None else len(table)
-    if not isinstance(count, (int, np.integer)) or isinstance(count, bool) or count < 1:
+    if not name:
+        raise ValueError("plate: given an empty name, wanted one")
+    is_empty = np.ndim(size) == 1 and len(size) == 0
+    table = None if np.ndim(size) == 0 or is_empty else _labels(name, size)
+    count = (0 if is_empty else size) if table is None else len(table)
+    if not isinstance(count, (int, np.integer)) or isinstance(count, bool) or count < 0:
         raise ValueError(
-            f"plate {name!r}: given the size {size!r}, wanted a whole number above 0, "
-            "or labels"
+            f"plate {name!r}: given the size {size!r}, wanted a whole number, 0 or "
+            "more, or labels"
         )
     is_number = isinstance(total, (int, float, np.integer, np.floating))
     if total is not None and not (is_number and total >= count):
         raise ValueError(
             f"plate {name!r}: given the total {total!r}, wanted at least its {count} "
             "entries"
+        )
+    if total and not count:
+        raise ValueError(
+            f"plate {name!r}: given no entry for the total {total!r}, wanted some"
         )
 
     def repeat(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
@@ -91,7 +98,7 @@ def plate(name: str, size: Any, *, total: int | None = None) -> Iterator[np.ndar
             kwargs["coords"] = {name: table, **kwargs.get("coords", {})}
         if total is not None:
             scale = kwargs.get("log_prob_scale")
-            kwargs["log_prob_scale"] = weights.product(scale, total / count)
+            kwargs["log_prob_scale"] = weights.product(scale, total / max(count, 1))
         return forward(construct, *args, **kwargs)
 
     with trace(repeat):

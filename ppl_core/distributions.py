@@ -138,6 +138,16 @@ def _check_call(
 ) -> None:
     """Raises TypeError for a name, or data, in the wrong place, before tracers act."""
     name, observed = kwargs.get("name"), kwargs.get("observed")
+    for option in ("coords", "plates"):
+        if option in kwargs and option not in names:
+            tracer = option.removesuffix("s") if option == "plates" else option
+            raise TypeError(
+                f"{label_of(constructor, name)}: given {option}=, wanted "
+                f"`with ppl.{tracer}(...):` around it"
+            )
+    if name == "":
+        label = label_of(constructor, name)
+        raise ValueError(f"{label}: given an empty name, wanted one, or none")
     if not (name is None or isinstance(name, str)):
         label = label_of(constructor, name)
         raise TypeError(f"{label}: given the name {name!r}, wanted a string")

@@ -20,6 +20,7 @@ def get_item(value: tf.Tensor, key: Any, label: str) -> tf.Tensor:
     """
     keys = key if isinstance(key, tuple) else (key,)
     keys = tuple(part.to_numpy() if _is_pandas(part) else part for part in keys)
+    keys = tuple(np.asarray(part) if isinstance(part, range) else part for part in keys)
     if len(keys) == 1 and is_array(keys[0]) and _is_mask(keys[0]):
         return tf.boolean_mask(value, keys[0])
     if value.shape.rank is None and any(map(is_array, keys)):
@@ -79,7 +80,7 @@ def _at_several(
 
 def is_array(part: Any) -> bool:
     """Whether it is an index of one dimension or more."""
-    if isinstance(part, list):
+    if isinstance(part, (list, range)):
         return True
     if isinstance(part, np.ndarray):
         return part.ndim > 0

@@ -104,7 +104,20 @@ def extend_tensors() -> None:
             setattr(tf.Tensor, name, _extended(name))
     if not hasattr(tf.Tensor, "T"):  # as tf.experimental.numpy may give it
         tf.Tensor.T = property(tf.transpose, doc="The dimensions in opposite order.")
+    tf.Tensor.__len__ = _extended_len(tf.Tensor.__len__)
+    if not hasattr(tf.Tensor, "__pos__"):
+        tf.Tensor.__pos__ = tf.identity
     tf.Tensor.__pandas_priority__ = 5000
+
+
+def _extended_len(theirs: Callable[[tf.Tensor], int]) -> Callable[[tf.Tensor], int]:
+    """len() of a tensor without numbers, such as rows in a tf.function, where known."""
+
+    def apply(self: tf.Tensor) -> int:
+        size = self.shape[0] if self.shape.rank else None
+        return theirs(self) if size is None else int(size)
+
+    return apply
 
 
 def matmul(left: Any, right: Any, *, label: str) -> tf.Tensor:

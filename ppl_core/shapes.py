@@ -153,14 +153,43 @@ def expand(
 def as_names(dims: Any, label: str) -> tuple[str, ...] | None:
     """Names of dimensions, which may be given as one string; None: not named.
 
-    Raises TypeError for what is no name.
+    Raises TypeError for what is no name, and ValueError for an empty one.
     """
     if dims is None:
         return None
     names = (dims,) if isinstance(dims, str) or not np.iterable(dims) else tuple(dims)
     if not all(isinstance(name, str) for name in names):
         raise TypeError(f"{label}: given dims {dims!r}, wanted names of dimensions")
+    if "" in names:
+        raise ValueError(
+            f"{label}: given dims {dims!r}, an empty name among them; wanted names of "
+            "dimensions"
+        )
     return names
+
+
+def check_dims(variable: Any, sizes: dict[str, tuple[int, str]], label: str) -> None:
+    """Adds the sizes of a variable's dimensions to `sizes`, by their names.
+
+    sizes: and the name of a variable that has them.
+
+    Raises ValueError, which begins with the label, for a name that has another size.
+    """
+    if variable.dims is None:
+        return
+    try:
+        shape = variable.shape
+    except NotImplementedError:  # it has no value
+        return
+    for dim, size in zip(variable.dims, shape, strict=False):
+        if size is None:
+            continue
+        known, other = sizes.setdefault(dim, (size, variable.name))
+        if size != known:
+            raise ValueError(
+                f"{label}: given {size} entries along {dim!r} in {variable.name!r}, "
+                f"and {known} in {other!r}; wanted one size, or two names"
+            )
 
 
 def labels_of(dims: Sequence[str] | None, coords: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
-from ppl_core.data import check_observed
+from ppl_core import data
 from ppl_core.mending import event_space_bijector
 from ppl_core.random_variable import RandomVariable
 from ppl_core.repeats import traced_twice
@@ -194,7 +194,7 @@ def _place(value: Any) -> Tracer:
         makes = hasattr(construct, "makes_random_variable")
         if makes and kwargs.get("value") is None:
             label = f"{construct.__name__}(name={kwargs.get('name')!r})"
-            check_observed(kwargs.get("observed"), False, label)
+            data.check_observed(kwargs.get("observed"), False, label)
             kwargs |= {"value": value, "observed": False}
         return forward(construct, *args, **kwargs)
 
@@ -217,6 +217,9 @@ def to_site(variable: RandomVariable) -> Site:
             "observe it, or sum it out by `marginalize`"
         )
     given = value_shape(distribution, variable.sample_shape)
+    own = variable.bijector
+    if own is not None:
+        data.check_ranks(own, given, label)
     try:
         bijector = bijector_of(variable)
         shape: Any = bijector and bijector.inverse_event_shape(given)
@@ -240,6 +243,8 @@ def to_site(variable: RandomVariable) -> Site:
             f"{label}: given shape {given}, wanted one that is known when the "
             "program is traced"
         )
+    if own is not None and shape.num_elements():
+        data.check_one_to_one(own, tuple(shape), distribution.dtype, label)
     ndims = shape.rank - bijector.forward_min_event_ndims
     return Site(
         name=str(variable.name),

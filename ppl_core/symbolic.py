@@ -6,6 +6,7 @@ TensorFlow's errors name neither the program nor what to use instead.
 
 import contextlib
 import operator
+import re
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,6 +49,18 @@ def explained(label: str) -> Iterator[None]:
 def has_number(value: Any) -> bool:
     """Whether a tensor has its number now, and is no symbol of a tf.function."""
     return not tf.is_tensor(value) or hasattr(value, "numpy")
+
+
+def graph_and_loops() -> tuple[Any, int]:
+    """The graph being built (None: eager), and how many tf.vectorized_maps are open."""
+    if tf.executing_eagerly():
+        return None, 0
+    scopes = tf.get_current_name_scope().split("/")
+    # tf.vectorized_map traces its function in the graph around it, in this scope.
+    loops = sum(
+        re.fullmatch(r"loop_body(_\d+)?", scope) is not None for scope in scopes
+    )
+    return tf.compat.v1.get_default_graph(), loops
 
 
 def no_number(label: str) -> str:

@@ -68,6 +68,9 @@ class TensorLike:
         factor = tf.constant(10.0**digits, self.dtype)
         return tf.round(self.value * factor) / factor
 
+    def __pos__(self: Any) -> tf.Tensor:
+        return self.value
+
     @property
     def ndim(self: Any) -> int:
         """The number of the value's dimensions."""

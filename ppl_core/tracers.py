@@ -8,7 +8,6 @@ otherwise.  A name that no variable in the block has is an error when the block 
 import contextlib
 import difflib
 import functools
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -17,7 +16,8 @@ import tensorflow as tf
 from ppl_core import data, weights
 from ppl_core.censoring import Interval
 from ppl_core.random_variable import RandomVariable
-from ppl_core.symbolic import explained
+from ppl_core.shapes import check_dims
+from ppl_core.symbolic import explained, graph_and_loops
 from ppl_core.terms import unrecorded
 from ppl_core.trace import Tracer, active_tracers, forward, trace
 
@@ -38,9 +38,9 @@ def tape() -> Iterator[dict[str, RandomVariable]]:
 
     Of `ppl_core.scipy`, it records the arrays.
 
-    Raises ValueError for a variable without a name, for a name used twice, and for a
-    variable made inside a loop, a branch or a tf.function of the block: its value has
-    no meaning outside.
+    Raises ValueError for a variable without a name, for a name used twice, for a name
+    of dimensions of two sizes, and for a variable made inside a loop, a branch or a
+    tf.function of the block: its value has no meaning outside.
 
     >>> with ppl.tape() as variables:
     ...     mu = ppl.Normal(0.0, 1.0, name="mu")
@@ -57,7 +57,8 @@ def taped(label: str) -> Iterator[dict[str, RandomVariable]]:
     """`tape`, whose errors begin with this label, such as a program's name."""
     variables: dict[str, RandomVariable] = {}
     constructors: dict[str, str] = {}
-    place = _graph_and_loops()
+    sizes: dict[str, tuple[int, str]] = {}  # of dimensions, and a variable of each
+    place = graph_and_loops()
 
     def record(construct: Constructor, *args: Any, **kwargs: Any) -> Any:
         reached = False
@@ -71,7 +72,8 @@ def taped(label: str) -> Iterator[dict[str, RandomVariable]]:
         # An array of SciPy does not tell whether `intervene` has replaced it.
         is_array = hasattr(construct, "generator")
         variable = forward(note if is_array else construct, *args, **kwargs)
-        if isinstance(variable, RandomVariable):
+        is_variable = isinstance(variable, RandomVariable)
+        if is_variable:
             is_made = not variable.replaced
         else:
             is_made = is_array and reached
@@ -82,13 +84,15 @@ def taped(label: str) -> Iterator[dict[str, RandomVariable]]:
                     f"{label}: two random variables are named {name!r}: "
                     f"{constructors[name]} and {construct.__name__}"
                 )
-            if _graph_and_loops() != place:
+            if graph_and_loops() != place:
                 raise ValueError(
                     f"{label}: {construct.__name__}(name={name!r}) is made inside "
                     "a loop, tf.cond, tf.map_fn, tf.vectorized_map or tf.function; "
                     "wanted it outside, with a batch of parameters or a sample_shape"
                 )
             variables[name], constructors[name] = variable, construct.__name__
+            if is_variable:
+                check_dims(variable, sizes, label)
         return variable
 
     with explained(label), trace_variables(record, records=True):
@@ -331,18 +335,6 @@ def required_name(
             f"{tracer}: a {construct.__name__} has no name; give it name=..."
         )
     return name
-
-
-def _graph_and_loops() -> tuple[Any, int]:
-    """The graph being built (None: eager), and how many tf.vectorized_maps are open."""
-    if tf.executing_eagerly():
-        return None, 0
-    scopes = tf.get_current_name_scope().split("/")
-    # tf.vectorized_map traces its function in the graph around it, in this scope.
-    loops = sum(
-        re.fullmatch(r"loop_body(_\d+)?", scope) is not None for scope in scopes
-    )
-    return tf.compat.v1.get_default_graph(), loops
 
 
 @contextlib.contextmanager

@@ -159,7 +159,16 @@ def in_plate(make):
          ValueError, "given inside itself"),
         (lambda: in_plate(lambda: ppl.factor(0.0, "f")), ValueError, "f.*in front"),
         (lambda: in_plate(lambda: ps.norm(0.0, 1.0, name="x")), TypeError, "size="),
-        (lambda: ppl.plate("row", 0).__enter__(), ValueError, "given the size 0"),
+        (lambda: ppl.plate("row", -1).__enter__(), ValueError, "given the size -1"),
+        (lambda: ppl.plate("row", 0, total=5).__enter__(), ValueError, "no entry for"),
+        (lambda: ppl.plate("", 3).__enter__(), ValueError, "given an empty name"),
+        (lambda: ppl.Normal(0.0, 1.0, dims=["a", ""], name="x"), ValueError,
+         "'x'.*an empty name"),
+        (lambda: ppl.Normal(0.0, 1.0, name=""), ValueError, "given an empty name"),
+        (lambda: ppl.Normal(0.0, 1.0, coords={"a": [1]}, name="x"), TypeError,
+         r"'x'\): given coords=, wanted `with ppl.coords"),
+        (lambda: ppl.Normal(0.0, 1.0, plates=(("a", 1),), name="x"), TypeError,
+         r"'x'\): given plates=, wanted `with ppl.plate\("),
         (lambda: ppl.plate("row", 2.5).__enter__(), ValueError, "given the size 2.5"),
         (lambda: ppl.plate("row", 3, total=2).__enter__(), ValueError, "total 2"),
         (lambda: ppl.plate("row", ["a", "a"]).__enter__(), ValueError, "different"),
@@ -169,6 +178,39 @@ def in_plate(make):
 def test_what_no_plate_can_mean_is_refused(run, error, message):
     with pytest.raises(error, match=message):
         run()
+
+
+def test_a_name_of_dimensions_has_one_size_in_a_program():
+    def program(size):
+        a = ppl.Normal(0.0, 1.0, sample_shape=2, dims="group", name="a")
+        with ppl.plate("group", size):
+            ppl.Normal(0.0, 1.0, name="b")
+        ppl.deterministic(a[:1], "first", dims="one")
+
+    wanted = "'group' in 'b', and 2 in 'a'; wanted one size, or two names"
+    for run in (ppl.posterior, lambda model, size: ppl.describe(model, size)):
+        with pytest.raises(
+            ValueError, match=f"^program: given 3 entries along {wanted}"
+        ):
+            run(program, 3)
+    assert ppl.posterior(program, 2).dims["a"] == ("group",)
+
+
+@pytest.mark.parametrize("size", [0, []])
+def test_a_plate_of_no_entries_adds_nothing(size):
+    def program():
+        mu = ppl.Normal(0.0, 1.0, name="mu")
+        with ppl.plate("row", size):
+            z = ppl.Normal(mu, 1.0, name="z")
+            ppl.MultivariateNormalDiag(tf.fill([2], mu), name="y")
+        ppl.deterministic(z + 1.0, "after")
+
+    posterior = ppl.posterior(program, observed={"y": np.zeros([0, 2])})
+    log_prob, grad = posterior.log_prob_and_grad([[0.5], [0.7]])
+    np.testing.assert_allclose(log_prob, stats.norm.logpdf([0.5, 0.7]))
+    np.testing.assert_allclose(grad, [[-0.5], [-0.7]])
+    values = posterior.constrain([[0.5], [0.7]])
+    assert values["z"].shape == values["after"].shape == (2, 0)
 
 
 def test_plates_and_labels_pass_other_functions_by():

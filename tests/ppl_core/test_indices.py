@@ -154,3 +154,12 @@ def test_a_column_of_a_data_frame_is_an_index():
         np.testing.assert_array_equal(source[frame.group > 0], MATRIX[group > 0])
     with pytest.raises(IndexError, match="'m'.*given an index of .*, wanted whole"):
         matrix()[frame.name]
+
+
+def test_a_range_is_an_index_as_of_numpys():
+    x = ppl.Normal(0.0, 1.0, sample_shape=[3, 2], name="x")
+    for given in (x, 1.0 * x):
+        for key in (range(2), (range(2), 1), (slice(None), range(0)), range(-1, 1)):
+            np.testing.assert_array_equal(given[key], x.numpy()[key])
+    with pytest.raises(IndexError, match="'x'.*given the index 3, wanted one from -3"):
+        x[range(4)]

@@ -463,3 +463,37 @@ def test_literals_beside_a_variable_have_its_dtype():
     np.testing.assert_allclose(posterior.log_prob([*b, m]), expected, rtol=1e-12)
     assert tf.concat([tf.ones(2), tf.zeros(1)], 0).numpy().tolist() == [1.0, 1.0, 0.0]
     assert tf.concat([[1.0], [2.0]], 0).numpy().tolist() == [1.0, 2.0]
+
+
+BIJECTORS = {
+    "too few dimensions": (
+        tfb.Ascending(),
+        (),
+        r"Ascending .* shape \(\), wanted one of 1",
+    ),
+    "a matrix's": (tfb.FillTriangular(), 3, r"shape \(3,\), wanted one of 2 or more"),
+    "even": (tfb.Square(), 2, "Square .* takes -1.42 to 2.02 and back to 1.42, wanted"),
+    "two values": (tfb.AbsoluteValue(), (), "takes 1.42 to 1.42 and back to -1.42"),
+    "of a part of R": (tfb.Invert(tfb.Exp()), (), "takes -1.42 to nan and back to nan"),
+}
+
+
+@pytest.mark.parametrize("case", BIJECTORS)
+def test_a_bijector_that_is_not_one_to_one_from_all_of_the_line_is_refused(case):
+    bijector, shape, message = BIJECTORS[case]
+
+    def program():
+        ppl.Normal(0.0, 1.0, sample_shape=shape, bijector=bijector, name="x")
+
+    with pytest.raises(ValueError, match=rf"^Normal\(name='x'\): given .*{message}"):
+        ppl.posterior(program)
+
+
+def test_a_bijector_may_depend_on_another_variable():
+    def program():
+        low = ppl.Normal(0.0, 1.0, name="low")
+        ppl.Normal(0.0, 1.0, bijector=tfb.Shift(low)(tfb.Exp()), name="x")
+
+    log_prob = ppl.posterior(program).log_prob([[0.5, 0.3]])
+    wanted = stats.norm.logpdf([0.5, 0.5 + np.exp(0.3)]).sum() + 0.3
+    np.testing.assert_allclose(log_prob, [wanted])

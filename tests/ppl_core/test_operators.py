@@ -268,3 +268,15 @@ def test_columns_of_a_data_frame_beside_latent_variables():
     loc = a[0] + X[:, 0] * a[1] + a[1] * X[:, 1] - X[:, 0]
     expected = -0.5 * ((a**2).sum() + (loc**2).sum()) - 3.5 * np.log(2 * np.pi)
     np.testing.assert_allclose(posterior.log_prob(a), expected, rtol=1e-12)
+
+
+def test_a_plus_sign_leaves_values_as_they_are_and_len_counts_known_rows():
+    x = ppl.Normal(0.0, 1.0, sample_shape=3, name="x")
+    np.testing.assert_array_equal(+x, x.numpy())
+    np.testing.assert_array_equal(+(2 * x), 2 * x.numpy())
+    count = tf.function(len, autograph=False)
+    assert len(2 * x) == 3 and count(tf.ones([3])) == 3
+    rows = tf.TensorSpec([None], tf.float32)
+    for spec in (rows, tf.TensorSpec([], tf.float32)):
+        with pytest.raises(TypeError, match="len is not well defined"):
+            count.get_concrete_function(spec)
