@@ -138,13 +138,8 @@ def _check_call(
 ) -> None:
     """Raises TypeError for a name, or data, in the wrong place, before tracers act."""
     name, observed = kwargs.get("name"), kwargs.get("observed")
-    for option in ("coords", "plates"):
-        if option in kwargs and option not in names:
-            tracer = option.removesuffix("s") if option == "plates" else option
-            raise TypeError(
-                f"{label_of(constructor, name)}: given {option}=, wanted "
-                f"`with ppl.{tracer}(...):` around it"
-            )
+    if "coords" in kwargs or "plates" in kwargs:
+        shapes.check_tables(kwargs, label_of(constructor, name))
     if name == "":
         label = label_of(constructor, name)
         raise ValueError(f"{label}: given an empty name, wanted one, or none")

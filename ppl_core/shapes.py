@@ -150,6 +150,30 @@ def expand(
     return distribution, options
 
 
+def check_tables(options: Mapping[str, Any], label: str) -> None:
+    """Raises TypeError for coords and plates other than the tracers' own."""
+    coords, plates = options.get("coords"), options.get("plates")
+    is_table = coords is None or (
+        isinstance(coords, Mapping)
+        and all(isinstance(part, str) for part in coords)
+        and all(np.ndim(part) == 1 for part in coords.values())
+    )
+    if not is_table:
+        raise TypeError(
+            f"{label}: given coords {coords!r}, wanted `with ppl.coords(...):` around"
+        )
+    is_plates = plates is None or (
+        isinstance(plates, tuple)
+        and all(isinstance(part, tuple) and len(part) == 2 for part in plates)
+        and all(isinstance(size, int) and size >= 0 for _, size in plates)
+        and all(isinstance(part, str) for part, _ in plates)
+    )
+    if not is_plates:
+        raise TypeError(
+            f"{label}: given plates {plates!r}, wanted `with ppl.plate(...):` around"
+        )
+
+
 def as_names(dims: Any, label: str) -> tuple[str, ...] | None:
     """Names of dimensions, which may be given as one string; None: not named.
 
