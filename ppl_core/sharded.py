@@ -14,7 +14,8 @@ from ppl_core.data import to_tensor
 from ppl_core.design import DesignMatrix
 from ppl_core.gradients import reached_from
 from ppl_core.precision import cast, in_dtype
-from ppl_core.sites import Site, find_sites, run_in_the_middle
+from ppl_core.random_variable import RandomVariable
+from ppl_core.sites import Site, bijector_of, find_sites, run_in_the_middle
 from ppl_core.trace import checked_data, only_tracers
 from ppl_core.tracers import inherited_tracers
 from ppl_core.transformations import Program, label_of
@@ -46,10 +47,11 @@ def unconstrain_shards(
 
     It equals what `unconstrain` returns for the whole data: log prob and gradient are
     sums over shards.  The prior counts once, and so does every other term that depends
-    neither on a shard's data nor on its arguments.  Within one call of XLA the shards
-    follow each other.  The data of a shard are then still in the CPU's cache when the
-    gradient reads them again after the log prob.  With the whole data in one shard they
-    are not.
+    neither on a shard's data nor on its arguments, nor on their number of rows.
+
+    Within one call of XLA the shards follow each other.  The data of a shard are then
+    still in the CPU's cache when the gradient reads them again after the log prob.
+    With the whole data in one shard they are not.
 
     Shards may be on several devices.  Each device adds up its own; only the vectors,
     the log prob and the gradient are copied.  Several devices do not work inside a
@@ -63,8 +65,8 @@ def unconstrain_shards(
       least ten microseconds; more shards a call take longer to compile.
 
     Raises ValueError as `unconstrain` does, if there is no shard, for less than one
-    stream or shard per call, and for an unknown device (TensorFlow would silently use
-    another one).
+    stream or shard per call, for a latent variable whose prior differs between shards,
+    and for an unknown device (TensorFlow would silently use another one).
     """
     if not isinstance(shards, Sequence) or isinstance(shards, Shard):
         raise TypeError(
@@ -96,9 +98,12 @@ def unconstrain_shards(
     )
     if len(shards) == 1 and shards[0].device is None:
         return first
-    _check_shards(program, shards, dtype)
+    shorter = _without_a_row(shards[-1])
+    _check_shards(program, shards, shorter, dtype)
     shards = [_with_bounds(shard) for shard in shards]
-    of_rows = _terms_of_rows(program, shards[0], dtype)
+    if shorter is not None:
+        shorter = _with_bounds(shorter)
+    of_rows = _terms_of_rows(program, shards, shorter, dtype)
 
     @tf.function(autograph=False)  # traced once for all shards of one shape
     def part_of_one(
@@ -209,7 +214,9 @@ def _with_bounds(shard: Shard) -> Shard:
     return shard._replace(observed=observed)
 
 
-def _check_shards(program: Program, shards: Sequence[Shard], dtype: tf.DType) -> None:
+def _check_shards(
+    program: Program, shards: Sequence[Shard], shorter: Shard | None, dtype: tf.DType
+) -> None:
     """Raises ValueError for data outside a support, and for latents of each shard.
 
     A latent variable is one for all shards.  If its shape follows the rows of a shard,
@@ -217,15 +224,14 @@ def _check_shards(program: Program, shards: Sequence[Shard], dtype: tf.DType) ->
     """
     inherited = inherited_tracers()
 
-    def latent(args: tuple[Any, ...], observed: Mapping[str, Any]) -> list[Site]:
+    def latent(shard: Shard) -> list[Site]:
         with in_dtype(dtype):
-            return find_sites(program, args, {}, observed, inherited).latent
+            return find_sites(program, shard.args, {}, shard.observed, inherited).latent
 
-    sites = [latent(shard.args, shard.observed) for shard in shards]
-    shorter = _without_a_row(shards[-1])
+    sites = [latent(shard) for shard in shards]
     if shorter is not None:
         with contextlib.suppress(tf.errors.OpError, ValueError):
-            sites.append(latent(*shorter))
+            sites.append(latent(shorter))
     shapes = [{site.name: site.shape for site in of_shard} for of_shard in sites]
     for name, shape in shapes[0].items():
         if any(other.get(name) != shape for other in shapes[1:]):
@@ -235,43 +241,87 @@ def _check_shards(program: Program, shards: Sequence[Shard], dtype: tf.DType) ->
             )
 
 
-def _terms_of_rows(program: Program, shard: Shard, dtype: tf.DType) -> tuple[str, ...]:
+def _terms_of_rows(
+    program: Program, shards: Sequence[Shard], shorter: Shard | None, dtype: tf.DType
+) -> tuple[str, ...]:
     """The variables whose terms depend on a shard's data or arguments, and so count in
     each shard.
 
-    Raises ValueError for data whose term is a sum over a variable of all shards.
+    shorter: the last shard with a row less.  Terms that differ between it and the
+      others depend on the number of rows.
+
+    Raises ValueError for data whose term is a sum over a variable of all shards, and
+    for a latent variable whose prior differs between shards.
     """
     inherited = inherited_tracers()
     found: list[str] = []
+    others: list[str] = []  # whose terms must be the same in all shards
 
-    def look(args: tuple[Any, ...], observed: dict[str, Any]) -> None:
+    def look(
+        args: tuple[Any, ...], observed: dict[str, Any]
+    ) -> dict[str, list[tf.Tensor]]:
         with in_dtype(dtype):
             variables, latent = run_in_the_middle(
-                program, args, {}, observed, inherited
+                program, args, {}, observed, inherited, _somewhere
             )
-        terms = {name: part.unscaled_log_prob() for name, part in variables.items()}
-        tensors = tf.nest.flatten((args, observed), expand_composites=True)
-        reached = [reached_from(tensor) for tensor in tensors]
-        of_rows = set().union(*reached)
         names = {site.name for site in latent}
-        for name, term in terms.items():
-            if term.ref() not in of_rows or name in names:
-                continue
-            if variables[name].is_marginal and term.shape.rank == 0:
-                raise ValueError(
-                    f"{label_of(program)}: given {name!r} in shards and summed over a "
-                    "variable that the shards share, wanted this variable in a plate "
-                    "of the rows"
-                )
-            found.append(name)
+        if not others:
+            terms = {name: part.unscaled_log_prob() for name, part in variables.items()}
+            tensors = tf.nest.flatten((args, observed), expand_composites=True)
+            of_rows = set().union(*(reached_from(tensor) for tensor in tensors))
+            for name, term in terms.items():
+                if term.ref() not in of_rows or name in names:
+                    others.append(name)
+                    continue
+                if variables[name].is_marginal and term.shape.rank == 0:
+                    raise ValueError(
+                        f"{label_of(program)}: given {name!r} in shards and summed "
+                        "over a variable that the shards share, wanted this variable "
+                        "in a plate of the rows"
+                    )
+                found.append(name)
+        return {
+            name: [part.log_prob(), *([part.value] if name in names else [])]
+            for name, part in variables.items()
+            if name in others
+        }
 
-    specs = tf.nest.map_structure(tf.type_spec_from_value, (shard.args, shard.observed))
-    tf.function(look, autograph=False).get_concrete_function(*specs)
+    look_at = tf.function(look, autograph=False)
+    parts = [look_at(shard.args, shard.observed) for shard in shards]
+    if shorter is not None:
+        with contextlib.suppress(tf.errors.OpError, ValueError):
+            parts.append(look_at(shorter.args, shorter.observed))
+    for name, part in parts[0].items():
+        if all(_are_alike(part, other.get(name)) for other in parts[1:]):
+            continue
+        if len(part) > 1:
+            raise ValueError(
+                f"{label_of(program)}: given latent variable {name!r}, whose prior "
+                "differs between shards or follows their rows, wanted one prior for "
+                "all shards"
+            )
+        found.append(name)
     return tuple(found)
 
 
-def _without_a_row(shard: Shard) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """The shard's arguments and data with one row less; None if rows are not plain."""
+def _somewhere(variable: RandomVariable, site: Site) -> tf.Tensor:
+    """A value of a latent variable at which two priors have two densities."""
+    bijector: Any = bijector_of(variable)
+    point = 0.6 * np.sin(np.arange(1.0, site.size + 1.0))
+    return bijector.forward(tf.constant(point, site.dtype, site.shape))
+
+
+def _are_alike(part: list[tf.Tensor], other: list[tf.Tensor] | None) -> bool:
+    """Whether the numbers are the same but for rounding."""
+    return other is not None and all(
+        one.shape == two.shape
+        and np.allclose(one, two, 1e-4 if one.dtype == tf.float32 else 1e-8, 1e-8)
+        for one, two in zip(part, other, strict=True)
+    )
+
+
+def _without_a_row(shard: Shard) -> Shard | None:
+    """The shard with one row less; None if rows are not plain."""
     parts = tf.nest.flatten((shard.args, shard.observed))
     rows = {part.shape[0] for part in shard.observed.values() if len(part.shape)}
     num = rows.pop() if len(rows) == 1 else 0
@@ -289,7 +339,7 @@ def _without_a_row(shard: Shard) -> tuple[tuple[Any, ...], dict[str, Any]] | Non
         return tf.gather(part, tf.range(num - 1), axis=axis)
 
     args, observed = tf.nest.map_structure(cut, (shard.args, dict(shard.observed)))
-    return args, observed
+    return Shard(args, observed, shard.device)
 
 
 def _check_devices(devices: set[str]) -> None:

@@ -1,6 +1,6 @@
 """The variables of a program, found in one run whose graph is discarded."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -110,20 +110,31 @@ def _check_masked(is_nan: Mapping[str, tf.Tensor]) -> None:
             )
 
 
+def middle(variable: RandomVariable, site: Site) -> tf.Tensor:
+    """The value T(0) of a latent variable, in the middle of its support."""
+    bijector = bijector_of(variable)
+    assert bijector is not None  # or `to_site` would have raised
+    return bijector.forward(tf.zeros(site.shape, site.dtype))
+
+
 def run_in_the_middle(
     program: Program,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     observed: Mapping[str, Any],
     inherited: Sequence[Tracer],
+    place: Callable[[RandomVariable, Site], tf.Tensor] = middle,
 ) -> tuple[dict[str, RandomVariable], list[Site]]:
-    """The variables of one run, each latent one in the middle; see `find_sites`."""
+    """The variables of one run, each latent one in the middle; see `find_sites`.
+
+    place: the value of a latent variable, if it is another one.
+    """
     latent: list[Site] = []
 
     def in_the_middle(variable: RandomVariable) -> tf.Tensor:
         site = to_site(variable)
         latent.append(site)
-        return middle(variable, site)
+        return place(variable, site)
 
     vars(in_the_middle)["inside_support"] = True
     label = f"{label_of(program)}: observed"
@@ -172,13 +183,6 @@ def run_program(
     ):
         program(*args, **kwargs)
     return variables, drawn
-
-
-def middle(variable: RandomVariable, site: Site) -> tf.Tensor:
-    """The value T(0) of a latent variable, in the middle of its support."""
-    bijector = bijector_of(variable)
-    assert bijector is not None  # or `to_site` would have raised
-    return bijector.forward(tf.zeros(site.shape, site.dtype))
 
 
 def bijector_of(variable: RandomVariable) -> tfb.Bijector | None:

@@ -144,6 +144,53 @@ def test_zero_streams_or_shards_per_call_are_an_error(num_streams, shards_per_ca
         )
 
 
+def test_a_program_may_count_the_rows_of_its_shard():
+    """The same number in each of these shards, on no tensor of which it depends."""
+
+    def program(x):
+        slope = ppl.Normal(0.0, 2.0, name="slope")
+        ppl.factor(-slope * len(x), "rows")
+        ppl.Normal(slope * x, 1.0, name="y")
+
+    points, parts = (
+        [[0.3], [-1.0]],
+        [ppl.Shard((X[i : i + 2],), {"y": Y[i : i + 2]}) for i in (0, 2)],
+    )
+    in_parts = ppl.unconstrain_shards(program, parts).log_prob(points)
+    whole = ppl.posterior(program, X[:4], observed={"y": Y[:4]}).log_prob(points)
+    np.testing.assert_allclose(in_parts, whole, rtol=1e-6)
+
+
+PRIORS = {  # of x[rows] and a number of the shard's own
+    "location": lambda x, own: ppl.Normal(own, 1.0, name="u"),
+    "scale": lambda x, own: ppl.Normal(0.0, 2.0 + own, name="u"),
+    "bound": lambda x, own: ppl.Uniform(0.0, 2.0 + own, name="u"),
+    "mean of rows": lambda x, own: ppl.Normal(tf.reduce_mean(x), 1.0, name="u"),
+    "rows": lambda x, own: ppl.Normal(0.0, 1.0 / len(x), name="u"),
+}
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+def test_a_prior_that_differs_between_shards_is_refused(prior):
+    def program(x, own):
+        ppl.Normal(PRIORS[prior](x, own) * x, 1.0, name="y")
+
+    def parts(first, second):
+        data = ((X[:2], Y[:2], first), (X[2:4], Y[2:4], second))
+        return [ppl.Shard((x, own), {"y": y}) for x, y, own in data]
+
+    with pytest.raises(
+        ValueError, match="^program: given latent variable 'u', whose p"
+    ):
+        ppl.unconstrain_shards(program, parts(-1.0, 1.0))
+    if prior in ("mean of rows", "rows"):
+        return
+    in_parts = ppl.unconstrain_shards(program, parts(1.0, 1.0))
+    whole = ppl.posterior(program, X[:4], 1.0, observed={"y": Y[:4]})
+    expected = whole.log_prob([[0.3], [-1.0]])
+    np.testing.assert_allclose(in_parts.log_prob([[0.3], [-1.0]]), expected, rtol=1e-6)
+
+
 def test_an_infinite_gradient_of_one_shard_does_not_affect_the_others():
     def rooted(x):
         slope = ppl.Normal(0.0, 1.0, name="slope")
