@@ -44,7 +44,7 @@ def whole():
         ((5,), 2, 1, 1),
         ((5,), 1, 2, 3),
         ((2, 4, 6, 8), 1, 1, 1),
-        ((2, 4, 6, 8), 1, 2, 3),
+        pytest.param((2, 4, 6, 8), 1, 2, 3, marks=pytest.mark.slow),
         ((2, 4, 6, 8), 1, 16, 1),
         ((2, 4, 6, 8), 2, 1, 3),
         ((2, 4, 6, 8), 2, 2, 1),
@@ -70,7 +70,7 @@ def test_log_prob_and_gradient_equal_those_of_the_whole_data(
     [
         ((), ("CPU:0",)),
         ((2, 4, 6, 8), ("CPU:0",)),
-        ((2, 4, 6, 8), ("CPU:0", None)),
+        pytest.param((2, 4, 6, 8), ("CPU:0", None), marks=pytest.mark.slow),
     ],
 )
 def test_shards_with_a_device_equal_shards_without(whole, cuts, devices):
@@ -83,6 +83,7 @@ def test_shards_with_a_device_equal_shards_without(whole, cuts, devices):
     np.testing.assert_allclose(grad, expected[1], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_point_given_as_a_list_is_not_rounded(whole):
     points = [[0.3, -0.2], [0.1, 0.7]]  # which float32 does not hold
     log_prob = ppl.unconstrain_shards(regression, shards(5)).log_prob
@@ -106,6 +107,7 @@ def test_latent_values_equal_those_of_the_whole_data(whole):
         np.testing.assert_allclose(value, expected)
 
 
+@pytest.mark.slow
 def test_shards_of_one_shape_share_a_trace():
     runs = []
 
@@ -243,10 +245,8 @@ LOW = np.array([0.5, 1.0, 2.0, 0.0, 3.0, 1.5, 0.7, 0.2, 1.0, 0.5])
 HIGH = np.array([0.5, 3.0, np.inf, 1.0, 3.0, 1.5, 0.7, 0.2, 4.0, 9.0])
 
 
-@pytest.mark.parametrize(
-    ("size", "dtype"),
-    [(2, tf.float64), pytest.param(5, tf.float32, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "dtype"), [(2, tf.float64), (5, tf.float32)])
 def test_censored_data_in_shards_equal_the_whole(size, dtype):
     """Of two rows, some shards have exact entries alone, and some have none."""
 
@@ -276,6 +276,7 @@ def test_censored_data_in_shards_equal_the_whole(size, dtype):
         )
 
 
+@pytest.mark.slow
 def test_censored_data_under_a_mask_and_beside_other_data_in_shards():
     def program(counted):
         rate = ppl.Gamma(2.0, 1.0, name="rate")
