@@ -41,6 +41,7 @@ RIGHT_OF_MANY = {
     "unpacked": (lambda b: (lambda x, y, z: x - y * z)(*b), 0.4 + 1.6 * 2.5),
     "enumerate": (lambda b: sum(i * part for i, part in enumerate(b)), -1.6 + 5.0),
     "len": (lambda b: len(b) * b[0], 1.2),
+    "len of a tensor": (lambda b: len(2.0 * b) * b[0], 1.2),
     "zip": (lambda b: sum(x * y for x, y in zip(b, [1.0, 2.0, 3.0], strict=True)), 4.7),
     "reversed": (lambda b: next(iter(reversed(b))), 2.5),
     "list": (lambda b: list(b)[1], -1.6),
@@ -95,7 +96,6 @@ REFUSED = {
     "float of a tensor": lambda a: float(a + 1.0),
     "numpy of a tensor": lambda a: (a + 1.0).numpy(),
     "round of a tensor": lambda a: round(a + 1.0),
-    "len of a tensor": lambda a: len(a + tf.ones(2, a.dtype)),
     "a loop over a tensor": lambda a: list(a + tf.ones(2, a.dtype)),
     "in": lambda a: a in [0.5, 1.0],
 }
