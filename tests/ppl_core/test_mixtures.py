@@ -113,7 +113,7 @@ REFUSED = {
     ),
     "QuantizedDistribution": (
         lambda: (tfd.Normal(0.0, 1.0),),
-        "without a bijector from R\\^k, wanted",
+        "a discrete latent variable, wanted a continuous one",
     ),
 }
 

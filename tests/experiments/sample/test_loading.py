@@ -107,7 +107,7 @@ def test_a_file_is_imported_once_and_again_when_it_changes(models):
         ("line", None, r"line: given no data, wanted \['x'\] too"),
         ("line", {"x": 1, "y": 2, "slope": 0}, "line: given no latent variable"),
         ("nothing", {"x": 1, "y": 2}, "nothing: given no random variable"),
-        ("discrete", {"x": 1, "y": 2}, "discrete: Poisson.*observe it or sum it out"),
+        ("discrete", {"x": 1, "y": 2}, "discrete: Poisson.*observe it, or sum it out"),
         ("misshapen", {"x": 1, "y": 2}, "misshapen: AttributeError: .*, line 23$"),
         ("lines", {"x": 1}, "no function 'lines' of models.py; did you mean 'line'"),
         (
