@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -12,9 +12,10 @@ from experiments.cli import arguments, gin_check, gin_values
 from experiments.cli.messages import REPO, USAGE, UsageError, raised_by_us, say, text_of
 from experiments.cli.startup_log import start_up_log_filtered
 from experiments.cli.statements import read_statements
-from experiments.export.exporting import Plan, export
-from experiments.inference.given_starts import given_positions
-from experiments.inference.warmup_state import WarmupSettings
+from experiments.export import folder
+
+if TYPE_CHECKING:
+    from experiments.export.exporting import Plan
 
 NUTS = "experiments.nuts.experiment.sample"
 PROGRAM = "experiments.sample.nuts.sample"
@@ -26,13 +27,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = _parser().parse_args(argv)
         out, more_chains = Path(options.out), _counts(options.chains)
-        plan = _plan(options, argv)
-        manifest = export(
-            plan,
-            out,
-            more_chains=more_chains,
-            num_reference=options.reference_draws,
-        )
+        folder.check_new(out)
+        with start_up_log_filtered():
+            from experiments.export import exporting
+
+            plan = _plan(options, argv)
+            manifest = exporting.export(
+                plan,
+                out,
+                more_chains=more_chains,
+                num_reference=options.reference_draws,
+            )
     except UsageError as error:
         say("export", str(error))
         return USAGE
@@ -82,7 +87,7 @@ def _counts(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _plan(options: argparse.Namespace, argv: Sequence[str]) -> Plan:
+def _plan(options: argparse.Namespace, argv: Sequence[str]) -> "Plan":
     """What the command line says is to be exported."""
     if bool(options.program) == bool(options.gin_config):
         raise UsageError(
@@ -94,12 +99,11 @@ def _plan(options: argparse.Namespace, argv: Sequence[str]) -> Plan:
         params += arguments.sample_bindings(options).values()
     else:
         files = [arguments.config_path(text) for text in options.gin_config]
-    with start_up_log_filtered():
-        statements = read_statements(files, params)
-        checked = gin_check.check_config(statements, seed=options.seed)
-        params.append(f"seed={checked.seed}")
-        config = gin_values.parse_config(files, params, statements, checked)
-        values = gin_values.construct(checked)
+    statements = read_statements(files, params)
+    checked = gin_check.check_config(statements, seed=options.seed)
+    params.append(f"seed={checked.seed}")
+    config = gin_values.parse_config(files, params, statements, checked)
+    values = gin_values.construct(checked)
     root = f"{checked.root.__module__}.{checked.root.__qualname__}"
     facts: dict[str, Any] = {
         "seed": checked.seed,
@@ -113,9 +117,12 @@ def _plan(options: argparse.Namespace, argv: Sequence[str]) -> Plan:
     raise UsageError(f"--gin_config: given {root}, wanted one that samples by NUTS")
 
 
-def _of_program(values: dict[str, Any], facts: dict[str, Any]) -> Plan:
+def _of_program(values: dict[str, Any], facts: dict[str, Any]) -> "Plan":
     from experiments.datasets.named_arrays import named_arrays
+    from experiments.export.exporting import Plan
     from experiments.inference import drawing, warmup
+    from experiments.inference.given_starts import given_positions
+    from experiments.inference.warmup_state import WarmupSettings
     from experiments.sample import loading
 
     posterior = loading.load(
@@ -147,7 +154,9 @@ def _of_program(values: dict[str, Any], facts: dict[str, Any]) -> Plan:
     )
 
 
-def _of_nuts(values: dict[str, Any], facts: dict[str, Any]) -> Plan:
+def _of_nuts(values: dict[str, Any], facts: dict[str, Any]) -> "Plan":
+    from experiments.export.exporting import Plan
+    from experiments.inference.warmup_state import WarmupSettings
     from experiments.nuts.posterior import posterior, split_rows
 
     problem, settings = values["problem"], values["settings"]

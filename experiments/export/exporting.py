@@ -75,8 +75,7 @@ def export(
     Raises ValueError, naming it, for what XLA cannot compile, for a folder with files,
     where JAX is not installed, and where no chain can start.
     """
-    if out.exists() and any(out.iterdir()):
-        raise ValueError(f"--out: given {out}, which has files, wanted a new folder")
+    folders.check_new(out)
     try:
         return _export(plan, out, sorted({*more_chains}), num_reference)
     except BaseException:

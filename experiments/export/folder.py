@@ -9,6 +9,14 @@ FORMAT = 1  # of the manifest and the files that it names
 MANIFEST = "manifest.json"
 
 
+def check_new(out: Path) -> None:
+    """Raises ValueError for what is no folder, and for one that has files."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out: given {out}, a file, wanted a new folder")
+    if out.exists() and any(out.iterdir()):
+        raise ValueError(f"--out: given {out}, which has files, wanted a new folder")
+
+
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Writes the manifest, with the sha256 of every other file in the folder."""
     files = {

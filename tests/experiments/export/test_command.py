@@ -31,3 +31,11 @@ def test_a_mistake_is_told_in_one_line(argv, text, capsys, tmp_path, monkeypatch
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert text in line
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", ["a file", "which has files"])
+def test_an_old_folder_is_refused_before_anything_is_imported(text, capsys, tmp_path):
+    (tmp_path / "old").write_text("")
+    out = tmp_path / "old" if text == "a file" else tmp_path
+    assert command.main(["a.py:b", f"--out={out}"]) == 2
+    assert f"--out: given {out}, {text}, wanted a new folder" in capsys.readouterr().err
