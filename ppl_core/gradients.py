@@ -45,16 +45,21 @@ def draws(graph: tf.Graph, output: tf.Tensor) -> list[str]:
     return sorted(kinds & _DRAWS)
 
 
+def all_nodes(graph: tf.Graph) -> list[Any]:
+    """The operations of the graph and of the functions that it calls, as protos."""
+    graph_def = graph.as_graph_def()
+    nodes = [*graph_def.node]
+    for function in graph_def.library.function:
+        nodes += function.node_def
+    return nodes
+
+
 def has_loops_or_branches(graph: tf.Graph) -> bool:
     """Whether the graph, or a function that it calls, has a loop or a branch.
 
     So has what vectorizes by a loop without a gradient: a tf.py_function.
     """
-    graph_def = graph.as_graph_def()
-    nodes = [*graph_def.node]
-    for function in graph_def.library.function:
-        nodes += function.node_def
-    kinds = {node.op for node in nodes}
+    kinds = {node.op for node in all_nodes(graph)}
     return any("Call" not in kind for kind in kinds & {*_CALLS, "EagerPyFunc"})
 
 

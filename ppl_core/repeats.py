@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ppl_core.gradients import all_nodes
+
 _WANTED = (
     "wanted a random variable, such as ppl.Normal(0.0, 1.0, name=...), or numbers "
     "drawn outside the program"
@@ -52,12 +54,8 @@ def _states() -> dict[str, bytes]:
 
 def _constants(graph: tf.Graph) -> list[int]:
     """A hash of each constant of the graph and of the functions that it calls."""
-    graph_def = graph.as_graph_def()
-    nodes = [*graph_def.node]
-    for function in graph_def.library.function:
-        nodes += function.node_def
     return sorted(
         hash(node.attr["value"].tensor.SerializeToString(deterministic=True))
-        for node in nodes
+        for node in all_nodes(graph)
         if node.op == "Const"
     )

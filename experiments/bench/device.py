@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from experiments.bench import harness
 from experiments.bench.subprocesses import REPO
 from experiments.datasets.regression import RegressionProblem
@@ -101,8 +99,7 @@ def _export(
     bench: harness.Benchmark,
 ) -> None:
     # With TensorFlow, and here because a folder that is there needs none of it.
-    from experiments.export.exporting import Plan, export
-    from experiments.inference.warmup_state import WarmupSettings
+    from experiments.export.exporting import export, plan_of_regression
     from experiments.nuts.posterior import posterior, split_rows
     from experiments.nuts.structured import split_design, structured_posterior
 
@@ -112,16 +109,12 @@ def _export(
         # A block that holds all rows, since XLA compiles the loop with one only.
         shards = split_design(problem, block_bytes=8 * problem.features.nbytes)
         density = structured_posterior(shards)
-    plan = Plan(
-        name=problem.name,
-        posterior=density,
-        warmup=WarmupSettings(
-            num_warmup=0, step_size=settings.step_size, max_depth=settings.max_depth
-        ),
+    plan = plan_of_regression(
+        problem,
+        settings,
+        density,
         num_chains=1,
-        num_draws=settings.num_results,
         seed=bench.seed,
-        start=problem.start[np.newaxis].astype(np.float64),
         config="",
         argv=bench.provenance.get("argv", []),
     )

@@ -15,10 +15,9 @@ from experiments.bench import reference
 from experiments.datasets.regression import RegressionProblem
 from experiments.export import comparing, running, timing
 from experiments.export.folder import read_manifest
-from experiments.export.programs import Programs, check_version
+from experiments.export.programs import Programs, check_version, device_bytes
 from experiments.export.sampler import kernel_of
 from experiments.inference import SamplerSettings, drawing
-from experiments.inference.memory import memory_bytes
 
 DESIGNS = ("dense", "structured")
 OTHERS = ("jax_leapfrog", "numpyro", "blackjax")
@@ -259,8 +258,7 @@ def _check_density(bench: Bench, log_prob: Any, grad: Any) -> dict[str, Any]:
 
 def check_memory(bench: Bench, chains: int) -> None:
     """Raises Skipped, with both sizes, for more chains than the device can hold."""
-    stats = bench.device.memory_stats() or {}
-    limit = int(stats.get("bytes_limit", memory_bytes()))
+    limit = device_bytes(bench.device)
     needed = 2 * bench.problem.features.nbytes
     needed += 4 * ARRAYS * chains * bench.problem.rows
     if needed > limit:

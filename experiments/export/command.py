@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import numpy as np
-
 from experiments.cli import arguments, gin_check, gin_values
 from experiments.cli.messages import REPO, USAGE, UsageError, raised_by_us, say, text_of
 from experiments.cli.startup_log import start_up_log_filtered
@@ -155,22 +153,11 @@ def _of_program(values: dict[str, Any], facts: dict[str, Any]) -> "Plan":
 
 
 def _of_nuts(values: dict[str, Any], facts: dict[str, Any]) -> "Plan":
-    from experiments.export.exporting import Plan
-    from experiments.inference.warmup_state import WarmupSettings
+    from experiments.export.exporting import plan_of_regression
     from experiments.nuts.posterior import posterior, split_rows
 
     problem, settings = values["problem"], values["settings"]
-    # In one block, since XLA compiles the loop only with a density that is whole.
-    blocks = split_rows(problem, one_block=True)
-    start = np.repeat(problem.start[np.newaxis], settings.num_chains, 0)
-    return Plan(
-        name=problem.name,
-        posterior=posterior(problem, blocks),
-        warmup=WarmupSettings(
-            num_warmup=0, step_size=settings.step_size, max_depth=settings.max_depth
-        ),
-        num_chains=settings.num_chains,
-        num_draws=settings.num_results,
-        start=start.astype(np.float64),
-        **facts,
+    density = posterior(problem, split_rows(problem, one_block=True))
+    return plan_of_regression(
+        problem, settings, density, num_chains=settings.num_chains, **facts
     )

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from experiments.datasets.regression import RegressionProblem
 from experiments.export import folder as folders
 from experiments.export import packing
 from experiments.export.lowering import STABLEHLO_VERSION, lower
-from experiments.inference import drawing, loop_state, results, saved
+from experiments.inference import SamplerSettings, drawing, results, saved
 from experiments.inference.kernel import compile_kernel
 from experiments.inference.loop_state import Setting
-from experiments.inference.samples import Samples, concatenate
 from experiments.inference.tiles import Kernel
 from experiments.inference.warmup_state import WarmupSettings
 from experiments.records import provenance
@@ -58,6 +58,32 @@ class Plan(NamedTuple):
     start: np.ndarray | None  # [chains, dim]; None: drawn
     config: str  # gin's text, for the record
     argv: Sequence[str]
+
+
+def plan_of_regression(
+    problem: RegressionProblem,
+    settings: SamplerSettings,
+    posterior: Any,
+    *,
+    num_chains: int,
+    **facts: Any,
+) -> Plan:
+    """NUTS with a fixed step from the problem's own start, the same of every chain.
+
+    posterior: of the problem, in one block, since XLA compiles the loop only so.
+    facts: the seed, the config and the command line.
+    """
+    return Plan(
+        name=problem.name,
+        posterior=posterior,
+        warmup=WarmupSettings(
+            num_warmup=0, step_size=settings.step_size, max_depth=settings.max_depth
+        ),
+        num_chains=num_chains,
+        num_draws=settings.num_results,
+        start=np.repeat(problem.start[np.newaxis], num_chains, 0).astype(np.float64),
+        **facts,
+    )
 
 
 def export(
@@ -189,15 +215,7 @@ def _programs_of(
 ) -> dict[str, Any]:
     """The programs of so many chains: they start, warm up and draw by `transitions`."""
     dim, chains = kernel.dim, np.arange(size, dtype=np.int32)
-    loop = loop_state.empty(
-        size,
-        dim,
-        max_depth=kernel.max_depth,
-        rows=kernel.rows,
-        keep_grads=kernel.keep_grads,
-        dtype=kernel.dtype,
-        energy_dtype=kernel.log_prob_dtype,
-    )
+    loop = kernel.empty_loop(size)
     dense = plan.warmup.metric == "dense"
     setting = Setting(
         chains=chains,
@@ -262,21 +280,18 @@ def _write_program(
 
 def _reference(kernel: Kernel, plan: Plan, num: int) -> dict[str, np.ndarray]:
     """Draws of TensorFlow, and the warm-up that they go on from."""
-    kept: list[Samples] = []
-    found: Any = None
-    for chunk in drawing.chunks(
-        kernel,
-        plan.warmup,
-        num_draws=num,
-        seed=drawing.seed_pair(plan.seed),
-        posterior=plan.posterior,
-        start=plan.start,
-    ):
-        if chunk.warmup is not None:
-            kept.append(chunk.samples)
-            found = chunk.warmup
+    samples, found = drawing.kept(
+        drawing.chunks(
+            kernel,
+            plan.warmup,
+            num_draws=num,
+            seed=drawing.seed_pair(plan.seed),
+            posterior=plan.posterior,
+            start=plan.start,
+        )
+    )
     return {
-        **concatenate(kept, axis=1)._asdict(),
+        **samples._asdict(),
         "step_size": found.step_size,
         "scale": found.scale,
         "position": found.position,

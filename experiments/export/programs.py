@@ -12,6 +12,7 @@ from jax import export
 from jax.extend.mlir.dialects import stablehlo
 
 from experiments.export import packing
+from experiments.inference.memory import memory_bytes
 
 
 class Program:
@@ -95,6 +96,12 @@ class Programs:
         data = [self._data[one] for one in stated["data"]]
         self._compiled[name] = Program(compiled, data, time.perf_counter() - began)
         return self._compiled[name]
+
+
+def device_bytes(device: Any) -> int:
+    """The memory of a device of JAX; of one that does not tell, this machine's."""
+    stats = device.memory_stats() or {}
+    return int(stats.get("bytes_limit", memory_bytes()))
 
 
 def check_version(wanted: str) -> None:

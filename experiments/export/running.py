@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments.export import comparing, netcdf, timing
 from experiments.export.folder import read_manifest
-from experiments.export.programs import Programs, check_version
+from experiments.export.programs import Programs, check_version, device_bytes
 from experiments.export.sampler import by_name, kernel_of, warmup_settings
 from experiments.inference import drawing, saved
 from experiments.inference.memory import memory_bytes
@@ -203,8 +203,7 @@ def _check_memory(
 
 def _check_device_memory(device: Any, needed: int, num_chains: int) -> None:
     """Raises ValueError, with both sizes, for a program larger than the device."""
-    stats = device.memory_stats() or {}
-    limit = int(stats.get("bytes_limit", memory_bytes()))
+    limit = device_bytes(device)
     if needed > limit:
         raise ValueError(
             f"memory: the program of {num_chains} chains takes {needed:,} bytes, "

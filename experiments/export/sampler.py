@@ -120,10 +120,6 @@ def kernel_of(
         density=density,
         transitions=transitions,
         numbers=numbers,
-        last_loops={},
-        drawn_numbers={},
-        turns_of_call={},
-        compiled=set(),
         should_stop=should_stop,
     )
 

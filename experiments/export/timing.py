@@ -46,17 +46,8 @@ def seconds_per_turn(
         )
     )
     step = constant(step_size, chains)
-    empty = loop_state.empty(
-        size,
-        kernel.dim,
-        max_depth=kernel.max_depth,
-        rows=kernel.rows,
-        keep_grads=kernel.keep_grads,
-        dtype=kernel.dtype,
-        energy_dtype=kernel.log_prob_dtype,
-    )
     loop = loop_state.begin(
-        kernel.extend(empty),
+        kernel.empty_loop(size),
         position,
         log_prob,
         grad,

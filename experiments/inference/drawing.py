@@ -1,12 +1,12 @@
 """Draws of a compiled sampler by the chunk: warm-up first, then those to keep."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments.inference import starts, warmup
-from experiments.inference.samples import Samples
+from experiments.inference.samples import Samples, concatenate
 from experiments.inference.settings import check_count
 from experiments.inference.step_size import constant
 from experiments.inference.tiles import Kernel, Stopped
@@ -122,6 +122,14 @@ def _chunks(
         num_done += draws.draws.shape[1]
         last = DrawingState(np.asarray(num_done), draws.draws[:, -1])
         yield Chunk(draws.samples(), state, found, last)
+
+
+def kept(run: Iterable[Chunk]) -> tuple[Samples, Warmup]:
+    """The draws of a run's chunks after its warm-up, and what the warm-up found."""
+    parts = [chunk for chunk in run if chunk.warmup is not None]
+    found = parts[-1].warmup
+    assert found is not None
+    return concatenate([part.samples for part in parts], axis=1), found
 
 
 def seed_pair(seed: int) -> np.ndarray:

@@ -135,10 +135,6 @@ def compile_kernel(
         transitions=transitions,
         numbers=numbers,
         program=run,
-        last_loops={},
-        drawn_numbers={},
-        turns_of_call={},
-        compiled=set(),
         should_stop=should_stop,
     )
 

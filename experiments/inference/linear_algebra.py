@@ -95,8 +95,7 @@ def _substitute(columns: tf.Tensor, rhs: tf.Tensor, forward: bool) -> tf.Tensor:
         y = _substitute(columns[:, second, second], rest, forward)
         return tf.concat([x, y] if forward else [y, x], axis=2)
     diagonal = tf.linalg.diag_part(columns)
-    strict = tf.linalg.band_part(columns, 0, -1) if forward else columns
-    strict = strict if forward else tf.linalg.band_part(columns, -1, 0)
+    strict = tf.linalg.band_part(columns, *((0, -1) if forward else (-1, 0)))
     strict = tf.linalg.set_diag(strict, tf.zeros_like(diagonal))
     strict = strict / diagonal[:, :, tf.newaxis]
 

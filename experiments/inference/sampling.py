@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments.inference import walnuts, warmup
-from experiments.inference.drawing import chunks, seed_pair
+from experiments.inference.drawing import chunks, kept, seed_pair
 from experiments.inference.given_starts import given_positions
 from experiments.inference.kernel import compile_kernel
 from experiments.inference.leapfrog import LogProbAndGrad, value_and_gradient
@@ -12,7 +12,6 @@ from experiments.inference.memory import check_bytes
 from experiments.inference.metric import Kind
 from experiments.inference.nuts import NUTS, Method
 from experiments.inference.results import to_datatree
-from experiments.inference.samples import Samples, concatenate
 from experiments.inference.settings import STATISTICS_BYTES, check_count, suggesting
 from experiments.inference.tiles import Kernel
 from experiments.inference.warmup_state import WarmupSettings
@@ -130,21 +129,18 @@ def sample_nuts(
             posterior=posterior if hasattr(posterior, "names") else None,
             drawn=drawn,
         )
-    kept: list[Samples] = []
-    found: Any = None
-    for chunk in chunks(
-        kernel,
-        settings,
-        num_draws=num_draws,
-        seed=seeds,
-        posterior=posterior,
-        start=start,
-    ):
-        if chunk.warmup is not None:
-            kept.append(chunk.samples)
-            found = chunk.warmup
+    samples, found = kept(
+        chunks(
+            kernel,
+            settings,
+            num_draws=num_draws,
+            seed=seeds,
+            posterior=posterior,
+            start=start,
+        )
+    )
     return to_datatree(
-        concatenate(kept, axis=1),
+        samples,
         posterior if hasattr(posterior, "constrain") else None,
         step_size=found.step_size,
         max_depth=max_depth,

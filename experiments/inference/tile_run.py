@@ -80,17 +80,7 @@ class TileRun:
         position, log_prob, grad = state
         self._key = int(tile.numbers[0])
         # The last run's loop, since a new one would be some seventy arrays to convert.
-        loop = kernel.last_loops.get(self._key) or kernel.extend(
-            loop_state.empty(
-                padded,
-                kernel.dim,
-                max_depth=kernel.max_depth,
-                rows=kernel.rows,
-                keep_grads=kernel.keep_grads,
-                dtype=dtype,
-                energy_dtype=kernel.log_prob_dtype,
-            )
-        )
+        loop = kernel.last_loops.get(self._key) or kernel.empty_loop(padded)
         idle_for_good = np.arange(padded) >= self._size
         self._loop: Loop = loop_state.begin(
             loop,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.inference import starts, streams, tile_run
+from experiments.inference import loop_state, starts, streams, tile_run
 from experiments.inference.loop_state import Loop, Setting
 from experiments.inference.settings import check_count
 from experiments.inference.step_size import StepSize
@@ -47,11 +47,15 @@ class Kernel:
     # Of each tile, by its first chain: where the last run left it, and the last random
     # numbers of a seed or two with how many rows they have, since most calls need the
     # next.
-    last_loops: dict[int, Loop]
-    drawn_numbers: dict[int, dict[bytes, tuple[streams.Numbers, int]]]
-    turns_of_call: dict[int, int]  # of each tile: about tile_run.CALL_SECONDS
+    last_loops: dict[int, Loop] = dataclasses.field(default_factory=dict)
+    drawn_numbers: dict[int, dict[bytes, tuple[streams.Numbers, int]]] = (
+        dataclasses.field(default_factory=dict)
+    )
+    # Of each tile: about tile_run.CALL_SECONDS.
+    turns_of_call: dict[int, int] = dataclasses.field(default_factory=dict)
+    # Ranks of the metrics that the transitions are compiled for.
+    compiled: set[int] = dataclasses.field(default_factory=set)
     program: Any = None  # what XLA compiles of `transitions`, to be exported
-    compiled: set[int]  # ranks of the metrics that the transitions are compiled for
     # Asked about four times a second, and once a chunk at least.  When it returns True,
     # every run ends, also one that XLA is still compiling.
     should_stop: Callable[[], bool] = lambda: False
@@ -97,6 +101,20 @@ class Kernel:
         vectors = np.zeros((self.num_chains, self.dim))
         seed = np.zeros(2, np.int32)
         starts.evaluate(self, vectors, scale=vectors + 1, seed=seed)
+
+    def empty_loop(self, num_chains: int) -> Loop:
+        """A loop of so many chains that has not begun; see `loop_state.begin`."""
+        return self.extend(
+            loop_state.empty(
+                num_chains,
+                self.dim,
+                max_depth=self.max_depth,
+                rows=self.rows,
+                keep_grads=self.keep_grads,
+                dtype=self.dtype,
+                energy_dtype=self.log_prob_dtype,
+            )
+        )
 
     def density_at(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The log prob and the gradient at a position [dim], finite or not."""
